@@ -1,0 +1,19 @@
+//! What agents and coordinators must agree on.
+//!
+//! Ids, limits, the alert and its block, the frames and the two session machines. Everything here is
+//! deterministic: there is no runtime, socket, file, clock or random number below this crate, and its dependency
+//! list keeps it so. Time is always an argument.
+//!
+//! Start with [`alert::Alert`] and [`block`] for the data, [`wire::Frame`] for the protocol's words, and
+//! [`session::Sender`] and [`session::Receiver`] for what is said when.
+
+pub mod alert;
+pub mod backoff;
+pub mod block;
+pub mod context;
+pub mod identity;
+pub mod ids;
+pub mod limits;
+pub mod session;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,91 @@
+//! Every bound of the protocol and its data, with the reason for the number (L7).
+//!
+//! The relations between bounds are asserted at compile time at the end of this file. Bounds that only one end
+//! knows are in that end's own `limits`; they refer to these.
+
+use std::time::Duration;
+
+/// Longest record, in bytes: what one line of a detector may hold. Suricata's longest EVE lines with payload and
+/// packet are about 100 kB; longer lines are cut off, counted and reported.
+pub const RECORD_BYTES_MAX: usize = 256 << 10;
+
+/// Most alerts in one block. 512 alerts of 1 kB compress to about 60 kB, where zstd has seen enough to compress
+/// well and one append and sync still takes well under a millisecond.
+pub const BLOCK_ALERTS_MAX: usize = 512;
+
+/// Most bytes of records in one block before compression, so that a reader knows what to set aside.
+pub const BLOCK_RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of the part read out of the records, before compression. A field is cut at
+/// [`FIELD_BYTES_MAX`], and real alerts need 100-300 bytes each before compression.
+pub const BLOCK_FIELD_BYTES_MAX: usize = 1 << 20;
+
+/// Largest block as spooled, sent and stored, in bytes: both parts incompressible, zstd's own overhead
+/// (1/256 and 64 bytes each, see `ZSTD_COMPRESSBOUND`), and the header.
+pub const BLOCK_BYTES_MAX: usize = (2 << 20) + (2 << 13) + 256;
+
+/// Longest text taken out of a record into a field, in bytes. Longer ones are cut at a character's border; the
+/// record itself keeps them whole.
+pub const FIELD_BYTES_MAX: usize = 1024;
+
+/// Most ATT&CK techniques taken from one alert. Rules name one or two; Sigma's most generous name nine.
+pub const TECHNIQUES_MAX: usize = 16;
+
+/// Largest frame's body, in bytes, read before anything is allocated.
+pub const FRAME_BYTES_MAX: usize = BLOCK_BYTES_MAX + 64;
+
+/// Largest body of a frame on the control stream, in bytes: the largest there is a host's context.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 64 << 10;
+
+/// Most interfaces, addresses or names in a host's context. A container host with hundreds of veth pairs is cut
+/// here and says so.
+pub const CONTEXT_ITEMS_MAX: usize = 256;
+
+/// Longest text in a host's context, in bytes: a DNS name has at most 253.
+pub const CONTEXT_TEXT_BYTES_MAX: usize = 256;
+
+/// Most blocks in flight on one lane. With 60 kB blocks this covers 100 ms at 10,000 alerts/ms.
+pub const WINDOW_BLOCKS_MAX: u32 = 64;
+
+/// Most bytes in flight on one lane: what a coordinator holds in memory for one lane of one agent.
+pub const WINDOW_BYTES_MAX: usize = 8 << 20;
+
+/// How often an agent says that it lives, and the longest silence in which its lag can grow unseen.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long a coordinator waits for the next frame before it closes: three heartbeats may be lost.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a peer may take from connecting to its first frame, and the other to answer.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an agent waits for the oldest block in flight to be acked before it dials anew.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a coordinator may take to make a block durable before it gives up on the connection.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Shortest and longest wait before an agent dials again.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
+/// Longest wait before an agent dials again: half of the 60 s in which all are back after a restart.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// How far an event's time may lie ahead of its arrival before it is not believed.
+pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+const _: () =
+    assert!(RECORD_BYTES_MAX <= BLOCK_RECORD_BYTES_MAX, "a block holds its longest record");
+const _: () = assert!(
+    BLOCK_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX + BLOCK_FIELD_BYTES_MAX + (1 << 13) + 256,
+    "a block of incompressible parts fits"
+);
+const _: () = assert!(FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + 16, "a full block fits one frame");
+const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX, "control frames are frames");
+const _: () =
+    assert!(WINDOW_BYTES_MAX >= 2 * BLOCK_BYTES_MAX, "a lane can have two blocks in flight");
+const _: () = assert!(BLOCK_ALERTS_MAX <= u16::MAX as usize, "a position in a block fits 16 bits");
+const _: () =
+    assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_TIMEOUT.as_millis(), "beats may be lost");
+const _: () =
+    assert!(COMMIT_TIMEOUT.as_millis() < ACK_TIMEOUT.as_millis(), "the coordinator gives up first");
+const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waiting grows");

@@ -1,0 +1,294 @@
+//! The coordinator's half of a session.
+//!
+//! Invariants: nothing is acked before [`Receiver::handle_committed`] (L1); blocks leave as events in the order of their
+//! numbers, each once a connection; what is not committed yet stays within the window.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{ProtocolError, Stream, Transmit, Wake};
+use crate::{
+    context::{ContextVersion, HostContext},
+    ids::{Lane, Seq},
+    limits::{GREETING_TIMEOUT, SILENCE_TIMEOUT, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX},
+    wire::{Frame, Gap, GoodbyeReason, Heartbeat, Hello, WIRE_VERSION, Welcome},
+};
+
+/// Times and windows of a receiver. The defaults are those of [`crate::limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiverConfig {
+    /// How long to wait for `Hello`.
+    pub greeting_timeout: Duration,
+    /// How long the agent may be silent.
+    pub silence_timeout: Duration,
+    /// Most blocks in flight on a lane.
+    pub window_blocks: u32,
+    /// Most bytes in flight on a lane; one block may always be in flight.
+    pub window_bytes: u32,
+}
+
+impl Default for ReceiverConfig {
+    fn default() -> Self {
+        Self {
+            greeting_timeout: GREETING_TIMEOUT,
+            silence_timeout: SILENCE_TIMEOUT,
+            window_blocks: WINDOW_BLOCKS_MAX,
+            window_bytes: u32::try_from(WINDOW_BYTES_MAX).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// What the driver must do or know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiverEvent {
+    /// The agent has greeted: the driver reads the cursors and answers with [`Receiver::handle_cursors`].
+    Greeted(Hello),
+    /// A block to be made durable; the driver answers with [`Receiver::handle_committed`].
+    Block {
+        /// On which lane.
+        lane: Lane,
+        /// Its number.
+        seq: Seq,
+        /// Its bytes.
+        block: Bytes,
+    },
+    /// Blocks that will never come, to be recorded; the driver answers with [`Receiver::handle_committed`].
+    Gap {
+        /// On which lane.
+        lane: Lane,
+        /// Which, and why.
+        gap: Gap,
+    },
+    /// The agent's host as it is now.
+    Context(Box<HostContext>),
+    /// The agent lives.
+    Heartbeat(Heartbeat),
+    /// The agent ends the session.
+    Goodbye(GoodbyeReason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    AwaitingHello { since: Instant },
+    AwaitingCursors { version: u16 },
+    Streaming,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    opened: bool,
+    received: Option<Seq>,
+    committed: Option<Seq>,
+    /// Last number and bytes of each block received and not committed.
+    uncommitted: VecDeque<(Seq, usize)>,
+    uncommitted_bytes: usize,
+}
+
+/// The coordinator's half of a session.
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    phase: Phase,
+    heard_at: Instant,
+    lanes: [LaneState; Lane::COUNT],
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<ReceiverEvent>,
+}
+
+impl Receiver {
+    /// Starts a session over a fresh connection.
+    #[must_use]
+    pub fn new(config: ReceiverConfig, now: Instant) -> Self {
+        Self {
+            config,
+            phase: Phase::AwaitingHello { since: now },
+            heard_at: now,
+            lanes: Default::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes a frame from the agent.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; the caller closes the connection.
+    pub fn handle_frame(
+        &mut self,
+        stream: Stream,
+        frame: Frame,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        self.heard_at = now;
+        match (self.phase, stream, frame) {
+            (Phase::AwaitingHello { .. }, Stream::Control, Frame::Hello(hello)) => {
+                if hello.version == 0 {
+                    return Err(ProtocolError::Version(hello.version));
+                }
+                self.phase = Phase::AwaitingCursors { version: hello.version.min(WIRE_VERSION) };
+                self.events.push_back(ReceiverEvent::Greeted(hello));
+            }
+            (Phase::Streaming, Stream::Control, Frame::Heartbeat(heartbeat)) => {
+                self.events.push_back(ReceiverEvent::Heartbeat(heartbeat));
+            }
+            (Phase::Streaming, Stream::Control, Frame::Context(context)) => {
+                self.events.push_back(ReceiverEvent::Context(context));
+            }
+            (_, Stream::Control, Frame::Goodbye(reason)) => {
+                self.phase = Phase::Closed;
+                self.events.push_back(ReceiverEvent::Goodbye(reason));
+            }
+            (Phase::Streaming, Stream::Lane(lane), Frame::LaneOpen(opened))
+                if lane == opened && !self.lanes[lane.index()].opened =>
+            {
+                self.lanes[lane.index()].opened = true;
+            }
+            (Phase::Streaming, Stream::Lane(lane), Frame::Block { seq, block })
+                if self.lanes[lane.index()].opened =>
+            {
+                self.receive(lane, seq, seq, block.len())?;
+                self.events.push_back(ReceiverEvent::Block { lane, seq, block });
+            }
+            (Phase::Streaming, Stream::Lane(lane), Frame::Gap(gap))
+                if self.lanes[lane.index()].opened =>
+            {
+                self.receive(lane, gap.first, gap.last, 0)?;
+                self.events.push_back(ReceiverEvent::Gap { lane, gap });
+            }
+            (Phase::Closed, ..) => {}
+            (phase, stream, frame) => {
+                let phase = match phase {
+                    Phase::AwaitingHello { .. } => "before the greeting",
+                    Phase::AwaitingCursors { .. } => "before the welcome",
+                    Phase::Streaming | Phase::Closed => "after the greeting",
+                };
+                return Err(ProtocolError::Unexpected { frame: frame.kind(), stream, phase });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is durable of each lane, and the newest context known; the agent is welcomed.
+    pub fn handle_cursors(
+        &mut self,
+        committed: [Option<Seq>; Lane::COUNT],
+        context: ContextVersion,
+    ) {
+        let Phase::AwaitingCursors { version } = self.phase else { return };
+        for (lane, committed) in self.lanes.iter_mut().zip(committed) {
+            lane.received = committed;
+            lane.committed = committed;
+        }
+        let (window_blocks, window_bytes) = (self.config.window_blocks, self.config.window_bytes);
+        let welcome =
+            Welcome { version, committed, window_blocks, window_bytes, policy: 0, context };
+        let frame = Frame::Welcome(welcome);
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        self.phase = Phase::Streaming;
+    }
+
+    /// Takes the news that all of the lane up to `up_to` is durable: the ack starts here and nowhere else (L1).
+    ///
+    /// # Panics
+    /// If that was not received: acking it would lose it.
+    pub fn handle_committed(&mut self, lane: Lane, up_to: Seq) {
+        let state = &mut self.lanes[lane.index()];
+        assert!(Some(up_to) <= state.received, "L1: only what was received can be committed");
+        if Some(up_to) <= state.committed {
+            return;
+        }
+        state.committed = Some(up_to);
+        while let Some((_, bytes)) = state.uncommitted.pop_front_if(|(last, _)| *last <= up_to) {
+            state.uncommitted_bytes -= bytes;
+        }
+        // Acks of one lane that wait to be sent are one ack.
+        let stream = Stream::Lane(lane);
+        self.transmits.retain(|t| t.stream != stream);
+        self.transmits.push_back(Transmit { stream, frame: Frame::Ack { up_to } });
+    }
+
+    /// Ends the session from this side.
+    pub fn handle_close(&mut self, reason: GoodbyeReason) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closed;
+            let frame = Frame::Goodbye(reason);
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
+    }
+
+    /// Takes the passing of time.
+    ///
+    /// # Errors
+    /// The agent did not speak in time; the caller closes the connection.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        match self.poll_timeout() {
+            Some((at, wake)) if at <= now => {
+                self.phase = Phase::Closed;
+                Err(ProtocolError::Timeout(wake))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Returns the next frame to send.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Returns the next thing that the driver must do or know.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<ReceiverEvent> {
+        self.events.pop_front()
+    }
+
+    /// Returns when to call [`Self::handle_timeout`], and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, Wake)> {
+        match self.phase {
+            Phase::Closed | Phase::AwaitingCursors { .. } => None,
+            Phase::AwaitingHello { since } => {
+                Some((since + self.config.greeting_timeout, Wake::GreetingOverdue))
+            }
+            Phase::Streaming => Some((self.heard_at + self.config.silence_timeout, Wake::Silence)),
+        }
+    }
+
+    /// Returns whether the session has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    fn receive(
+        &mut self,
+        lane: Lane,
+        first: Seq,
+        last: Seq,
+        bytes: usize,
+    ) -> Result<(), ProtocolError> {
+        let state = &mut self.lanes[lane.index()];
+        let expected = state.received.map_or(Some(Seq::FIRST), Seq::next);
+        if expected != Some(first) {
+            let expected = expected.unwrap_or(Seq::FIRST);
+            return Err(ProtocolError::OutOfOrder { lane, expected, got: first });
+        }
+        if state.uncommitted.len() >= self.config.window_blocks as usize {
+            return Err(ProtocolError::WindowExceeded("blocks", lane));
+        }
+        if !state.uncommitted.is_empty()
+            && state.uncommitted_bytes >= self.config.window_bytes as usize
+        {
+            return Err(ProtocolError::WindowExceeded("bytes", lane));
+        }
+        state.received = Some(last);
+        state.uncommitted.push_back((last, bytes));
+        state.uncommitted_bytes += bytes;
+        Ok(())
+    }
+}

@@ -1,0 +1,378 @@
+//! The agent's half of a session: one connection's life over a spool that outlives it.
+//!
+//! Invariants: a block is offered for sending only after the spool has synced it; numbers go up by one on each lane; what
+//! is in flight stays within the window that the coordinator gave; one block may always be in flight.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{ProtocolError, Stream, Transmit, Wake, earlier};
+use crate::{
+    context::{ContextVersion, HostContext},
+    ids::{Lane, Seq},
+    limits::{
+        ACK_TIMEOUT, GREETING_TIMEOUT, HEARTBEAT_INTERVAL, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX,
+    },
+    time::Timestamp,
+    wire::{
+        AgentStats, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LaneHead, WIRE_VERSION, Welcome,
+    },
+};
+
+/// Times of a sender. The defaults are those of [`crate::limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct SenderConfig {
+    /// How long to wait for `Welcome`.
+    pub greeting_timeout: Duration,
+    /// How long the oldest block in flight may stay unacked.
+    pub ack_timeout: Duration,
+    /// How often to send a heartbeat.
+    pub heartbeat_interval: Duration,
+}
+
+impl Default for SenderConfig {
+    fn default() -> Self {
+        Self {
+            greeting_timeout: GREETING_TIMEOUT,
+            ack_timeout: ACK_TIMEOUT,
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+        }
+    }
+}
+
+/// What the driver must do or know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderEvent {
+    /// The coordinator has greeted; blocks flow from here on.
+    Welcomed(Welcome),
+    /// All of the lane up to here is durable at the coordinator: the spool may let go of it.
+    Acked {
+        /// On which lane.
+        lane: Lane,
+        /// Up to which block.
+        up_to: Seq,
+    },
+    /// A heartbeat is due: the driver answers with [`Sender::handle_heartbeat`].
+    HeartbeatDue,
+    /// The coordinator ends the session.
+    Goodbye(GoodbyeReason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Greeting { since: Instant },
+    Streaming,
+    Draining,
+    Closed,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    last: Seq,
+    bytes: usize,
+    sent_at: Instant,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    head: LaneHead,
+    opened: bool,
+    sent: Option<Seq>,
+    acked: Option<Seq>,
+    in_flight: VecDeque<InFlight>,
+    bytes_in_flight: usize,
+}
+
+/// The agent's half of a session.
+#[derive(Debug)]
+pub struct Sender {
+    config: SenderConfig,
+    phase: Phase,
+    lanes: [LaneState; Lane::COUNT],
+    window_blocks: usize,
+    window_bytes: usize,
+    heartbeat_at: Instant,
+    context: Option<(ContextVersion, Box<HostContext>)>,
+    peer_context: ContextVersion,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<SenderEvent>,
+}
+
+impl Sender {
+    /// Starts a session over a fresh connection; `hello` goes out first.
+    #[must_use]
+    pub fn new(config: SenderConfig, hello: Hello, now: Instant) -> Self {
+        let lanes = hello.heads.map(|head| LaneState {
+            head,
+            opened: false,
+            sent: None,
+            acked: None,
+            in_flight: VecDeque::new(),
+            bytes_in_flight: 0,
+        });
+        let hello = Transmit { stream: Stream::Control, frame: Frame::Hello(hello) };
+        Self {
+            config,
+            phase: Phase::Greeting { since: now },
+            lanes,
+            window_blocks: 0,
+            window_bytes: 0,
+            heartbeat_at: now,
+            context: None,
+            peer_context: ContextVersion::default(),
+            transmits: VecDeque::from([hello]),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes a frame from the coordinator.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; the caller closes the connection.
+    pub fn handle_frame(
+        &mut self,
+        stream: Stream,
+        frame: Frame,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        match (self.phase, stream, frame) {
+            (Phase::Greeting { .. }, Stream::Control, Frame::Welcome(welcome)) => {
+                self.resume_after(welcome, now)
+            }
+            (Phase::Streaming | Phase::Draining, Stream::Lane(lane), Frame::Ack { up_to }) => {
+                self.acknowledge(lane, up_to)
+            }
+            (_, Stream::Control, Frame::Goodbye(reason)) => {
+                self.phase = Phase::Closed;
+                self.events.push_back(SenderEvent::Goodbye(reason));
+                Ok(())
+            }
+            (Phase::Closed, ..) => Ok(()),
+            (phase, stream, frame) => Err(ProtocolError::Unexpected {
+                frame: frame.kind(),
+                stream,
+                phase: match phase {
+                    Phase::Greeting { .. } => "before the greeting",
+                    Phase::Streaming | Phase::Draining | Phase::Closed => "after the greeting",
+                },
+            }),
+        }
+    }
+
+    /// Takes what the spool holds durably by now.
+    pub fn handle_heads(&mut self, heads: [LaneHead; Lane::COUNT]) {
+        for (lane, head) in self.lanes.iter_mut().zip(heads) {
+            debug_assert!(head.last >= lane.head.last, "a spool does not forget what it synced");
+            lane.head = head;
+        }
+    }
+
+    /// Returns the block that the lane could send next: durable, in order, within the window. The driver answers with
+    /// [`Self::handle_block`] or [`Self::handle_gap`]. It asks the most urgent lane first.
+    #[must_use]
+    pub fn poll_want(&self, lane: Lane) -> Option<Seq> {
+        let state = &self.lanes[lane.index()];
+        let next = Seq::after(state.sent);
+        let room = state.in_flight.is_empty()
+            || (state.in_flight.len() < self.window_blocks
+                && state.bytes_in_flight < self.window_bytes);
+        (self.phase == Phase::Streaming && room && Some(next) <= state.head.last).then_some(next)
+    }
+
+    /// Takes the bytes of the block that [`Self::poll_want`] asked for.
+    ///
+    /// # Panics
+    /// If it is another block: a driver's mistake.
+    pub fn handle_block(&mut self, lane: Lane, seq: Seq, block: Bytes, now: Instant) {
+        assert_eq!(self.poll_want(lane), Some(seq), "only the block that was asked for");
+        let bytes = block.len();
+        self.send(lane, seq, bytes, Frame::Block { seq, block }, now);
+    }
+
+    /// Takes the news that blocks from the one asked for on are lost.
+    ///
+    /// # Panics
+    /// If the gap begins elsewhere, or ends behind the spool's last block: a driver's mistake.
+    pub fn handle_gap(&mut self, lane: Lane, gap: Gap, now: Instant) {
+        assert_eq!(self.poll_want(lane), Some(gap.first), "a gap begins at the block asked for");
+        assert!(
+            Some(gap.last) <= self.lanes[lane.index()].head.last,
+            "a gap ends within the spool"
+        );
+        self.send(lane, gap.last, 0, Frame::Gap(gap), now);
+    }
+
+    /// Takes the host's context; it is sent when the coordinator does not have it.
+    pub fn handle_context(&mut self, context: HostContext) {
+        self.context = Some((context.version(), Box::new(context)));
+        self.send_context();
+    }
+
+    /// Takes what a heartbeat says, as an answer to [`SenderEvent::HeartbeatDue`].
+    pub fn handle_heartbeat(&mut self, sent_at: Timestamp, stats: AgentStats) {
+        if matches!(self.phase, Phase::Streaming | Phase::Draining) {
+            let last = std::array::from_fn(|lane| self.lanes[lane].head.last);
+            let frame = Frame::Heartbeat(Heartbeat { sent_at, last, stats });
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
+    }
+
+    /// Stops sending new blocks; `Goodbye` goes out once nothing is in flight. See [`Self::is_drained`].
+    pub fn handle_shutdown(&mut self) {
+        match self.phase {
+            Phase::Greeting { .. } => self.phase = Phase::Closed,
+            Phase::Streaming => {
+                self.phase = Phase::Draining;
+                self.finish_draining();
+            }
+            Phase::Draining | Phase::Closed => {}
+        }
+    }
+
+    /// Takes the passing of time.
+    ///
+    /// # Errors
+    /// The peer did not answer in time; the caller closes the connection and dials anew.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        while let Some((at, wake)) = self.poll_timeout() {
+            if at > now {
+                break;
+            }
+            match wake {
+                Wake::HeartbeatDue => {
+                    self.heartbeat_at = now + self.config.heartbeat_interval;
+                    self.events.push_back(SenderEvent::HeartbeatDue);
+                }
+                Wake::GreetingOverdue | Wake::AckOverdue | Wake::Silence => {
+                    self.phase = Phase::Closed;
+                    return Err(ProtocolError::Timeout(wake));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the next frame to send.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Returns the next thing that the driver must do or know.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<SenderEvent> {
+        self.events.pop_front()
+    }
+
+    /// Returns when to call [`Self::handle_timeout`], and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, Wake)> {
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Greeting { since } => {
+                Some((since + self.config.greeting_timeout, Wake::GreetingOverdue))
+            }
+            Phase::Streaming | Phase::Draining => {
+                let oldest = self.lanes.iter().filter_map(|lane| lane.in_flight.front());
+                let overdue = oldest.map(|block| block.sent_at + self.config.ack_timeout).min();
+                let beat = (self.phase == Phase::Streaming)
+                    .then_some((self.heartbeat_at, Wake::HeartbeatDue));
+                earlier(overdue.map(|at| (at, Wake::AckOverdue)), beat)
+            }
+        }
+    }
+
+    /// Returns how many blocks of the lane are in flight.
+    #[must_use]
+    pub fn in_flight(&self, lane: Lane) -> usize {
+        self.lanes[lane.index()].in_flight.len()
+    }
+
+    /// Returns whether everything is acked that was sent, and no more will be sent.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    fn resume_after(&mut self, welcome: Welcome, now: Instant) -> Result<(), ProtocolError> {
+        if welcome.version == 0 || welcome.version > WIRE_VERSION {
+            return Err(ProtocolError::Version(welcome.version));
+        }
+        for (lane, committed) in Lane::ALL.into_iter().zip(welcome.committed) {
+            let state = &mut self.lanes[lane.index()];
+            if let Some(committed) = committed.filter(|seq| Some(*seq) > state.head.last) {
+                let last = state.head.last;
+                return Err(ProtocolError::SpoolSetBack { lane, committed, last });
+            }
+            state.sent = committed;
+            state.acked = committed;
+            if let Some(up_to) = committed {
+                self.events.push_back(SenderEvent::Acked { lane, up_to });
+            }
+        }
+        self.phase = Phase::Streaming;
+        self.heartbeat_at = now;
+        self.window_blocks = welcome.window_blocks.clamp(1, WINDOW_BLOCKS_MAX) as usize;
+        self.window_bytes = (welcome.window_bytes as usize).min(WINDOW_BYTES_MAX);
+        self.peer_context = welcome.context;
+        self.events.push_back(SenderEvent::Welcomed(welcome));
+        self.send_context();
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, lane: Lane, up_to: Seq) -> Result<(), ProtocolError> {
+        let state = &mut self.lanes[lane.index()];
+        if Some(up_to) > state.sent {
+            return Err(ProtocolError::AckAhead { lane, up_to, last_sent: state.sent });
+        }
+        if Some(up_to) <= state.acked {
+            return Ok(()); // an older ack that was overtaken says nothing new
+        }
+        while let Some(block) = state.in_flight.pop_front_if(|block| block.last <= up_to) {
+            state.bytes_in_flight -= block.bytes;
+        }
+        state.acked = Some(up_to);
+        self.events.push_back(SenderEvent::Acked { lane, up_to });
+        if self.phase == Phase::Draining {
+            self.finish_draining();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, lane: Lane, last: Seq, bytes: usize, frame: Frame, now: Instant) {
+        let state = &mut self.lanes[lane.index()];
+        let stream = Stream::Lane(lane);
+        if !std::mem::replace(&mut state.opened, true) {
+            self.transmits.push_back(Transmit { stream, frame: Frame::LaneOpen(lane) });
+        }
+        state.sent = Some(last);
+        state.in_flight.push_back(InFlight { last, bytes, sent_at: now });
+        state.bytes_in_flight += bytes;
+        self.transmits.push_back(Transmit { stream, frame });
+    }
+
+    fn send_context(&mut self) {
+        if self.phase != Phase::Streaming {
+            return;
+        }
+        if let Some((version, context)) = &self.context
+            && *version != self.peer_context
+        {
+            self.peer_context = *version;
+            let frame = Frame::Context(context.clone());
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
+    }
+
+    fn finish_draining(&mut self) {
+        if self.lanes.iter().all(|lane| lane.in_flight.is_empty()) {
+            let frame = Frame::Goodbye(GoodbyeReason::Shutdown);
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+            self.phase = Phase::Closed;
+        }
+    }
+}

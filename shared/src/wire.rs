@@ -1,0 +1,362 @@
+//! The frames of `signalbox/1`, and how they become bytes.
+//!
+//! # Format
+//! ```text
+//! frame:   len u32 LE (of what follows) | kind u8 | payload
+//! payload: bincode of the frame's fields; a Block's is  seq u64 LE | block (see crate::block)
+//! ```
+//! A length is checked against the stream's limit before anything is set aside. Unknown kinds and bytes left over are
+//! errors: a peer that speaks a later version says so in its ALPN and in `Hello`.
+//!
+//! # Streams
+//! The agent opens all: one bidirectional control stream, whose first frame is `Hello`, and one bidirectional stream
+//! a lane when it first has a block for it, whose first frame is `LaneOpen`.
+//!
+//! Kinds 16-31 are kept for ledger, policy, recall and renewal.
+
+pub mod codec;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    context::{ContextVersion, HostContext},
+    ids::{BootId, Epoch, Lane, Seq},
+    limits::{CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    time::Timestamp,
+};
+
+/// Protocol's name in TLS (ALPN).
+pub const ALPN: &[u8] = b"signalbox/1";
+
+/// Version of the frames within `signalbox/1`; the coordinator answers with the lower of both sides'.
+pub const WIRE_VERSION: u16 = 1;
+
+/// Bytes of a frame's length.
+pub const LEN_BYTES: usize = 4;
+
+/// What an agent's spool holds of one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneHead {
+    /// The oldest block kept; the one to be made next where none is kept.
+    pub first: Seq,
+    /// The newest block that is durable on the agent; absent before the first.
+    pub last: Option<Seq>,
+}
+
+impl LaneHead {
+    /// A lane of a new spool.
+    pub const EMPTY: Self = Self { first: Seq::FIRST, last: None };
+}
+
+/// Counters of an agent since its process started, and the state of its spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStats {
+    /// Records read from all sources.
+    pub records_read: u64,
+    /// Bytes read from all sources.
+    pub bytes_read: u64,
+    /// Records that could not be parsed; they are sent as alerts that say so.
+    pub malformed: u64,
+    /// Records that were cut because they were longer than the limit.
+    pub over_long: u64,
+    /// How often a full spool or disk made the sources wait.
+    pub spool_full: u64,
+    /// Bytes that the spool holds on disk.
+    pub spool_bytes: u64,
+    /// When the oldest alert was read that is not acked yet.
+    pub oldest_unacked: Option<Timestamp>,
+}
+
+/// Why blocks of a lane will never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The agent's disk gave back other bytes than were written.
+    Damaged,
+    /// The agent no longer has them, and the coordinator does not have them either.
+    Missing,
+}
+
+/// Why a peer ends the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoodbyeReason {
+    /// It shuts down after finishing what it accepted.
+    Shutdown,
+    /// The connection has reached its greatest age; dial again at once.
+    MaxAge,
+    /// The same agent has connected anew; this connection is the old one.
+    Replaced,
+}
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Agent's first frame.
+    Hello(Hello),
+    /// Coordinator's first frame.
+    Welcome(Welcome),
+    /// The agent lives; sent on the control stream.
+    Heartbeat(Heartbeat),
+    /// The agent's host as it is now.
+    Context(Box<HostContext>),
+    /// The sender of this frame will send no more.
+    Goodbye(GoodbyeReason),
+    /// First frame of a lane's stream.
+    LaneOpen(Lane),
+    /// One block, on its lane's stream.
+    Block {
+        /// Its number.
+        seq: Seq,
+        /// Its bytes; see [`crate::block`].
+        block: Bytes,
+    },
+    /// Blocks that will never come, in place of them on their lane's stream.
+    Gap(Gap),
+    /// All of this lane up to here is durable (L1).
+    Ack {
+        /// The newest number that is durable together with all before it.
+        up_to: Seq,
+    },
+}
+
+/// Fields of [`Frame::Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Highest version of the frames that the agent speaks.
+    pub version: u16,
+    /// Of its spool.
+    pub epoch: Epoch,
+    /// Of its process.
+    pub boot: BootId,
+    /// What its spool holds, by lane.
+    pub heads: [LaneHead; Lane::COUNT],
+    /// Version of its program, for people.
+    pub agent_version: String,
+    /// Version of its host's context.
+    pub context: ContextVersion,
+}
+
+/// Fields of [`Frame::Welcome`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version of the frames that both sides use from here on.
+    pub version: u16,
+    /// The newest durable block, by lane.
+    pub committed: [Option<Seq>; Lane::COUNT],
+    /// Most blocks in flight on one lane.
+    pub window_blocks: u32,
+    /// Most bytes in flight on one lane; one block may always be in flight.
+    pub window_bytes: u32,
+    /// Version of the tenant's policy; zero where there is none.
+    pub policy: u64,
+    /// The newest context that the coordinator has of this agent's host; zero where it has none.
+    pub context: ContextVersion,
+}
+
+/// Fields of [`Frame::Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The agent's wall clock, so that a wrong one is seen.
+    pub sent_at: Timestamp,
+    /// The newest durable block on the agent, by lane.
+    pub last: [Option<Seq>; Lane::COUNT],
+    /// Counters.
+    pub stats: AgentStats,
+}
+
+/// Fields of [`Frame::Gap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first that will not come.
+    pub first: Seq,
+    /// The last that will not come; not before `first`.
+    pub last: Seq,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// Name of a frame's kind, for errors and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// [`Frame::Hello`]
+    Hello = 1,
+    /// [`Frame::Welcome`]
+    Welcome = 2,
+    /// [`Frame::Heartbeat`]
+    Heartbeat = 3,
+    /// [`Frame::Context`]
+    Context = 4,
+    /// [`Frame::Goodbye`]
+    Goodbye = 5,
+    /// [`Frame::LaneOpen`]
+    LaneOpen = 6,
+    /// [`Frame::Block`]
+    Block = 7,
+    /// [`Frame::Gap`]
+    Gap = 8,
+    /// [`Frame::Ack`]
+    Ack = 9,
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// A length over the stream's limit, or zero.
+    #[error("frame of {len} bytes, at most {max} are allowed here")]
+    Length {
+        /// The claimed length.
+        len: usize,
+        /// The stream's limit.
+        max: usize,
+    },
+    /// A kind that this version does not know.
+    #[error("frame of unknown kind {0}")]
+    UnknownKind(u8),
+    /// Fields that do not decode.
+    #[error("malformed {kind:?} frame: {error}")]
+    Payload {
+        /// Which kind.
+        kind: FrameKind,
+        /// What is wrong with it.
+        error: codec::CodecError,
+    },
+    /// Fields that break a rule of their own.
+    #[error("invalid {kind:?} frame: {rule}")]
+    Invalid {
+        /// Which kind.
+        kind: FrameKind,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+/// An encoded frame: what goes first, and a block's bytes, which are not copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Length, kind and fields.
+    pub head: Bytes,
+    /// A block's bytes; empty for other frames.
+    pub tail: Bytes,
+}
+
+/// Checks the length of a frame that comes next on a stream, before anything is set aside for it.
+///
+/// # Errors
+/// Fails on a length that is zero or over `max`.
+pub fn checked_len(bytes: [u8; LEN_BYTES], max: usize) -> Result<usize, DecodeError> {
+    let len = u32::from_le_bytes(bytes) as usize;
+    if len == 0 || len > max { Err(DecodeError::Length { len, max }) } else { Ok(len) }
+}
+
+impl Frame {
+    /// Returns the frame's kind.
+    #[must_use]
+    pub fn kind(&self) -> FrameKind {
+        match self {
+            Self::Hello(_) => FrameKind::Hello,
+            Self::Welcome(_) => FrameKind::Welcome,
+            Self::Heartbeat(_) => FrameKind::Heartbeat,
+            Self::Context(_) => FrameKind::Context,
+            Self::Goodbye(_) => FrameKind::Goodbye,
+            Self::LaneOpen(_) => FrameKind::LaneOpen,
+            Self::Block { .. } => FrameKind::Block,
+            Self::Gap(_) => FrameKind::Gap,
+            Self::Ack { .. } => FrameKind::Ack,
+        }
+    }
+
+    /// Encodes the frame with its length.
+    ///
+    /// # Panics
+    /// If the frame is over its limit, which the makers of blocks and contexts rule out.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        let fields = match self {
+            Self::Hello(hello) => codec::encode(hello),
+            Self::Welcome(welcome) => codec::encode(welcome),
+            Self::Heartbeat(heartbeat) => codec::encode(heartbeat),
+            Self::Context(context) => codec::encode(context),
+            Self::Goodbye(reason) => codec::encode(reason),
+            Self::LaneOpen(lane) => codec::encode(lane),
+            Self::Block { seq, .. } => Ok(seq.as_u64().to_le_bytes().to_vec()),
+            Self::Gap(gap) => codec::encode(gap),
+            Self::Ack { up_to } => codec::encode(up_to),
+        }
+        .expect("frames are plain data");
+        let tail = if let Self::Block { block, .. } = self { block.clone() } else { Bytes::new() };
+        let len = 1 + fields.len() + tail.len();
+        let max = if tail.is_empty() { CONTROL_FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
+        assert!(len <= max, "{:?} frame of {len} bytes is over {max}", self.kind());
+        let mut head = BytesMut::with_capacity(LEN_BYTES + 1 + fields.len());
+        head.put_u32_le(u32::try_from(len).expect("frames are bounded"));
+        head.put_u8(self.kind() as u8);
+        head.put_slice(&fields);
+        Encoded { head: head.freeze(), tail }
+    }
+
+    /// Decodes exactly one frame from `body`: its kind and payload, without the length.
+    ///
+    /// # Errors
+    /// Says what is wrong. Never panics, whatever the input.
+    pub fn decode(mut body: Bytes) -> Result<Self, DecodeError> {
+        if body.is_empty() || body.len() > FRAME_BYTES_MAX {
+            return Err(DecodeError::Length { len: body.len(), max: FRAME_BYTES_MAX });
+        }
+        let kind = body.split_to(1)[0];
+        match kind {
+            1 => {
+                let hello: Hello = fields(FrameKind::Hello, &body)?;
+                let short = hello.agent_version.len() <= CONTEXT_TEXT_BYTES_MAX;
+                valid(FrameKind::Hello, short, "a version text over its limit")?;
+                let heads = hello.heads.iter().all(|head| head.first <= next_of(head.last));
+                valid(FrameKind::Hello, heads, "a first block behind the last")?;
+                Ok(Self::Hello(hello))
+            }
+            2 => Ok(Self::Welcome(fields(FrameKind::Welcome, &body)?)),
+            3 => Ok(Self::Heartbeat(fields(FrameKind::Heartbeat, &body)?)),
+            4 => {
+                let context: Box<HostContext> = fields(FrameKind::Context, &body)?;
+                valid(FrameKind::Context, context.is_bounded(), "a text or list over its limit")?;
+                Ok(Self::Context(context))
+            }
+            5 => Ok(Self::Goodbye(fields(FrameKind::Goodbye, &body)?)),
+            6 => Ok(Self::LaneOpen(fields(FrameKind::LaneOpen, &body)?)),
+            7 => {
+                let seq =
+                    body.first_chunk::<8>().and_then(|seq| Seq::new(u64::from_le_bytes(*seq)));
+                let seq = seq.ok_or(DecodeError::Invalid {
+                    kind: FrameKind::Block,
+                    rule: "no block number",
+                })?;
+                Ok(Self::Block { seq, block: body.split_off(8) })
+            }
+            8 => {
+                let gap: Gap = fields(FrameKind::Gap, &body)?;
+                valid(FrameKind::Gap, gap.first <= gap.last, "ends before it begins")?;
+                Ok(Self::Gap(gap))
+            }
+            9 => Ok(Self::Ack { up_to: fields(FrameKind::Ack, &body)? }),
+            unknown => Err(DecodeError::UnknownKind(unknown)),
+        }
+    }
+}
+
+/// Returns the number after `last`, without a panic on numbers from outside.
+fn next_of(last: Option<Seq>) -> Seq {
+    last.map_or(Seq::FIRST, |last| last.next().unwrap_or(last))
+}
+
+fn fields<'de, T: Deserialize<'de>>(kind: FrameKind, body: &'de [u8]) -> Result<T, DecodeError> {
+    codec::decode(body).map_err(|error| DecodeError::Payload { kind, error })
+}
+
+fn valid(kind: FrameKind, holds: bool, rule: &'static str) -> Result<(), DecodeError> {
+    if holds { Ok(()) } else { Err(DecodeError::Invalid { kind, rule }) }
+}
+
+#[cfg(test)]
+mod tests;

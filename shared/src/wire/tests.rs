@@ -1,0 +1,154 @@
+use std::fmt::Write;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::context::{Interface, InterfaceAddress};
+
+fn seq(n: u64) -> Seq {
+    Seq::new(n).unwrap()
+}
+
+/// One frame of every kind, each field with a value of its own.
+fn one_of_each() -> Vec<Frame> {
+    let context = HostContext {
+        hostname: "srv1".into(),
+        names: vec!["srv1.acme.example".into()],
+        os: "Debian GNU/Linux 12".into(),
+        kernel: "6.1.0".into(),
+        arch: "x86_64".into(),
+        interfaces: vec![Interface {
+            name: "eth0".into(),
+            mac: "02:00:00:00:00:01".into(),
+            addresses: vec![InterfaceAddress { ip: "10.0.0.1".parse().unwrap(), prefix_len: 24 }],
+        }],
+        agent_version: "0.1.0".into(),
+    };
+    let stats = AgentStats {
+        records_read: 1,
+        bytes_read: 300,
+        malformed: 2,
+        over_long: 3,
+        spool_full: 4,
+        spool_bytes: 70_000,
+        oldest_unacked: Some(Timestamp::from_ms(1_760_000_000_000)),
+    };
+    vec![
+        Frame::Hello(Hello {
+            version: WIRE_VERSION,
+            epoch: Epoch(0x0102_0304_0506_0708),
+            boot: BootId(9),
+            heads: [
+                LaneHead { first: seq(3), last: Some(seq(300)) },
+                LaneHead::EMPTY,
+                LaneHead::EMPTY,
+            ],
+            agent_version: "0.1.0".into(),
+            context: context.version(),
+        }),
+        Frame::Welcome(Welcome {
+            version: WIRE_VERSION,
+            committed: [Some(seq(2)), None, Some(seq(70_000))],
+            window_blocks: 64,
+            window_bytes: 8 << 20,
+            policy: 0,
+            context: ContextVersion(5),
+        }),
+        Frame::Heartbeat(Heartbeat {
+            sent_at: Timestamp::from_ms(1_760_000_000_001),
+            last: [Some(seq(300)), None, None],
+            stats,
+        }),
+        Frame::Context(Box::new(context)),
+        Frame::Goodbye(GoodbyeReason::MaxAge),
+        Frame::LaneOpen(Lane::Bulk),
+        Frame::Block { seq: seq(258), block: Bytes::from_static(b"block") },
+        Frame::Gap(Gap { first: seq(1), last: seq(2), reason: GapReason::Missing }),
+        Frame::Ack { up_to: seq(259) },
+    ]
+}
+
+fn bytes_of(frame: &Frame) -> Vec<u8> {
+    let encoded = frame.encode();
+    [encoded.head, encoded.tail].concat()
+}
+
+#[test]
+fn every_frame_has_the_bytes_that_version_one_gave_it() {
+    let mut text = String::new();
+    for frame in one_of_each() {
+        let hex = bytes_of(&frame).iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        });
+        writeln!(text, "{:?} {hex}", frame.kind()).unwrap();
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/frames_v1.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(path).unwrap());
+}
+
+#[test]
+fn every_frame_reads_back_as_it_was_written() {
+    for frame in one_of_each() {
+        let bytes = Bytes::from(bytes_of(&frame));
+        let len = checked_len(*bytes.first_chunk().unwrap(), FRAME_BYTES_MAX).unwrap();
+        assert_eq!(len, bytes.len() - LEN_BYTES);
+        assert_eq!(Frame::decode(bytes.slice(LEN_BYTES..)), Ok(frame));
+    }
+}
+
+#[test]
+fn a_length_is_refused_before_anything_is_set_aside() {
+    assert_eq!(checked_len([0; 4], 100), Err(DecodeError::Length { len: 0, max: 100 }));
+    assert_eq!(
+        checked_len(101_u32.to_le_bytes(), 100),
+        Err(DecodeError::Length { len: 101, max: 100 })
+    );
+    assert_eq!(checked_len(100_u32.to_le_bytes(), 100), Ok(100));
+}
+
+#[test]
+fn a_frame_that_breaks_a_rule_is_refused_by_name() {
+    assert_eq!(Frame::decode(Bytes::from_static(&[99])), Err(DecodeError::UnknownKind(99)));
+    let refused = |frame: &Frame| {
+        matches!(
+            Frame::decode(Bytes::from(bytes_of(frame)).slice(LEN_BYTES..)),
+            Err(DecodeError::Invalid { .. })
+        )
+    };
+    assert!(refused(&Frame::Gap(Gap { first: seq(2), last: seq(1), reason: GapReason::Damaged })));
+    let Frame::Hello(mut hello) = one_of_each().swap_remove(0) else { unreachable!() };
+    hello.heads[0].first = seq(302);
+    assert!(refused(&Frame::Hello(hello.clone())));
+    hello.heads[0].first = seq(301);
+    assert!(!refused(&Frame::Hello(hello.clone())));
+    hello.agent_version = "x".repeat(CONTEXT_TEXT_BYTES_MAX + 1);
+    assert!(refused(&Frame::Hello(hello)));
+    let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
+}
+
+#[test]
+fn bytes_left_over_behind_a_frame_are_refused() {
+    for frame in one_of_each() {
+        if frame.kind() == FrameKind::Block {
+            continue; // a block's own header says its length
+        }
+        let mut bytes = bytes_of(&frame).split_off(LEN_BYTES);
+        bytes.push(0);
+        let decoded = Frame::decode(Bytes::from(bytes));
+        assert!(matches!(decoded, Err(DecodeError::Payload { .. })), "{decoded:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn bytes_from_outside_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(frame) = Frame::decode(Bytes::from(bytes)) {
+            let _ = frame.kind();
+        }
+    }
+}
