@@ -1,1 +1,182 @@
-fn main() {}
+//! The `signalbox-agent` program: see the library for how it works.
+
+use std::{path::Path, process::ExitCode};
+
+use agent::{
+    app::{
+        self, Outcome,
+        check::{Verdict, check},
+    },
+    args::{Cli, Command, StatusArgs},
+    clock,
+    config::{Config, LogConfig, LogFormat},
+    status::Snapshot,
+};
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use tokio_util::sync::CancellationToken;
+
+const FAILED: u8 = 1;
+const GRACE_EXCEEDED: u8 = 3;
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            let _printed = error.print().is_ok();
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    let path = match &cli.command {
+        Command::Run(common) | Command::Check(common) => &common.config,
+        Command::Status(args) => &args.common.config,
+    };
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => {
+            report(&error.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
+    match cli.command {
+        Command::Run(_) => run(config),
+        Command::Check(common) => check_all(&config, &common.config),
+        Command::Status(args) => show_status(&config, &args),
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    start_log(config.log);
+    match run_until_signal(config) {
+        Ok(Outcome::Drained) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Ok(Outcome::GraceExceeded) => {
+            tracing::warn!("stopped before everything was acked: the spool keeps the rest");
+            ExitCode::from(GRACE_EXCEEDED)
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "agent failed");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run_until_signal(config: Config) -> Result<Outcome> {
+    // One thread for the network; the pipeline has its own. Name look-ups take a short-lived one more.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut agent = std::pin::pin!(app::run(config, stop.clone()));
+        let mut signals = Signals::new().context("listen for signals")?;
+        tokio::select! {
+            outcome = &mut agent => return outcome,
+            () = signals.next() => stop.cancel(),
+        }
+        tokio::select! {
+            outcome = &mut agent => outcome,
+            () = signals.next() => Ok(Outcome::GraceExceeded),
+        }
+    })
+}
+
+/// SIGTERM and SIGINT; Ctrl-C where there are no signals.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a signal that nobody took is there for the next call.
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        let _heard = tokio::signal::ctrl_c().await.is_ok();
+    }
+}
+
+fn start_log(config: LogConfig) {
+    let level = config.level.as_str();
+    // The libraries below say at `info` what is of no use to an administrator.
+    let filter = format!("warn,agent={level},signalbox_agent={level}");
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn check_all(config: &Config, path: &Path) -> ExitCode {
+    println!("{:<8} {:<16} {} is valid", "ok", "configuration", path.display());
+    let findings = check(config, clock::wall());
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if findings.iter().any(|finding| finding.verdict == Verdict::Problem) {
+        ExitCode::from(FAILED)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
+    let snapshot = match Snapshot::load(&config.status_path) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            report(&error.to_string());
+            return ExitCode::from(FAILED);
+        }
+    };
+    let now = clock::wall();
+    if args.json {
+        match serde_json::to_string_pretty(&snapshot) {
+            Ok(text) => println!("{text}"),
+            Err(error) => report(&error.to_string()),
+        }
+    } else {
+        print!("{}", snapshot.render(now));
+    }
+    if snapshot.is_running(now) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
+fn report(text: &str) {
+    eprintln!("signalbox-agent: {text}");
+}

@@ -1,7 +1,7 @@
 //! The root and the issuing authority: what they may sign, for whom and for how long.
 //!
-//! Every certificate starts [`SKEW`] before `now`, for hosts whose clock is behind, and ends with its issuer at the
-//! latest. An authority issues only names of its own trust domain.
+//! Every certificate starts [`SKEW`] before `now`, for hosts whose clock is behind, and ends with
+//! its issuer at the latest. An authority issues only names of its own trust domain.
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -32,11 +32,13 @@ pub const INTERMEDIATE_VALIDITY: Duration = DAY.saturating_mul(730);
 pub const COORDINATOR_VALIDITY: Duration = DAY.saturating_mul(90);
 /// How long an agent's certificate is valid where nothing else is asked.
 pub const AGENT_VALIDITY: Duration = DAY.saturating_mul(30);
-/// How far before `now` a certificate starts: NTP keeps hosts far closer, an unset clock is further off anyway.
+/// How far before `now` a certificate starts: NTP keeps hosts far closer, an unset clock is further
+/// off anyway.
 pub const SKEW: Duration = Duration::from_secs(5 * 60);
 /// An issuer with less left than this issues nothing: the leaf would be dead before anyone noticed.
 pub const ISSUER_REMAINING_MIN: Duration = DAY;
-/// Most DNS names and addresses in one certificate, so that a chain stays far below a handshake's limits.
+/// Most DNS names and addresses in one certificate, so that a chain stays far below a handshake's
+/// limits.
 pub const NAMES_MAX: usize = 64;
 
 /// Longest text in a distinguished name (RFC 5280, appendix A.1: `ub-common-name`).
@@ -46,7 +48,8 @@ const SUBJECT_CHARS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Root(Signer);
 
-/// The issuing authority: signs coordinators and agents of one trust domain. Its `Debug` shows nothing of the key.
+/// The issuing authority: signs coordinators and agents of one trust domain. Its `Debug` shows
+/// nothing of the key.
 #[derive(Debug)]
 pub struct Authority {
     root_pem: String,
@@ -60,7 +63,8 @@ pub struct Chain {
     pub pem: String,
     /// The leaf's number.
     pub serial: Serial,
-    /// Last instant at which the leaf is valid. Earlier than asked for where the issuer ends earlier.
+    /// Last instant at which the leaf is valid. Earlier than asked for where the issuer ends
+    /// earlier.
     pub not_after: Timestamp,
 }
 
@@ -73,7 +77,8 @@ pub struct Leaf {
     pub key_pem: String,
     /// The leaf's number.
     pub serial: Serial,
-    /// Last instant at which the leaf is valid. Earlier than asked for where the issuer ends earlier.
+    /// Last instant at which the leaf is valid. Earlier than asked for where the issuer ends
+    /// earlier.
     pub not_after: Timestamp,
 }
 
@@ -90,7 +95,8 @@ impl Root {
     /// Makes a root for `trust_domain`, valid for [`ROOT_VALIDITY`].
     ///
     /// # Errors
-    /// [`CreateError::TrustDomain`] on a bad name; the others where `now` or the machine does not allow it.
+    /// [`CreateError::TrustDomain`] on a bad name; the others where `now` or the machine does not
+    /// allow it.
     pub fn create(trust_domain: &str, now: Timestamp) -> Result<Self, CreateError> {
         let subject = AuthoritySubject { name: "Signalbox root", path_len: 1, trust_domain };
         let params = subject.params(now, now.saturating_add(ROOT_VALIDITY))?;
@@ -149,7 +155,8 @@ impl Root {
 }
 
 impl Authority {
-    /// Makes a root and an intermediate, and forgets the root's key: for an authority that lives as long as its process.
+    /// Makes a root and an intermediate, and forgets the root's key: for an authority that lives as
+    /// long as its process.
     ///
     /// Use [`Root::create`] and [`Root::issue_intermediate`] where the root is kept.
     ///
@@ -159,9 +166,11 @@ impl Authority {
         Root::create(trust_domain, now)?.issue_intermediate(now, INTERMEDIATE_VALIDITY)
     }
 
-    /// Reads an authority from the root's certificate, the intermediate's and the intermediate's key, all in PEM.
+    /// Reads an authority from the root's certificate, the intermediate's and the intermediate's
+    /// key, all in PEM.
     ///
-    /// Of each text the first certificate counts. Whether they are still valid is checked when issuing.
+    /// Of each text the first certificate counts. Whether they are still valid is checked when
+    /// issuing.
     ///
     /// # Errors
     /// Each [`LoadError`]: the three must belong together.
@@ -179,15 +188,16 @@ impl Authority {
         }
         let refused = |source| LoadError::Certificate { part: Part::Intermediate, source };
         let intermediate = parse(&signer.der).map_err(refused)?;
-        let root_certificate =
-            parse(&root.der).map_err(|source| LoadError::Certificate { part: Part::Root, source })?;
+        let root_certificate = parse(&root.der)
+            .map_err(|source| LoadError::Certificate { part: Part::Root, source })?;
         intermediate
             .verify_signature(Some(root_certificate.public_key()))
             .map_err(|_| LoadError::NotIssuedByRoot)?;
         Ok(Self { root_pem: root.pem, signer })
     }
 
-    /// Issues an agent's certificate for `key`: valid for `validity`, but no longer than the intermediate.
+    /// Issues an agent's certificate for `key`: valid for `validity`, but no longer than the
+    /// intermediate.
     ///
     /// # Errors
     /// [`IssueError`]: the intermediate is expired or about to, or `validity` is under a second.
@@ -203,7 +213,8 @@ impl Authority {
         Ok(self.sign(params, key.pair())?.with_key(key))
     }
 
-    /// Certifies the key of an agent's signing request as [`Self::issue_agent`] does: the key stays on its host.
+    /// Certifies the key of an agent's signing request as [`Self::issue_agent`] does: the key stays
+    /// on its host.
     ///
     /// # Errors
     /// As [`Self::issue_agent`].
@@ -218,8 +229,8 @@ impl Authority {
         self.sign(self.agent_params(tenant, agent, now, validity)?, request.public_key())
     }
 
-    /// Issues a coordinator's certificate for `key`, good for QUIC and HTTPS: valid for `validity`, but no longer than
-    /// the intermediate. `name` is also its first DNS name.
+    /// Issues a coordinator's certificate for `key`, good for QUIC and HTTPS: valid for `validity`,
+    /// but no longer than the intermediate. `name` is also its first DNS name.
     ///
     /// # Errors
     /// [`IssueError`]: a bad name, too many names, or as [`Self::issue_agent`].
@@ -361,8 +372,8 @@ pub fn is_trust_domain(name: &str) -> bool {
     identity.is_ok_and(|identity| identity.trust_domain == name)
 }
 
-/// Returns whether `name` can be a DNS name in a certificate: labels of 1-63 letters, digits and inner `-`, 253 bytes
-/// in all; the first label may be `*`.
+/// Returns whether `name` can be a DNS name in a certificate: labels of 1-63 letters, digits and
+/// inner `-`, 253 bytes in all; the first label may be `*`.
 #[must_use]
 pub fn is_dns_name(name: &str) -> bool {
     let is_label = |label: &str| {
@@ -546,7 +557,9 @@ pub enum LoadError {
     #[error("the authority's key cannot be read")]
     Key(#[from] KeyError),
     /// The certificate may not sign, or does not name a trust domain.
-    #[error("{0} certificate is no authority that names a trust domain (URI spiffe://<trust-domain>)")]
+    #[error(
+        "{0} certificate is no authority that names a trust domain (URI spiffe://<trust-domain>)"
+    )]
     NotAnAuthority(Part),
     /// The key belongs to another certificate.
     #[error("{0} certificate and key do not belong together")]
@@ -602,6 +615,9 @@ pub enum IssueError {
     /// An instant after the year 9999.
     #[error("no certificate can end at {0}; check the clock and the validity")]
     Time(Timestamp),
+    /// No key could be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The certificate was not signed.
     #[error("cannot sign the certificate")]
     Sign(#[source] rcgen::Error),

@@ -1,4 +1,5 @@
-//! Reading certificates: who the holder is, how long it is good for, and how it is named in a revocation list.
+//! Reading certificates: who the holder is, how long it is good for, and how it is named in a
+//! revocation list.
 //!
 //! Nothing here verifies a signature. Bytes come from a peer only after TLS has verified the chain.
 
@@ -10,14 +11,12 @@ use shared::{
 };
 use thiserror::Error;
 use x509_parser::{
-    certificate::X509Certificate,
-    extensions::GeneralName,
-    parse_x509_certificate,
-    pem::Pem,
+    certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate, pem::Pem,
     time::ASN1Time,
 };
 
-/// A certificate's serial number: 1-20 bytes, big-endian, without leading zeros. Shown in lower-case hex.
+/// A certificate's serial number: 1-20 bytes, big-endian, without leading zeros. Shown in
+/// lower-case hex.
 ///
 /// It is unique within its issuer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +26,8 @@ impl Serial {
     /// Longest serial number in bytes (RFC 5280, section 4.1.2.2).
     pub const LEN_MAX: usize = 20;
 
-    /// Returns the number whose big-endian bytes are `bytes`, or `None` if they are more than 20 or all zero.
+    /// Returns the number whose big-endian bytes are `bytes`, or `None` if they are more than 20 or
+    /// all zero.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let first = bytes.iter().position(|byte| *byte != 0)?;
@@ -110,7 +110,8 @@ impl CertificateInfo {
     /// Returns whom the certificate names.
     ///
     /// # Errors
-    /// [`CertificateError::UriCount`] or [`CertificateError::Identity`]: a certificate of ours names exactly one holder.
+    /// [`CertificateError::UriCount`] or [`CertificateError::Identity`]: a certificate of ours
+    /// names exactly one holder.
     pub fn identity(&self) -> Result<Identity, CertificateError> {
         match self.uris.as_slice() {
             [uri] => Ok(uri.parse()?),
@@ -129,7 +130,8 @@ impl CertificateInfo {
 /// Returns whom a certificate names (L5). The caller has verified its chain, validity and purpose.
 ///
 /// # Errors
-/// Each [`CertificateError`]: the bytes are no certificate, or it does not carry exactly one URI that is an identity.
+/// Each [`CertificateError`]: the bytes are no certificate, or it does not carry exactly one URI
+/// that is an identity.
 pub fn identity_of_der(der: &[u8]) -> Result<Identity, CertificateError> {
     CertificateInfo::from_der(der)?.identity()
 }
@@ -154,7 +156,8 @@ pub fn serial_of_der(der: &[u8]) -> Result<Serial, CertificateError> {
 /// Returns the certificates of a PEM text in DER, in their order; other blocks are passed over.
 ///
 /// # Errors
-/// [`CertificateError::NotPem`] where a block is damaged or there is no certificate. What is inside is not checked.
+/// [`CertificateError::NotPem`] where a block is damaged or there is no certificate. What is inside
+/// is not checked.
 pub fn certificates_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, CertificateError> {
     let mut certificates = Vec::new();
     for block in Pem::iter_from_buffer(pem.as_bytes()) {
@@ -219,9 +222,9 @@ mod tests {
     #[test]
     fn bytes_that_are_no_certificate_are_refused() {
         for bytes in [&[][..], &[0x30], &[0x30, 0x82, 0xff, 0xff], b"-----BEGIN CERTIFICATE-----"] {
-            let malformed = Err(CertificateError::Malformed("not X.509 in DER"));
-            assert_eq!(identity_of_der(bytes), malformed);
-            assert_eq!(not_after_of_der(bytes).unwrap_err(), malformed.unwrap_err());
+            let malformed = CertificateError::Malformed("not X.509 in DER");
+            assert_eq!(identity_of_der(bytes), Err(malformed.clone()));
+            assert_eq!(not_after_of_der(bytes), Err(malformed));
             assert!(serial_of_der(bytes).is_err());
         }
     }

@@ -1,24 +1,26 @@
 //! Signalbox's certificate authority.
 //!
-//! An offline [`Root`] signs an [`Authority`] (the issuing intermediate), which signs the leaf certificates of
-//! coordinators and agents. A leaf names its holder by one SPIFFE URI ([`shared::identity`]), and that URI is the only
-//! source of a peer's identity (L5): [`identity_of_der`] reads it from a certificate that TLS has verified.
+//! An offline [`Root`] signs an [`Authority`] (the issuing intermediate), which signs the leaf
+//! certificates of coordinators and agents. A leaf names its holder by one SPIFFE URI
+//! ([`shared::identity`]), and that URI is the only source of a peer's identity (L5):
+//! [`identity_of_der`] reads it from a certificate that TLS has verified.
 //!
 //! ```text
-//! root          10 years   CA, path length 1   URI spiffe://<trust-domain>
-//! └ intermediate 2 years   CA, path length 0   URI spiffe://<trust-domain>
-//!   ├ coordinator 90 days  serverAuth + clientAuth, URI spiffe://<trust-domain>/coordinator/<name>, DNS, IP
-//!   └ agent       30 days  clientAuth, URI spiffe://<trust-domain>/tenant/<tenant>/agent/<agent>
+//! root              10 years  CA, path length 1        spiffe://<trust-domain>
+//! └ intermediate     2 years  CA, path length 0        spiffe://<trust-domain>
+//!   ├ coordinator    90 days  serverAuth, clientAuth   .../coordinator/<name>, DNS names, addresses
+//!   └ agent          30 days  clientAuth               .../tenant/<tenant>/agent/<agent>
 //! ```
 //!
-//! The authority's own URI carries the trust domain, so an authority that is loaded again knows what it may issue. All
-//! keys are ECDSA P-256, written as PKCS #8; all files are PEM. Serial numbers are random.
+//! The authority's own URI carries the trust domain, so an authority that is loaded again knows
+//! what it may issue. All keys are ECDSA P-256, written as PKCS #8; all files are PEM. Serial
+//! numbers are random.
 //!
-//! The library reads no clock: `now` is an argument. It draws randomness for keys and serial numbers. Files are touched
-//! only by [`Store`].
+//! The library reads no clock: `now` is an argument. It draws randomness for keys and serial
+//! numbers. Files are touched only by [`Store`].
 //!
-//! Not here: verifying a chain (rustls does it, against [`Authority::root_pem`]) and revocation (the coordinator keeps
-//! the list, by [`Serial`]).
+//! Not here: verifying a chain (rustls does it, against [`Authority::root_pem`]) and revocation
+//! (the coordinator keeps the list, by [`Serial`]).
 
 mod authority;
 mod certificate;

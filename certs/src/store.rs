@@ -7,8 +7,8 @@
 //! <dir>/agents/<tenant>-<agent>.pem .key   leaf and intermediate; its key
 //! ```
 //!
-//! Files are created with mode 0600 in directories of mode 0700 and synced with their directory. A file that exists is
-//! never written: of a group of files all are written or none.
+//! Files are created with mode 0600 in directories of mode 0700 and synced with their directory. A
+//! file that exists is never written: of a group of files all are written or none.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -112,13 +112,17 @@ impl Store {
         write_leaf(&self.dir.join(AGENTS_DIR), &format!("{tenant}-{agent}"), leaf)
     }
 
-    /// Writes what one host needs into this directory: `certificate.pem`, `key.pem`, and the root to trust, `root.pem`.
+    /// Writes what one host needs into this directory: `certificate.pem`, `key.pem`, and the root
+    /// to trust, `root.pem`.
     ///
     /// # Errors
     /// [`WriteError`]; then none of the three was left.
     pub fn write_bundle(&self, leaf: &Leaf, root_pem: &str) -> Result<LeafPaths, WriteError> {
-        let files =
-            [("key.pem", &*leaf.key_pem), ("certificate.pem", &leaf.chain_pem), (ROOT_PEM, root_pem)];
+        let files = [
+            ("key.pem", &*leaf.key_pem),
+            ("certificate.pem", &leaf.chain_pem),
+            (ROOT_PEM, root_pem),
+        ];
         write_new(&self.dir, &files)?;
         let (certificate, key) = (self.dir.join("certificate.pem"), self.dir.join("key.pem"));
         Ok(LeafPaths { certificate, key })
@@ -171,7 +175,11 @@ impl Authority {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// A file is not there.
-    #[error("{} does not exist; `certs init` makes an authority in {}, --dir names another", path.display(), dir.display())]
+    #[error(
+        "{} does not exist; `certs init` makes an authority in {}, --dir names another",
+        path.display(),
+        dir.display()
+    )]
     Missing {
         /// The file.
         path: PathBuf,
@@ -200,7 +208,10 @@ pub enum OpenError {
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// A file is there already, and keys are never overwritten.
-    #[error("{} exists and is not overwritten; move it away, or write to another directory", path.display())]
+    #[error(
+        "{} exists and is not overwritten; move it away, or write to another directory",
+        path.display()
+    )]
     Exists {
         /// The file.
         path: PathBuf,
@@ -214,7 +225,10 @@ pub enum WriteError {
         source: io::Error,
     },
     /// A file cannot be written or synced.
-    #[error("cannot write {}; check the directory's owner and the space left", path.display())]
+    #[error(
+        "cannot write {}; check the directory's owner and the space left",
+        path.display()
+    )]
     Write {
         /// The file.
         path: PathBuf,
@@ -231,7 +245,8 @@ fn write_leaf(dir: &Path, stem: &str, leaf: &Leaf) -> Result<LeafPaths, WriteErr
 
 /// Writes all of `files` (name, text) into `dir`, or none.
 fn write_new(dir: &Path, files: &[(&str, &str)]) -> Result<Vec<PathBuf>, WriteError> {
-    // Before anything is written, so that the usual mistake leaves no trace; creation below decides.
+    // Before anything is written, so that the usual mistake leaves no trace; creation below
+    // decides.
     for (name, _) in files {
         let path = dir.join(name);
         if path.symlink_metadata().is_ok() {
@@ -249,7 +264,8 @@ fn write_new(dir: &Path, files: &[(&str, &str)]) -> Result<Vec<PathBuf>, WriteEr
         Ok(()) => Ok(written),
         Err(error) => {
             for path in written {
-                // The error that led here is the one to tell; a file that stays is named by the next attempt.
+                // The error that led here is the one to tell; a file that stays is named by the
+                // next attempt.
                 drop(fs::remove_file(path));
             }
             Err(error)
@@ -392,7 +408,8 @@ mod tests {
     #[test]
     fn a_file_that_appears_meanwhile_is_kept_and_the_rest_taken_back() {
         let dir = tempfile::tempdir().unwrap();
-        // The same name twice stands for a second writer that comes between the check and the creation.
+        // The same name twice stands for a second writer that comes between the check and the
+        // creation.
         let twice = write_new(dir.path(), &[("a", "1"), ("b", "2"), ("b", "3")]);
         assert!(matches!(twice, Err(WriteError::Exists { path }) if path.ends_with("b")));
         assert!(names(dir.path()).is_empty());
@@ -446,8 +463,10 @@ mod tests {
         let authority = Authority::create("d", NOW).unwrap();
         let (tenant, agent, leaf) = leaf(&authority);
         let refused = Store::new(&file).write_agent(tenant, agent, &leaf);
-        assert!(matches!(refused, Err(WriteError::Directory { path, .. }) if path.starts_with(&file)));
-        let refused = Store::new(dir.path()).write_coordinator("no/such/dir", &leaf);
+        assert!(
+            matches!(refused, Err(WriteError::Directory { path, .. }) if path.starts_with(&file))
+        );
+        let refused = Store::new(dir.path()).write_coordinator(&"x".repeat(300), &leaf);
         assert!(matches!(refused, Err(WriteError::Write { .. })));
     }
 

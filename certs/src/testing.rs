@@ -1,7 +1,7 @@
 //! Certificates that no authority should issue, for tests of those who must refuse them.
 //!
-//! Nothing here is used by a program: [`Authority`] issues only names of its trust domain that are valid now, so a
-//! test that needs an expired, nameless or foreign certificate makes it here.
+//! Nothing here is used by a program: [`Authority`] issues only names of its trust domain that are
+//! valid now, so a test that needs an expired, nameless or foreign certificate makes it here.
 
 use std::net::IpAddr;
 
@@ -33,7 +33,8 @@ pub struct RawLeaf {
 }
 
 impl RawLeaf {
-    /// Returns what a good certificate of `identity` would be: valid at `now`, for a client and a server.
+    /// Returns what a good certificate of `identity` would be: valid at `now`, for a client and a
+    /// server.
     #[must_use]
     pub fn of(identity: &Identity, now: Timestamp) -> Self {
         Self {
@@ -63,7 +64,8 @@ impl RawLeaf {
     }
 }
 
-/// Issues `raw` with a new key, whatever it says: expired, without a URI, of another tenant or trust domain.
+/// Issues `raw` with a new key, whatever it says: expired, without a URI, of another tenant or
+/// trust domain.
 ///
 /// # Errors
 /// [`IssueError`] where it cannot be encoded.

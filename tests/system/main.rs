@@ -1,1 +1,3 @@
-fn main() {}
+//! Tests that need more than one crate, with real sockets, files and processes; and the house rules.
+
+mod tidy;

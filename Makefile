@@ -1,0 +1,68 @@
+# The names of everything one can do here; `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test crash simulate bench fuzz api-check fmt lint doc deny deps
+
+export ROCKSDB_STATIC = 1
+export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
+
+# Put before a command that builds: RocksDB is compiled once for the machine, not once for each clone or profile.
+with_rocksdb = ROCKSDB_LIB_DIR=$${ROCKSDB_LIB_DIR:-$$(coordinator/rocksdb.sh)} && export ROCKSDB_LIB_DIR &&
+
+# $(call step,name,command): says the name, runs the command, and says which step it was that failed.
+step = @printf '\n== %s\n' '$(1)'; { $(2); } || { echo "make $@: '$(1)' failed" >&2; exit 1; }
+
+fmt_check = cargo fmt --all --check
+clippy = $(with_rocksdb) cargo clippy --workspace --all-targets --locked -- -D warnings
+rustdoc = $(with_rocksdb) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+# Without the advisories, which change from day to day: `make deny` asks for them.
+deny_offline = if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
+	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+
+help: ## list what one can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: deps ## start everything with recorded alerts, or your own: EVE=file WAZUH=file
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	$(call step,demo,$(with_rocksdb) cargo run --quiet --locked -p tests --bin demo -- \
+		$(if $(EVE),--eve "$(EVE)") $(if $(WAZUH),--wazuh "$(WAZUH)"))
+
+test: deps ## run all checks and tests: SEEDS=500 simulated runs, RUNS=10 kills
+	$(call step,format,$(fmt_check))
+	$(call step,clippy,$(clippy))
+	$(call step,docs,$(rustdoc))
+	$(call step,dependencies,$(deny_offline))
+	$(call step,tests,$(with_rocksdb) SEEDS=$(or $(SEEDS),500) RUNS=$(or $(RUNS),10) cargo test --workspace --locked)
+	@printf '\nall checks and tests passed\n'
+
+crash: deps ## kill real processes RUNS=100 times; the count stands in target/reports/crash.json
+	$(call step,crash,$(with_rocksdb) RUNS=$(or $(RUNS),100) cargo test --locked -p tests --test system crash -- --nocapture)
+
+simulate: deps ## simulate SEEDS=10000 runs with faults
+	$(call step,simulate,$(with_rocksdb) SEEDS=$(or $(SEEDS),10000) cargo test --locked -p tests --test simulation -- --nocapture)
+
+bench: deps ## measure speed, latency and memory, optimised
+	$(call step,bench,$(with_rocksdb) cargo run --release --locked -p tests --bin bench -- $(ARGS))
+
+fuzz: deps ## feed the decoders and the session with random bytes for MINUTES=10
+	$(call step,fuzz,$(with_rocksdb) MINUTES=$(or $(MINUTES),10) tests/fuzz/run.sh)
+
+api-check: deps ## check the API's description, and the API against it
+	$(call step,api-check,$(with_rocksdb) tests/api-check.sh)
+
+fmt: ## format the sources
+	cargo fmt --all
+
+lint: deps ## check the format, and run clippy
+	$(call step,format,$(fmt_check))
+	$(call step,clippy,$(clippy))
+
+doc: deps ## build the documentation into target/doc
+	$(call step,docs,$(rustdoc))
+
+deny: ## check dependencies' licences, sources and advisories (needs cargo-deny)
+	cargo deny --locked check
+
+deps: ## install what a build needs, and compile RocksDB once for this machine
+	@tests/install.sh
+	@$(with_rocksdb) true

@@ -1,0 +1,247 @@
+//! Puts the agent together, and takes it apart in order.
+//!
+//! # Threads and tasks
+//! ```text
+//! thread "pipeline"   owns the sources and the spool's writer; blocks on files and syncs
+//! runtime, 1 thread   uplink (the connection and its streams), context (looks at the host once a minute)
+//! ```
+//!
+//! # Shutdown
+//! 1. The pipeline reads no more, commits what it has read, and ends.
+//! 2. The uplink sends what is left and waits for its acks, then says goodbye.
+//! 3. After the grace it is told to end at once; the spool keeps what is not acked.
+//!
+//! A part that ends before it was told to ends the process: a half agent would look like a quiet host.
+
+pub mod check;
+mod feed;
+mod pipeline;
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+use shared::{context::HostContext, ids::BootId};
+use tokio::sync::{oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    feed::Feed,
+    pipeline::{Parts, Pipeline, PipelineError},
+};
+use crate::{
+    blocks::Blocks,
+    config::Config,
+    context,
+    spool::{Opened, RealDisk, Spool, SpoolConfig},
+    status::{Facts, ProcessState, Status},
+    tls::Credentials,
+    uplink::{Ending, Inputs, Stop, Uplink},
+};
+
+/// How a run ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was read is acked.
+    Drained,
+    /// The grace was over before that; the spool keeps the rest for the next start.
+    GraceExceeded,
+}
+
+/// The pipeline's thread, and how it is told to stop.
+struct PipelineThread {
+    stop: mpsc::SyncSender<()>,
+    ended: oneshot::Receiver<Result<(), PipelineError>>,
+}
+
+/// Runs an agent until `stop`, then drains it.
+///
+/// # Errors
+/// Fails if a part cannot start or ends by itself. The text says which and why.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<Outcome> {
+    let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
+    let (spool, opened) = open_spool(&config)?;
+    let feeds = open_feeds(&config, &opened)?;
+    let status = Arc::new(Status::new(Facts {
+        tenant: credentials.tenant,
+        agent: credentials.agent,
+        epoch: spool.epoch(),
+        certificate_until: credentials.not_after,
+        spool_dir: config.spool.dir.clone(),
+        spool_bytes_max: config.spool.bytes_max,
+        spool_damage: opened.damage.len() as u64,
+    }));
+    tracing::info!(
+        tenant = %credentials.tenant, agent = %credentials.agent, epoch = %spool.epoch(),
+        certificate_until = %credentials.not_after, "agent starts"
+    );
+    let (context_out, context_in) = watch::channel(Arc::new(context::gather()));
+    let (synced_out, synced_in) = watch::channel(());
+    let inputs = Inputs {
+        spool: spool.reader(),
+        synced: synced_in,
+        context: context_in.clone(),
+        status: Arc::clone(&status),
+    };
+    let boot = BootId(rand::random());
+    let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
+    let (pipeline_stop, stop_signal) = mpsc::sync_channel(1);
+    let pipeline = Pipeline::new(Parts {
+        spool,
+        feeds,
+        blocks: Blocks::new(config.blocks),
+        lanes: config.lanes,
+        synced: synced_out,
+        context: context_in,
+        status: Arc::clone(&status),
+        status_path: config.status_path.clone(),
+        stop: stop_signal,
+    });
+    let pipeline = PipelineThread { stop: pipeline_stop, ended: start(pipeline)? };
+    let outcome = supervise(&config, uplink, context_out, pipeline, &status, stop).await;
+    status.set_process(ProcessState::Stopped);
+    if let Err(error) = status.snapshot().store(&config.status_path) {
+        tracing::warn!(%error, "status file cannot be written");
+    }
+    outcome
+}
+
+/// Spawns the tasks, waits for the stop or a part's early end, and shuts down.
+async fn supervise(
+    config: &Config,
+    uplink: Uplink,
+    context: watch::Sender<Arc<HostContext>>,
+    mut pipeline: PipelineThread,
+    status: &Status,
+    stop: CancellationToken,
+) -> Result<Outcome> {
+    let tasks = TaskTracker::new();
+    let steps = Stop::default();
+    let mut uplink = tasks.spawn(uplink.run(steps.clone()));
+    let mut context = tasks.spawn(refresh_context(context, steps.drain.clone()));
+    tasks.close();
+
+    let early: Option<anyhow::Error> = tokio::select! {
+        () = stop.cancelled() => None,
+        ended = &mut pipeline.ended => Some(pipeline_error(ended)),
+        ended = &mut uplink => Some(anyhow::anyhow!("uplink ended by itself: {ended:?}")),
+        ended = &mut context => Some(anyhow::anyhow!("context task ended by itself: {ended:?}")),
+    };
+    if let Some(error) = early {
+        steps.abort.cancel();
+        steps.drain.cancel();
+        drop(pipeline.stop);
+        tasks.wait().await;
+        return Err(error);
+    }
+
+    tracing::info!(grace_ms = config.grace.as_millis(), "stopping: draining");
+    status.set_process(ProcessState::Draining);
+    let deadline = tokio::time::Instant::now() + config.grace;
+    drop(pipeline.stop);
+    // A commit that hangs in a failing disk is not waited for: what it holds is read again after the next start.
+    let has_stopped = match tokio::time::timeout_at(deadline, &mut pipeline.ended).await {
+        Ok(Ok(Ok(()))) => true,
+        Ok(ended) => return Err(pipeline_error(ended)),
+        Err(_late) => false,
+    };
+    steps.drain.cancel();
+    let ending = match tokio::time::timeout_at(deadline, &mut uplink).await {
+        Ok(ending) => ending.context("uplink")?,
+        Err(_late) => {
+            steps.abort.cancel();
+            uplink.await.context("uplink")?
+        }
+    };
+    tasks.wait().await;
+    Ok(match ending {
+        Ending::Drained if has_stopped => Outcome::Drained,
+        Ending::Drained | Ending::Aborted => Outcome::GraceExceeded,
+    })
+}
+
+fn pipeline_error(
+    ended: Result<Result<(), PipelineError>, oneshot::error::RecvError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("pipeline ended by itself"),
+        Ok(Err(error)) => anyhow::Error::new(error).context("pipeline"),
+        Err(_) => anyhow::anyhow!("pipeline panicked"),
+    }
+}
+
+fn start(pipeline: Pipeline) -> Result<oneshot::Receiver<Result<(), PipelineError>>> {
+    let (ended_out, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || {
+            // Nobody listens any more only when the process is ending.
+            let _unheard = ended_out.send(pipeline.run()).is_err();
+        })
+        .context("start the pipeline's thread")?;
+    Ok(ended)
+}
+
+async fn refresh_context(context: watch::Sender<Arc<HostContext>>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(context::REFRESH_INTERVAL) => {}
+        }
+        let now = context::gather();
+        context.send_if_modified(|held| {
+            let has_changed = **held != now;
+            if has_changed {
+                tracing::info!(version = now.version().0, "host's context has changed");
+                *held = Arc::new(now);
+            }
+            has_changed
+        });
+    }
+}
+
+fn open_spool(config: &Config) -> Result<(Spool, Opened)> {
+    let dir = &config.spool.dir;
+    let disk = RealDisk::open(dir).with_context(|| format!("open the spool {}", dir.display()))?;
+    let bounds = SpoolConfig {
+        segment_bytes: config.spool.segment_bytes,
+        total_bytes_max: config.spool.bytes_max,
+    };
+    let (spool, opened) = Spool::open(Arc::new(disk), bounds, rand::random())
+        .with_context(|| format!("open the spool {}", dir.display()))?;
+    if opened.created {
+        tracing::info!(dir = %dir.display(), epoch = %spool.epoch(), "new spool");
+    }
+    if opened.torn_bytes > 0 {
+        tracing::info!(bytes = opened.torn_bytes, "cut off what a crash left unfinished");
+    }
+    for damage in &opened.damage {
+        tracing::error!(
+            segment = %damage.segment, offset = damage.offset, bytes = damage.bytes,
+            lost = ?damage.lost, "spool is damaged: what is lost is reported to the coordinator"
+        );
+    }
+    if opened.is_stale {
+        tracing::warn!("a checkpoint may be older than the blocks: some records may be sent twice");
+    }
+    Ok((spool, opened))
+}
+
+fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {
+    let mut feeds: Vec<Feed> = Vec::with_capacity(config.sources.len());
+    for source in &config.sources {
+        let feed = Feed::open(source, opened.checkpoints.get(&source.name))
+            .with_context(|| format!("open source {}", source.name))?;
+        let same = |other: &&Feed| feed.file_id().is_some() && other.file_id() == feed.file_id();
+        if let Some(other) = feeds.iter().find(same) {
+            bail!("sources {} and {} read the same file", other.name(), feed.name());
+        }
+        feeds.push(feed);
+    }
+    Ok(feeds)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Says of each part whether it would work, and what to do if not. Connects to nobody and changes nothing.
+
+use std::{fmt, fs, io::Read, net::ToSocketAddrs, path::Path, time::Duration};
+
+use shared::time::Timestamp;
+
+use crate::{
+    config::{Address, Config, SourceConfig, show_bytes},
+    tls::Credentials,
+};
+
+/// From when on a certificate's end is a matter for a person: the time to notice, and to renew without haste.
+const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What was found about one part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The part.
+    pub part: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, and what to do about a problem.
+    pub text: String,
+}
+
+/// How a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works.
+    Ok,
+    /// The agent runs, but a person should look.
+    Warning,
+    /// The agent does not start, or does nothing, like this.
+    Problem,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Problem => "PROBLEM",
+        };
+        write!(f, "{verdict:<8} {:<16} {}", self.part, self.text)
+    }
+}
+
+/// Checks everything that a checked configuration names.
+#[must_use]
+pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
+    let mut findings = vec![identity(config, now), spool(config)];
+    findings.extend(config.coordinator.addresses.iter().map(coordinator));
+    findings.extend(config.sources.iter().map(source));
+    findings
+}
+
+fn identity(config: &Config, now: Timestamp) -> Finding {
+    let part = "identity";
+    let credentials = match Credentials::load(&config.identity) {
+        Ok(credentials) => credentials,
+        Err(error) => return finding(part, Verdict::Problem, error.to_string()),
+    };
+    let who = format!("agent {} of tenant {}", credentials.agent, credentials.tenant);
+    let until = credentials.not_after;
+    if until <= now {
+        let text = format!("{who}: certificate has expired {until}: issue a new one");
+        finding(part, Verdict::Problem, text)
+    } else if until.since(now) < EXPIRY_WARNING {
+        let text = format!("{who}: certificate expires {until}: renew it soon");
+        finding(part, Verdict::Warning, text)
+    } else {
+        finding(part, Verdict::Ok, format!("{who}, certificate valid until {until}"))
+    }
+}
+
+fn spool(config: &Config) -> Finding {
+    let part = "spool";
+    let dir = &config.spool.dir;
+    let max = show_bytes(config.spool.bytes_max);
+    let folder = match fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => dir.as_path(),
+        Ok(_) => {
+            let text = format!("{} is no folder: set spool.dir", dir.display());
+            return finding(part, Verdict::Problem, text);
+        }
+        // It will be made inside the nearest folder that there is.
+        Err(_) => dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/")),
+    };
+    match can_write(folder) {
+        Ok(()) if folder == dir => {
+            finding(part, Verdict::Ok, format!("{} is writable, at most {max}", dir.display()))
+        }
+        Ok(()) => {
+            let text = format!("{} will be made at the first start, at most {max}", dir.display());
+            finding(part, Verdict::Ok, text)
+        }
+        Err(error) => {
+            let text = format!(
+                "{} is not writable: {error}: give the agent's user the right to write there",
+                folder.display()
+            );
+            finding(part, Verdict::Problem, text)
+        }
+    }
+}
+
+/// Tries to write by making a file that has no name, or one that is gone at once.
+fn can_write(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".signalbox-check-{}", std::process::id()));
+    fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(&probe)
+}
+
+fn coordinator(address: &Address) -> Finding {
+    let part = "coordinator";
+    match (address.host.as_str(), address.port).to_socket_addrs() {
+        Ok(found) => {
+            let found: Vec<String> = found.map(|address| address.ip().to_string()).collect();
+            if found.is_empty() {
+                let text = format!("{address} has no address: ask who runs the name server");
+                finding(part, Verdict::Problem, text)
+            } else {
+                let text = format!("{address} is {} (UDP)", found.join(", "));
+                finding(part, Verdict::Ok, text)
+            }
+        }
+        Err(error) => {
+            let text = format!("{address} cannot be resolved: {error}: check the name");
+            finding(part, Verdict::Problem, text)
+        }
+    }
+}
+
+fn source(config: &SourceConfig) -> Finding {
+    let path = config.path.display();
+    let opened = fs::File::open(&config.path).and_then(|mut file| {
+        // A folder can be opened, but not read.
+        file.read(&mut [0])?;
+        file.metadata()
+    });
+    let (verdict, text) = match opened {
+        Ok(metadata) => {
+            (Verdict::Ok, format!("{path} is readable, {}", show_bytes(metadata.len())))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (
+            Verdict::Warning,
+            format!("{path} is not there yet: the agent waits for it; check the path"),
+        ),
+        Err(error) => (
+            Verdict::Problem,
+            format!("{path} cannot be read: {error}: give the agent's user the right to read it"),
+        ),
+    };
+    finding(&config.name, verdict, text)
+}
+
+fn finding(part: &str, verdict: Verdict, text: String) -> Finding {
+    Finding { part: part.to_owned(), verdict, text }
+}

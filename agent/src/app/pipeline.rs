@@ -1,0 +1,346 @@
+//! From the sources to the spool: the one thread that owns both.
+//!
+//! ```text
+//! poll a source ─▶ read a batch ─▶ each line: normalise ─▶ lane ─▶ block ─┐
+//!      ▲                                                                   │ full, old, or all sources quiet
+//!      └───────────────── tell the uplink ◀─ sync ◀─ append ◀──────────────┘
+//! ```
+//! Sources take turns, one batch each, so that a flood in one does not silence another. While a commit cannot be
+//! stored, nothing is read: what the detectors write waits in their own files (L7).
+//!
+//! # Invariants
+//! A commit holds all that was pushed since the one before and the checkpoints that cover exactly that (L3).
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use shared::{
+    context::{ContextVersion, HostContext},
+    ids::{Lane, Seq},
+};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::feed::{Feed, Pushed};
+use crate::{
+    blocks::Blocks,
+    clock,
+    limits::READ_BYTES,
+    normalise::LanePolicy,
+    source::ReadBuffer,
+    spool::{AppendError, Commit, Spool, SyncError},
+    status::{LaneStatus, Snapshot, SpoolState, Status, WRITE_INTERVAL},
+};
+
+/// Wait after a round that read nothing, while something was read within [`LIVELY`].
+const IDLE_WAIT_MIN: Duration = Duration::from_millis(10);
+/// Longest wait after a round that read nothing: with the commit it stays well under the 100 ms from file to queue.
+const IDLE_WAIT_MAX: Duration = Duration::from_millis(40);
+/// How long after the last record the sources are looked at often.
+const LIVELY: Duration = Duration::from_secs(2);
+/// Wait before a commit is tried again that the spool or the disk refused.
+const RETRY_WAIT: Duration = Duration::from_millis(250);
+/// How often checkpoints are stored that no block goes with: after a crash so much is at most skipped again.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the pipeline cannot go on.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// A commit is longer than any spool takes: a bound is broken.
+    #[error("a commit does not fit the spool: {0}")]
+    Commit(AppendError),
+}
+
+/// What the pipeline works with.
+pub(super) struct Parts {
+    pub(super) spool: Spool,
+    pub(super) feeds: Vec<Feed>,
+    pub(super) blocks: Blocks,
+    pub(super) lanes: LanePolicy,
+    pub(super) synced: watch::Sender<()>,
+    pub(super) context: watch::Receiver<Arc<HostContext>>,
+    pub(super) status: Arc<Status>,
+    pub(super) status_path: std::path::PathBuf,
+    /// Closed when the pipeline is to stop.
+    pub(super) stop: Receiver<()>,
+}
+
+/// The pipeline.
+pub(super) struct Pipeline {
+    parts: Parts,
+    buffer: ReadBuffer,
+    context: ContextVersion,
+    last_read: Option<Instant>,
+    last_commit: Option<Instant>,
+    last_publish: Option<Instant>,
+    state: SpoolState,
+    error: Option<String>,
+    waits: u64,
+    status_error: Option<String>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
+impl Pipeline {
+    pub(super) fn new(parts: Parts) -> Self {
+        let context = parts.context.borrow().version();
+        Self {
+            parts,
+            buffer: ReadBuffer::new(),
+            context,
+            last_read: None,
+            last_commit: None,
+            last_publish: None,
+            state: SpoolState::Ok,
+            error: None,
+            waits: 0,
+            status_error: None,
+        }
+    }
+
+    /// Runs until it is told to stop; then all that was read is in the spool, or, if the spool takes nothing, is read
+    /// again after the next start.
+    ///
+    /// # Errors
+    /// [`PipelineError`]: a bug of ours that going on would not cure.
+    pub(super) fn run(mut self) -> Result<(), PipelineError> {
+        // Where "from now on" begins is stored before anything is read.
+        let mut next = self.commit(None)?;
+        while next == Next::GoOn {
+            self.publish();
+            next = self.round()?;
+        }
+        if !self.parts.blocks.is_empty() || self.is_checkpoint_due(Duration::ZERO) {
+            self.commit(None)?;
+        }
+        self.last_publish = None;
+        self.publish();
+        Ok(())
+    }
+
+    /// Gives each source one turn, then commits what is due and waits if there was nothing.
+    fn round(&mut self) -> Result<Next, PipelineError> {
+        if self.parts.context.has_changed().unwrap_or(false) {
+            self.context = self.parts.context.borrow_and_update().version();
+        }
+        let mut has_read = false;
+        for index in 0..self.parts.feeds.len() {
+            let now = clock::now();
+            if self.parts.feeds[index].poll(now) {
+                has_read = true;
+                self.last_read = Some(now);
+                if self.turn(index)? == Next::Stop {
+                    return Ok(Next::Stop);
+                }
+            }
+            if self.parts.blocks.needs_flush(clock::now()) && self.commit(None)? == Next::Stop {
+                return Ok(Next::Stop);
+            }
+        }
+        if has_read {
+            return Ok(self.wait(Duration::ZERO));
+        }
+        // Nothing more will share these blocks soon, so they do not wait for it.
+        let is_due = !self.parts.blocks.is_empty() || self.is_checkpoint_due(CHECKPOINT_INTERVAL);
+        if is_due && self.commit(None)? == Next::Stop {
+            return Ok(Next::Stop);
+        }
+        let now = clock::now();
+        let is_lively = self.last_read.is_some_and(|at| now.duration_since(at) < LIVELY);
+        Ok(self.wait(if is_lively { IDLE_WAIT_MIN } else { IDLE_WAIT_MAX }))
+    }
+
+    /// Reads one batch of a source and pushes its lines, committing on the way as often as the blocks ask for it.
+    fn turn(&mut self, index: usize) -> Result<Next, PipelineError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let next = self.read_and_push(index, &mut buffer);
+        self.buffer = buffer;
+        next
+    }
+
+    fn read_and_push(
+        &mut self,
+        index: usize,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Next, PipelineError> {
+        let observed_at = clock::wall();
+        let now = clock::now();
+        let Some(batch) = self.parts.feeds[index].read(buffer, READ_BYTES) else {
+            return Ok(Next::GoOn);
+        };
+        for line in batch.lines() {
+            let Parts { feeds, blocks, lanes, .. } = &mut self.parts;
+            let pushed =
+                feeds[index].push(line.bytes, observed_at, now, self.context, lanes, blocks);
+            if pushed == Pushed::CommitFirst && self.commit(Some((index, line.end)))? == Next::Stop
+            {
+                return Ok(Next::Stop);
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Stores all that was pushed with the checkpoints that cover it; `up_to` is the source whose batch is half done,
+    /// and how far. Waits as long as the spool refuses.
+    fn commit(&mut self, up_to: Option<(usize, u64)>) -> Result<Next, PipelineError> {
+        let Parts { blocks, feeds, .. } = &mut self.parts;
+        let blocks: Vec<(Lane, Bytes)> =
+            blocks.flush_all().into_iter().map(|block| (block.lane, block.bytes)).collect();
+        let checkpoints = feeds.iter().enumerate().filter_map(|(index, feed)| {
+            let end = up_to.filter(|(half_done, _)| *half_done == index).map(|(_, end)| end);
+            feed.changed_checkpoint(end).map(|checkpoint| (feed.name().to_owned(), checkpoint))
+        });
+        let commit = Commit { checkpoints: checkpoints.collect(), blocks, ledger: None };
+        self.last_commit = Some(clock::now());
+        if commit.blocks.is_empty() && commit.checkpoints.is_empty() {
+            return Ok(Next::GoOn);
+        }
+        let has_blocks = !commit.blocks.is_empty();
+        if self.append(&commit)? == Next::Stop || self.sync() == Next::Stop {
+            return Ok(Next::Stop);
+        }
+        self.recovered();
+        for (name, checkpoint) in commit.checkpoints {
+            let feed = self.parts.feeds.iter_mut().find(|feed| feed.name() == name);
+            feed.expect("each was just asked").committed(checkpoint);
+        }
+        if has_blocks {
+            self.parts.synced.send_replace(());
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn append(&mut self, commit: &Commit) -> Result<Next, PipelineError> {
+        loop {
+            let refused = match self.parts.spool.append(commit) {
+                Ok(_) => return Ok(Next::GoOn),
+                Err(refused) => refused,
+            };
+            match refused {
+                AppendError::Full { .. } => {
+                    self.refused(SpoolState::Full, &refused.to_string());
+                    if self.wait(RETRY_WAIT) == Next::Stop {
+                        return Ok(Next::Stop);
+                    }
+                }
+                AppendError::DiskFull | AppendError::Unsynced { .. } => {
+                    if self.sync() == Next::Stop {
+                        return Ok(Next::Stop);
+                    }
+                }
+                AppendError::TooLarge { .. } => return Err(PipelineError::Commit(refused)),
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Next {
+        loop {
+            match self.parts.spool.sync() {
+                Ok(()) => return Next::GoOn,
+                Err(error @ SyncError::DiskFull) => {
+                    self.refused(SpoolState::DiskFull, &error.to_string());
+                }
+                Err(error @ SyncError::Io { .. }) => {
+                    self.refused(SpoolState::Failing, &error.to_string());
+                }
+            }
+            self.collect();
+            if self.wait(RETRY_WAIT) == Next::Stop {
+                return Next::Stop;
+            }
+        }
+    }
+
+    /// Notes that the spool takes nothing now; said once for each change of state.
+    fn refused(&mut self, state: SpoolState, error: &str) {
+        if self.state != state {
+            self.state = state;
+            self.waits += 1;
+            self.error = Some(error.to_owned());
+            tracing::warn!(error, state = ?state, "spool takes nothing, the sources wait");
+        }
+        self.publish();
+    }
+
+    fn recovered(&mut self) {
+        if self.state != SpoolState::Ok {
+            self.state = SpoolState::Ok;
+            self.error = None;
+            tracing::info!("spool takes blocks again");
+        }
+    }
+
+    /// Waits for `wait`, or until it is told to stop.
+    fn wait(&self, wait: Duration) -> Next {
+        match self.parts.stop.recv_timeout(wait) {
+            Err(RecvTimeoutError::Timeout) => Next::GoOn,
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => Next::Stop,
+        }
+    }
+
+    fn is_checkpoint_due(&self, interval: Duration) -> bool {
+        let is_time = self.last_commit.is_none_or(|at| clock::now().duration_since(at) >= interval);
+        is_time && self.parts.feeds.iter().any(|feed| feed.changed_checkpoint(None).is_some())
+    }
+
+    fn collect(&mut self) {
+        if let Err(error) = self.parts.spool.collect() {
+            tracing::warn!(%error, "acked segments cannot be deleted");
+        }
+    }
+
+    /// Shows the counters on the board and in the file, once an interval, and lets go of acked segments.
+    fn publish(&mut self) {
+        let now = clock::now();
+        if self.last_publish.is_some_and(|at| now.duration_since(at) < WRITE_INTERVAL) {
+            return;
+        }
+        self.last_publish = Some(now);
+        self.collect();
+        let Self { parts: Parts { spool, feeds, status, .. }, .. } = self;
+        let (usage, heads) = (spool.usage(), spool.reader().heads());
+        let (state, error, waits) = (self.state, self.error.clone(), self.waits);
+        status.update(|snapshot| {
+            snapshot.spool.state = state;
+            snapshot.spool.error = error;
+            snapshot.spool.waits = waits;
+            snapshot.spool.bytes = usage.bytes;
+            snapshot.lanes = lanes(heads);
+            snapshot.sources = feeds.iter().map(Feed::status).collect();
+        });
+        self.store_status();
+    }
+
+    fn store_status(&mut self) {
+        let snapshot: Snapshot = self.parts.status.snapshot();
+        let error = snapshot.store(&self.parts.status_path).err().map(|error| error.to_string());
+        if error != self.status_error {
+            match &error {
+                Some(error) => tracing::warn!(error, "status file cannot be written"),
+                None => tracing::info!("status file is written again"),
+            }
+            self.status_error = error;
+        }
+    }
+}
+
+fn lanes(heads: [crate::spool::LaneHead; Lane::COUNT]) -> Vec<LaneStatus> {
+    let lane = |(lane, head): (Lane, crate::spool::LaneHead)| {
+        let acked = Seq::new(head.first.as_u64() - 1);
+        let number = |seq: Option<Seq>| seq.map_or(0, Seq::as_u64);
+        let waiting = number(head.last).saturating_sub(number(acked));
+        LaneStatus { lane, last: head.last, acked, waiting }
+    };
+    Lane::ALL.into_iter().zip(heads).map(lane).collect()
+}

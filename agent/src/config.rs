@@ -1,0 +1,297 @@
+//! The agent's configuration: one TOML file in, a value whose parts fit together out.
+//!
+//! The file is described key by key in `agent.example.toml`, which ships with the program. Unknown keys are refused:
+//! a mistyped key that is silently passed over would leave a host watched otherwise than its owner believes. Every
+//! error names the file, the line and the key. Relative paths are taken from the file's own folder.
+//!
+//! Tenant and agent are not configured: they come from the certificate (L5).
+
+mod check;
+mod raw;
+mod units;
+
+pub use units::{parse_bytes, parse_duration, show_bytes};
+
+use std::{
+    fmt,
+    net::Ipv6Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::{
+    blocks::BlockPolicy,
+    normalise::{Kind, LanePolicy},
+};
+use check::Check;
+use raw::RawConfig;
+
+/// Where the configuration lies unless the command line says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/signalbox/agent.toml";
+
+/// The shipped example: every key with its default.
+pub const EXAMPLE: &str = include_str!("../agent.example.toml");
+
+/// Most coordinator addresses: a handful of coordinators serve one agent, and all are tried before it waits.
+pub const ADDRESSES_MAX: usize = 8;
+/// Most sources: each costs an open file and a read buffer.
+pub const SOURCES_MAX: usize = 32;
+/// Longest source name in bytes: it stands in every alert and every ledger line.
+pub const SOURCE_NAME_BYTES_MAX: usize = 64;
+/// Largest configuration file in bytes; a real one has under ten thousand.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The agent's settings; holding one means that the values fit together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the alerts go.
+    pub coordinator: CoordinatorConfig,
+    /// What proves who the agent is, and whom it believes.
+    pub identity: IdentityConfig,
+    /// Where blocks are kept until they are acked.
+    pub spool: SpoolSettings,
+    /// Which alerts go which way.
+    pub lanes: LanePolicy,
+    /// When blocks are committed, and how hard they are compressed.
+    pub blocks: BlockPolicy,
+    /// What is read; at least one.
+    pub sources: Vec<SourceConfig>,
+    /// What the agent says about itself.
+    pub log: LogConfig,
+    /// File that `run` rewrites every second and `status` reads.
+    pub status_path: PathBuf,
+    /// How long a shutdown waits for acks.
+    pub grace: Duration,
+}
+
+/// Where the alerts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorConfig {
+    /// Addresses, tried in turn; 1 to [`ADDRESSES_MAX`].
+    pub addresses: Vec<Address>,
+    /// DNS name that the coordinator's certificate must carry.
+    pub server_name: String,
+}
+
+/// A host's name or address, and a UDP port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// DNS name, IPv4 or IPv6 address (without brackets).
+    pub host: String,
+    /// UDP port, not zero.
+    pub port: u16,
+}
+
+/// Files that prove who the agent is, and whom it believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// The agent's certificate, followed by the intermediate's (PEM).
+    pub certificate: PathBuf,
+    /// The agent's private key (PEM, PKCS #8), readable by its owner only.
+    pub key: PathBuf,
+    /// The root's certificate (PEM).
+    pub trust_anchor: PathBuf,
+}
+
+/// Where blocks are kept until they are acked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// Its folder, made on first start.
+    pub dir: PathBuf,
+    /// Most bytes on disk; at least four segments.
+    pub bytes_max: u64,
+    /// Bytes of one file.
+    pub segment_bytes: u64,
+}
+
+/// One stream of records that the agent reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// Its name, one of its kind in the file.
+    pub name: String,
+    /// What wrote the records, and for JSON lines the map of their fields.
+    pub kind: Kind,
+    /// The file.
+    pub path: PathBuf,
+    /// Where to start in a file that was never read before.
+    pub from: StartFrom,
+}
+
+/// Where to start in a file that was never read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFrom {
+    /// With its first record.
+    Start,
+    /// With what is written from now on.
+    End,
+}
+
+/// What the agent says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// The least level that is logged.
+    pub level: LogLevel,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Least level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Why a file is not a configuration.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is larger than [`FILE_BYTES_MAX`].
+    #[error("{}: has more than {FILE_BYTES_MAX} bytes, so it is no configuration", _0.display())]
+    TooLarge(PathBuf),
+    /// Its text is not a configuration.
+    #[error("{}:{error}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: ConfigError,
+    },
+}
+
+/// What is wrong with a configuration's text, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{line}:{column}: {}{message}", prefix(key))]
+pub struct ConfigError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Dotted name of the key; empty where the text is no TOML.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Config {
+    /// Loads the configuration in the file at `path`.
+    ///
+    /// # Errors
+    /// Each [`LoadError`].
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let read = |error| LoadError::Read { path: path.to_owned(), error };
+        if std::fs::metadata(path).map_err(read)?.len() > FILE_BYTES_MAX {
+            return Err(LoadError::TooLarge(path.to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::parse(&text, base)
+            .map_err(|error| LoadError::Invalid { path: path.to_owned(), error })
+    }
+
+    /// Parses a configuration; relative paths are taken from `base`.
+    ///
+    /// # Errors
+    /// Names the line, the key and what is wrong with it.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let check = Check { text, base };
+        let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
+        let spool = check.spool(&raw.spool)?;
+        let status_path =
+            raw.status.path.map_or_else(|| spool.dir.join("status.json"), |p| base.join(p));
+        Ok(Self {
+            coordinator: check.coordinator(&raw.coordinator)?,
+            identity: IdentityConfig {
+                certificate: base.join(raw.identity.certificate),
+                key: base.join(raw.identity.key),
+                trust_anchor: base.join(raw.identity.trust_anchor),
+            },
+            spool,
+            lanes: check.lanes(&raw.lanes)?,
+            blocks: check.blocks(&raw.blocks)?,
+            sources: check.sources(&raw.source)?,
+            log: check.log(&raw.log)?,
+            status_path,
+            grace: check.grace(&raw.shutdown)?,
+        })
+    }
+}
+
+impl Address {
+    /// Parses `host:port`; an IPv6 address stands in brackets.
+    ///
+    /// # Errors
+    /// Says what was expected, as a text that follows the key's name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("{text:?} is no address: write host:port, and [address]:port for IPv6");
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(v6) => v6.parse::<Ipv6Addr>().map_err(|_| expected())?.to_string(),
+            None => host.to_owned(),
+        };
+        let is_v6 = host.contains(':');
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+        let is_name = (1..=253).contains(&host.len()) && host.bytes().all(allowed);
+        if is_v6 && text.starts_with('[') || is_name {
+            Ok(Self { host, port })
+        } else {
+            Err(expected())
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl LogLevel {
+    /// Returns the level's name in configuration and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+fn prefix(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("{key}: ") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! From raw values to checked ones.
+
+use std::{
+    ops::{Range, RangeInclusive},
+    path::Path,
+    time::Duration,
+};
+
+use shared::alert::Severity;
+use toml::Spanned;
+
+use super::{
+    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, LogConfig, LogFormat, LogLevel,
+    SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, StartFrom, parse_bytes,
+    parse_duration,
+    raw::{RawBlocks, RawCoordinator, RawLanes, RawLog, RawShutdown, RawSource, RawSpool},
+    show_bytes,
+};
+use crate::{
+    blocks::BlockPolicy,
+    limits::BLOCK_AGE_MAX,
+    normalise::{Kind, LanePolicy},
+};
+
+/// Smallest and largest segment: two of the largest blocks fit the smallest, and the largest is read in a second by
+/// the slowest disk.
+const SEGMENT_BYTES: RangeInclusive<u64> = (8 << 20)..=(256 << 20);
+const SEGMENT_BYTES_DEFAULT: u64 = 16 << 20;
+const SPOOL_BYTES_DEFAULT: u64 = 1 << 30;
+/// A spool smaller than this many segments could not let go of one while it fills another.
+const SEGMENTS_MIN: u64 = 4;
+const BLOCK_AGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
+/// zstd's levels that a host can spare the processor for; from 10 on it is slower than any link.
+const COMPRESSION_LEVELS: RangeInclusive<i32> = 1..=9;
+const GRACE: RangeInclusive<Duration> = Duration::from_millis(0)..=Duration::from_secs(300);
+const GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Turns raw values into checked ones; knows the text, so that errors can name lines.
+pub(super) struct Check<'a> {
+    pub(super) text: &'a str,
+    pub(super) base: &'a Path,
+}
+
+impl Check<'_> {
+    pub(super) fn coordinator(
+        &self,
+        raw: &RawCoordinator,
+    ) -> Result<CoordinatorConfig, ConfigError> {
+        let key = "coordinator.addresses";
+        let list = raw.addresses.get_ref();
+        if !(1..=ADDRESSES_MAX).contains(&list.len()) {
+            let message = format!("{} addresses, 1 to {ADDRESSES_MAX} are allowed", list.len());
+            return Err(self.error(key, raw.addresses.span(), message));
+        }
+        let address = |raw: &Spanned<String>| {
+            Address::parse(raw.get_ref()).map_err(|message| self.error(key, raw.span(), message))
+        };
+        let addresses = list.iter().map(address).collect::<Result<_, _>>()?;
+        let Some(name) = &raw.server_name else {
+            return Ok(CoordinatorConfig { addresses, server_name: "coordinator".to_owned() });
+        };
+        if rustls::pki_types::ServerName::try_from(name.get_ref().as_str()).is_err() {
+            let message = format!("{:?} is no DNS name and no address", name.get_ref());
+            return Err(self.error("coordinator.server_name", name.span(), message));
+        }
+        Ok(CoordinatorConfig { addresses, server_name: name.get_ref().clone() })
+    }
+
+    pub(super) fn spool(&self, raw: &RawSpool) -> Result<SpoolSettings, ConfigError> {
+        let key = "spool.segment_bytes";
+        let segment_bytes = match &raw.segment_bytes {
+            None => SEGMENT_BYTES_DEFAULT,
+            Some(raw) => {
+                let bytes = self.bytes(key, raw)?;
+                if !SEGMENT_BYTES.contains(&bytes) {
+                    let (min, max) = (*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
+                    let message = format!(
+                        "{} is not between {} and {}",
+                        raw.get_ref(),
+                        show_bytes(min),
+                        show_bytes(max)
+                    );
+                    return Err(self.error(key, raw.span(), message));
+                }
+                bytes
+            }
+        };
+        let bytes_max = match &raw.max_bytes {
+            None => SPOOL_BYTES_DEFAULT.max(SEGMENTS_MIN * segment_bytes),
+            Some(raw) => {
+                let key = "spool.max_bytes";
+                let bytes = self.bytes(key, raw)?;
+                if bytes < SEGMENTS_MIN * segment_bytes {
+                    let min = show_bytes(SEGMENTS_MIN * segment_bytes);
+                    let message = format!(
+                        "{} is less than {min}, {SEGMENTS_MIN} times spool.segment_bytes",
+                        raw.get_ref()
+                    );
+                    return Err(self.error(key, raw.span(), message));
+                }
+                bytes
+            }
+        };
+        Ok(SpoolSettings { dir: self.base.join(&raw.dir), bytes_max, segment_bytes })
+    }
+
+    pub(super) fn lanes(&self, raw: &RawLanes) -> Result<LanePolicy, ConfigError> {
+        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+        let known = &severities[1..];
+        let (urgent_key, bulk_key) = ("lanes.urgent_from", "lanes.bulk_up_to");
+        let default = LanePolicy::default();
+        let urgent_from = match &raw.urgent_from {
+            None => default.urgent_from,
+            Some(raw) => self.choice(urgent_key, raw, known)?,
+        };
+        let bulk_up_to = match &raw.bulk_up_to {
+            None => default.bulk_up_to,
+            // Alerts of unknown severity never wait, so this lets none wait.
+            Some(raw) if raw.get_ref() == "never" => Severity::Unknown,
+            Some(raw) => self.choice(bulk_key, raw, known)?,
+        };
+        if bulk_up_to >= urgent_from {
+            let (key, raw) = match (&raw.bulk_up_to, &raw.urgent_from) {
+                (None, Some(urgent)) => (urgent_key, urgent.span()),
+                (bulk, _) => (bulk_key, bulk.as_ref().map_or(0..0, Spanned::span)),
+            };
+            let message =
+                format!("urgent_from = {urgent_from} does not lie above bulk_up_to = {bulk_up_to}");
+            return Err(self.error(key, raw, message));
+        }
+        Ok(LanePolicy { urgent_from, bulk_up_to })
+    }
+
+    pub(super) fn blocks(&self, raw: &RawBlocks) -> Result<BlockPolicy, ConfigError> {
+        let age = self.duration("blocks.age", raw.age.as_ref(), &BLOCK_AGE)?;
+        let level = raw.compression_level.as_ref().map_or(Ok(1), |raw| {
+            let level = *raw.get_ref();
+            if COMPRESSION_LEVELS.contains(&level) {
+                return Ok(level);
+            }
+            let message = format!("{level} is not between 1 and {}", COMPRESSION_LEVELS.end());
+            Err(self.error("blocks.compression_level", raw.span(), message))
+        })?;
+        Ok(BlockPolicy { level, age_max: age.unwrap_or(BLOCK_AGE_MAX) })
+    }
+
+    pub(super) fn sources(
+        &self,
+        raw: &[Spanned<RawSource>],
+    ) -> Result<Vec<SourceConfig>, ConfigError> {
+        if !(1..=SOURCES_MAX).contains(&raw.len()) {
+            let span = raw.last().map_or(0..0, Spanned::span);
+            let message = format!(
+                "{} sources, 1 to {SOURCES_MAX} are allowed: write a [[source]] section for each",
+                raw.len()
+            );
+            return Err(self.error("source", span, message));
+        }
+        let mut sources: Vec<SourceConfig> = Vec::with_capacity(raw.len());
+        for raw in raw {
+            let source = self.source(raw)?;
+            let name = &raw.get_ref().name;
+            if sources.iter().any(|other| other.name == source.name) {
+                let message = format!("another source is named {:?} already", source.name);
+                return Err(self.error("source.name", name.span(), message));
+            }
+            if let Some(other) = sources.iter().find(|other| other.path == source.path) {
+                let message = format!("source {:?} reads this file already", other.name);
+                return Err(self.error("source.path", raw.get_ref().path.span(), message));
+            }
+            sources.push(source);
+        }
+        Ok(sources)
+    }
+
+    fn source(&self, raw: &Spanned<RawSource>) -> Result<SourceConfig, ConfigError> {
+        let section = raw.span();
+        let raw = raw.get_ref();
+        let name = raw.name.get_ref();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if !(1..=SOURCE_NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(allowed) {
+            let message = format!(
+                "{name:?} is no name: 1 to {SOURCE_NAME_BYTES_MAX} letters, digits, '.', '_', '-'"
+            );
+            return Err(self.error("source.name", raw.name.span(), message));
+        }
+        let starts = [("start", StartFrom::Start), ("end", StartFrom::End)];
+        let from = raw.from.as_ref().map(|raw| self.choice("source.from", raw, &starts));
+        Ok(SourceConfig {
+            name: name.clone(),
+            kind: self.kind(raw, section)?,
+            path: self.base.join(raw.path.get_ref()),
+            from: from.unwrap_or(Ok(StartFrom::End))?,
+        })
+    }
+
+    fn kind(&self, raw: &RawSource, section: Range<usize>) -> Result<Kind, ConfigError> {
+        let key = "source.fields";
+        let kind = match raw.kind.get_ref().as_str() {
+            "suricata_eve" => Kind::SuricataEve,
+            "wazuh" => Kind::Wazuh,
+            "json_lines" => {
+                return raw.fields.as_ref().map_or_else(
+                    || Err(self.error(key, section, "json_lines needs a field map".to_owned())),
+                    |fields| Ok(Kind::JsonLines(fields.get_ref().clone())),
+                );
+            }
+            _ => {
+                let kinds = ["suricata_eve", "wazuh", "json_lines"];
+                return Err(self.not_one_of("source.kind", &raw.kind, &kinds));
+            }
+        };
+        match &raw.fields {
+            None => Ok(kind),
+            Some(fields) => {
+                let message = "only a json_lines source has a field map".to_owned();
+                Err(self.error(key, fields.span(), message))
+            }
+        }
+    }
+
+    pub(super) fn grace(&self, raw: &RawShutdown) -> Result<Duration, ConfigError> {
+        let grace = self.duration("shutdown.grace", raw.grace.as_ref(), &GRACE)?;
+        Ok(grace.unwrap_or(GRACE_DEFAULT))
+    }
+
+    pub(super) fn log(&self, raw: &RawLog) -> Result<LogConfig, ConfigError> {
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let levels =
+            [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+                .map(|level| (level.as_str(), level));
+        let format = raw.format.as_ref().map(|raw| self.choice("log.format", raw, &formats));
+        let level = raw.level.as_ref().map(|raw| self.choice("log.level", raw, &levels));
+        Ok(LogConfig {
+            format: format.unwrap_or(Ok(LogFormat::Text))?,
+            level: level.unwrap_or(Ok(LogLevel::Info))?,
+        })
+    }
+
+    fn bytes(&self, key: &str, raw: &Spanned<String>) -> Result<u64, ConfigError> {
+        parse_bytes(raw.get_ref()).map_err(|message| self.error(key, raw.span(), message))
+    }
+
+    fn duration(
+        &self,
+        key: &str,
+        raw: Option<&Spanned<String>>,
+        range: &RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let Some(raw) = raw else { return Ok(None) };
+        let duration = parse_duration(raw.get_ref())
+            .map_err(|message| self.error(key, raw.span(), message))?;
+        if range.contains(&duration) {
+            return Ok(Some(duration));
+        }
+        let (min, max) = (range.start(), range.end());
+        let message = format!("{} is not between {min:?} and {max:?}", raw.get_ref());
+        Err(self.error(key, raw.span(), message))
+    }
+
+    fn choice<T: Copy>(
+        &self,
+        key: &str,
+        raw: &Spanned<String>,
+        choices: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
+        let found = choices.iter().find(|(name, _)| name == raw.get_ref());
+        let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        found.map(|(_, value)| *value).ok_or_else(|| self.not_one_of(key, raw, &names()))
+    }
+
+    fn not_one_of(&self, key: &str, raw: &Spanned<String>, names: &[&str]) -> ConfigError {
+        let message = format!("{:?} is not one of {}", raw.get_ref(), names.join(", "));
+        self.error(key, raw.span(), message)
+    }
+
+    pub(super) fn syntax(&self, mut error: toml::de::Error) -> ConfigError {
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message().trim_end().replace('\n', ", ").replace('`', "\"");
+        // Without its input the error writes the path of keys to where it happened, and only then.
+        error.set_input(None);
+        let shown = error.to_string();
+        let path = shown.lines().last().and_then(|line| line.strip_prefix("in `"));
+        let path = path.and_then(|path| path.strip_suffix('`')).unwrap_or_default();
+        self.error(path, span, message)
+    }
+
+    fn error(&self, key: &str, span: Range<usize>, message: String) -> ConfigError {
+        let start = self.text.floor_char_boundary(span.start);
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        ConfigError {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            key: key.to_owned(),
+            message,
+        }
+    }
+}

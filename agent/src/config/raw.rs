@@ -1,0 +1,97 @@
+//! The configuration file's text as it stands: names and types are checked here, values in [`super`].
+//!
+//! Every value keeps its place in the text, so that an error about it names the line.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::normalise::FieldMap;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) coordinator: RawCoordinator,
+    pub(super) identity: RawIdentity,
+    pub(super) spool: RawSpool,
+    #[serde(default)]
+    pub(super) lanes: RawLanes,
+    #[serde(default)]
+    pub(super) blocks: RawBlocks,
+    #[serde(default)]
+    pub(super) source: Vec<Spanned<RawSource>>,
+    #[serde(default)]
+    pub(super) log: RawLog,
+    #[serde(default)]
+    pub(super) status: RawStatus,
+    #[serde(default)]
+    pub(super) shutdown: RawShutdown,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCoordinator {
+    pub(super) addresses: Spanned<Vec<Spanned<String>>>,
+    pub(super) server_name: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIdentity {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) trust_anchor: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSpool {
+    pub(super) dir: PathBuf,
+    pub(super) max_bytes: Option<Spanned<String>>,
+    pub(super) segment_bytes: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLanes {
+    pub(super) urgent_from: Option<Spanned<String>>,
+    pub(super) bulk_up_to: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBlocks {
+    pub(super) age: Option<Spanned<String>>,
+    pub(super) compression_level: Option<Spanned<i32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSource {
+    pub(super) name: Spanned<String>,
+    pub(super) kind: Spanned<String>,
+    pub(super) path: Spanned<PathBuf>,
+    pub(super) from: Option<Spanned<String>>,
+    pub(super) fields: Option<Spanned<FieldMap>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) format: Option<Spanned<String>>,
+    pub(super) level: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStatus {
+    pub(super) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawShutdown {
+    pub(super) grace: Option<Spanned<String>>,
+}

@@ -1,0 +1,222 @@
+use shared::alert::Severity;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+[coordinator]
+addresses = ["box.example:4433"]
+[identity]
+certificate = "agent.pem"
+key = "agent.key"
+trust_anchor = "/etc/root.pem"
+[spool]
+dir = "spool"
+[[source]]
+name = "eve"
+kind = "suricata_eve"
+path = "eve.json"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/base"))
+}
+
+/// Parses the minimal file with `from` replaced by `to`, which must fail; returns the error's text.
+fn refused(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    parse(&MINIMAL.replace(from, to)).unwrap_err().to_string()
+}
+
+#[test]
+fn what_a_file_does_not_say_has_its_default() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.coordinator.server_name, "coordinator");
+    assert_eq!((config.spool.bytes_max, config.spool.segment_bytes), (1 << 30, 16 << 20));
+    assert_eq!(config.lanes.urgent_from, Severity::High);
+    assert_eq!(config.lanes.bulk_up_to, Severity::Informational);
+    assert_eq!(config.blocks, BlockPolicy { age_max: Duration::from_millis(50), level: 1 });
+    assert_eq!(config.sources[0].from, StartFrom::End);
+    assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
+    assert_eq!(config.grace, Duration::from_secs(5));
+}
+
+#[test]
+fn relative_paths_are_taken_from_the_files_folder() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.identity.certificate, Path::new("/base/agent.pem"));
+    assert_eq!(config.identity.trust_anchor, Path::new("/etc/root.pem"));
+    assert_eq!(config.spool.dir, Path::new("/base/spool"));
+    assert_eq!(config.status_path, Path::new("/base/spool/status.json"));
+    assert_eq!(config.sources[0].path, Path::new("/base/eve.json"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let error = refused("dir = \"spool\"", "dir = \"spool\"\nmax_byte = \"1GiB\"");
+    assert!(error.starts_with("10:1: spool"), "{error}");
+    assert!(error.contains("unknown field \"max_byte\", expected one of"), "{error}");
+    let error = refused("[spool]", "[spoool]");
+    assert!(error.contains("spoool"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_its_line_and_key() {
+    let error = refused("dir = \"spool\"", "dir = \"spool\"\nmax_bytes = 1000");
+    assert!(error.starts_with("10:13: spool.max_bytes: invalid type: integer"), "{error}");
+}
+
+#[test]
+fn a_missing_key_is_refused_by_name() {
+    let error = refused("key = \"agent.key\"", "");
+    assert!(error.contains("identity") && error.contains("missing field \"key\""), "{error}");
+    let error = refused("[coordinator]\naddresses = [\"box.example:4433\"]", "");
+    assert!(error.contains("missing field \"coordinator\""), "{error}");
+}
+
+#[test]
+fn a_text_that_is_no_toml_is_refused_with_its_line() {
+    let error = refused("dir = \"spool\"", "dir = \"spool");
+    assert!(error.starts_with("9:"), "{error}");
+}
+
+#[test]
+fn values_that_cannot_be_right_are_refused_with_line_and_key() {
+    let cases = [
+        ("\"box.example:4433\"", "\"box.example\"", "3:14: coordinator.addresses: "),
+        ("\"box.example:4433\"", "\"a:1\", \"b c:1\"", "3:21: coordinator.addresses: "),
+        ("[\"box.example:4433\"]", "[]", "3:13: coordinator.addresses: 0 addresses"),
+        ("[identity]", "server_name = \"a b\"\n[identity]", "4:15: coordinator.server_name: "),
+        ("\"spool\"", "\"spool\"\nmax_bytes = \"1GB\"", "10:13: spool.max_bytes: "),
+        ("\"spool\"", "\"spool\"\nmax_bytes = \"1MiB\"", "10:13: spool.max_bytes: "),
+        ("\"spool\"", "\"spool\"\nsegment_bytes = \"1KiB\"", "10:17: spool.segment_bytes: "),
+        ("[[source]]", "[lanes]\nurgent_from = \"hig\"\n[[source]]", "11:15: lanes.urgent_from: "),
+        ("[[source]]", "[lanes]\nbulk_up_to = \"fatal\"\n[[source]]", "11:14: lanes.bulk_up_to: "),
+        ("[[source]]", "[blocks]\nage = \"0ms\"\n[[source]]", "11:7: blocks.age: "),
+        (
+            "[[source]]",
+            "[blocks]\ncompression_level = 22\n[[source]]",
+            "11:21: blocks.compression_level: ",
+        ),
+        ("[[source]]", "[log]\nlevel = \"loud\"\n[[source]]", "11:9: log.level: "),
+        ("[[source]]", "[shutdown]\ngrace = \"1h\"\n[[source]]", "11:9: shutdown.grace: "),
+        ("\"suricata_eve\"", "\"snort\"", "12:8: source.kind: "),
+        ("\"suricata_eve\"", "\"json_lines\"", "10:1: source.fields: "),
+        ("\"eve\"", "\"e v e\"", "11:8: source.name: "),
+        ("\"eve.json\"", "\"eve.json\"\nfrom = \"middle\"", "14:8: source.from: "),
+        (
+            "\"eve.json\"",
+            "\"eve.json\"\n[[source]]\nname=\"eve\"\nkind=\"wazuh\"\npath=\"b\"",
+            "15:6: source.name: ",
+        ),
+        (
+            "\"eve.json\"",
+            "\"eve.json\"\n[[source]]\nname=\"b\"\nkind=\"wazuh\"\npath=\"eve.json\"",
+            "17:6: source.path: ",
+        ),
+        (
+            "\"eve.json\"",
+            "\"eve.json\"\nfields = {product = \"p\", paths = {time = \"t\"}}",
+            "14:10: source.fields: ",
+        ),
+    ];
+    for (from, to, start) in cases {
+        let error = refused(from, to);
+        assert!(error.starts_with(start), "{error}\nshould start with {start}");
+    }
+}
+
+#[test]
+fn a_field_map_names_fields_of_ours() {
+    let json = MINIMAL.replace("\"suricata_eve\"", "\"json_lines\"");
+    let map = |paths: &str| format!("{json}[source.fields]\nproduct = \"p\"\n{paths}\n");
+    let good = parse(&map("paths = {time = \"ts\", \"finding_info.title\" = \"m\"}")).unwrap();
+    assert!(matches!(&good.sources[0].kind, Kind::JsonLines(map) if map.product() == "p"));
+    let error = parse(&map("paths = {titel = \"m\"}")).unwrap_err();
+    assert!(error.to_string().contains("titel") && error.line >= 10, "{error}");
+}
+
+#[test]
+fn addresses_are_a_host_and_a_port() {
+    for good in ["box.example:4433", "127.0.0.1:1", "[::1]:65535"] {
+        assert_eq!(Address::parse(good).unwrap().to_string(), good);
+    }
+    for bad in ["", ":1", "a:", "a:0", "a:65536", "::1:4433", "a b:1", "[box]:1", "a:b:1"] {
+        assert!(Address::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
+    let shipped = parse(EXAMPLE).unwrap();
+    assert_eq!(shipped.sources.len(), 1);
+    // With the comment signs before keys and sections taken away, it says the same, and all keys are known.
+    let full = parse(&uncommented()).unwrap();
+    assert_eq!(full.sources.len(), 2);
+    assert_eq!(full.sources[0], shipped.sources[0]);
+    assert_eq!(
+        (full.coordinator, full.identity, full.spool, full.lanes, full.blocks),
+        (shipped.coordinator, shipped.identity, shipped.spool, shipped.lanes, shipped.blocks)
+    );
+    assert_eq!(
+        (full.log, full.grace, full.status_path),
+        (shipped.log, shipped.grace, shipped.status_path)
+    );
+}
+
+#[test]
+fn the_shipped_example_has_every_key() {
+    let table: toml::Table = uncommented().parse().unwrap();
+    for (section, keys) in sections() {
+        let value = &table[section];
+        let value = value.as_array().map_or(value, |list| &list[1]);
+        let value = value.as_table().unwrap();
+        for key in keys {
+            let elsewhere = uncommented().contains(&format!("\n{key} = "));
+            assert!(value.contains_key(&key) || elsewhere, "{section}.{key} is not in the example");
+        }
+    }
+}
+
+/// Returns every key that a section may have, as the deserialiser itself names them.
+fn sections() -> Vec<(&'static str, Vec<String>)> {
+    let names = [
+        "coordinator",
+        "identity",
+        "spool",
+        "lanes",
+        "blocks",
+        "source",
+        "log",
+        "status",
+        "shutdown",
+    ];
+    let keys = |section: &&str| {
+        let header =
+            if *section == "source" { "[[source]]".to_owned() } else { format!("[{section}]") };
+        let without: String = toml_without(section);
+        let error = parse(&format!("{header}\nno_such_key = 1\n{without}")).unwrap_err();
+        let mut named: Vec<String> =
+            error.message.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+        assert_eq!(named.remove(0), "no_such_key", "{error}");
+        assert!(!named.is_empty(), "{error}");
+        named
+    };
+    names.iter().map(|section| (*section, keys(section))).collect()
+}
+
+/// Returns the minimal file without one section.
+fn toml_without(section: &str) -> String {
+    let mut table: toml::Table = MINIMAL.parse().unwrap();
+    table.remove(section);
+    toml::to_string(&table).unwrap()
+}
+
+/// Returns the example with every commented-out key and section active.
+fn uncommented() -> String {
+    let active = |line: &str| {
+        let Some(rest) = line.strip_prefix("# ") else { return line.to_owned() };
+        let is_key = rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        if is_key || rest.starts_with('[') { rest.to_owned() } else { line.to_owned() }
+    };
+    EXAMPLE.lines().map(active).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,49 @@
+//! Every bound that only the agent knows, with the reason for the number (L7).
+//!
+//! What both ends must agree on is in [`shared::limits`]; these bounds refer to it.
+
+use std::time::Duration;
+
+use shared::limits::{BLOCK_RECORD_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// Bytes asked for in one read of a file: the longest record, its newline, and a page, so that a
+/// longer line is known to be one. Larger reads gained nothing; smaller ones pay for their system
+/// calls.
+pub const READ_BYTES: usize = RECORD_BYTES_MAX + (4 << 10);
+
+/// Most lines handed out by one read, so that a file of two-byte lines does not need a list of
+/// 130,000 spans.
+pub const READ_LINES_MAX: usize = 8192;
+
+/// Bytes at a file's start that its identity is made of: detectors write a time with microseconds
+/// there, so no two files of one detector begin alike.
+pub const HEAD_BYTES: usize = 256;
+
+/// How long a file that cannot be opened or read is left alone before the next try.
+pub const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most folder entries looked at in search of a rotated file. A year of daily files of ten
+/// detectors fits.
+pub const ROTATED_ENTRIES_MAX: usize = 8192;
+
+/// How many folders below the file's own are searched for a rotated file: Wazuh keeps `alerts.json`
+/// of the day before under `<year>/<month>/`.
+pub const ROTATED_DEPTH_MAX: usize = 2;
+
+/// Most finished blocks that wait in memory for their commit. One sync carries them all: at eight
+/// blocks of 60 kB it writes 0.5 MB, where the write begins to cost as much as the sync itself.
+pub const READY_BLOCKS_MAX: usize = 8;
+
+/// Most bytes of records, before compression, in finished blocks that wait for their commit.
+pub const READY_RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// How old an alert gets in an open block before it is committed although the block is not full.
+pub const BLOCK_AGE_MAX: Duration = Duration::from_millis(50);
+
+/// Most alternative paths in a field map, over all its fields.
+pub const FIELD_MAP_PATHS_MAX: usize = 128;
+
+const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
+const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
+const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");
+const _: () = assert!(FIELD_MAP_PATHS_MAX < u8::MAX as usize, "a path's rank fits 8 bits");

@@ -1,0 +1,295 @@
+//! Reads a product's record and says it under OCSF's names, as an [`Alert`] that borrows from the
+//! record.
+//!
+//! What a product does not say stays absent. A record that cannot be read is an alert all the same,
+//! so that nothing vanishes (L4): it says why, and holds what stood before the place where reading
+//! ended, so that one bad byte near a record's end does not cost its severity. The record itself is
+//! kept byte for byte by whoever calls.
+//!
+//! # Cost
+//! One pass over the record without copying; allocations only for texts with escapes and joined
+//! lists. Events of an EVE file that are no alerts are not read further than their type.
+
+mod eve;
+mod json_lines;
+mod paths;
+mod slots;
+mod timestamp;
+mod value;
+mod wazuh;
+
+use std::fmt;
+
+use shared::{
+    alert::{Alert, Field, Severity},
+    ids::Lane,
+    time::Timestamp,
+};
+
+use self::{
+    eve::Event,
+    paths::{Paths, Slots},
+};
+pub use self::{
+    json_lines::{FieldMap, FieldMapError},
+    paths::PathError,
+};
+
+/// Which product's records they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Suricata's EVE.
+    SuricataEve,
+    /// Wazuh's `alerts.json`.
+    Wazuh,
+    /// JSON lines of a product whose values stand where the map says.
+    JsonLines(FieldMap),
+}
+
+impl Kind {
+    /// Returns the product's name in alerts.
+    #[must_use]
+    pub fn product(&self) -> &str {
+        match self {
+            Self::SuricataEve => "suricata",
+            Self::Wazuh => "wazuh",
+            Self::JsonLines(map) => map.product(),
+        }
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// It is an alert.
+    Alert {
+        /// What it says.
+        alert: Alert<'a>,
+        /// What it says that was not believed or understood.
+        notes: Notes,
+    },
+    /// It is none; to be counted.
+    Skip(SkipReason),
+    /// It cannot be read, and is sent as an alert that says so.
+    Malformed {
+        /// What was read before reading ended, under a title that says that the record could not be
+        /// parsed.
+        alert: Alert<'a>,
+        /// Why reading ended.
+        why: Malformed,
+    },
+}
+
+/// Why a record is no alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SkipReason {
+    /// The product says that it is an event of another kind.
+    NotAnAlert,
+}
+
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The bytes from here, counted from 0, are not UTF-8.
+    InvalidUtf8 {
+        /// The place.
+        at: usize,
+    },
+    /// No JSON object.
+    NotAnObject,
+    /// The JSON ends before its object does, as that of a record that was cut off.
+    EndsEarly,
+    /// The JSON is wrong near this byte, counted from 1.
+    Syntax {
+        /// The place.
+        at: usize,
+    },
+    /// Neither a type nor anything else says what kind of event it is.
+    Untyped,
+}
+
+impl Malformed {
+    /// Returns the title of such a record's alert. It does not say the place, so that the like have
+    /// the same.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 { .. } => "record could not be parsed: invalid UTF-8",
+            Self::NotAnObject => "record could not be parsed: no JSON object",
+            Self::EndsEarly => "record could not be parsed: it ends early",
+            Self::Syntax { .. } => "record could not be parsed: invalid JSON",
+            Self::Untyped => "record could not be parsed: no event type",
+        }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidUtf8 { at } => write!(f, "invalid UTF-8 at byte {at}"),
+            Self::NotAnObject => f.write_str("no JSON object"),
+            Self::EndsEarly => f.write_str("JSON ends early"),
+            Self::Syntax { at } => write!(f, "invalid JSON near byte {at}"),
+            Self::Untyped => f.write_str("no event type"),
+        }
+    }
+}
+
+/// What of a readable record was not believed or understood; to be counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Notes(u8);
+
+impl Notes {
+    /// There was a time, but none that could be read.
+    pub const TIME_UNREADABLE: Self = Self(1);
+    /// The time lay further ahead than is believed.
+    pub const TIME_AHEAD: Self = Self(2);
+    /// There was a severity, but none that is known.
+    pub const SEVERITY_UNKNOWN: Self = Self(4);
+    /// Not one value of the field map was there.
+    pub const NOTHING_MAPPED: Self = Self(8);
+
+    /// Returns whether `note` was made.
+    #[must_use]
+    pub const fn contains(self, note: Self) -> bool {
+        self.0 & note.0 == note.0
+    }
+
+    /// Returns whether none was made.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn add(&mut self, note: Self) {
+        self.0 |= note.0;
+    }
+}
+
+/// Reads the records of one source.
+#[derive(Clone, Debug)]
+pub struct Normaliser {
+    kind: Kind,
+    log_name: String,
+    paths: Paths,
+}
+
+impl Normaliser {
+    /// Returns a reader of records of this kind; `log_name` is the source's name.
+    #[must_use]
+    pub fn new(kind: Kind, log_name: impl Into<String>) -> Self {
+        let fixed = |table: &[(u8, &'static str)]| {
+            Paths::new(table.iter().copied()).expect("the products' own tables hold paths")
+        };
+        let paths = match &kind {
+            Kind::SuricataEve => fixed(eve::TABLE),
+            Kind::Wazuh => fixed(wazuh::TABLE),
+            Kind::JsonLines(map) => map.paths(),
+        };
+        Self { kind, log_name: log_name.into(), paths }
+    }
+
+    /// Returns which product's records it reads.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Reads a record that was taken from its source at `observed_at`. Never panics, whatever the
+    /// input.
+    ///
+    /// The context's version is left at "none yet", for the caller to set.
+    #[must_use]
+    pub fn normalise<'a>(&'a self, record: &'a [u8], observed_at: Timestamp) -> Outcome<'a> {
+        let (text, invalid) = match str::from_utf8(record) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let at = error.valid_up_to();
+                (str::from_utf8(&record[..at]).unwrap_or_default(), Some(at))
+            }
+        };
+        let mut found = Slots::default();
+        let mut broken = invalid.map(|at| Malformed::InvalidUtf8 { at });
+        if text.trim_ascii_start().starts_with('{') {
+            let stop = matches!(self.kind, Kind::SuricataEve).then_some(eve::STOP);
+            if let Err(error) = self.paths.walk(text, stop, &mut found) {
+                broken = broken.or(Some(malformed(&error)));
+            }
+        } else {
+            broken = broken.or(Some(Malformed::NotAnObject));
+        }
+        let why = match (&self.kind, broken) {
+            (Kind::SuricataEve, _) if found.stopped => {
+                return Outcome::Skip(SkipReason::NotAnAlert);
+            }
+            (Kind::SuricataEve, None) if matches!(eve::event(&found), Event::Untyped) => {
+                Some(Malformed::Untyped)
+            }
+            (Kind::Wazuh, None) if !wazuh::is_alert(&found) => {
+                return Outcome::Skip(SkipReason::NotAnAlert);
+            }
+            (_, broken) => broken,
+        };
+        let (mut alert, notes) = self.alert(&found, observed_at);
+        match why {
+            None => Outcome::Alert { alert, notes },
+            Some(why) => {
+                alert.set(Field::Title, why.title());
+                Outcome::Malformed { alert, why }
+            }
+        }
+    }
+
+    fn alert<'a>(&'a self, found: &Slots<'a>, observed_at: Timestamp) -> (Alert<'a>, Notes) {
+        let mut notes = Notes::default();
+        let mut alert = Alert::default();
+        alert.observed_at = observed_at;
+        alert.set(Field::LogName, self.log_name.as_str());
+        alert.set(Field::Product, self.kind.product());
+        slots::fill(&mut alert, found, &mut notes);
+        match &self.kind {
+            Kind::SuricataEve => eve::finish(&mut alert, found, &mut notes),
+            Kind::Wazuh => wazuh::finish(&mut alert, found, &mut notes),
+            Kind::JsonLines(map) => map.finish(&mut alert, found, &mut notes),
+        }
+        (alert, notes)
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> Malformed {
+    if error.is_eof() { Malformed::EndsEarly } else { Malformed::Syntax { at: error.column() } }
+}
+
+/// Which severities leave the everyday lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LanePolicy {
+    /// From this severity on alerts are urgent; absent where none is.
+    pub urgent_from: Option<Severity>,
+    /// Up to this severity alerts can wait; absent where none can. Urgent wins where both hold.
+    pub bulk_up_to: Option<Severity>,
+}
+
+impl Default for LanePolicy {
+    /// From high on urgent, informational in bulk.
+    fn default() -> Self {
+        Self { urgent_from: Some(Severity::High), bulk_up_to: Some(Severity::Informational) }
+    }
+}
+
+/// Returns the lane of an alert. One of unknown severity goes with the everyday ones: it can be
+/// anything.
+#[must_use]
+pub fn lane_of(severity: Severity, policy: &LanePolicy) -> Lane {
+    if severity == Severity::Unknown {
+        Lane::Normal
+    } else if policy.urgent_from.is_some_and(|from| severity >= from) {
+        Lane::Urgent
+    } else if policy.bulk_up_to.is_some_and(|up_to| severity <= up_to) {
+        Lane::Bulk
+    } else {
+        Lane::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests;

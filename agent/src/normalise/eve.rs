@@ -1,0 +1,89 @@
+//! Suricata's EVE: the events of type `alert` (Suricata 3 to 8).
+//!
+//! `host` and `in_iface` name the sensor, which is not the host that the alert is about; they stay
+//! in the record.
+
+use shared::alert::{Alert, Field, Severity};
+
+use super::{
+    Notes,
+    paths::{Slots, Stop},
+    slots::{self, of},
+    value,
+};
+
+const EVENT_TYPE: u8 = slots::OWN;
+
+/// Where the values stand; of several for one slot the first wins.
+pub(super) const TABLE: &[(u8, &str)] = &[
+    (EVENT_TYPE, "event_type"),
+    (slots::TIME, "timestamp"),
+    (slots::SEVERITY, "alert.severity"),
+    (slots::ACTION, "alert.action"),
+    (of(Field::RuleUid), "alert.signature_id"),
+    (of(Field::Title), "alert.signature"),
+    (of(Field::Category), "alert.category"),
+    (of(Field::Techniques), "alert.metadata.mitre_technique_id"),
+    (of(Field::SrcIp), "src_ip"),
+    (slots::SRC_PORT, "src_port"),
+    (of(Field::DstIp), "dest_ip"),
+    (slots::DST_PORT, "dest_port"),
+    (of(Field::Protocol), "proto"),
+    (of(Field::Url), "http.url"),
+    (of(Field::Domain), "http.hostname"),
+    (of(Field::Domain), "tls.sni"),
+    (of(Field::Domain), "quic.sni"),
+    (of(Field::Domain), "dns.query.rrname"),
+    (of(Field::Domain), "dns.queries.rrname"),
+    (of(Field::Domain), "dns.rrname"),
+    (of(Field::FilePath), "fileinfo.filename"),
+    (of(Field::FilePath), "files.filename"),
+    (of(Field::FileHash), "fileinfo.sha256"),
+    (of(Field::FileHash), "files.sha256"),
+];
+
+/// An event of another type is not read further than its type: most lines of an EVE file are no
+/// alerts.
+pub(super) const STOP: Stop = Stop { slot: EVENT_TYPE, unless: |raw| raw == "\"alert\"" };
+
+/// What an event is.
+pub(super) enum Event {
+    /// An alert.
+    Alert,
+    /// Another type of event.
+    Other,
+    /// No type, and no alert in it either.
+    Untyped,
+}
+
+/// Says what the event is. One without type counts as an alert if it has an `alert`.
+pub(super) fn event(found: &Slots<'_>) -> Event {
+    let alert = [slots::SEVERITY, slots::ACTION, of(Field::RuleUid), of(Field::Title)];
+    if found.stopped {
+        Event::Other
+    } else if found.raw(EVENT_TYPE).is_some() || alert.iter().any(|slot| found.raw(*slot).is_some())
+    {
+        Event::Alert
+    } else {
+        Event::Untyped
+    }
+}
+
+/// Sets what is Suricata's own language.
+pub(super) fn finish(alert: &mut Alert<'_>, found: &Slots<'_>, notes: &mut Notes) {
+    if let Some(raw) = found.raw(slots::SEVERITY) {
+        alert.severity = match value::number(raw) {
+            Some(1) => Severity::High,
+            Some(2) => Severity::Medium,
+            Some(3) => Severity::Low,
+            Some(4..=255) => Severity::Informational,
+            _ => {
+                notes.add(Notes::SEVERITY_UNKNOWN);
+                Severity::Unknown
+            }
+        };
+    }
+    if let Some(text) = found.raw(slots::ACTION).and_then(value::text) {
+        alert.action = slots::action(&text);
+    }
+}

@@ -1,0 +1,132 @@
+//! Which slot holds what, and how the slots that all products share become an alert.
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use shared::{
+    alert::{Action, Alert, Field, Severity},
+    limits::FUTURE_MAX,
+    time::Timestamp,
+};
+
+use super::{
+    Notes,
+    paths::{SLOTS, Slots},
+    timestamp, value,
+};
+
+// Slots below Field::COUNT hold the texts of fields.
+/// When it happened.
+pub(super) const TIME: u8 = Field::COUNT as u8;
+/// How bad the product says that it is.
+pub(super) const SEVERITY: u8 = TIME + 1;
+/// What the product did about it.
+pub(super) const ACTION: u8 = TIME + 2;
+/// Port that a connection came from.
+pub(super) const SRC_PORT: u8 = TIME + 3;
+/// Port that a connection went to.
+pub(super) const DST_PORT: u8 = TIME + 4;
+/// The first of the slots that a product uses as it likes.
+pub(super) const OWN: u8 = TIME + 5;
+
+const _: () = assert!(OWN as usize + 4 <= SLOTS, "products have slots of their own");
+
+/// Returns the slot of a field's text.
+pub(super) const fn of(field: Field) -> u8 {
+    field as u8
+}
+
+/// Moves what all products say alike from `slots` into `alert`.
+///
+/// Severity and action are the product's own language and left to it.
+pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Notes) {
+    for field in Field::ALL {
+        let Some(raw) = slots.raw(of(field)) else { continue };
+        let text = match field {
+            Field::Techniques => value::techniques(raw),
+            Field::FileHash => value::text(raw).map(value::hash),
+            Field::Protocol => value::text(raw).map(value::protocol),
+            _ => value::text(raw),
+        };
+        if let Some(text) = text {
+            alert.set(field, text);
+        }
+    }
+    alert.src_port = slots.raw(SRC_PORT).and_then(value::port);
+    alert.dst_port = slots.raw(DST_PORT).and_then(value::port);
+    if let Some(raw) = slots.raw(TIME) {
+        let time = value::text(raw).and_then(|text| timestamp::parse(&text));
+        alert.time = believed(time, alert.observed_at, FUTURE_MAX, notes);
+    }
+}
+
+/// Returns the product's time, if it was readable and does not lie too far ahead.
+fn believed(
+    time: Option<Timestamp>,
+    observed_at: Timestamp,
+    ahead_max: Duration,
+    notes: &mut Notes,
+) -> Option<Timestamp> {
+    let Some(time) = time else {
+        notes.add(Notes::TIME_UNREADABLE);
+        return None;
+    };
+    if time > observed_at.saturating_add(ahead_max) {
+        notes.add(Notes::TIME_AHEAD);
+        return None;
+    }
+    Some(time)
+}
+
+/// Sorts out endpoints' addresses that may be names, or IPv4 addresses with their port behind them.
+pub(super) fn sort_out_endpoints(alert: &mut Alert<'_>) {
+    let port = sort_out(alert, Field::SrcIp, Field::SrcHostname);
+    alert.src_port = alert.src_port.or(port);
+    let port = sort_out(alert, Field::DstIp, Field::DstHostname);
+    alert.dst_port = alert.dst_port.or(port);
+}
+
+/// Returns the port that stood behind the address.
+fn sort_out(alert: &mut Alert<'_>, ip: Field, hostname: Field) -> Option<u16> {
+    let text = alert.text(ip)?;
+    if text.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    let text = text.to_owned();
+    let parts = text.rsplit_once(':');
+    if let Some((address, port)) = parts.filter(|(head, _)| head.parse::<Ipv4Addr>().is_ok()) {
+        alert.set(ip, Cow::Owned(address.to_owned()));
+        return port.parse().ok();
+    }
+    alert.set(ip, "");
+    if alert.text(hostname).is_none() {
+        alert.set(hostname, Cow::Owned(text));
+    }
+    None
+}
+
+/// Reads a severity that is written as OCSF's number or name; `info` is known too.
+pub(super) fn ocsf_severity(text: &str) -> Option<Severity> {
+    if text.eq_ignore_ascii_case("info") {
+        return Some(Severity::Informational);
+    }
+    Severity::ALL.into_iter().find(|severity| {
+        text.eq_ignore_ascii_case(severity.as_str())
+            || text.parse::<u8>().is_ok_and(|id| id == severity.id())
+    })
+}
+
+/// Reads an action from the words of detectors.
+pub(super) fn action(text: &str) -> Action {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is(&["allowed", "allow", "pass", "accept", "permit"]) {
+        Action::Allowed
+    } else if is(&["blocked", "block", "denied", "deny", "drop", "dropped", "reject"]) {
+        Action::Denied
+    } else {
+        Action::Unknown
+    }
+}

@@ -1,0 +1,229 @@
+//! Times as detectors write them: RFC 3339 and its common variants, and seconds since the epoch in
+//! four scales.
+//!
+//! ```text
+//! 2026-11-02T09:12:33.123456+0000    2026-11-02 09:12:33,5 +01:00    2026-11-02T09:12:33Z
+//! 1793610753    1793610753.123    1793610753123 (ms)    1793610753123456 (us)
+//! 1793610753123456789 (ns)
+//! ```
+//! A time without offset is taken as UTC. Fractions are cut to milliseconds. A leap second counts
+//! as the second after it. Times before 1970 have no [`Timestamp`].
+
+use shared::time::Timestamp;
+
+const MS_PER_DAY: i64 = 86_400_000;
+
+/// Epoch numbers below this are seconds (the year 5138); a thousand times as much are milliseconds,
+/// and so on.
+const SECONDS_END: u64 = 100_000_000_000;
+
+/// Returns the instant that `text` names, or `None` if it names none.
+pub(super) fn parse(text: &str) -> Option<Timestamp> {
+    let bytes = text.trim_ascii().as_bytes();
+    if bytes.len() >= 19 && bytes[4] == b'-' { calendar(bytes) } else { epoch(bytes) }
+}
+
+/// Reads `YYYY-MM-DD` `T` `hh:mm:ss`, then an optional fraction and an optional offset.
+fn calendar(bytes: &[u8]) -> Option<Timestamp> {
+    let separators = bytes[7] == b'-' && bytes[13] == b':' && bytes[16] == b':';
+    if !separators || !matches!(bytes[10], b'T' | b't' | b' ') {
+        return None;
+    }
+    let year = two_digits(bytes, 0)? * 100 + two_digits(bytes, 2)?;
+    let (month, day) = (two_digits(bytes, 5)?, two_digits(bytes, 8)?);
+    let (hour, minute) = (two_digits(bytes, 11)?, two_digits(bytes, 14)?);
+    let second = two_digits(bytes, 17)?;
+    if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let (milli, rest) = fraction(&bytes[19..])?;
+    let time_of_day = ((hour * 60 + minute) * 60 + second) * 1_000 + milli;
+    let ms = days_since_epoch(year, month, day) * MS_PER_DAY + time_of_day - offset_ms(rest)?;
+    u64::try_from(ms).ok().map(Timestamp::from_ms)
+}
+
+/// Reads `.` or `,` and digits; returns milliseconds and what follows.
+fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let Some((b'.' | b',', rest)) = bytes.split_first() else { return Some((0, bytes)) };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 {
+        return None;
+    }
+    let digit = |at: usize| if at < digits { i64::from(rest[at] - b'0') } else { 0 };
+    Some((digit(0) * 100 + digit(1) * 10 + digit(2), &rest[digits..]))
+}
+
+/// Reads `Z`, `UTC`, `+hh`, `+hhmm`, `+hh:mm` or nothing; a space may stand before it.
+fn offset_ms(bytes: &[u8]) -> Option<i64> {
+    let bytes = bytes.trim_ascii_start();
+    let (sign, digits) = match bytes {
+        [] | [b'Z' | b'z'] | b"UTC" => return Some(0),
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return None,
+    };
+    let minute_at = match digits.len() {
+        2 => None,
+        4 => Some(2),
+        5 if digits[2] == b':' => Some(3),
+        _ => return None,
+    };
+    let hour = two_digits(digits, 0)?;
+    let minute = minute_at.map_or(Some(0), |at| two_digits(digits, at))?;
+    (hour <= 23 && minute <= 59).then_some(sign * (hour * 60 + minute) * 60_000)
+}
+
+fn two_digits(bytes: &[u8], at: usize) -> Option<i64> {
+    let (tens, ones) = (bytes[at].wrapping_sub(b'0'), bytes[at + 1].wrapping_sub(b'0'));
+    (tens <= 9 && ones <= 9).then(|| i64::from(tens) * 10 + i64::from(ones))
+}
+
+fn days_of_month(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 in the proleptic Gregorian calendar (days-from-civil).
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year - era * 400;
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Reads a number since the epoch; its size says whether it counts seconds, milliseconds, micro- or
+/// nanoseconds.
+fn epoch(bytes: &[u8]) -> Option<Timestamp> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || digits > 19 {
+        return None;
+    }
+    let number =
+        bytes[..digits].iter().fold(0_u64, |number, byte| number * 10 + u64::from(byte - b'0'));
+    let rest = &bytes[digits..];
+    if matches!(rest.first(), Some(b'e' | b'E')) || rest.iter().any(|b| matches!(b, b'e' | b'E')) {
+        return scientific(bytes);
+    }
+    let (milli, rest) = fraction(rest)?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let ms = match number {
+        seconds if seconds < SECONDS_END => seconds * 1_000 + u64::try_from(milli).ok()?,
+        ms if ms < SECONDS_END * 1_000 => ms,
+        us if us < SECONDS_END * 1_000_000 => us / 1_000,
+        ns => ns / 1_000_000,
+    };
+    Some(Timestamp::from_ms(ms))
+}
+
+/// Reads a number such as `1.7936107531E9`, as some JSON writers print large floats.
+fn scientific(bytes: &[u8]) -> Option<Timestamp> {
+    let number: f64 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
+    if !(0.0..1e19).contains(&number) {
+        return None;
+    }
+    epoch(format!("{number:.3}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variants_of_rfc_3339_name_one_instant() {
+        for text in [
+            "2026-11-02T09:12:33.123456+0000",
+            "2026-11-02T09:12:33.123456+00:00",
+            "2026-11-02T09:12:33.123Z",
+            "2026-11-02t09:12:33.1239z",
+            "2026-11-02 09:12:33,123",
+            "2026-11-02T09:12:33.123 UTC",
+            " 2026-11-02T10:12:33.123+01 ",
+            "2026-11-02T14:42:33.123456+0530",
+            "2026-11-02T14:42:33.123456 +05:30",
+            "2026-11-01T23:12:33.123456-10:00",
+        ] {
+            assert_eq!(ms(text), Some(1_793_610_753_123), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_parsed_is_written_back_alike() {
+        for day in (0..400 * 366).step_by(7) {
+            let time = Timestamp::from_ms(day * 86_400_000 + 45_296_789);
+            assert_eq!(parse(&time.to_string()), Some(time), "{time}");
+        }
+    }
+
+    #[test]
+    fn leap_days_exist_in_leap_years_only() {
+        assert_eq!(ms("2000-02-29T00:00:00Z"), Some(951_782_400_000));
+        assert_eq!(ms("2024-02-29T23:59:59.999Z"), Some(1_709_251_199_999));
+        for text in ["2023-02-29T00:00:00Z", "2100-02-29T00:00:00Z", "2026-04-31T00:00:00Z"] {
+            assert_eq!(ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_leap_second_counts_as_the_second_after_it() {
+        assert_eq!(ms("2016-12-31T23:59:60Z"), ms("2017-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn numbers_are_read_in_the_scale_that_their_size_says() {
+        for text in [
+            "1793610753.123",
+            "1793610753.1234567",
+            "1793610753123",
+            "1793610753123456",
+            "1793610753123456789",
+            "1.793610753123E9",
+        ] {
+            assert_eq!(ms(text), Some(1_793_610_753_123), "{text}");
+        }
+        assert_eq!(ms("1793610753"), Some(1_793_610_753_000));
+    }
+
+    #[test]
+    fn what_names_no_instant_is_refused() {
+        for text in [
+            "",
+            "-",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:61Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00+1",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:00 CEST",
+            "2026-01-01X00:00:00Z",
+            "2026-01-0aT00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "-1793610753",
+            "1793610753s",
+            "99999999999999999999",
+            "1e400",
+        ] {
+            assert_eq!(ms(text), None, "{text}");
+        }
+    }
+
+    fn ms(text: &str) -> Option<u64> {
+        parse(text).map(Timestamp::as_ms)
+    }
+}

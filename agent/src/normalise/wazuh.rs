@@ -1,0 +1,124 @@
+//! Wazuh's `alerts.json` (Wazuh 3 and 4).
+//!
+//! What a decoder took out of the original message stands under `data`, with numbers as texts and
+//! under the names of that decoder: the common ones are read, and those of Suricata, auditd and
+//! Windows.
+
+use shared::alert::{Alert, Field, Severity};
+
+use super::{
+    Notes,
+    paths::Slots,
+    slots::{self, of},
+    value,
+};
+
+const AGENT_ID: u8 = slots::OWN;
+const AGENT_NAME: u8 = slots::OWN + 1;
+const MESSAGE_HOST: u8 = slots::OWN + 2;
+
+const HTTP_METHODS: [&str; 9] =
+    ["get", "post", "head", "put", "delete", "options", "connect", "patch", "propfind"];
+
+/// Where the values stand; of several for one slot the first wins.
+pub(super) const TABLE: &[(u8, &str)] = &[
+    (slots::TIME, "timestamp"),
+    (slots::TIME, "@timestamp"),
+    (slots::SEVERITY, "rule.level"),
+    (of(Field::RuleUid), "rule.id"),
+    (of(Field::Title), "rule.description"),
+    (of(Field::Category), "rule.groups"),
+    (of(Field::Techniques), "rule.mitre.id"),
+    (of(Field::Techniques), "rule.mitre.technique"),
+    (AGENT_ID, "agent.id"),
+    (AGENT_NAME, "agent.name"),
+    (of(Field::DeviceIp), "agent.ip"),
+    (MESSAGE_HOST, "predecoder.hostname"),
+    (of(Field::SrcIp), "data.srcip"),
+    (of(Field::SrcIp), "data.src_ip"),
+    (of(Field::SrcIp), "data.win.eventdata.sourceIp"),
+    (of(Field::SrcIp), "data.win.eventdata.ipAddress"),
+    (slots::SRC_PORT, "data.srcport"),
+    (slots::SRC_PORT, "data.src_port"),
+    (slots::SRC_PORT, "data.win.eventdata.sourcePort"),
+    (slots::SRC_PORT, "data.win.eventdata.ipPort"),
+    (of(Field::SrcHostname), "data.win.eventdata.sourceHostname"),
+    (of(Field::SrcHostname), "data.win.eventdata.workstationName"),
+    (of(Field::DstIp), "data.dstip"),
+    (of(Field::DstIp), "data.dest_ip"),
+    (of(Field::DstIp), "data.win.eventdata.destinationIp"),
+    (slots::DST_PORT, "data.dstport"),
+    (slots::DST_PORT, "data.dest_port"),
+    (slots::DST_PORT, "data.win.eventdata.destinationPort"),
+    (of(Field::DstHostname), "data.win.eventdata.destinationHostname"),
+    (of(Field::Protocol), "data.protocol"),
+    (of(Field::Protocol), "data.proto"),
+    (of(Field::Protocol), "data.win.eventdata.protocol"),
+    (slots::ACTION, "data.action"),
+    (slots::ACTION, "data.alert.action"),
+    (of(Field::User), "data.dstuser"),
+    (of(Field::User), "data.srcuser"),
+    (of(Field::User), "data.win.eventdata.targetUserName"),
+    (of(Field::User), "data.win.eventdata.user"),
+    (of(Field::User), "data.win.eventdata.subjectUserName"),
+    (of(Field::User), "syscheck.audit.user.name"),
+    (of(Field::Process), "data.win.eventdata.image"),
+    (of(Field::Process), "data.win.eventdata.processName"),
+    (of(Field::Process), "data.audit.exe"),
+    (of(Field::Process), "syscheck.audit.process.name"),
+    (of(Field::FileHash), "syscheck.sha256_after"),
+    (of(Field::FileHash), "data.win.eventdata.hashes"),
+    (of(Field::FilePath), "syscheck.path"),
+    (of(Field::FilePath), "data.win.eventdata.targetFilename"),
+    (of(Field::FilePath), "data.audit.file.name"),
+    (of(Field::Url), "data.url"),
+    (of(Field::Url), "data.http.url"),
+    (of(Field::Domain), "data.http.hostname"),
+    (of(Field::Domain), "data.tls.sni"),
+    (of(Field::Domain), "data.dns.query.rrname"),
+    (of(Field::Domain), "data.dns.rrname"),
+    (of(Field::Domain), "data.win.eventdata.queryName"),
+];
+
+/// Returns whether the record is an alert: one without any rule is an event of an archive.
+pub(super) fn is_alert(found: &Slots<'_>) -> bool {
+    let rule = [slots::SEVERITY, of(Field::RuleUid), of(Field::Title)];
+    rule.iter().any(|slot| found.raw(*slot).is_some())
+}
+
+/// Sets what is Wazuh's own language.
+pub(super) fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
+    if let Some(raw) = found.raw(slots::SEVERITY) {
+        alert.severity = match value::number(raw) {
+            Some(0..=3) => Severity::Informational,
+            Some(4..=6) => Severity::Low,
+            Some(7..=11) => Severity::Medium,
+            Some(12..=14) => Severity::High,
+            Some(15..) => Severity::Critical,
+            Some(..0) | None => {
+                notes.add(Notes::SEVERITY_UNKNOWN);
+                Severity::Unknown
+            }
+        };
+    }
+    if let Some(text) = found.raw(slots::ACTION).and_then(value::text) {
+        alert.action = slots::action(&text);
+    }
+    // Agent 000 is the manager itself: it also reads what other hosts send by syslog, and says who
+    // in the message.
+    let manager = matches!(found.raw(AGENT_ID), Some("\"000\"" | "\"0\"" | "0"));
+    let (first, second) =
+        if manager { (MESSAGE_HOST, AGENT_NAME) } else { (AGENT_NAME, MESSAGE_HOST) };
+    let name = found.raw(first).or(found.raw(second)).and_then(value::text);
+    if let Some(name) = name {
+        alert.set(Field::DeviceHostname, name);
+    }
+    // The decoder of web servers' logs calls the request's method its protocol.
+    if alert.text(Field::Protocol).is_some_and(|text| HTTP_METHODS.contains(&text)) {
+        alert.set(Field::Protocol, "");
+    }
+    if alert.text(Field::DeviceIp) == Some("any") {
+        alert.set(Field::DeviceIp, "");
+    }
+    slots::sort_out_endpoints(alert);
+}

@@ -1,0 +1,507 @@
+//! Follows a file that a detector writes, through everything that happens to such files.
+//!
+//! A file is its device, inode and first bytes, and the generation counts the files that were
+//! begun; a path alone is never a file. A [`Tail`] is polled: it has no thread, timer or runtime,
+//! and holds one open file and no buffer.
+//!
+//! # What happens to files
+//! ```text
+//! renamed                    the open file is read to its end, then the one at the path from its
+//!                            start; also if it happened while the agent was down, and for all
+//!                            files rotated away in between
+//! copied and truncated       what the copy holds and was not read is read from it, then the file
+//!                            from its start
+//! truncated, refilled        read from its start as a new generation; known by its length or by
+//!                            its first bytes
+//! deleted while behind       the open file is read to its end
+//! not there yet, forbidden   the status says so; it is tried again
+//! last line without newline  waits for its newline; taken as it is once its writer has gone on to
+//!                            another file
+//! line too long              cut to the longest record, the rest skipped
+//! empty line, run of zeros   skipped, the zeros counted
+//! invalid UTF-8              none of a tail's business: lines are bytes
+//! ```
+//! A writer has gone on when the path leads to another file that is not empty: until then it may
+//! still write to the file that it has open, however that is named now.
+//!
+//! Not seen: a file truncated and refilled between two reads to more than was read of it, with the
+//! same first [`HEAD_BYTES`](crate::limits::HEAD_BYTES).
+
+mod checkpoint;
+mod file;
+mod lines;
+mod rotation;
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use thiserror::Error;
+
+use self::{
+    checkpoint::Checkpoint,
+    file::{Facts, TailFile},
+    lines::split,
+};
+pub use self::{
+    checkpoint::CheckpointError,
+    file::FileId,
+    lines::{Batch, Line, ReadBuffer},
+};
+use crate::limits::{OPEN_RETRY_INTERVAL, READ_BYTES};
+
+/// Least bytes asked for in one read: a page.
+const READ_BYTES_MIN: usize = 4 << 10;
+
+/// Where to begin in a file that there is no checkpoint of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At its start.
+    Start,
+    /// Behind its last whole line. A file that is not there when the tail is opened is read from
+    /// its start.
+    End,
+}
+
+/// How a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// A file is open.
+    Reading,
+    /// There is no file at the path.
+    Missing,
+    /// The file cannot be opened or read, for this reason.
+    Unreadable(String),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reading => f.write_str("reading"),
+            Self::Missing => f.write_str("waiting for the file to appear"),
+            Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
+        }
+    }
+}
+
+/// What a tail has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TailStats {
+    /// Lines handed out.
+    pub lines: u64,
+    /// Bytes taken, skipped ones included.
+    pub bytes: u64,
+    /// Times that the tail went on from one file to the next.
+    pub rotated: u64,
+    /// Times that a file was truncated or its content replaced.
+    pub truncated: u64,
+    /// Files with a checkpoint that were not found again: what they held behind it is lost.
+    pub lost_files: u64,
+    /// Lines that were cut.
+    pub over_long: u64,
+    /// Bytes of the rest of lines that were cut.
+    pub skipped_bytes: u64,
+    /// Bytes of zeros before lines.
+    pub hole_bytes: u64,
+    /// Last lines of files that had no newline.
+    pub unterminated: u64,
+    /// Failed reads of an open file.
+    pub read_errors: u64,
+}
+
+/// Why an open file was not read. The tail stays usable and goes on from where it was.
+#[derive(Debug, Error)]
+#[error("{path} cannot be read: {error}")]
+pub struct ReadError {
+    /// The source's path.
+    path: PathBuf,
+    /// What the operating system said.
+    #[source]
+    error: io::Error,
+}
+
+/// The file being read.
+#[derive(Debug)]
+struct Reading {
+    file: TailFile,
+    /// Bytes taken.
+    offset: u64,
+    /// Whether the offset lies within a line that was cut.
+    skipping: bool,
+    /// How far was looked: there is no newline between the offset and here.
+    scanned: u64,
+    /// Whether its writer has gone on to another file.
+    ended: bool,
+    modified_ns: i64,
+}
+
+/// Follows the file at one path.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    begin: Begin,
+    reading: Option<Reading>,
+    /// From where to go on, while its file is not open.
+    resume: Option<Checkpoint>,
+    generation: u64,
+    retry_at: Option<Instant>,
+    status: Status,
+    stats: TailStats,
+}
+
+impl Tail {
+    /// Returns a tail of the file at `path`, to go on from `checkpoint`, or to begin as `begin`
+    /// says without one.
+    ///
+    /// A file that is not there or cannot be read is no error: see [`Self::status`].
+    ///
+    /// # Errors
+    /// Fails if `checkpoint` is none, or one of a later version.
+    pub fn open(
+        path: impl Into<PathBuf>,
+        checkpoint: Option<&[u8]>,
+        begin: Begin,
+    ) -> Result<Self, CheckpointError> {
+        let path = path.into();
+        let resume = checkpoint.map(Checkpoint::decode).transpose()?;
+        let missing = fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let mut tail = Self {
+            path,
+            begin: if missing { Begin::Start } else { begin },
+            reading: None,
+            resume,
+            generation: resume.map_or(0, |checkpoint| checkpoint.generation),
+            retry_at: None,
+            status: Status::Missing,
+            stats: TailStats::default(),
+        };
+        // Opened at once, so that "end" means the end as it is now.
+        if let Err(error) = tail.begin() {
+            tail.note(&error);
+        }
+        Ok(tail)
+    }
+
+    /// Returns the path that it follows.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns how the source is.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Returns what was counted.
+    #[must_use]
+    pub fn stats(&self) -> TailStats {
+        self.stats
+    }
+
+    /// Returns how many files were begun before the one being read.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns which file is open: two tails with the same one would read every record twice.
+    #[must_use]
+    pub fn file_id(&self) -> Option<FileId> {
+        self.reading.as_ref().map(|reading| reading.file.id)
+    }
+
+    /// Returns how many bytes of the open file were taken.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.reading.as_ref().map_or(0, |reading| reading.offset)
+    }
+
+    /// Looks at the file and its path; returns whether there is something to read.
+    ///
+    /// A file that cannot be opened is tried again after [`OPEN_RETRY_INTERVAL`], one that is
+    /// missing with each call.
+    pub fn poll(&mut self, now: Instant) -> bool {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.retry_at = None;
+        match self.look() {
+            Ok(ready) => {
+                self.status = Status::Reading;
+                ready
+            }
+            Err(error) => {
+                self.note(&error);
+                // Going on from a checkpoint searches folders, which is not done at every poll.
+                if self.status != Status::Missing || self.resume.is_some() {
+                    self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
+                }
+                false
+            }
+        }
+    }
+
+    /// Reads lines of one file into `buffer`: about `max_bytes` of them, at least one if there is
+    /// one.
+    ///
+    /// # Errors
+    /// Fails if the open file cannot be read; the next [`Self::poll`] opens it anew.
+    pub fn read_batch<'b>(
+        &mut self,
+        buffer: &'b mut ReadBuffer,
+        max_bytes: usize,
+    ) -> Result<Batch<'b>, ReadError> {
+        match self.fill(buffer, max_bytes) {
+            Ok(Some(at)) => Ok(Batch::new(buffer, at)),
+            Ok(None) => Ok(Batch::EMPTY),
+            Err(error) => {
+                self.note(&error);
+                self.release();
+                Err(ReadError { path: self.path.clone(), error })
+            }
+        }
+    }
+
+    /// Returns the checkpoint that covers every line handed out so far; none if there never was a
+    /// file.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Vec<u8>> {
+        let checkpoint = match &self.reading {
+            Some(reading) => Some(self.checkpoint_of(reading, reading.offset)),
+            None => self.resume,
+        };
+        checkpoint.map(|checkpoint| checkpoint.encode())
+    }
+
+    /// Returns the checkpoint that covers the lines up to `end`, which is the end of a line of the
+    /// last batch.
+    #[must_use]
+    pub fn checkpoint_at(&self, end: u64) -> Option<Vec<u8>> {
+        let reading = self.reading.as_ref()?;
+        debug_assert!(end <= reading.offset, "lines of the last batch end before what was taken");
+        Some(self.checkpoint_of(reading, end).encode())
+    }
+
+    fn checkpoint_of(&self, reading: &Reading, offset: u64) -> Checkpoint {
+        Checkpoint {
+            device: reading.file.id.device,
+            inode: reading.file.id.inode,
+            head_len: reading.file.head_len(),
+            head: reading.file.head_digest(),
+            generation: self.generation,
+            offset,
+            skipping: reading.skipping && offset == reading.offset,
+            modified_ns: reading.modified_ns,
+        }
+    }
+
+    /// Opens a file if none is open, and goes on to the next one at the end of one whose writer has
+    /// gone on.
+    fn look(&mut self) -> io::Result<bool> {
+        if self.reading.is_none() {
+            self.begin()?;
+        }
+        loop {
+            match self.has_more() {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => {
+                    self.release();
+                    return Err(error);
+                }
+            }
+            if !self.move_on()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        if let Some(checkpoint) = self.resume {
+            self.resume_from(&checkpoint)?;
+        } else {
+            let file = TailFile::open(&self.path)?;
+            let (offset, skipping) = match self.begin {
+                Begin::Start => (0, false),
+                Begin::End => file.last_line_start()?,
+            };
+            self.start(file, offset, skipping)?;
+        }
+        self.status = Status::Reading;
+        Ok(())
+    }
+
+    /// Finds the checkpoint's file: at the path, or where rotation put it.
+    fn resume_from(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let (offset, skipping) = (checkpoint.offset, checkpoint.skipping);
+        let at_path = match TailFile::open(&self.path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(file) = at_path.as_ref().filter(|file| file.id.inode == checkpoint.inode) {
+            let same_device = file.id.device == checkpoint.device;
+            let known = same_device || checkpoint.head_len > 0;
+            if known && file.begins_like(checkpoint, file.facts()?.len) {
+                return self.start_at_path(at_path, offset, skipping);
+            }
+            self.stats.truncated += 1;
+            if let Some(copy) = rotation::find_copy(&self.path, checkpoint) {
+                return self.start(copy, offset, skipping);
+            }
+            self.generation += 1;
+            return self.start_at_path(at_path, 0, false);
+        }
+        if let Some(file) = rotation::find(&self.path, checkpoint) {
+            return self.start(file, offset, skipping);
+        }
+        let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
+        self.stats.lost_files += 1;
+        self.generation += 1;
+        let between = rotation::next_after(&self.path, checkpoint.modified_ns, &[file.id]);
+        let file = between.and_then(|path| TailFile::open(&path).ok()).unwrap_or(file);
+        self.start(file, 0, false)
+    }
+
+    fn start_at_path(
+        &mut self,
+        file: Option<TailFile>,
+        offset: u64,
+        skipping: bool,
+    ) -> io::Result<()> {
+        match file {
+            Some(file) => self.start(file, offset, skipping),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn start(&mut self, file: TailFile, offset: u64, skipping: bool) -> io::Result<()> {
+        let modified_ns = file.facts()?.modified_ns;
+        let scanned = offset;
+        self.reading = Some(Reading { file, offset, skipping, scanned, ended: false, modified_ns });
+        self.resume = None;
+        self.begin = Begin::Start;
+        Ok(())
+    }
+
+    /// Returns whether the open file holds bytes that were not looked at; a truncated one is begun
+    /// anew.
+    fn has_more(&mut self) -> io::Result<bool> {
+        let Some(reading) = &mut self.reading else { return Ok(false) };
+        let mut facts = reading.file.facts()?;
+        if facts.len < reading.offset || !reading.file.has_same_head()? {
+            self.begin_anew()?;
+        }
+        let Some(reading) = &mut self.reading else { return Ok(false) };
+        if reading.offset == 0 || facts.id != reading.file.id {
+            facts = reading.file.facts()?;
+        }
+        reading.modified_ns = facts.modified_ns;
+        reading.scanned = reading.scanned.clamp(reading.offset, facts.len.max(reading.offset));
+        let from = if reading.ended { reading.offset } else { reading.scanned };
+        Ok(facts.len > from)
+    }
+
+    /// Goes on in a copy of what was truncated, else at the start of what is there now.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        let Some(reading) = &self.reading else { return Ok(()) };
+        let checkpoint = self.checkpoint_of(reading, reading.offset);
+        self.stats.truncated += 1;
+        if let Some(copy) = rotation::find_copy(&self.path, &checkpoint) {
+            return self.start(copy, checkpoint.offset, checkpoint.skipping);
+        }
+        let Some(reading) = &mut self.reading else { return Ok(()) };
+        reading.file.forget_head()?;
+        reading.offset = 0;
+        reading.scanned = 0;
+        reading.skipping = false;
+        reading.ended = false;
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// At the end of the open file: goes on to the next one if the writer has. Returns whether to
+    /// look again.
+    fn move_on(&mut self) -> io::Result<bool> {
+        let Some(reading) = &mut self.reading else { return Ok(false) };
+        let at_path = match fs::metadata(&self.path) {
+            Ok(metadata) => Facts::of(&metadata),
+            // The next file is not there yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if at_path.id == reading.file.id || at_path.len == 0 {
+            return Ok(false);
+        }
+        // Looked at after the path: what the writer wrote before it went on is there now.
+        let facts = reading.file.facts()?;
+        if facts.len > reading.offset {
+            reading.ended = true;
+            return Ok(true);
+        }
+        let known = [reading.file.id, at_path.id];
+        let between = rotation::next_after(&self.path, facts.modified_ns, &known);
+        let file = TailFile::open(between.as_deref().unwrap_or(&self.path))?;
+        self.stats.rotated += 1;
+        self.generation += 1;
+        self.start(file, 0, false)?;
+        Ok(true)
+    }
+
+    /// Reads and splits; returns the offset of the buffer's first byte, or `None` if there is
+    /// nothing to read.
+    fn fill(&mut self, buffer: &mut ReadBuffer, max_bytes: usize) -> io::Result<Option<u64>> {
+        if !self.has_more()? {
+            return Ok(None);
+        }
+        let Some(reading) = &mut self.reading else { return Ok(None) };
+        let at = reading.offset;
+        let mut want = max_bytes.clamp(READ_BYTES_MIN, READ_BYTES);
+        loop {
+            let filled = reading.file.read_full(&mut buffer.bytes[..want], at)?;
+            let at_end = filled < want;
+            let ended = reading.ended && at_end;
+            let bytes = &buffer.bytes[..filled];
+            let split = split(bytes, reading.skipping, ended, &mut buffer.spans);
+            if split.consumed == 0 && !at_end && want < READ_BYTES {
+                want = READ_BYTES;
+                continue;
+            }
+            let unterminated = ended && split.consumed == filled && !bytes.ends_with(b"\n");
+            reading.offset = at + split.consumed as u64;
+            reading.skipping = split.skipping;
+            reading.scanned =
+                if at_end && !split.full { at + filled as u64 } else { reading.offset };
+            self.stats.lines += buffer.spans.len() as u64;
+            self.stats.bytes += split.consumed as u64;
+            self.stats.over_long += split.cut;
+            self.stats.skipped_bytes += split.skipped_bytes;
+            self.stats.hole_bytes += split.hole_bytes;
+            self.stats.unterminated += u64::from(unterminated && filled > 0);
+            return Ok(Some(at));
+        }
+    }
+
+    /// Lets go of a file that cannot be read, to find it again.
+    fn release(&mut self) {
+        if let Some(reading) = &self.reading {
+            self.resume = Some(self.checkpoint_of(reading, reading.offset));
+            self.reading = None;
+            self.stats.read_errors += 1;
+        }
+    }
+
+    fn note(&mut self, error: &io::Error) {
+        self.status = match error.kind() {
+            io::ErrorKind::NotFound => Status::Missing,
+            _ => Status::Unreadable(error.to_string()),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

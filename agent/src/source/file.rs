@@ -1,0 +1,143 @@
+//! One open file and what makes it that file: device, inode and first bytes.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+};
+
+use memchr::memrchr;
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::Checkpoint;
+use crate::limits::{HEAD_BYTES, READ_BYTES};
+
+/// Device and inode: what two paths that reach one file have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// Device.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+}
+
+/// What a look at a file said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) id: FileId,
+    pub(super) len: u64,
+    pub(super) modified_ns: i64,
+}
+
+impl Facts {
+    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+        let seconds = metadata.mtime().saturating_mul(1_000_000_000);
+        Self {
+            id: FileId { device: metadata.dev(), inode: metadata.ino() },
+            len: metadata.len(),
+            modified_ns: seconds.saturating_add(metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// An open file. It stays readable when it is renamed or deleted.
+#[derive(Debug)]
+pub(super) struct TailFile {
+    file: File,
+    pub(super) id: FileId,
+    /// Its first bytes, as they were when they were first seen.
+    head: Vec<u8>,
+    digest: [u8; 16],
+}
+
+impl TailFile {
+    /// Opens the regular file at `path`.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        // Opening a pipe would wait for its writer.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let file = File::open(path)?;
+        let id = Facts::of(&file.metadata()?).id;
+        let mut opened = Self { file, id, head: Vec::new(), digest: digest(&[]) };
+        opened.has_same_head()?;
+        Ok(opened)
+    }
+
+    pub(super) fn facts(&self) -> io::Result<Facts> {
+        Ok(Facts::of(&self.file.metadata()?))
+    }
+
+    /// Returns whether the file still begins as it did, and remembers more of its beginning if
+    /// there is more now.
+    pub(super) fn has_same_head(&mut self) -> io::Result<bool> {
+        let mut now = [0; HEAD_BYTES];
+        let len = self.read_full(&mut now, 0)?;
+        let now = &now[..len];
+        if !now.starts_with(&self.head) {
+            return Ok(false);
+        }
+        if now.len() > self.head.len() {
+            self.head = now.to_vec();
+            self.digest = digest(now);
+        }
+        Ok(true)
+    }
+
+    /// Forgets how the file began, because it was begun anew.
+    pub(super) fn forget_head(&mut self) -> io::Result<()> {
+        self.head.clear();
+        self.digest = digest(&[]);
+        self.has_same_head().map(|_| ())
+    }
+
+    pub(super) fn head_len(&self) -> u16 {
+        u16::try_from(self.head.len()).expect("HEAD_BYTES fits 16 bits")
+    }
+
+    pub(super) fn head_digest(&self) -> [u8; 16] {
+        self.digest
+    }
+
+    /// Returns whether the file begins as the checkpoint's did, and is long enough to be it.
+    pub(super) fn begins_like(&self, checkpoint: &Checkpoint, len: u64) -> bool {
+        let head_len = usize::from(checkpoint.head_len);
+        len >= checkpoint.offset
+            && self.head.get(..head_len).is_some_and(|head| digest(head) == checkpoint.head)
+    }
+
+    /// Reads from `offset` until `buffer` is full or the file ends; returns how many bytes were
+    /// read.
+    pub(super) fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Returns the offset behind the last newline, and whether none was found near the end, so that
+    /// the end lies within a line that is too long for a record.
+    pub(super) fn last_line_start(&self) -> io::Result<(u64, bool)> {
+        let len = self.facts()?.len;
+        let from = len.saturating_sub(READ_BYTES as u64);
+        let mut buffer = vec![0; READ_BYTES];
+        let count = self.read_full(&mut buffer, from)?;
+        Ok(match memrchr(b'\n', &buffer[..count]) {
+            Some(newline) => (from + newline as u64 + 1, false),
+            None if from == 0 => (0, false),
+            None => (from + count as u64, true),
+        })
+    }
+}
+
+fn digest(head: &[u8]) -> [u8; 16] {
+    let full = Sha256::digest(head);
+    std::array::from_fn(|index| full[index])
+}

@@ -1,0 +1,280 @@
+//! Lines in a buffer that is used again and again.
+//!
+//! # Invariants
+//! - How a file is cut into reads does not change the lines that come out of it.
+//! - A line handed out is at most [`RECORD_BYTES_MAX`] long; the rest of a longer one is skipped.
+
+use memchr::{memchr, memchr_iter};
+use shared::limits::RECORD_BYTES_MAX;
+
+use crate::limits::{READ_BYTES, READ_LINES_MAX};
+
+/// The buffer that lines are read into; one serves any number of files.
+#[derive(Debug)]
+pub struct ReadBuffer {
+    pub(super) bytes: Vec<u8>,
+    pub(super) spans: Vec<Span>,
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self { bytes: vec![0; READ_BYTES], spans: Vec::new() }
+    }
+}
+
+impl ReadBuffer {
+    /// Returns a buffer of [`READ_BYTES`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Where a line stands in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    len: u32,
+    /// Bytes from the buffer's start to where the next line starts.
+    next: u32,
+    cut: bool,
+}
+
+/// Lines of one file, in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'b> {
+    bytes: &'b [u8],
+    spans: &'b [Span],
+    /// Offset in the file of the buffer's first byte.
+    at: u64,
+}
+
+/// One line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'b> {
+    /// Its bytes, without the newline.
+    pub bytes: &'b [u8],
+    /// Offset in the file of what follows the line: what a checkpoint after it says.
+    pub end: u64,
+    /// Whether the line was longer than a record may be, and was cut.
+    pub cut: bool,
+}
+
+impl<'b> Batch<'b> {
+    pub(super) const EMPTY: Self = Self { bytes: &[], spans: &[], at: 0 };
+
+    pub(super) fn new(buffer: &'b ReadBuffer, at: u64) -> Self {
+        Self { bytes: &buffer.bytes, spans: &buffer.spans, at }
+    }
+
+    /// Returns how many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Returns the lines.
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = Line<'b>> + use<'b> {
+        let (bytes, at) = (self.bytes, self.at);
+        self.spans.iter().map(move |span| {
+            let start = span.start as usize;
+            Line {
+                bytes: &bytes[start..start + span.len as usize],
+                end: at + u64::from(span.next),
+                cut: span.cut,
+            }
+        })
+    }
+}
+
+/// What splitting made of the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Split {
+    /// Bytes that were taken: those of the lines, and those that were skipped.
+    pub(super) consumed: usize,
+    /// Whether the next bytes are the rest of a line that was cut.
+    pub(super) skipping: bool,
+    /// Lines that were cut.
+    pub(super) cut: u64,
+    /// Bytes of zeros before lines, such as a file's hole after its writer went on behind a
+    /// truncation.
+    pub(super) hole_bytes: u64,
+    /// Bytes of the rest of lines that were cut.
+    pub(super) skipped_bytes: u64,
+    /// Whether it stopped because the batch has all lines that it may have.
+    pub(super) full: bool,
+}
+
+/// Splits `bytes` into lines, whose spans it puts in `spans`.
+///
+/// `skipping` says that they start within a line that was cut, `ended` that nothing will follow
+/// them. What is left at the end without a newline stays untaken, unless it is too long for a
+/// record or nothing will follow.
+pub(super) fn split(bytes: &[u8], skipping: bool, ended: bool, spans: &mut Vec<Span>) -> Split {
+    spans.clear();
+    let mut split = Split { skipping, ..Split::default() };
+    if skipping {
+        let end = memchr(b'\n', bytes);
+        split.consumed = end.map_or(bytes.len(), |end| end + 1);
+        split.skipping = end.is_none();
+        split.skipped_bytes = split.consumed as u64;
+    }
+    if split.skipping {
+        return split;
+    }
+    let first = split.consumed;
+    for newline in memchr_iter(b'\n', &bytes[first..]) {
+        if spans.len() == READ_LINES_MAX {
+            split.full = true;
+            return split;
+        }
+        let end = first + newline;
+        split.take(bytes, end, end + 1, spans);
+    }
+    let rest = bytes.len() - split.consumed;
+    if rest == 0 || spans.len() == READ_LINES_MAX {
+        split.full = rest > 0;
+        return split;
+    }
+    let zeros = bytes[split.consumed..].iter().take_while(|byte| **byte == 0).count();
+    split.consumed += zeros;
+    split.hole_bytes += zeros as u64;
+    let rest = rest - zeros;
+    if rest > RECORD_BYTES_MAX {
+        split.take(bytes, bytes.len(), bytes.len(), spans);
+        split.skipping = true;
+    } else if ended && rest > 0 {
+        split.take(bytes, bytes.len(), bytes.len(), spans);
+    }
+    split
+}
+
+impl Split {
+    /// Takes the line from what was consumed to `end`; the next one starts at `next`.
+    fn take(&mut self, bytes: &[u8], end: usize, next: usize, spans: &mut Vec<Span>) {
+        let mut start = self.consumed;
+        self.consumed = next;
+        while start < end && bytes[start] == 0 {
+            start += 1;
+            self.hole_bytes += 1;
+        }
+        let line = &bytes[start..end];
+        if line.is_empty() || (line[0].is_ascii_whitespace() && line.trim_ascii().is_empty()) {
+            return;
+        }
+        let cut = line.len() > RECORD_BYTES_MAX;
+        let len = line.len().min(RECORD_BYTES_MAX);
+        self.cut += u64::from(cut);
+        self.skipped_bytes += (line.len() - len) as u64;
+        let number = |at: usize| u32::try_from(at).expect("the buffer is READ_BYTES long");
+        spans.push(Span { start: number(start), len: number(len), next: number(next), cut });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn how_a_file_is_cut_into_reads_does_not_change_its_lines(
+            pieces in proptest::collection::vec(piece(), 0..12),
+            reads in proptest::collection::vec(1_usize..READ_BYTES, 1..8),
+            ended: bool,
+        ) {
+            let bytes = pieces.concat();
+            prop_assert_eq!(chunked(&bytes, &reads, ended), reference(&bytes, ended));
+        }
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_longest_record_is_not_cut() {
+        for (len, cut) in [(RECORD_BYTES_MAX, false), (RECORD_BYTES_MAX + 1, true)] {
+            let mut bytes = vec![b'x'; len];
+            bytes.push(b'\n');
+            let mut spans = Vec::new();
+            let split = split(&bytes, false, false, &mut spans);
+            assert_eq!((split.consumed, split.skipping), (bytes.len(), false));
+            assert_eq!((spans[0].len as usize, spans[0].cut), (RECORD_BYTES_MAX, cut));
+        }
+    }
+
+    #[test]
+    fn a_batch_has_no_more_lines_than_it_may() {
+        let bytes = b"a\n".repeat(READ_LINES_MAX + 5);
+        let mut spans = Vec::new();
+        let first = split(&bytes, false, false, &mut spans);
+        assert_eq!((spans.len(), first.full), (READ_LINES_MAX, true));
+        let second = split(&bytes[first.consumed..], false, false, &mut spans);
+        assert_eq!((spans.len(), second.full), (5, false));
+    }
+
+    #[test]
+    fn zeros_before_a_line_are_a_hole_and_counted() {
+        let mut spans = Vec::new();
+        let bytes = [&[0; 300][..], b"{}\n\0\0"].concat();
+        let split = split(&bytes, false, false, &mut spans);
+        assert_eq!((split.hole_bytes, split.consumed), (302, bytes.len()));
+        assert_eq!((spans[0].start, spans[0].len), (300, 2));
+    }
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => proptest::collection::vec(any::<u8>(), 0..200),
+            4 => "[a-z]{0,40}\n".prop_map(String::into_bytes),
+            2 => Just(b"\n \r\n\0\0".to_vec()),
+            1 => (RECORD_BYTES_MAX - 2..RECORD_BYTES_MAX + 6000).prop_map(|len| vec![b'x'; len]),
+        ]
+    }
+
+    /// Reads with a buffer of changing size, and grows it as the reader of files does.
+    fn chunked(bytes: &[u8], reads: &[usize], ended: bool) -> Vec<Vec<u8>> {
+        let (mut lines, mut spans) = (Vec::new(), Vec::new());
+        let (mut at, mut skipping) = (0, false);
+        let mut sizes = reads.iter().copied().cycle();
+        let mut size = sizes.next().unwrap();
+        loop {
+            let end = bytes.len().min(at + size);
+            let split = split(&bytes[at..end], skipping, ended && end == bytes.len(), &mut spans);
+            for span in &spans {
+                let start = at + span.start as usize;
+                lines.push(bytes[start..start + span.len as usize].to_vec());
+            }
+            at += split.consumed;
+            skipping = split.skipping;
+            if split.consumed > 0 {
+                size = sizes.next().unwrap();
+            } else if end == bytes.len() {
+                return lines;
+            } else {
+                size = READ_BYTES;
+            }
+        }
+    }
+
+    fn reference(bytes: &[u8], ended: bool) -> Vec<Vec<u8>> {
+        let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+        let last = lines.pop().unwrap_or_default();
+        let last_start = last.iter().position(|byte| *byte != 0).unwrap_or(last.len());
+        if ended || last.len() - last_start > RECORD_BYTES_MAX {
+            lines.push(last);
+        }
+        let mut texts = Vec::new();
+        for line in lines {
+            let start = line.iter().position(|byte| *byte != 0).unwrap_or(line.len());
+            let line = &line[start..];
+            if !line.trim_ascii().is_empty() {
+                texts.push(line[..line.len().min(RECORD_BYTES_MAX)].to_vec());
+            }
+        }
+        texts
+    }
+}

@@ -1,0 +1,111 @@
+//! Finds files that were renamed or copied away from a path.
+//!
+//! Only names matter that rotation makes: the file's own with digits and punctuation behind it
+//! (`eve.json.1`, `eve.json-20261102`) or before its extension (`eve-20261102.json`). A file with
+//! the wanted inode is found under any name, also in the folders below, where Wazuh keeps the days
+//! before. Compressed files are not read.
+
+use std::{
+    fs::{self, DirEntry},
+    os::unix::fs::DirEntryExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    checkpoint::Checkpoint,
+    file::{Facts, FileId, TailFile},
+};
+use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX};
+
+/// Returns the file that the checkpoint was made of, now under another name: by its inode, else a
+/// copy of it that reaches further than the checkpoint.
+pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
+    let by_inode = entries(path, ROTATED_DEPTH_MAX)
+        .into_iter()
+        .filter(|entry| entry.ino() == checkpoint.inode)
+        .find_map(|entry| open_like(&entry.path(), checkpoint));
+    by_inode.or_else(|| find_copy(path, checkpoint))
+}
+
+/// Returns a copy of the checkpoint's file that reaches further than the checkpoint, as
+/// `copytruncate` leaves.
+pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
+    // Any file begins like one of which nothing is known.
+    if checkpoint.head_len == 0 {
+        return None;
+    }
+    entries(path, 0)
+        .into_iter()
+        .filter(|entry| is_rotated_name(path, entry) && entry.path() != path)
+        .filter_map(|entry| open_like(&entry.path(), checkpoint))
+        .find(|file| file.facts().is_ok_and(|facts| facts.len > checkpoint.offset))
+}
+
+/// Returns the oldest rotated file with something in it that was last written to after
+/// `modified_ns` and is none of `known`: the next to be read after a file that was last written to
+/// then.
+pub(super) fn next_after(path: &Path, modified_ns: i64, known: &[FileId]) -> Option<PathBuf> {
+    entries(path, 0)
+        .into_iter()
+        .filter(|entry| is_rotated_name(path, entry))
+        .filter_map(|entry| Some((Facts::of(&entry.metadata().ok()?), entry.path())))
+        .filter(|(facts, _)| facts.len > 0 && facts.modified_ns > modified_ns)
+        .filter(|(facts, _)| !known.contains(&facts.id))
+        .min_by_key(|(facts, _)| facts.modified_ns)
+        .map(|(_, path)| path)
+}
+
+fn open_like(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
+    let file = TailFile::open(path).ok()?;
+    let len = file.facts().ok()?.len;
+    file.begins_like(checkpoint, len).then_some(file)
+}
+
+/// Returns the regular files in the folder of `path`, in that of the file that it links to, and
+/// below.
+fn entries(path: &Path, depth_max: usize) -> Vec<DirEntry> {
+    let mut folders = Vec::new();
+    let linked = fs::canonicalize(path).unwrap_or_default();
+    for file in [path, &linked] {
+        if let Some(folder) = file.parent() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            if !folders.iter().any(|(known, _)| known == folder) {
+                folders.push((folder.to_path_buf(), 0));
+            }
+        }
+    }
+    let (mut found, mut seen) = (Vec::new(), 0);
+    while let Some((folder, depth)) = folders.pop() {
+        let Ok(listed) = fs::read_dir(folder) else { continue };
+        for entry in listed.flatten() {
+            seen += 1;
+            if seen > ROTATED_ENTRIES_MAX {
+                return found;
+            }
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() && depth < depth_max {
+                folders.push((entry.path(), depth + 1));
+            } else if kind.is_file() {
+                found.push(entry);
+            }
+        }
+    }
+    found
+}
+
+fn is_rotated_name(path: &Path, entry: &DirEntry) -> bool {
+    let (Some(own), name) = (path.file_name(), entry.file_name()) else { return false };
+    let (own, name) = (own.as_encoded_bytes(), name.as_encoded_bytes());
+    let is_mark = |mark: &[u8]| {
+        mark.first().is_some_and(|byte| matches!(byte, b'.' | b'-' | b'_'))
+            && mark.iter().any(u8::is_ascii_digit)
+            && mark.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b':'))
+    };
+    if name.strip_prefix(own).is_some_and(is_mark) {
+        return true;
+    }
+    let Some(dot) = own.iter().rposition(|byte| *byte == b'.') else { return false };
+    let (stem, extension) = own.split_at(dot);
+    let mark = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
+    mark.is_some_and(is_mark)
+}

@@ -1,0 +1,403 @@
+//! Reading a spool back after a stop, a crash or damage.
+//!
+//! A record is written only after the one before it was synced. So whatever comes before a record's head was
+//! durable once, and what is wrong there is damage: it is reported, and what follows counts. Only the newest
+//! record can be one whose sync was never finished; it counts wholly or, if anything of it is wrong, not at all.
+
+use std::{collections::BTreeMap, io};
+
+use shared::ids::{Epoch, Lane, Seq};
+
+use super::{
+    disk::{Disk, SegmentId},
+    index::SegmentIndex,
+    open::{Damage, OpenError},
+    scan::{Found, Scan},
+    segment::{Head, Kind, Meta, PerLane, State},
+};
+
+/// Most entries in a report of damage; the last stands for all that follow it. A disk that is wrong in more
+/// places is not read more precisely.
+const DAMAGE_MAX: usize = 256;
+
+/// What was read back.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) epoch: Epoch,
+    pub(super) state: State,
+    /// Number of the newest commit.
+    pub(super) commit: u64,
+    pub(super) next: PerLane<u64>,
+    pub(super) segments: Vec<SegmentIndex>,
+    pub(super) damage: Vec<Damage>,
+    pub(super) torn_bytes: u64,
+    pub(super) is_stale: bool,
+    /// Whether the newest segment ends with a whole record, so that it can be appended to.
+    pub(super) is_clean: bool,
+}
+
+/// Reads the spool back, cuts what was never finished off, and makes durable what is left.
+///
+/// Returns `None` if `files`, sorted, have no record at all.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    files: &[(SegmentId, u64)],
+) -> Result<Option<Recovered>, OpenError> {
+    let Some(epoch) = find_epoch(disk, files)? else { return Ok(None) };
+    let mut replay = Replay::new(epoch);
+    for (id, size) in files {
+        replay.read_segment(disk, *id, *size).map_err(OpenError::io("reading a segment"))?;
+    }
+    replay.finish(disk, files).map(Some)
+}
+
+/// Returns the epoch in the first segment header that is whole, or else in the first record that is.
+fn find_epoch(disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<Option<Epoch>, OpenError> {
+    let reading = || OpenError::io("reading a segment");
+    let mut epoch = None;
+    for (id, size) in files {
+        match Scan::new(disk, *id, *size, None).record_at(0).map_err(reading())? {
+            Found::Version(version) => return Err(OpenError::Version { segment: *id, version }),
+            Found::Record(head, _) => epoch = epoch.or(Some(head.epoch)),
+            Found::Nothing => {}
+        }
+    }
+    for (id, size) in files {
+        if epoch.is_none() {
+            let found = Scan::new(disk, *id, *size, None).record_from(0).map_err(reading())?;
+            epoch = found.map(|(head, _)| head.epoch);
+        }
+    }
+    Ok(epoch)
+}
+
+/// The state of reading all segments, the oldest first.
+struct Replay {
+    epoch: Epoch,
+    state: State,
+    commit: u64,
+    next: PerLane<u64>,
+    /// Whether `commit` and `next` are known: a record has been seen.
+    is_known: bool,
+    is_stale: bool,
+    segments: Vec<SegmentIndex>,
+    /// The newest record seen, not yet taken in: the next one says whether it counts.
+    held: Option<Held>,
+    /// Bytes that are no record, since the last record.
+    bad: Vec<Bad>,
+    damage: Vec<Damage>,
+}
+
+struct Held {
+    head: Head,
+    meta: Option<Meta>,
+    /// Place of its segment in [`Replay::segments`].
+    at: usize,
+}
+
+struct Bad {
+    segment: SegmentId,
+    offset: u64,
+    bytes: u64,
+    /// Whether they are the end of their segment.
+    is_tail: bool,
+}
+
+impl Replay {
+    const fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            state: State { checkpoints: BTreeMap::new(), ledger: Vec::new() },
+            commit: 0,
+            next: [1; Lane::COUNT],
+            is_known: false,
+            is_stale: true,
+            segments: Vec::new(),
+            held: None,
+            bad: Vec::new(),
+            damage: Vec::new(),
+        }
+    }
+
+    fn read_segment(&mut self, disk: &dyn Disk, id: SegmentId, size: u64) -> io::Result<()> {
+        self.segments.push(SegmentIndex::new(id, size, self.next));
+        let mut scan = Scan::new(disk, id, size, Some(self.epoch));
+        let mut offset = 0;
+        let mut is_first = true;
+        while offset < size {
+            let Some((head, meta)) = scan.record_from(offset)? else {
+                self.push_bad(id, offset, size - offset, true);
+                break;
+            };
+            if head.offset > offset {
+                self.push_bad(id, offset, head.offset - offset, false);
+            }
+            let end = head.end_offset().min(size);
+            let begin = head.offset;
+            if self.continues(&head) {
+                self.settle_held(&head);
+                self.catch_up(&head, is_first);
+                is_first = false;
+                self.held = Some(Held { head, meta, at: self.segments.len() - 1 });
+            } else {
+                self.push_bad(id, begin, end - begin, end == size);
+            }
+            offset = end;
+        }
+        Ok(())
+    }
+
+    fn push_bad(&mut self, segment: SegmentId, offset: u64, bytes: u64, is_tail: bool) {
+        if let Some(last) = self.bad.last_mut()
+            && last.segment == segment
+            && last.offset + last.bytes == offset
+        {
+            last.bytes += bytes;
+            last.is_tail = is_tail;
+            return;
+        }
+        self.bad.push(Bad { segment, offset, bytes, is_tail });
+    }
+
+    /// Tells whether a record can follow what was taken in. One that goes back does not belong here.
+    fn continues(&self, head: &Head) -> bool {
+        let before = match &self.held {
+            Some(held) if !is_void(&held.head, head) => held.head.end(),
+            _ => self.next,
+        };
+        let goes_back = (0..Lane::COUNT).any(|lane| head.next[lane] < before[lane]);
+        !self.is_known || (!goes_back && head.commit >= self.commits_before(head.kind))
+    }
+
+    /// Returns the number that a record of `kind` has if it comes next.
+    const fn commits_before(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Snapshot => self.commit,
+            Kind::Commit => self.commit + 1,
+        }
+    }
+
+    /// Takes in the held record, unless the next one says that its sync failed: then it is written again later.
+    fn settle_held(&mut self, next: &Head) {
+        if let Some(held) = self.held.take()
+            && !is_void(&held.head, next)
+        {
+            self.take_in(held);
+        }
+    }
+
+    /// Makes up for what is missing between the last record taken in and the one that begins with `head`.
+    fn catch_up(&mut self, head: &Head, is_first: bool) {
+        let expected = self.commits_before(head.kind);
+        let has_jumped = self.is_known && head.commit > expected;
+        let lost = if self.is_known { lost_between(self.next, head.next) } else { Vec::new() };
+        let last = self.segments.len() - 1;
+        let here = self.segments[last].id;
+        let older = last.checked_sub(1).map(|at| self.segments[at].id);
+        let is_adjoining = older.is_none_or(|older| older.0.checked_add(1) == Some(here.0));
+        self.report(lost, has_jumped, is_first, is_adjoining);
+        if is_first {
+            self.attribute(head, is_adjoining);
+        }
+        self.segments[last].end = head.next;
+        self.is_stale |= has_jumped;
+        self.is_known = true;
+        self.next = head.next;
+        self.commit = match head.kind {
+            Kind::Snapshot => head.commit,
+            Kind::Commit => head.commit - 1,
+        };
+    }
+
+    /// Reports the bad bytes before a record, and what was lost with them.
+    fn report(
+        &mut self,
+        lost: Vec<(Lane, Seq, Seq)>,
+        has_jumped: bool,
+        is_first: bool,
+        is_adjoining: bool,
+    ) {
+        let last = self.segments.len() - 1;
+        let here = self.segments[last].id;
+        let mut bad = std::mem::take(&mut self.bad);
+        // The remains of a write that failed and was done again in the next segment are no damage.
+        let may_be_left_over = self.is_known && !has_jumped;
+        bad.retain(|bad| !may_be_left_over || !bad.is_tail || bad.segment == here);
+        // Where a segment is not there, all in it was acked, or else its blocks are reported when they are read.
+        if bad.is_empty() && has_jumped && is_first && is_adjoining && last > 0 {
+            let SegmentIndex { id, bytes, .. } = self.segments[last - 1];
+            bad.push(Bad { segment: id, offset: bytes, bytes: 0, is_tail: true });
+        }
+        let mut lost = Some(lost);
+        for bad in bad {
+            let lost = lost.take().unwrap_or_default();
+            let Bad { segment, offset, bytes, .. } = bad;
+            self.push_damage(Damage { segment, offset, bytes, lost });
+        }
+    }
+
+    /// Decides in which segment the blocks before the first record of the newest segment were.
+    fn attribute(&mut self, head: &Head, is_adjoining: bool) {
+        let last = self.segments.len() - 1;
+        let begins_whole = head.offset == 0;
+        let is_elsewhere = !self.is_known || begins_whole || !is_adjoining;
+        self.segments[last].first = if is_elsewhere { head.next } else { self.next };
+        if self.is_known && begins_whole && is_adjoining && last > 0 {
+            self.segments[last - 1].end = head.next;
+        }
+        if !self.is_known {
+            for older in &mut self.segments[..last] {
+                (older.first, older.end) = (head.next, head.next);
+            }
+        }
+    }
+
+    /// Lets a record count.
+    fn take_in(&mut self, held: Held) {
+        let Held { head, meta, at } = held;
+        let end = head.end();
+        self.next = end;
+        self.segments[at].end = end;
+        for later in &mut self.segments[at + 1..] {
+            (later.first, later.end) = (end, end);
+        }
+        if head.kind == Kind::Commit {
+            self.segments[at].note(head.offset, head.next, end);
+        }
+        match meta {
+            Some(meta) => {
+                if head.kind == Kind::Snapshot {
+                    self.is_stale = false;
+                }
+                self.state.apply(head.kind, meta);
+            }
+            None => {
+                // A lost snapshot only sums up what was read before, if it was.
+                self.is_stale |= head.kind == Kind::Commit;
+                self.push_damage(Damage {
+                    segment: head.segment,
+                    offset: head.offset,
+                    bytes: head.record_len(),
+                    lost: lost_between(head.next, end),
+                });
+            }
+        }
+        self.commit = head.commit;
+    }
+
+    fn push_damage(&mut self, damage: Damage) {
+        if self.damage.len() < DAMAGE_MAX {
+            self.damage.push(damage);
+            return;
+        }
+        let last = self.damage.last_mut().expect("the report is full");
+        last.bytes = last.bytes.saturating_add(damage.bytes);
+        for (lane, first, to) in damage.lost {
+            match last.lost.iter_mut().find(|(other, ..)| *other == lane) {
+                Some((_, _, end)) => *end = (*end).max(to),
+                None => last.lost.push((lane, first, to)),
+            }
+        }
+    }
+
+    /// Decides on the newest record and on what follows it.
+    fn finish(
+        mut self,
+        disk: &dyn Disk,
+        files: &[(SegmentId, u64)],
+    ) -> Result<Recovered, OpenError> {
+        let mut held = self.held.take();
+        if let Some(newest) = &held
+            && !is_finished(disk, newest, self.segments[newest.at].bytes)
+                .map_err(OpenError::io("reading the newest record"))?
+        {
+            let (segment, offset) = (newest.head.segment, newest.head.offset);
+            let bytes = self.segments[newest.at].bytes - offset;
+            self.bad.retain(|bad| bad.segment != segment);
+            self.bad.push(Bad { segment, offset, bytes, is_tail: true });
+            held = None;
+        }
+        let newest = held.as_ref().map(|held| held.at);
+        if let Some(held) = held {
+            self.take_in(held);
+        }
+        let torn_bytes = self.bad.iter().map(|bad| bad.bytes).sum();
+        let is_clean = self.cut(disk, files)?;
+        let is_newest = newest.is_none_or(|newest| newest + 1 == self.segments.len());
+        let last = self.segments.last().map(|segment| segment.id);
+        // A damaged segment is not appended to: the next one brings a snapshot of its own.
+        let is_whole = self.damage.last().map(|damage| damage.segment) != last || last.is_none();
+        Ok(Recovered {
+            epoch: self.epoch,
+            state: self.state,
+            commit: self.commit,
+            next: self.next,
+            segments: self.segments,
+            damage: self.damage,
+            torn_bytes,
+            is_stale: self.is_stale,
+            is_clean: is_clean && is_newest && is_whole,
+        })
+    }
+
+    /// Cuts off what follows the newest record, and tells whether that went well.
+    fn cut(&mut self, disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<bool, OpenError> {
+        let mut is_clean = true;
+        let mut is_deleted = false;
+        for bad in std::mem::take(&mut self.bad) {
+            let at = self.segments.iter().position(|segment| segment.id == bad.segment);
+            let at = at.expect("bad bytes are in a segment");
+            if bad.offset == 0 {
+                let deleted = disk.delete(bad.segment);
+                deleted.map_err(OpenError::io("deleting an unfinished segment"))?;
+                self.segments.remove(at);
+                is_deleted = true;
+            } else {
+                is_clean &= disk.truncate(bad.segment, bad.offset).is_ok();
+                self.segments[at].bytes = bad.offset;
+            }
+        }
+        // A segment without a byte was created and not written.
+        for (id, _) in files.iter().filter(|(_, size)| *size == 0) {
+            disk.delete(*id).map_err(OpenError::io("deleting an empty segment"))?;
+            self.segments.retain(|segment| segment.id != *id);
+            is_deleted = true;
+        }
+        if let Some(newest) = self.segments.last() {
+            // It may have been written by a process that was killed before its sync.
+            disk.sync(newest.id).map_err(OpenError::io("syncing the newest segment"))?;
+        }
+        disk.sync_dir().map_err(OpenError::io("syncing the folder"))?;
+        Ok(is_clean && !is_deleted)
+    }
+}
+
+/// Tells whether `next` says that the sync of the record before it failed, and writes what was in it again.
+const fn is_void(head: &Head, next: &Head) -> bool {
+    match (head.kind, next.kind) {
+        (Kind::Snapshot, _) => false,
+        (Kind::Commit, Kind::Snapshot) => next.commit < head.commit,
+        (Kind::Commit, Kind::Commit) => next.commit <= head.commit,
+    }
+}
+
+/// Tells whether the newest record is one whose sync was finished, as far as can be seen.
+fn is_finished(disk: &dyn Disk, held: &Held, size: u64) -> io::Result<bool> {
+    let Held { head, meta, .. } = held;
+    if head.end_offset() < size {
+        // More was written after it, which happens only after its sync.
+        return Ok(true);
+    }
+    let Some(meta) = meta else { return Ok(false) };
+    Scan::new(disk, head.segment, size, None).has_whole_data(head, meta)
+}
+
+/// Returns the blocks from `next` until before `end`, as ranges.
+fn lost_between(next: PerLane<u64>, end: PerLane<u64>) -> Vec<(Lane, Seq, Seq)> {
+    let range = |lane: Lane| {
+        let (first, end) = (next[lane.index()], end[lane.index()]);
+        let last = end.checked_sub(1).filter(|last| *last >= first)?;
+        Some((lane, Seq::new(first)?, Seq::new(last)?))
+    };
+    Lane::ALL.into_iter().filter_map(range).collect()
+}

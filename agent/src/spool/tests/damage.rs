@@ -1,0 +1,258 @@
+//! Bytes that changed on disk.
+
+use super::*;
+
+/// A spool of several segments, each block of its own length; the disk, and the length of each block by lane.
+fn example() -> (SimDisk, Vec<(Lane, Seq, usize)>) {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    let mut made = Vec::new();
+    for round in 0..24_usize {
+        let lanes = [(Lane::Normal, 200 + round), (Lane::ALL[round % 3], 300 + round)];
+        let mut commit = blocks(&lanes);
+        commit.checkpoints = vec![("eve".into(), vec![u8::try_from(round).unwrap(); 8])];
+        commit.ledger = Some(vec![u8::try_from(round).unwrap()]);
+        let appended = spool.append(&commit).unwrap();
+        let lens = lanes.iter().map(|(_, len)| *len);
+        made.extend(appended.seqs.into_iter().zip(lens).map(|((lane, seq), len)| (lane, seq, len)));
+        spool.sync().unwrap();
+    }
+    assert!(disk.list().unwrap().len() >= 4);
+    (disk, made)
+}
+
+/// Where the newest record begins: in which segment, and at which byte.
+fn newest_record(disk: &SimDisk) -> (SegmentId, u64) {
+    let (id, size) = disk.list().unwrap().into_iter().max().unwrap();
+    let mut scan = scan::Scan::new(disk, id, size, None);
+    let (mut at, mut next) = (0, 0);
+    while let Some((head, _)) = scan.record_from(next).unwrap() {
+        (at, next) = (head.offset, head.end_offset());
+    }
+    (id, at)
+}
+
+/// Checks that nothing is wrong silently, and returns how many blocks are lost.
+fn check(disk: &SimDisk, made: &[(Lane, Seq, usize)], cut_newest: bool) -> usize {
+    let (mut spool, opened) = open_again(disk);
+    let reader = spool.reader();
+    let mut lost = 0;
+    for (lane, seq, len) in made {
+        match reader.read(*lane, *seq) {
+            Ok(ReadBlock::Block(read)) => assert_eq!(read, bytes(*len), "{lane} {seq}"),
+            Ok(ReadBlock::Lost { first, last, .. }) => {
+                assert!(first == *seq && last >= first);
+                lost += 1;
+            }
+            Err(error) => {
+                assert!(cut_newest && opened.torn_bytes > 0, "{error} {opened:?}");
+                assert!(matches!(error, ReadError::NotDurable { .. }));
+            }
+        }
+    }
+    assert!(cut_newest || opened.torn_bytes == 0, "{opened:?}");
+    let newest = if opened.torn_bytes > 0 { 22 } else { 23 };
+    if !opened.is_stale {
+        assert_eq!(opened.checkpoints["eve"], [newest; 8]);
+        assert_eq!(opened.ledger, [newest]);
+    }
+    for (lane, first, last) in opened.damage.iter().flat_map(|damage| &damage.lost) {
+        for number in first.as_u64()..=last.as_u64() {
+            let read = reader.read(*lane, seq(number)).unwrap();
+            assert!(matches!(read, ReadBlock::Lost { .. }), "{lane} {number}");
+        }
+    }
+    // The spool goes on, and says the same the next time.
+    let appended = spool.append(&blocks(&[(Lane::Bulk, 77)])).unwrap();
+    spool.sync().unwrap();
+    drop(spool);
+    let (spool, again) = open_again(disk);
+    assert_eq!(spool.reader().read(Lane::Bulk, appended.seqs[0].1).unwrap(), block(77));
+    assert_eq!(again.torn_bytes, 0);
+    lost
+}
+
+#[test]
+fn no_flipped_byte_gives_wrong_data_or_cuts_off_what_follows_it() {
+    let (disk, made) = example();
+    let newest = newest_record(&disk);
+    let mut flipped = 0;
+    for (id, size) in disk.list().unwrap() {
+        for offset in (0..size).step_by(3) {
+            let copy = disk.copy();
+            assert!(copy.flip(id, offset, 1 << (offset % 8)));
+            let in_newest = (id, offset) >= newest;
+            let lost = check(&copy, &made, in_newest);
+            assert!(lost <= 2, "one place hits one commit: {lost} at {id} {offset}");
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 4000, "{flipped}");
+}
+
+#[test]
+fn a_flipped_byte_is_told_unless_it_is_told_when_the_block_is_read() {
+    let (disk, made) = example();
+    for (id, size) in disk.list().unwrap() {
+        for offset in (0..size).step_by(7) {
+            let copy = disk.copy();
+            copy.flip(id, offset, 0x10);
+            let (spool, opened) = open_again(&copy);
+            let told = !opened.damage.is_empty() || opened.torn_bytes > 0;
+            let lost = made.iter().any(|(lane, seq, _)| {
+                !matches!(spool.reader().read(*lane, *seq), Ok(ReadBlock::Block(_)))
+            });
+            assert!(told || lost, "{id} {offset}");
+        }
+    }
+}
+
+#[test]
+fn lost_stretches_of_any_length_lose_what_is_in_them_and_no_more() {
+    let (disk, made) = example();
+    let newest = newest_record(&disk);
+    for (id, size) in disk.list().unwrap() {
+        for begin in (0..size).step_by(97) {
+            for len in [17, 333, 1500, size] {
+                let end = (begin + len).min(size);
+                let copy = disk.copy();
+                (begin..end).for_each(|offset| _ = copy.flip(id, offset, 0xff));
+                let reaches_newest = id == newest.0 && end > newest.1;
+                if reaches_newest && begin < newest.1 {
+                    // All at the end is wrong: it cannot be told from a write that was not finished.
+                    drop(Spool::open(Arc::new(copy), CONFIG, 1).unwrap());
+                    continue;
+                }
+                check(&copy, &made, reaches_newest);
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_sectors_are_damage_and_no_error() {
+    let (disk, made) = example();
+    let ids: Vec<_> = disk.list().unwrap().into_iter().map(|(id, _)| id).collect();
+    for id in &ids[..ids.len() - 1] {
+        let copy = disk.copy();
+        copy.make_unreadable(*id, 1000..1001);
+        assert!(check(&copy, &made, false) > 0);
+    }
+}
+
+#[test]
+fn a_shortened_or_missing_segment_is_a_gap() {
+    let (disk, made) = example();
+    let ids: Vec<_> = disk.list().unwrap().into_iter().collect();
+    for (id, size) in &ids[1..ids.len() - 1] {
+        for len in [0, 50, 92, 700, size - 1] {
+            let copy = disk.copy();
+            copy.put(*id, disk.contents(*id).unwrap()[..usize::try_from(len).unwrap()].to_vec());
+            assert!(check(&copy, &made, false) > 0);
+        }
+        let copy = disk.copy();
+        copy.delete(*id).unwrap();
+        assert!(check(&copy, &made, false) > 0);
+    }
+}
+
+#[test]
+fn a_record_cut_at_its_border_is_missed() {
+    let (disk, _) = example();
+    let (_, opened) = {
+        let copy = disk.copy();
+        let bytes = disk.contents(SegmentId(2)).unwrap();
+        let mut scan = scan::Scan::new(&disk, SegmentId(2), bytes.len() as u64, None);
+        let (mut last, mut next) = (0, 0);
+        while let Some((head, _)) = scan.record_from(next).unwrap() {
+            (last, next) = (head.offset, head.end_offset());
+        }
+        copy.put(SegmentId(2), bytes[..usize::try_from(last).unwrap()].to_vec());
+        open_again(&copy)
+    };
+    assert_eq!(opened.damage.len(), 1);
+    assert_eq!((opened.damage[0].segment, opened.damage[0].bytes), (SegmentId(2), 0));
+    assert!(!opened.damage[0].lost.is_empty());
+}
+
+#[test]
+fn a_block_that_looks_like_a_record_is_not_taken_for_one() {
+    let (disk, _) = example();
+    let foreign = Bytes::from(disk.contents(SegmentId(1)).unwrap());
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = Spool::open(Arc::new(disk.clone()), CONFIG, 0xe90c).unwrap();
+    for _ in 0..3 {
+        let commit = Commit { blocks: vec![(Lane::Bulk, foreign.clone())], ..Commit::default() };
+        spool.append(&commit).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    disk.flip(SegmentId(2), 150, 1);
+    let (spool, opened) = open_again(&disk);
+    let read = |number| spool.reader().read(Lane::Bulk, seq(number)).unwrap();
+    assert_eq!(opened.checkpoints, BTreeMap::new());
+    assert_eq!(read(1), ReadBlock::Block(foreign.clone()));
+    assert!(matches!(read(2), ReadBlock::Lost { reason: LostReason::Damaged, .. }));
+    assert_eq!(read(3), ReadBlock::Block(foreign));
+}
+
+#[test]
+fn the_newest_snapshot_may_be_damaged() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Bulk, 100)])).unwrap();
+    for round in 0..40_u8 {
+        let mut commit = blocks(&[(Lane::Normal, 1000)]);
+        commit.checkpoints = vec![("eve".into(), vec![round])];
+        spool.append(&commit).unwrap();
+        spool.sync().unwrap();
+    }
+    spool.reader().advance(Lane::Normal, seq(40)).unwrap();
+    spool.collect().unwrap();
+    drop(spool);
+    let newest = newest_record(&disk).0;
+    for offset in 0..100 {
+        let copy = disk.copy();
+        copy.flip(newest, offset, 4);
+        let (spool, opened) = open_again(&copy);
+        assert!(!opened.is_stale, "the segment before it says the same");
+        assert_eq!(opened.checkpoints["eve"], [39]);
+        assert_eq!(spool.reader().heads()[1].last, Some(seq(40)));
+    }
+}
+
+#[test]
+fn a_spool_without_one_sound_record_begins_again_in_another_epoch() {
+    let disk = SimDisk::new(0);
+    for id in [3, 4] {
+        disk.put(SegmentId(id), vec![0xa5; 3000]);
+    }
+    let (spool, opened) = Spool::open(Arc::new(disk.clone()), CONFIG, 9).unwrap();
+    assert!(opened.created && opened.is_stale);
+    assert_eq!(spool.epoch(), Epoch(9));
+    assert_eq!(opened.damage.iter().map(|damage| damage.bytes).collect::<Vec<_>>(), [3000; 2]);
+    let ids: Vec<_> = disk.list().unwrap().iter().map(|(id, _)| id.0).collect();
+    assert_eq!(ids, [5]);
+}
+
+#[test]
+fn a_report_of_damage_everywhere_stays_short() {
+    let disk = SimDisk::new(0);
+    let config = SpoolConfig { segment_bytes: 1 << 20, total_bytes_max: 8 << 20 };
+    let (mut spool, _) = open_with(&disk, config);
+    for _ in 0..2000 {
+        spool.append(&blocks(&[(Lane::Normal, 20)])).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    let bytes = disk.contents(SegmentId(1)).unwrap();
+    let heads: Vec<_> = bytes.windows(4).enumerate().filter(|(_, w)| w == b"SBSL").collect();
+    assert_eq!(heads.len(), 2001);
+    for (offset, _) in heads.iter().step_by(2) {
+        disk.flip(SegmentId(1), *offset as u64, 1);
+    }
+    let (_, opened) = open_with(&disk, config);
+    assert_eq!(opened.damage.len(), 256);
+    let lost = opened.damage.iter().flat_map(|damage| &damage.lost);
+    assert_eq!(lost.map(|(_, _, last)| last.as_u64()).max(), Some(1998));
+}

@@ -1,0 +1,135 @@
+//! A disk that is full or fails.
+
+use super::*;
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+    spool.sync().unwrap();
+    let len = disk.size(SegmentId(1)).unwrap();
+    disk.set_capacity(Some(len + 200));
+    spool.append(&blocks(&[(Lane::Normal, 600)])).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(spool.sync(), Err(SyncError::DiskFull)));
+        assert_eq!(disk.size(SegmentId(1)).unwrap(), len, "the write was cut back");
+    }
+    assert_eq!(spool.append(&blocks(&[(Lane::Urgent, 1)])), Err(AppendError::DiskFull));
+    assert_eq!(spool.reader().heads()[1].last, Some(seq(1)));
+    disk.set_capacity(None);
+    spool.sync().unwrap();
+    spool.append(&blocks(&[(Lane::Normal, 700)])).unwrap();
+    spool.sync().unwrap();
+    assert_eq!(disk.list().unwrap().len(), 1);
+    drop(spool);
+    let (spool, opened) = open_again(&disk);
+    assert_eq!((opened.damage, opened.torn_bytes), (vec![], 0));
+    for (number, len) in [(1, 500), (2, 600), (3, 700)] {
+        assert_eq!(spool.reader().read(Lane::Normal, seq(number)).unwrap(), block(len));
+    }
+}
+
+#[test]
+fn a_partial_write_that_cannot_be_cut_back_closes_its_segment() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    let len = disk.size(SegmentId(1)).unwrap();
+    disk.set_capacity(Some(len + 200));
+    disk.fail_truncates(1);
+    spool.append(&blocks(&[(Lane::Normal, 600)])).unwrap();
+    assert!(matches!(spool.sync(), Err(SyncError::DiskFull)));
+    assert_eq!(spool.usage().bytes, len + 200);
+    disk.set_capacity(None);
+    spool.sync().unwrap();
+    assert_eq!(disk.size(SegmentId(1)).unwrap(), len + 200);
+    drop(spool);
+    let (spool, opened) = open_again(&disk);
+    assert_eq!((opened.damage, opened.torn_bytes), (vec![], 0), "what was left over is no damage");
+    assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(600));
+}
+
+#[test]
+fn after_a_failed_sync_the_same_commits_go_to_a_new_segment() {
+    for failing_truncates in 0..2 {
+        let disk = SimDisk::new(0);
+        let (mut spool, _) = open(&disk);
+        spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+        spool.sync().unwrap();
+        disk.fail_syncs(1);
+        disk.fail_truncates(failing_truncates);
+        spool.append(&blocks(&[(Lane::Normal, 600)])).unwrap();
+        assert!(matches!(spool.sync(), Err(SyncError::Io { .. })));
+        assert_eq!(spool.reader().heads()[1].last, Some(seq(1)), "it may not be durable");
+        spool.append(&blocks(&[(Lane::Normal, 700)])).unwrap();
+        spool.sync().unwrap();
+        assert_eq!(spool.reader().heads()[1].last, Some(seq(3)));
+        drop(spool);
+        disk.crash();
+        let (spool, opened) = open_again(&disk);
+        assert_eq!((opened.damage, opened.is_stale), (vec![], false));
+        for (number, len) in [(1, 500), (2, 600), (3, 700)] {
+            assert_eq!(spool.reader().read(Lane::Normal, seq(number)).unwrap(), block(len));
+        }
+    }
+}
+
+#[test]
+fn a_new_segment_that_cannot_be_made_durable_is_not_used() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Normal, 3900)])).unwrap();
+    spool.sync().unwrap();
+    spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+    disk.fail_dir_syncs(1);
+    assert!(matches!(spool.sync(), Err(SyncError::Io { doing: "syncing the folder", .. })));
+    disk.fail_syncs(1);
+    disk.fail_deletes(1);
+    assert!(matches!(spool.sync(), Err(SyncError::Io { doing: "syncing a new segment", .. })));
+    assert_eq!(spool.usage().segments, 2, "one could not be deleted and still counts");
+    spool.sync().unwrap();
+    spool.collect().unwrap();
+    let ids: Vec<_> = disk.list().unwrap().iter().map(|(id, _)| id.0).collect();
+    assert_eq!(ids, [1, 4]);
+    assert_eq!(spool.reader().read(Lane::Normal, seq(2)).unwrap(), block(500));
+}
+
+#[test]
+fn a_failed_deletion_is_tried_again() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    for _ in 0..20 {
+        spool.append(&blocks(&[(Lane::Normal, 1000)])).unwrap();
+        spool.sync().unwrap();
+    }
+    spool.reader().advance(Lane::Normal, seq(20)).unwrap();
+    disk.fail_deletes(1);
+    assert!(spool.collect().is_err());
+    assert!(spool.collect().unwrap() > 0);
+    assert_eq!(spool.usage().segments, 2);
+    assert_eq!(disk.list().unwrap().len(), 2);
+}
+
+#[test]
+fn a_spool_that_cannot_be_created_says_so_and_can_be_later() {
+    let disk = SimDisk::new(0);
+    disk.fail_syncs(1);
+    let result = Spool::open(Arc::new(disk.clone()), CONFIG, 1);
+    assert!(matches!(result, Err(OpenError::Create(_))));
+    let (_, opened) = open(&disk);
+    assert!(opened.created);
+}
+
+#[test]
+fn an_error_while_reading_back_is_no_empty_spool() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+    spool.sync().unwrap();
+    drop(spool);
+    disk.fail_syncs(1);
+    let result = Spool::open(Arc::new(disk.clone()), CONFIG, 1);
+    assert!(matches!(result, Err(OpenError::Io { .. })));
+    let (spool, _) = open_again(&disk);
+    assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(500));
+}

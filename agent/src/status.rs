@@ -1,0 +1,416 @@
+//! What the agent shows of itself: one board that its drivers write, and a file that `status` reads.
+//!
+//! The file is JSON, rewritten as a whole every second: first beside its place, then renamed, so a reader never sees
+//! half of one. It is not synced; after a power failure it is old, and its age says so.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use shared::{
+    ids::{AgentId, Epoch, Lane, Seq, TenantId},
+    time::Timestamp,
+    wire::AgentStats,
+};
+use thiserror::Error;
+
+use crate::clock;
+
+mod render;
+
+/// How often the file is rewritten.
+pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// Age from which a file says nothing about now: a process that lives has missed ten chances to write it.
+pub const STALE_AFTER: Duration = Duration::from_secs(10);
+/// Version of the file's form; a reader refuses others (L10).
+pub const VERSION: u32 = 1;
+/// Largest file that is read, in bytes: 32 sources with their paths and errors take far less.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// State of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessState {
+    /// It reads and sends.
+    #[default]
+    Running,
+    /// It reads no more and waits for acks.
+    Draining,
+    /// It has ended in good order.
+    Stopped,
+}
+
+/// State of the way to the coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Dialling.
+    #[default]
+    Connecting,
+    /// A session runs.
+    Connected,
+    /// Waiting before it dials again.
+    Waiting,
+    /// The coordinator refuses the spool as an older copy: a person must act.
+    SetBack,
+    /// Ended.
+    Stopped,
+}
+
+/// State of the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpoolState {
+    /// It takes blocks.
+    #[default]
+    Ok,
+    /// It has reached its largest size; the sources wait.
+    Full,
+    /// The disk has no room; the sources wait.
+    DiskFull,
+    /// The disk fails; the sources wait.
+    Failing,
+}
+
+/// The way to the coordinator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Its state.
+    pub state: LinkState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// Address that was dialled last.
+    pub address: Option<String>,
+    /// Name in the coordinator's certificate, while connected.
+    pub coordinator: Option<String>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<Timestamp>,
+    /// When it dials again, while waiting.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// The spool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Its state.
+    pub state: SpoolState,
+    /// What is wrong, unless it is well.
+    pub error: Option<String>,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Most bytes on disk.
+    pub bytes_max: u64,
+    /// How often it made the sources wait.
+    pub waits: u64,
+    /// Places that were found damaged when it was opened.
+    pub damage: u64,
+    /// When the oldest alert was read that is not acked; as of the last heartbeat.
+    pub oldest_unacked: Option<Timestamp>,
+}
+
+/// One lane of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneStatus {
+    /// Which.
+    pub lane: Lane,
+    /// The newest durable block; absent before the first.
+    pub last: Option<Seq>,
+    /// The newest block that is acked with all before it.
+    pub acked: Option<Seq>,
+    /// Blocks that are durable here and not acked.
+    pub waiting: u64,
+}
+
+/// One source. Counters are since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Why it is not read, if it is not.
+    pub error: Option<String>,
+    /// Bytes of the present file that are read and safe in the spool.
+    pub offset: u64,
+    /// Records read.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Records that are no alerts.
+    pub skipped: u64,
+    /// Records that could not be parsed; sent as alerts that say so.
+    pub malformed: u64,
+    /// Records that were cut to the longest allowed.
+    pub over_long: u64,
+    /// How often the file was replaced by another.
+    pub rotated: u64,
+    /// How often the file was cut.
+    pub truncated: u64,
+}
+
+/// Everything that the agent shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of this form.
+    pub version: u32,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// Number of the process.
+    pub pid: u32,
+    /// Version of the program.
+    pub agent_version: String,
+    /// Whose data it sends.
+    pub tenant: String,
+    /// Which agent it is.
+    pub agent: String,
+    /// Of its spool, in hex.
+    pub epoch: String,
+    /// Last instant at which its certificate is valid.
+    pub certificate_until: Timestamp,
+    /// State of the process.
+    pub process: ProcessState,
+    /// The way to the coordinator.
+    pub link: LinkStatus,
+    /// The spool.
+    pub spool: SpoolStatus,
+    /// Its lanes, the most urgent first.
+    pub lanes: Vec<LaneStatus>,
+    /// The sources, in the configuration's order.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// Why there is no snapshot to show.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// There is no file.
+    #[error("{} is not there: the agent has never run with this configuration", _0.display())]
+    Missing(PathBuf),
+    /// The file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{} is no status of this version: {reason}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What stays the same while a process runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whose data it sends.
+    pub tenant: TenantId,
+    /// Which agent it is.
+    pub agent: AgentId,
+    /// Of its spool.
+    pub epoch: Epoch,
+    /// Last instant at which its certificate is valid.
+    pub certificate_until: Timestamp,
+    /// The spool's folder.
+    pub spool_dir: PathBuf,
+    /// Most bytes of the spool.
+    pub spool_bytes_max: u64,
+    /// Places that were found damaged when the spool was opened.
+    pub spool_damage: u64,
+}
+
+/// The board that the drivers write. Every lock is held for a few assignments only.
+#[derive(Debug)]
+pub struct Status {
+    spool_dir: PathBuf,
+    snapshot: Mutex<Snapshot>,
+}
+
+impl Status {
+    /// Returns the board of a process that has just started.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        let now = clock::wall();
+        let snapshot = Snapshot {
+            version: VERSION,
+            written_at: now,
+            started_at: now,
+            pid: std::process::id(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            tenant: facts.tenant.to_string(),
+            agent: facts.agent.to_string(),
+            epoch: facts.epoch.to_string(),
+            certificate_until: facts.certificate_until,
+            process: ProcessState::default(),
+            link: LinkStatus { since: now, ..LinkStatus::default() },
+            spool: SpoolStatus {
+                dir: facts.spool_dir.clone(),
+                bytes_max: facts.spool_bytes_max,
+                damage: facts.spool_damage,
+                ..SpoolStatus::default()
+            },
+            lanes: Vec::new(),
+            sources: Vec::new(),
+        };
+        Self { spool_dir: facts.spool_dir, snapshot: Mutex::new(snapshot) }
+    }
+
+    /// Returns the spool's folder.
+    #[must_use]
+    pub fn spool_dir(&self) -> &Path {
+        &self.spool_dir
+    }
+
+    /// Returns all of it as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.lock();
+        snapshot.written_at = clock::wall();
+        snapshot.clone()
+    }
+
+    /// Notes the process's state.
+    pub fn set_process(&self, state: ProcessState) {
+        self.lock().process = state;
+        if state == ProcessState::Stopped {
+            self.set_link(LinkState::Stopped, None);
+        }
+    }
+
+    /// Returns the link's state.
+    #[must_use]
+    pub fn link_state(&self) -> LinkState {
+        self.lock().link.state
+    }
+
+    /// Notes the link's state and the address that it is about.
+    pub fn set_link(&self, state: LinkState, address: Option<&str>) {
+        let link = &mut self.lock().link;
+        if link.state != state {
+            link.state = state;
+            link.since = clock::wall();
+        }
+        if let Some(address) = address {
+            link.address = Some(address.to_owned());
+        }
+        link.coordinator = None;
+        link.retry_at = None;
+    }
+
+    /// Notes that the link is up.
+    pub fn set_connected(&self, address: &str, coordinator: &str) {
+        self.set_link(LinkState::Connected, Some(address));
+        self.lock().link.coordinator = Some(coordinator.to_owned());
+    }
+
+    /// Notes what went wrong with the link.
+    pub fn set_link_error(&self, error: &str) {
+        let link = &mut self.lock().link;
+        link.last_error = Some(error.to_owned());
+        link.last_error_at = Some(clock::wall());
+    }
+
+    /// Notes when the link is dialled again.
+    pub fn set_retry_at(&self, at: Timestamp) {
+        self.lock().link.retry_at = Some(at);
+    }
+
+    /// Notes the age of what is not acked.
+    pub fn set_oldest_unacked(&self, at: Option<Timestamp>) {
+        self.lock().spool.oldest_unacked = at;
+    }
+
+    /// Lets the pipeline note what it counted.
+    pub fn update(&self, update: impl FnOnce(&mut Snapshot)) {
+        update(&mut self.lock());
+    }
+
+    /// Returns the counters that a heartbeat carries, without the age of what is not acked.
+    #[must_use]
+    pub fn stats(&self) -> AgentStats {
+        let snapshot = self.lock();
+        let sum = |of: fn(&SourceStatus) -> u64| snapshot.sources.iter().map(of).sum();
+        AgentStats {
+            records_read: sum(|source| source.records),
+            bytes_read: sum(|source| source.bytes),
+            malformed: sum(|source| source.malformed),
+            over_long: sum(|source| source.over_long),
+            spool_full: snapshot.spool.waits,
+            spool_bytes: snapshot.spool.bytes,
+            oldest_unacked: None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        // Every change is a few plain assignments: a panic between them leaves nothing broken.
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    /// Writes the file at `path`, as a whole.
+    ///
+    /// # Errors
+    /// Whatever the system reports; the file is then as it was.
+    pub fn store(&self, path: &Path) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let bytes = serde_json::to_vec(self).map_err(io::Error::other)?;
+        fs::write(&beside, bytes)?;
+        fs::rename(&beside, path)
+    }
+
+    /// Loads the file at `path`.
+    ///
+    /// # Errors
+    /// Each [`LoadError`].
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        use io::Read;
+        let mut bytes = Vec::new();
+        let read =
+            fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LoadError::Missing(path.to_owned()));
+            }
+            Err(error) => return Err(LoadError::Read { path: path.to_owned(), error }),
+        }
+        let other = |reason| LoadError::Other { path: path.to_owned(), reason };
+        let snapshot: Self =
+            serde_json::from_slice(&bytes).map_err(|error| other(error.to_string()))?;
+        if snapshot.version == VERSION {
+            Ok(snapshot)
+        } else {
+            Err(other(format!("it has version {}, known is {VERSION}", snapshot.version)))
+        }
+    }
+
+    /// Returns whether the process still runs at `now`, as far as its file shows.
+    #[must_use]
+    pub fn is_running(&self, now: Timestamp) -> bool {
+        self.process != ProcessState::Stopped && !self.is_stale(now)
+    }
+
+    /// Returns whether a process that lives would have written a newer one by `now`.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        now.since(self.written_at) >= STALE_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! A snapshot as text for people.
+
+use std::fmt::{self, Write as _};
+
+use shared::time::Timestamp;
+
+use super::{LinkState, ProcessState, Snapshot, SpoolState};
+use crate::config::show_bytes;
+
+impl Snapshot {
+    /// Writes what an administrator wants to see, at `now`.
+    #[must_use]
+    pub fn render(&self, now: Timestamp) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _written = self.write(&mut text, now).is_ok();
+        text
+    }
+
+    fn write(&self, out: &mut String, now: Timestamp) -> fmt::Result {
+        writeln!(out, "agent    {} of tenant {}", self.agent, self.tenant)?;
+        writeln!(out, "process  {}", self.process_line(now))?;
+        writeln!(out, "link     {}", self.link_line(now))?;
+        if let (Some(error), Some(at)) = (&self.link.last_error, self.link.last_error_at) {
+            writeln!(out, "         last error {} ago: {error}", ago(now, at))?;
+        }
+        writeln!(out, "cert     valid until {}", self.certificate_until)?;
+        writeln!(out, "spool    {}", self.spool_line(now))?;
+        writeln!(out)?;
+        writeln!(out, "{:<8} {:>12} {:>12} {:>12}", "lane", "last block", "acked", "waiting")?;
+        let number = |seq: Option<shared::ids::Seq>| seq.map_or(0, shared::ids::Seq::as_u64);
+        for lane in &self.lanes {
+            let (last, acked) = (number(lane.last), number(lane.acked));
+            writeln!(out, "{:<8} {last:>12} {acked:>12} {:>12}", lane.lane, lane.waiting)?;
+        }
+        writeln!(out)?;
+        writeln!(
+            out,
+            "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12}",
+            "source", "records", "skipped", "malformed", "over long", "rotated", "cut", "offset"
+        )?;
+        for source in &self.sources {
+            writeln!(
+                out,
+                "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12}",
+                source.name,
+                source.records,
+                source.skipped,
+                source.malformed,
+                source.over_long,
+                source.rotated,
+                source.truncated,
+                source.offset,
+            )?;
+            if let Some(error) = &source.error {
+                writeln!(out, "  {}: {error}", source.path.display())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn process_line(&self, now: Timestamp) -> String {
+        let (version, pid) = (&self.agent_version, self.pid);
+        let age = ago(now, self.written_at);
+        match self.process {
+            ProcessState::Stopped => format!("not running: it stopped in good order {age} ago"),
+            _ if self.is_stale(now) => {
+                format!(
+                    "not running: its last sign of life is {age} old, what follows is as of then"
+                )
+            }
+            ProcessState::Running => {
+                format!("running for {}, version {version}, pid {pid}", ago(now, self.started_at))
+            }
+            ProcessState::Draining => format!("stopping, version {version}, pid {pid}"),
+        }
+    }
+
+    fn link_line(&self, now: Timestamp) -> String {
+        let address = self.link.address.as_deref().unwrap_or("no address yet");
+        let since = ago(now, self.link.since);
+        match self.link.state {
+            LinkState::Connecting => format!("connecting to {address}"),
+            LinkState::Connected => format!(
+                "connected to {} at {address} for {since}",
+                self.link.coordinator.as_deref().unwrap_or("a coordinator")
+            ),
+            LinkState::Waiting => {
+                let wait = self.link.retry_at.map_or_else(String::new, |at| {
+                    format!(", next try in {:.1} s", at.since(now).as_secs_f64())
+                });
+                format!("not connected for {since}{wait}")
+            }
+            LinkState::SetBack => {
+                "the coordinator refuses this spool: it is an older copy, and a person must act"
+                    .to_owned()
+            }
+            LinkState::Stopped => "closed".to_owned(),
+        }
+    }
+
+    fn spool_line(&self, now: Timestamp) -> String {
+        let spool = &self.spool;
+        let mut line = format!("{} of {}", show_bytes(spool.bytes), show_bytes(spool.bytes_max));
+        line.push_str(match spool.state {
+            SpoolState::Ok => "",
+            SpoolState::Full => ", FULL: the sources wait until the coordinator acks",
+            SpoolState::DiskFull => ", DISK FULL: the sources wait until there is room",
+            SpoolState::Failing => ", FAILING: the sources wait until the disk works",
+        });
+        if let Some(error) = &spool.error {
+            line = format!("{line} ({error})");
+        }
+        if let Some(at) = spool.oldest_unacked {
+            line = format!("{line}, oldest alert not acked is {} old", ago(now, at));
+        }
+        if spool.damage > 0 {
+            line = format!("{line}, {} damaged places were found at the start", spool.damage);
+        }
+        line
+    }
+}
+
+/// Writes how long ago `at` was, in the largest unit of which there are two.
+fn ago(now: Timestamp, at: Timestamp) -> String {
+    let seconds = now.since(at).as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,83 @@
+use super::*;
+
+fn board() -> Status {
+    Status::new(Facts {
+        tenant: "acme".parse().unwrap(),
+        agent: "7d444840-9dc0-41d1-b245-5ffdce74fad2".parse().unwrap(),
+        epoch: Epoch(7),
+        certificate_until: Timestamp::from_ms(1_800_000_000_000),
+        spool_dir: PathBuf::from("/var/lib/signalbox/spool"),
+        spool_bytes_max: 1 << 30,
+        spool_damage: 0,
+    })
+}
+
+fn source(name: &str, records: u64) -> SourceStatus {
+    SourceStatus { name: name.to_owned(), records, malformed: 1, ..SourceStatus::default() }
+}
+
+#[test]
+fn a_snapshot_reads_back_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("status.json");
+    assert!(matches!(Snapshot::load(&path), Err(LoadError::Missing(_))));
+    let board = board();
+    board.set_connected("127.0.0.1:4433", "box1");
+    board.update(|snapshot| snapshot.sources = vec![source("eve", 5)]);
+    let snapshot = board.snapshot();
+    snapshot.store(&path).unwrap();
+    snapshot.store(&path).unwrap();
+    assert_eq!(Snapshot::load(&path).unwrap(), snapshot);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn another_version_or_another_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("status.json");
+    let snapshot = Snapshot { version: VERSION + 1, ..board().snapshot() };
+    snapshot.store(&path).unwrap();
+    let error = Snapshot::load(&path).unwrap_err().to_string();
+    assert!(error.contains("it has version 2, known is 1"), "{error}");
+    fs::write(&path, "hello").unwrap();
+    assert!(matches!(Snapshot::load(&path), Err(LoadError::Other { .. })));
+}
+
+#[test]
+fn a_heartbeat_carries_the_sums_of_all_sources() {
+    let board = board();
+    board.update(|snapshot| {
+        snapshot.sources = vec![source("a", 5), source("b", 7)];
+        snapshot.spool.bytes = 100;
+    });
+    let stats = board.stats();
+    assert_eq!((stats.records_read, stats.malformed, stats.spool_bytes), (12, 2, 100));
+}
+
+#[test]
+fn a_process_that_has_not_written_for_long_is_shown_as_not_running() {
+    let snapshot = board().snapshot();
+    let soon = snapshot.written_at.saturating_add(Duration::from_secs(2));
+    let late = snapshot.written_at.saturating_add(Duration::from_secs(600));
+    assert!(snapshot.render(soon).contains("process  running for"));
+    assert!(snapshot.render(late).contains("not running: its last sign of life is 10 min old"));
+    let stopped = Snapshot { process: ProcessState::Stopped, ..snapshot };
+    assert!(stopped.render(late).contains("stopped in good order"));
+}
+
+#[test]
+fn what_is_wrong_is_shown_with_what_it_means() {
+    let board = board();
+    board.set_link(LinkState::Waiting, Some("box:4433"));
+    board.set_link_error("box:4433: no answer");
+    board.update(|snapshot| {
+        snapshot.spool.state = SpoolState::Full;
+        snapshot.sources =
+            vec![SourceStatus { error: Some("permission denied".to_owned()), ..source("eve", 0) }];
+    });
+    let snapshot = board.snapshot();
+    let text = snapshot.render(snapshot.written_at);
+    for part in ["not connected", "box:4433: no answer", "FULL", "permission denied"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}

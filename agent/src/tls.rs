@@ -1,0 +1,248 @@
+//! Who the agent is and whom it believes, as TLS needs it.
+//!
+//! TLS 1.3 only, both sides with certificates, no resumption and no early data: each connection proves both
+//! identities anew. A coordinator is believed when its certificate leads to the configured root, carries the
+//! configured name, and names a coordinator of the agent's own trust domain: the root also signs other roles, and
+//! another agent's certificate must not do.
+//!
+//! The private key is read only if nobody but its owner may read it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use shared::{
+    identity::{Identity, Role},
+    ids::{AgentId, TenantId},
+    time::Timestamp,
+    wire::ALPN,
+};
+use thiserror::Error;
+
+use crate::config::IdentityConfig;
+
+/// Largest PEM file that is read, in bytes: a chain of three certificates has under ten thousand.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// What proves the agent's identity, ready for use.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// TLS settings of every connection that the agent dials.
+    pub client: Arc<ClientConfig>,
+    /// Whose data the agent sends, by its certificate.
+    pub tenant: TenantId,
+    /// Which agent it is, by its certificate.
+    pub agent: AgentId,
+    /// Name space in which coordinators are believed.
+    pub trust_domain: String,
+    /// Last instant at which the certificate is valid.
+    pub not_after: Timestamp,
+}
+
+/// Why the agent's identity cannot be used.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Others than its owner may read the key.
+    #[error(
+        "{} may be read by others (mode {mode:03o}): run chmod 600 on it", path.display()
+    )]
+    KeyExposed {
+        /// The key.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file does not hold what it should.
+    #[error("{} holds no {expected}: {error}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+    /// The certificate names nobody, or somebody who is no agent.
+    #[error("{} is no agent's certificate: {reason}", path.display())]
+    NoAgent {
+        /// The certificate.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// Certificate, key and root do not fit together.
+    #[error("certificate and key do not fit together: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Why a peer that TLS let through is not a coordinator of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PeerError {
+    /// It showed no certificate, or one that names nobody.
+    #[error("peer's certificate names nobody: {0}")]
+    Nameless(String),
+    /// It is somebody else.
+    #[error("peer is {0}, not a coordinator of trust domain {1}")]
+    NotCoordinator(String, String),
+}
+
+impl Credentials {
+    /// Loads certificate, key and root.
+    ///
+    /// # Errors
+    /// Each [`CredentialsError`]; the text says which file and what to do.
+    pub fn load(config: &IdentityConfig) -> Result<Self, CredentialsError> {
+        let chain = load_certificates(&config.certificate)?;
+        let no_agent =
+            |reason: String| CredentialsError::NoAgent { path: config.certificate.clone(), reason };
+        let leaf = chain.first().ok_or_else(|| no_agent("it is empty".to_owned()))?;
+        let identity = certs::identity_of_der(leaf).map_err(|error| no_agent(error.to_string()))?;
+        let not_after =
+            certs::not_after_of_der(leaf).map_err(|error| no_agent(error.to_string()))?;
+        let Identity { trust_domain, role: Role::Agent { tenant, agent } } = identity else {
+            return Err(no_agent(format!("it names {identity}")));
+        };
+        let key = load_key(&config.key)?;
+        let roots = load_roots(&config.trust_anchor)?;
+        let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = Resumption::disabled();
+        client.enable_early_data = false;
+        Ok(Self { client: Arc::new(client), tenant, agent, trust_domain, not_after })
+    }
+
+    /// Returns the name of the coordinator whose verified chain is `chain`, the leaf first.
+    ///
+    /// # Errors
+    /// [`PeerError`] if it is anybody else: the caller closes before the first frame.
+    pub fn coordinator_of(&self, chain: &[CertificateDer<'_>]) -> Result<String, PeerError> {
+        let leaf = chain.first().ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
+        let identity =
+            certs::identity_of_der(leaf).map_err(|error| PeerError::Nameless(error.to_string()))?;
+        match identity {
+            Identity { trust_domain, role: Role::Coordinator { name } }
+                if trust_domain == self.trust_domain =>
+            {
+                Ok(name)
+            }
+            other => Err(PeerError::NotCoordinator(other.to_string(), self.trust_domain.clone())),
+        }
+    }
+}
+
+fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let pem = |error: String| CredentialsError::Pem {
+        path: path.to_owned(),
+        expected: "certificate in PEM",
+        error,
+    };
+    let bytes = read(path)?;
+    let chain = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| pem(error.to_string()))?;
+    if chain.is_empty() { Err(pem("there is none in it".to_owned())) } else { Ok(chain) }
+}
+
+fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    check_key_permissions(path)?;
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| CredentialsError::Pem {
+        path: path.to_owned(),
+        expected: "private key in PEM",
+        error: error.to_string(),
+    })
+}
+
+fn load_roots(path: &Path) -> Result<RootCertStore, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in load_certificates(path)? {
+        roots.add(certificate).map_err(|error| CredentialsError::Pem {
+            path: path.to_owned(),
+            expected: "root's certificate",
+            error: error.to_string(),
+        })?;
+    }
+    Ok(roots)
+}
+
+/// Refuses a key that others than its owner may read. Where files have no permission bits it cannot tell.
+#[cfg(unix)]
+fn check_key_permissions(path: &Path) -> Result<(), CredentialsError> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = fs::metadata(path)
+        .map_err(|error| CredentialsError::Read { path: path.to_owned(), error })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(CredentialsError::KeyExposed { path: path.to_owned(), mode })
+    }
+}
+
+#[cfg(not(unix))]
+fn check_key_permissions(_path: &Path) -> Result<(), CredentialsError> {
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
+    use io::Read;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(PEM_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|error| CredentialsError::Read { path: path.to_owned(), error })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_may_read_is_refused_with_what_to_do() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("agent.key");
+        fs::write(&key, "").unwrap();
+        for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = matches!(
+                load_key(&key),
+                Err(CredentialsError::KeyExposed { mode: found, .. }) if found == mode
+            );
+            assert_eq!(refused, exposed, "{mode:o}");
+        }
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        let text = load_key(&key).unwrap_err().to_string();
+        assert!(text.ends_with("may be read by others (mode 644): run chmod 600 on it"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_holds_something_else_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.pem");
+        let missing = load_certificates(&path).unwrap_err().to_string();
+        assert!(missing.contains("agent.pem cannot be read"), "{missing}");
+        fs::write(&path, "hello").unwrap();
+        let other = load_certificates(&path).unwrap_err().to_string();
+        assert!(other.contains("holds no certificate in PEM"), "{other}");
+    }
+}

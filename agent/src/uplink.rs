@@ -1,0 +1,421 @@
+//! The way to the coordinator: dials, keeps a session going over the connection, and dials again.
+//!
+//! The session's rules are those of [`shared::session::Sender`]; when to dial again is [`shared::backoff`]'s. Here
+//! stands only what touches the network.
+//!
+//! # States
+//! ```text
+//! connecting ──▶ connected ──▶ waiting ──▶ connecting ...        the usual life
+//!                    └───────▶ set_back ──▶ connecting ...       the spool is an older copy: a person must act
+//! ```
+//! All addresses are tried one after the other before a wait. A session that the coordinator ends for its age is
+//! followed by the next at once.
+//!
+//! # Limits
+//! One connection at a time. It holds at most the session's send window for resending, and receives into 64 KiB a
+//! stream: a coordinator has nothing longer to say.
+
+mod session;
+mod stream;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quinn::{
+    ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, IdleTimeout,
+    TransportConfig, VarInt,
+    crypto::rustls::{NoInitialCipherSuite, QuicClientConfig},
+};
+use rustls::pki_types::CertificateDer;
+use shared::{
+    backoff::Backoff,
+    context::HostContext,
+    ids::{BootId, Lane, Seq},
+    limits::{
+        BACKOFF_MAX, BACKOFF_MIN, CONTROL_FRAME_BYTES_MAX, GREETING_TIMEOUT, HEARTBEAT_INTERVAL,
+        SILENCE_TIMEOUT,
+    },
+    session::ProtocolError,
+    wire::{Gap, GapReason, GoodbyeReason},
+};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::session::{End, SEND_WINDOW, SessionError, is_all_acked};
+use crate::{
+    clock,
+    config::{Address, CoordinatorConfig},
+    spool::{LostReason, ReadBlock, ReadError, SpoolReader},
+    status::{LinkState, Status},
+    tls::{Credentials, PeerError},
+};
+
+/// A session that lasted this long did its work: the next failure is the first again, and a coordinator that ends
+/// connections for their age is not dialled in a loop.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// Most of a name's addresses that are tried: one IPv6 and one IPv4 address of two hosts.
+const RESOLVED_MAX: usize = 4;
+/// How long the last packets may take to leave after a connection was closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What the uplink reads.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The blocks.
+    pub spool: SpoolReader,
+    /// Changes whenever the spool has synced.
+    pub synced: watch::Receiver<()>,
+    /// The host as it is now.
+    pub context: watch::Receiver<Arc<HostContext>>,
+    /// Where the link's state is shown.
+    pub status: Arc<Status>,
+}
+
+/// The two steps of stopping.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// No more blocks will be made: end once everything is acked.
+    pub drain: CancellationToken,
+    /// End now.
+    pub abort: CancellationToken,
+}
+
+/// How the uplink ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything in the spool is acked.
+    Drained,
+    /// It was told to end before that; the spool keeps what is not acked.
+    Aborted,
+}
+
+/// Why the uplink cannot even start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// TLS has no cipher for QUIC's first packets.
+    #[error("TLS settings do not fit QUIC: {0}")]
+    Cipher(#[from] NoInitialCipherSuite),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+enum LinkError {
+    #[error("name cannot be resolved: {0}")]
+    Resolve(io::Error),
+    #[error("name has no address")]
+    NoAddress,
+    #[error("no UDP socket: {0}")]
+    Socket(io::Error),
+    #[error("address cannot be dialled: {0}")]
+    Dial(#[from] ConnectError),
+    #[error("no answer: {0}")]
+    Handshake(ConnectionError),
+    #[error("no answer within {GREETING_TIMEOUT:?}")]
+    HandshakeTimeout,
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// The driver of the way to the coordinator.
+#[derive(Debug)]
+pub struct Uplink {
+    coordinator: CoordinatorConfig,
+    credentials: Credentials,
+    quic: ClientConfig,
+    inputs: Inputs,
+    boot: BootId,
+    backoff: Backoff,
+    last_error: Option<String>,
+}
+
+impl Inputs {
+    /// Reads a block, or says as a gap that it will never come.
+    fn read(&self, lane: Lane, seq: Seq) -> Result<Result<Bytes, Gap>, ReadError> {
+        match self.spool.read(lane, seq) {
+            Ok(ReadBlock::Block(block)) => Ok(Ok(block)),
+            Ok(ReadBlock::Lost { last, reason, .. }) => {
+                let reason = match reason {
+                    LostReason::Damaged => GapReason::Damaged,
+                    LostReason::Missing => GapReason::Missing,
+                };
+                Ok(Err(Gap { first: seq, last, reason }))
+            }
+            // The coordinator asks for what it has acked before: it was set back, and the spool has let go of it.
+            Err(ReadError::Acked { .. }) => {
+                let first = self.spool.heads()[lane.index()].first;
+                let last = Seq::new(first.as_u64() - 1).filter(|last| *last >= seq);
+                Ok(Err(Gap { first: seq, last: last.unwrap_or(seq), reason: GapReason::Missing }))
+            }
+            Err(error @ (ReadError::NotDurable { .. } | ReadError::Io { .. })) => Err(error),
+        }
+    }
+}
+
+impl Uplink {
+    /// Returns an uplink that is not connected yet.
+    ///
+    /// # Errors
+    /// [`StartError`], if the TLS settings do not fit QUIC.
+    pub fn new(
+        coordinator: CoordinatorConfig,
+        credentials: Credentials,
+        inputs: Inputs,
+        boot: BootId,
+    ) -> Result<Self, StartError> {
+        let crypto = QuicClientConfig::try_from(Arc::clone(&credentials.client))?;
+        let mut quic = ClientConfig::new(Arc::new(crypto));
+        quic.transport_config(Arc::new(transport()));
+        let backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+        Ok(Self { coordinator, credentials, quic, inputs, boot, backoff, last_error: None })
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self, stop: Stop) -> Ending {
+        let count = self.coordinator.addresses.len();
+        let mut index = 0;
+        loop {
+            for _ in 0..count {
+                if stop.abort.is_cancelled() {
+                    return Ending::Aborted;
+                }
+                if stop.drain.is_cancelled() && is_all_acked(&self.inputs.spool) {
+                    return Ending::Drained;
+                }
+                let address = self.coordinator.addresses[index].clone();
+                match self.link(&address, &stop).await {
+                    Ok(Some(ending)) => return ending,
+                    Ok(None) => break,
+                    Err(()) => index = (index + 1) % count,
+                }
+            }
+            if !self.wait(&stop).await {
+                return Ending::Aborted;
+            }
+        }
+    }
+
+    /// Waits before the next dial, unless the last session did its work; returns whether to go on.
+    async fn wait(&mut self, stop: &Stop) -> bool {
+        let state = self.inputs.status.link_state();
+        if state == LinkState::Connecting {
+            return true; // a session was ended for its age
+        }
+        let wait = if state == LinkState::SetBack {
+            BACKOFF_MAX
+        } else {
+            self.backoff.next_wait(rand::random())
+        };
+        self.inputs.status.set_retry_at(clock::wall().saturating_add(wait));
+        tracing::debug!(wait_ms = wait.as_millis(), "waiting before the next dial");
+        let was_draining = stop.drain.is_cancelled();
+        tokio::select! {
+            biased;
+            () = stop.abort.cancelled() => false,
+            () = stop.drain.cancelled(), if !was_draining => true,
+            () = tokio::time::sleep(wait) => true,
+        }
+    }
+
+    /// Dials one address and runs a session over it. Returns how the uplink ended, if it did; an error if the next
+    /// address is to be tried.
+    async fn link(&mut self, address: &Address, stop: &Stop) -> Result<Option<Ending>, ()> {
+        let shown = address.to_string();
+        self.inputs.status.set_link(LinkState::Connecting, Some(&shown));
+        let dialled = tokio::select! {
+            biased;
+            () = stop.abort.cancelled() => return Ok(Some(Ending::Aborted)),
+            dialled = self.dial(address) => dialled,
+        };
+        let (endpoint, connection) = match dialled {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.failed(&shown, &error);
+                return Err(());
+            }
+        };
+        let since = clock::now();
+        let mut welcomed = false;
+        let end = self.session(&connection, stop, &shown, &mut welcomed).await;
+        session::close(&connection, &end);
+        let settled = welcomed && clock::now().duration_since(since) >= SETTLED_AFTER;
+        if settled {
+            self.backoff.reset();
+        }
+        let outcome = self.judge(&shown, end, settled);
+        if matches!(outcome, Ok(Some(_))) {
+            let _late = tokio::time::timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err();
+        }
+        outcome
+    }
+
+    async fn session(
+        &mut self,
+        connection: &Connection,
+        stop: &Stop,
+        address: &str,
+        welcomed: &mut bool,
+    ) -> Result<End, SessionError> {
+        let run = session::run(connection, &mut self.inputs, self.boot, stop, welcomed);
+        let span = tracing::debug_span!("session", address);
+        let end = tracing::Instrument::instrument(run, span).await;
+        if *welcomed {
+            self.last_error = None;
+        }
+        end
+    }
+
+    /// Says what a session's end means for the link.
+    fn judge(
+        &mut self,
+        address: &str,
+        end: Result<End, SessionError>,
+        settled: bool,
+    ) -> Result<Option<Ending>, ()> {
+        match end {
+            Ok(End::Drained) => {
+                tracing::info!(address, "everything is acked, said goodbye");
+                Ok(Some(Ending::Drained))
+            }
+            Ok(End::Aborted) => Ok(Some(Ending::Aborted)),
+            Ok(End::Goodbye(GoodbyeReason::MaxAge)) if settled => {
+                tracing::info!(address, "connection has reached its greatest age, dialling again");
+                self.inputs.status.set_link(LinkState::Connecting, Some(address));
+                Ok(None)
+            }
+            Ok(End::Goodbye(reason)) => {
+                let text = match reason {
+                    GoodbyeReason::Shutdown => "coordinator is shutting down",
+                    GoodbyeReason::MaxAge => "coordinator ended a connection that had just begun",
+                    GoodbyeReason::Replaced => {
+                        "another process connected with this agent's certificate: if that is not \
+                         this agent after a restart, two hosts share one identity"
+                    }
+                };
+                self.note_failure(LinkState::Waiting, address, text.to_owned());
+                if reason == GoodbyeReason::Shutdown { Err(()) } else { Ok(None) }
+            }
+            Err(SessionError::Protocol(error @ ProtocolError::SpoolSetBack { .. })) => {
+                let text = format!(
+                    "{error}; stop the agent, move the folder {} aside and start again: the agent \
+                     makes a new one",
+                    self.inputs.status.spool_dir().display()
+                );
+                self.note_failure(LinkState::SetBack, address, text);
+                Ok(None)
+            }
+            Err(error) => {
+                self.failed(address, &error.into());
+                Err(())
+            }
+        }
+    }
+
+    fn failed(&mut self, address: &str, error: &LinkError) {
+        self.note_failure(LinkState::Waiting, address, error.to_string());
+    }
+
+    /// Notes a failure; one that goes on is logged once.
+    fn note_failure(&mut self, state: LinkState, address: &str, error: String) {
+        self.inputs.status.set_link(state, Some(address));
+        self.inputs.status.set_link_error(&format!("{address}: {error}"));
+        let shown = format!("{address}: {error}");
+        if self.last_error.as_ref() == Some(&shown) {
+            tracing::debug!(address, error, "link still fails");
+        } else if state == LinkState::SetBack {
+            tracing::error!(address, error, "coordinator refuses this spool");
+        } else {
+            tracing::warn!(address, error, "no link to the coordinator, the spool keeps all");
+        }
+        self.last_error = Some(shown);
+    }
+
+    async fn dial(&self, address: &Address) -> Result<(Endpoint, Connection), LinkError> {
+        let mut last = LinkError::NoAddress;
+        for remote in resolve(address).await? {
+            match self.dial_one(remote).await {
+                Ok(dialled) => return Ok(dialled),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn dial_one(&self, remote: SocketAddr) -> Result<(Endpoint, Connection), LinkError> {
+        let any: IpAddr = if remote.is_ipv6() {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        let endpoint = Endpoint::client((any, 0).into()).map_err(LinkError::Socket)?;
+        let name = &self.coordinator.server_name;
+        let connecting = endpoint.connect_with(self.quic.clone(), remote, name)?;
+        let connection = tokio::time::timeout(GREETING_TIMEOUT, connecting)
+            .await
+            .map_err(|_| LinkError::HandshakeTimeout)?
+            .map_err(LinkError::Handshake)?;
+        let chain = connection.peer_identity();
+        let chain = chain.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+        match self.credentials.coordinator_of(chain.as_deref().map_or(&[], Vec::as_slice)) {
+            Ok(coordinator) => {
+                tracing::info!(%remote, coordinator, "connected");
+                self.inputs.status.set_connected(&remote.to_string(), &coordinator);
+                Ok((endpoint, connection))
+            }
+            Err(error) => {
+                connection.close(VarInt::from_u32(3), b"not a coordinator");
+                Err(error.into())
+            }
+        }
+    }
+}
+
+async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, LinkError> {
+    if let Ok(ip) = address.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, address.port)]);
+    }
+    let found = tokio::net::lookup_host((address.host.as_str(), address.port));
+    Ok(found.await.map_err(LinkError::Resolve)?.take(RESOLVED_MAX).collect())
+}
+
+/// Returns the transport's settings: small windows, for the agent is a guest on its host.
+fn transport() -> TransportConfig {
+    let small = |bytes: usize| VarInt::from_u32(u32::try_from(bytes).unwrap_or(u32::MAX));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(0)) // the agent opens all
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(small(CONTROL_FRAME_BYTES_MAX))
+        .receive_window(small(2 * CONTROL_FRAME_BYTES_MAX))
+        .send_window(SEND_WINDOW as u64)
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(Some(HEARTBEAT_INTERVAL))
+        .max_idle_timeout(IdleTimeout::try_from(SILENCE_TIMEOUT).ok());
+    transport
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_figures_needs_no_name_server() {
+        for (text, ip) in [("127.0.0.1:4433", "127.0.0.1"), ("[::1]:4433", "::1")] {
+            let found = resolve(&Address::parse(text).unwrap()).await.unwrap();
+            assert_eq!(found, [SocketAddr::new(ip.parse().unwrap(), 4433)]);
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_kept_alive_before_it_times_out() {
+        assert!(HEARTBEAT_INTERVAL * 3 < SILENCE_TIMEOUT);
+        assert!(IdleTimeout::try_from(SILENCE_TIMEOUT).is_ok());
+    }
+}

@@ -1,0 +1,382 @@
+//! The driver of one connection's session: it carries frames, blocks and time, and decides nothing.
+//!
+//! The machine [`Sender`] says what is wanted, what is to be sent, and when to wake it. Around it run the connection's
+//! four streams (see [`stream`](super::stream)); the driver's own waiting is on queues and clocks only, all of which
+//! are cancel-safe.
+//!
+//! # Fairness
+//! The most urgent lane is asked first, after every single block. Blocks of the other lanes that are not acked yet
+//! never fill the connection's send window ([`BACKLOG_BYTES_MAX`]), so an urgent block always finds room in it and is
+//! the next to be packed, whatever backlog drains beside it.
+
+use std::{collections::VecDeque, future::pending, time::Duration};
+
+use quinn::{Connection, ConnectionError, VarInt};
+use shared::{
+    block::Block,
+    ids::{BootId, Lane, Seq},
+    limits::BLOCK_BYTES_MAX,
+    session::{ProtocolError, Sender, SenderConfig, SenderEvent, Stream, Transmit},
+    time::Timestamp,
+    wire::{Frame, Gap, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
+};
+use thiserror::Error;
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
+
+use super::{
+    Inputs, Stop,
+    stream::{self, CONTROL_QUEUE, EVENT_QUEUE, Event, LANE_QUEUE, Pipes, StreamError},
+};
+use crate::{
+    clock,
+    spool::{AdvanceError, ReadBlock, ReadError, SpoolReader},
+};
+
+/// Most bytes in flight on the lanes that are not urgent, together, before the next block of theirs is sent. At 100 ms
+/// to the coordinator and back it is 20 MB/s: 160,000 alerts.
+pub(super) const BACKLOG_BYTES_MAX: usize = 2 << 20;
+/// Bytes that the connection holds for resending: the backlog's share, the block that may go over it, and an urgent
+/// block.
+pub(super) const SEND_WINDOW: usize = BACKLOG_BYTES_MAX + 2 * BLOCK_BYTES_MAX;
+/// How long a shutdown waits until the coordinator has the `Goodbye`.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How a session ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Everything is acked, and the coordinator knows that no more will come.
+    Drained,
+    /// The grace is over.
+    Aborted,
+    /// The coordinator ended it.
+    Goodbye(GoodbyeReason),
+}
+
+/// Why a session broke.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The connection is gone.
+    #[error("connection lost: {0}")]
+    Connection(#[from] ConnectionError),
+    /// A stream ended while the connection lives.
+    #[error("{stream:?} stream: {error}")]
+    Stream {
+        /// Which.
+        stream: Stream,
+        /// Why.
+        error: StreamError,
+    },
+    /// The coordinator broke the protocol or does not answer.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The coordinator does not take what is sent on the control stream.
+    #[error("coordinator takes nothing on the control stream")]
+    Stuck,
+    /// The spool cannot be read.
+    #[error("spool: {0}")]
+    Spool(#[from] ReadError),
+    /// The coordinator acked what the spool does not have.
+    #[error("spool: {0}")]
+    Ack(#[from] AdvanceError),
+}
+
+/// One lane's way to its stream.
+struct LaneLink {
+    outbox: mpsc::Sender<Frame>,
+    opened: bool,
+    unacked: VecDeque<(Seq, usize)>,
+    unacked_bytes: usize,
+}
+
+struct Driver<'a> {
+    sender: Sender,
+    inputs: &'a mut Inputs,
+    stop: &'a Stop,
+    control: Option<mpsc::Sender<Frame>>,
+    lanes: [LaneLink; Lane::COUNT],
+    welcomed: &'a mut bool,
+}
+
+/// Runs a session over `connection` until it ends. `welcomed` is set once the coordinator has greeted.
+///
+/// # Errors
+/// Each [`SessionError`]; the caller closes the connection.
+pub(super) async fn run(
+    connection: &Connection,
+    inputs: &mut Inputs,
+    boot: BootId,
+    stop: &Stop,
+    welcomed: &mut bool,
+) -> Result<End, SessionError> {
+    let (events, mut inbox) = mpsc::channel(EVENT_QUEUE);
+    let (room, flushed, ignored) = (Notify::new(), Notify::new(), Notify::new());
+    let (control, outbox) = mpsc::channel(CONTROL_QUEUE);
+    let pipes = Pipes { outbox, events: events.clone(), room: &room, flushed: &flushed };
+    let control_stream = stream::carry(connection, Stream::Control, pipes);
+    let (lanes, [urgent, normal, bulk]) = lane_links();
+    let lane_stream = |lane, outbox| {
+        let pipes = Pipes { outbox, events: events.clone(), room: &room, flushed: &ignored };
+        stream::carry(connection, Stream::Lane(lane), pipes)
+    };
+    let streams = async {
+        tokio::join!(
+            control_stream,
+            lane_stream(Lane::Urgent, urgent),
+            lane_stream(Lane::Normal, normal),
+            lane_stream(Lane::Bulk, bulk),
+        );
+        pending::<()>().await;
+    };
+    let mut driver = Driver::new(inputs, boot, stop, control, lanes, welcomed);
+    tokio::select! {
+        biased;
+        end = driver.drive(&mut inbox, &room, &flushed) => match end {
+            // The connection's own reason says more than what a stream saw of it.
+            Err(SessionError::Stream { .. }) if connection.close_reason().is_some() => {
+                Err(connection.close_reason().map_or(SessionError::Stuck, Into::into))
+            }
+            end => end,
+        },
+        () = streams => Err(SessionError::Stuck), // never: streams outlive their driver
+    }
+}
+
+/// Closes `connection` in a way that its logs can be read.
+pub(super) fn close(connection: &Connection, end: &Result<End, SessionError>) {
+    let (code, reason): (u32, &[u8]) = match end {
+        Ok(End::Drained) => (0, b"drained"),
+        Ok(End::Aborted) => (0, b"stopped"),
+        Ok(End::Goodbye(_)) => (0, b"goodbye"),
+        Err(SessionError::Protocol(_)) => (1, b"protocol error"),
+        Err(_) => (2, b"agent's fault"),
+    };
+    connection.close(VarInt::from_u32(code), reason);
+}
+
+/// Returns whether the spool holds nothing that is not acked.
+pub(super) fn is_all_acked(spool: &SpoolReader) -> bool {
+    heads(spool).iter().all(|head| head.last.is_none_or(|last| head.first > last))
+}
+
+fn heads(spool: &SpoolReader) -> [LaneHead; Lane::COUNT] {
+    spool.heads().map(|head| LaneHead { first: head.first, last: head.last })
+}
+
+fn lane_links() -> ([LaneLink; Lane::COUNT], [mpsc::Receiver<Frame>; Lane::COUNT]) {
+    let mut receivers = Vec::with_capacity(Lane::COUNT);
+    let links = Lane::ALL.map(|_| {
+        let (outbox, receiver) = mpsc::channel(LANE_QUEUE);
+        receivers.push(receiver);
+        LaneLink { outbox, opened: false, unacked: VecDeque::new(), unacked_bytes: 0 }
+    });
+    (links, receivers.try_into().expect("one was made for each lane"))
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        inputs: &'a mut Inputs,
+        boot: BootId,
+        stop: &'a Stop,
+        control: mpsc::Sender<Frame>,
+        lanes: [LaneLink; Lane::COUNT],
+        welcomed: &'a mut bool,
+    ) -> Self {
+        // What changes from here on wakes the driver; what is there now goes into `Hello`.
+        inputs.synced.mark_unchanged();
+        let context = inputs.context.borrow_and_update().clone();
+        let hello = Hello {
+            version: WIRE_VERSION,
+            epoch: inputs.spool.epoch(),
+            boot,
+            heads: heads(&inputs.spool),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            context: context.version(),
+        };
+        let mut sender = Sender::new(SenderConfig::default(), hello, clock::now());
+        sender.handle_context((*context).clone());
+        Self { sender, inputs, stop, control: Some(control), lanes, welcomed }
+    }
+
+    async fn drive(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Event>,
+        room: &Notify,
+        flushed: &Notify,
+    ) -> Result<End, SessionError> {
+        let mut draining = false;
+        loop {
+            if let Some(end) = self.carry()? {
+                return Ok(end);
+            }
+            if draining && is_all_acked(&self.inputs.spool) {
+                return self.say_goodbye(flushed).await;
+            }
+            let wake = self.sender.poll_timeout().map(|(at, _)| at.into());
+            let timer = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.abort.cancelled() => return Ok(End::Aborted),
+                event = inbox.recv() => {
+                    let Some(event) = event else { return Err(SessionError::Stuck) };
+                    self.take(event)?;
+                    while let Ok(event) = inbox.try_recv() {
+                        self.take(event)?;
+                    }
+                }
+                () = timer => self.sender.handle_timeout(clock::now())?,
+                Ok(()) = self.inputs.synced.changed() => {
+                    self.sender.handle_heads(heads(&self.inputs.spool));
+                }
+                () = room.notified() => {}
+                Ok(()) = self.inputs.context.changed() => {
+                    let context = self.inputs.context.borrow_and_update().clone();
+                    self.sender.handle_context((*context).clone());
+                }
+                () = self.stop.drain.cancelled(), if !draining => {
+                    draining = true;
+                    self.sender.handle_heads(heads(&self.inputs.spool));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, (stream, frame): Event) -> Result<(), SessionError> {
+        let frame = frame.map_err(|error| SessionError::Stream { stream, error })?;
+        Ok(self.sender.handle_frame(stream, frame, clock::now())?)
+    }
+
+    /// Carries out everything that the machine says, until it says nothing more.
+    fn carry(&mut self) -> Result<Option<End>, SessionError> {
+        loop {
+            while let Some(event) = self.sender.poll_event() {
+                match event {
+                    SenderEvent::Welcomed(_) => *self.welcomed = true,
+                    SenderEvent::Acked { lane, up_to } => self.acked(lane, up_to)?,
+                    SenderEvent::HeartbeatDue => self.beat(),
+                    SenderEvent::Goodbye(reason) => return Ok(Some(End::Goodbye(reason))),
+                }
+            }
+            while let Some(transmit) = self.sender.poll_transmit() {
+                self.transmit(transmit)?;
+            }
+            if !self.offer()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn acked(&mut self, lane: Lane, up_to: Seq) -> Result<(), SessionError> {
+        self.inputs.spool.advance(lane, up_to)?;
+        let link = &mut self.lanes[lane.index()];
+        while let Some((_, bytes)) = link.unacked.pop_front_if(|(seq, _)| *seq <= up_to) {
+            link.unacked_bytes -= bytes;
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) {
+        let mut stats = self.inputs.status.stats();
+        stats.oldest_unacked = oldest_unacked(&self.inputs.spool);
+        self.inputs.status.set_oldest_unacked(stats.oldest_unacked);
+        self.sender.handle_heartbeat(clock::wall(), stats);
+    }
+
+    /// Offers one block, of the most urgent lane that wants one and has room; returns whether it did.
+    fn offer(&mut self) -> Result<bool, SessionError> {
+        for lane in Lane::ALL {
+            if !self.has_room(lane) {
+                continue;
+            }
+            let Some(seq) = self.sender.poll_want(lane) else { continue };
+            match self.inputs.read(lane, seq)? {
+                Ok(block) => {
+                    let link = &mut self.lanes[lane.index()];
+                    link.unacked.push_back((seq, block.len()));
+                    link.unacked_bytes += block.len();
+                    self.sender.handle_block(lane, seq, block, clock::now());
+                }
+                Err(gap) => {
+                    report_gap(lane, gap);
+                    // What is lost may reach to blocks that were made since the machine last heard of any.
+                    self.sender.handle_heads(heads(&self.inputs.spool));
+                    self.sender.handle_gap(lane, gap, clock::now());
+                }
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn has_room(&self, lane: Lane) -> bool {
+        let link = &self.lanes[lane.index()];
+        // The first block of a lane goes behind the frame that opens it.
+        let frames = if link.opened { 1 } else { 2 };
+        let backlog: usize = self.lanes[1..].iter().map(|link| link.unacked_bytes).sum();
+        link.outbox.capacity() >= frames && (lane == Lane::Urgent || backlog < BACKLOG_BYTES_MAX)
+    }
+
+    fn transmit(&mut self, Transmit { stream, frame }: Transmit) -> Result<(), SessionError> {
+        let outbox = match stream {
+            Stream::Control => match &self.control {
+                Some(control) => control,
+                None => return Ok(()),
+            },
+            Stream::Lane(lane) => {
+                let link = &mut self.lanes[lane.index()];
+                link.opened = true;
+                &link.outbox
+            }
+        };
+        match outbox.try_send(frame) {
+            // A stream that has ended says why in its event.
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(SessionError::Stuck),
+        }
+    }
+
+    /// Ends the session in good order: nothing is in flight and nothing waits.
+    async fn say_goodbye(&mut self, flushed: &Notify) -> Result<End, SessionError> {
+        self.sender.handle_shutdown();
+        while let Some(transmit) = self.sender.poll_transmit() {
+            self.transmit(transmit)?;
+        }
+        self.control = None; // the stream's writer finishes it once it has written all
+        tokio::select! {
+            () = flushed.notified() => {}
+            () = tokio::time::sleep(FLUSH_TIMEOUT) => {}
+            () = self.stop.abort.cancelled() => {}
+        }
+        Ok(End::Drained)
+    }
+}
+
+fn report_gap(lane: Lane, gap: Gap) {
+    tracing::error!(
+        %lane, first = %gap.first, last = %gap.last, reason = ?gap.reason,
+        "blocks are lost: the coordinator is told so"
+    );
+}
+
+/// Returns when the oldest alert was read that is not acked, as the blocks themselves say it. One block a lane is
+/// opened, once a heartbeat.
+fn oldest_unacked(spool: &SpoolReader) -> Option<Timestamp> {
+    let oldest = |lane: Lane| {
+        let head = spool.heads()[lane.index()];
+        let first =
+            Some(head.first).filter(|first| head.last.is_some_and(|last| *first <= last))?;
+        let ReadBlock::Block(block) = spool.read(lane, first).ok()? else { return None };
+        let block = Block::parse(block).ok()?;
+        let fields = block.decompress_fields().ok()?;
+        let fields = fields.decode().ok()?;
+        (!fields.is_empty()).then(|| fields.observed_at(0))
+    };
+    Lane::ALL.into_iter().filter_map(oldest).min()
+}

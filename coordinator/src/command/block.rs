@@ -1,0 +1,243 @@
+//! Makes a block true: stores its bytes as they came, folds its alerts into cases, indexes its entities, moves the
+//! stream's cursor and says so in the journal, all in one write (L2).
+
+use std::collections::BTreeMap;
+
+use shared::{
+    block::{Block, BlockError, FieldBytes},
+    ids::{Seq, StreamId, TenantId},
+    limits::FUTURE_MAX,
+    time::Timestamp,
+    wire::{Gap, GapReason, LaneHead},
+};
+
+use crate::{
+    command::{CommandError, journal, tenants},
+    store::{
+        engine::{Space, Staged},
+        schema::{
+            BlockKey, BlockPlace, CaseBlockKey, CaseKey, CursorKey, EntityKey, GapKey, HostKey,
+            Key, TenantCaseKey,
+        },
+        tables::{Source, put, put_key},
+        values::{Actor, Cursor, Entry, Event, GapRecord, Positions, Tenant},
+    },
+    triage::{
+        case::{Case, CaseId},
+        entity::{self, EntityRef},
+        fold::{self, Group},
+    },
+};
+
+/// A block that was checked and read, ready to be committed. Making one costs the decoding; committing it does not.
+#[derive(Debug)]
+pub struct Prepared {
+    tenant: TenantId,
+    stream: StreamId,
+    seq: Seq,
+    block: Block,
+    groups: Vec<Group>,
+    entities: Vec<EntityRef>,
+}
+
+impl Prepared {
+    /// Checks a block and reads out what its commit needs.
+    ///
+    /// # Errors
+    /// The bytes are no block: the agent broke the protocol.
+    pub fn new(
+        tenant: TenantId,
+        stream: StreamId,
+        seq: Seq,
+        bytes: bytes::Bytes,
+    ) -> Result<Self, BlockError> {
+        let block = Block::parse(bytes)?;
+        let raw: FieldBytes = block.decompress_fields()?;
+        let fields = raw.decode()?;
+        let groups = fold::group(tenant, &fields);
+        let entities = entity::of_block(&fields);
+        Ok(Self { tenant, stream, seq, block, groups, entities })
+    }
+
+    /// Returns how many alerts the block holds.
+    #[must_use]
+    pub fn alerts(&self) -> u16 {
+        self.block.alerts()
+    }
+}
+
+/// What became of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is stored; these cases changed.
+    Stored(Vec<CaseId>),
+    /// It was stored before: nothing changed (L2).
+    Before,
+}
+
+/// Stages a block.
+///
+/// # Errors
+/// [`CommandError::OutOfOrder`] if a block before it is missing.
+pub fn commit(
+    staged: &mut Staged<'_>,
+    prepared: &Prepared,
+    now: Timestamp,
+) -> Result<Committed, CommandError> {
+    let Prepared { tenant, stream, seq, block, groups, entities } = prepared;
+    let (tenant, stream, seq) = (*tenant, *stream, *seq);
+    let cursor_key = CursorKey { tenant, stream };
+    let cursor = staged.load(&cursor_key)?;
+    let committed = cursor.map(|cursor| cursor.committed);
+    if committed >= Some(seq) {
+        return Ok(Committed::Before);
+    }
+    if committed.and_then(Seq::next).unwrap_or(Seq::FIRST) != seq {
+        let committed = committed.map_or(0, Seq::as_u64);
+        return Err(CommandError::OutOfOrder { got: seq.as_u64(), committed });
+    }
+    let settings = tenants::load_or_default(staged, tenant, now)?;
+    let place = BlockPlace { received_at: now, stream, seq };
+    let cases = fold_into_cases(staged, prepared, &settings, place, now)?;
+    let day = EntityKey::day_of(now);
+    for entity in entities {
+        put_key(staged, &EntityKey { tenant, day, entity: *entity, place });
+    }
+    staged.put(Space::Blocks, &BlockKey { tenant, place }.encode(), block.bytes().clone());
+    let alerts = cursor.map_or(0, |cursor| cursor.alerts) + u64::from(block.alerts());
+    put(staged, &cursor_key, &Cursor { committed: seq, committed_at: now, alerts });
+    debug_assert!(groups.iter().map(Group::count).sum::<u64>() == u64::from(block.alerts()));
+    let event = Event::BlockCommitted { stream, seq, alerts: block.alerts(), cases: cases.clone() };
+    let actor = Actor::Agent(stream.agent);
+    journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
+    Ok(Committed::Stored(cases))
+}
+
+/// Folds the block's groups into cases; returns those that changed.
+fn fold_into_cases(
+    staged: &mut Staged<'_>,
+    prepared: &Prepared,
+    settings: &Tenant,
+    place: BlockPlace,
+    now: Timestamp,
+) -> Result<Vec<CaseId>, CommandError> {
+    let Prepared { tenant, stream, seq, groups, .. } = prepared;
+    let mut hosts: BTreeMap<&str, fold::HostCases> = BTreeMap::new();
+    groups.iter().for_each(|group| drop(hosts.insert(&group.host, fold::HostCases::default())));
+    let keys: Vec<HostKey> = hosts.keys().map(|host| host_key(*tenant, host)).collect();
+    for (known, loaded) in hosts.values_mut().zip(staged.load_many(&keys)?) {
+        *known = loaded.unwrap_or_default();
+    }
+
+    // First decide by host and time alone which case each group goes to, so that all cases are read at once.
+    let mut assigned = Vec::with_capacity(groups.len());
+    for group in groups {
+        let host = hosts.get_mut(group.host.as_str()).expect("every group's host was put there");
+        let (first_at, last_at) = believable(group, now);
+        let case = host
+            .joining(first_at, last_at)
+            .unwrap_or_else(|| fold::case_id(*tenant, *stream, *seq, group));
+        host.cover(case, first_at, last_at);
+        assigned.push(case);
+    }
+    let mut ids = assigned.clone();
+    ids.sort_unstable();
+    ids.dedup();
+    let case_keys: Vec<CaseKey> = ids.iter().copied().map(CaseKey).collect();
+    let loaded = staged.load_many(&case_keys)?;
+    let mut cases: BTreeMap<CaseId, (Option<Case>, Vec<u16>)> =
+        ids.iter().copied().zip(loaded.into_iter().map(|case| (case, Vec::new()))).collect();
+
+    for (group, id) in groups.iter().zip(assigned) {
+        let (case, positions) = cases.get_mut(&id).expect("every assigned case was read");
+        match case {
+            Some(case) => case.absorb(group, &settings.sla, now),
+            None => {
+                let opened_at = now;
+                put_key(staged, &TenantCaseKey { tenant: *tenant, opened_at, case: id });
+                *case = Some(Case::open(id, *tenant, group, &settings.sla, now));
+            }
+        }
+        positions.extend_from_slice(&group.positions);
+    }
+    for (id, (case, mut positions)) in cases {
+        let case = case.expect("a case that was not there was opened");
+        positions.sort_unstable();
+        put(staged, &CaseBlockKey { case: id, place }, &Positions(positions));
+        put(staged, &CaseKey(id), &case);
+    }
+    for (host, known) in &hosts {
+        put(staged, &host_key(*tenant, host), known);
+    }
+    Ok(ids)
+}
+
+fn host_key(tenant: TenantId, host: &str) -> HostKey {
+    HostKey { tenant, host: entity::digest([host.as_bytes()]) }
+}
+
+/// Returns the group's event time as far as it can be believed: an agent's clock may be wrong, and a time far in the
+/// future would keep a case open for ever.
+fn believable(group: &Group, now: Timestamp) -> (Timestamp, Timestamp) {
+    let latest = now.saturating_add(FUTURE_MAX);
+    (group.first_at.min(latest), group.last_at.min(latest))
+}
+
+/// Stages that blocks of a stream will never come.
+///
+/// # Errors
+/// [`CommandError::OutOfOrder`] if the gap begins behind a block that is still missing.
+pub fn record_gap(
+    staged: &mut Staged<'_>,
+    tenant: TenantId,
+    stream: StreamId,
+    gap: Gap,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let cursor_key = CursorKey { tenant, stream };
+    let cursor = staged.load(&cursor_key)?;
+    let committed = cursor.map(|cursor| cursor.committed);
+    if committed >= Some(gap.last) {
+        return Ok(());
+    }
+    let next = committed.and_then(Seq::next).unwrap_or(Seq::FIRST);
+    if gap.first > next {
+        let committed = committed.map_or(0, Seq::as_u64);
+        return Err(CommandError::OutOfOrder { got: gap.first.as_u64(), committed });
+    }
+    let gap = Gap { first: next, ..gap };
+    let alerts = cursor.map_or(0, |cursor| cursor.alerts);
+    put(staged, &cursor_key, &Cursor { committed: gap.last, committed_at: now, alerts });
+    let record = GapRecord { last: gap.last, reason: gap.reason, noticed_at: now };
+    put(staged, &GapKey { tenant, stream, first: gap.first }, &record);
+    let event = Event::GapRecorded { stream, gap };
+    let actor = Actor::Agent(stream.agent);
+    journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
+    Ok(())
+}
+
+/// Returns up to where a stream is durable, and stages the gap if the agent's spool begins behind that.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn resume(
+    staged: &mut Staged<'_>,
+    tenant: TenantId,
+    stream: StreamId,
+    head: LaneHead,
+    now: Timestamp,
+) -> Result<Option<Seq>, CommandError> {
+    let key = CursorKey { tenant, stream };
+    let committed = staged.load(&key)?.map(|cursor| cursor.committed);
+    let next = committed.and_then(Seq::next).unwrap_or(Seq::FIRST);
+    if head.first <= next {
+        return Ok(committed);
+    }
+    let last = Seq::new(head.first.as_u64() - 1).unwrap_or(Seq::FIRST);
+    let gap = Gap { first: next, last, reason: GapReason::Missing };
+    record_gap(staged, tenant, stream, gap, now)?;
+    Ok(Some(last))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Bearer tokens: made once, shown once, kept as a digest.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use shared::{ids::TenantId, time::Timestamp};
+
+use crate::{
+    command::{CommandError, journal},
+    limits::TOKEN_LIFE_MAX,
+    store::{
+        engine::{Direction, Staged},
+        schema::{TokenKey, range_of},
+        tables::{Source, put},
+        values::{Actor, Entry, Event, Role, Token},
+    },
+};
+
+/// Most tokens that are looked through when one is revoked by its public name: one an analyst and program, of an MSSP.
+const TOKENS_MAX: usize = 10_000;
+
+/// Returns the key under which `secret` is kept.
+#[must_use]
+pub fn key_of(secret: &str) -> TokenKey {
+    TokenKey(Sha256::digest(secret.as_bytes()).into())
+}
+
+/// What a new token is to allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Whose: the name that will stand in the journal.
+    pub holder: String,
+    /// What it allows.
+    pub role: Role,
+    /// Whose cases; empty for every tenant.
+    pub tenants: Vec<TenantId>,
+    /// For how long.
+    pub life: Duration,
+}
+
+/// Stores a token of which `secret` is the only copy. The secret has at least 128 bits of chance.
+///
+/// # Errors
+/// A value that is not allowed.
+pub fn create(
+    staged: &mut Staged<'_>,
+    secret: &str,
+    grant: Grant,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Token, CommandError> {
+    let invalid = |field, problem: &str| CommandError::Invalid { field, problem: problem.into() };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+    if !(1..=64).contains(&grant.holder.len()) || !grant.holder.chars().all(allowed) {
+        return Err(invalid("holder", "must be 1 to 64 of a-z, A-Z, 0-9 and ._-@"));
+    }
+    if grant.life.is_zero() || grant.life > TOKEN_LIFE_MAX {
+        return Err(invalid("expires", "must lie within the next 366 days"));
+    }
+    if grant.role == Role::Customer && grant.tenants.len() != 1 {
+        return Err(invalid("tenants", "a customer's token names exactly one tenant"));
+    }
+    let key = key_of(secret);
+    let token = Token {
+        id: key.0[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+        holder: grant.holder,
+        role: grant.role,
+        tenants: grant.tenants,
+        created_at: now,
+        expires_at: now.saturating_add(grant.life),
+        revoked_at: None,
+    };
+    put(staged, &key, &token);
+    let event = Event::TokenCreated {
+        token: token.id.clone(),
+        holder: token.holder.clone(),
+        role: token.role,
+    };
+    journal::append(staged, &Entry { at: now, actor: actor.clone(), tenant: None, event })?;
+    Ok(token)
+}
+
+/// Reads all tokens, without their secrets, which nobody has.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn list<S: Source + ?Sized>(source: &S) -> Result<Vec<(TokenKey, Token)>, CommandError> {
+    let (from, to) = range_of::<TokenKey>(&[]);
+    Ok(source.load_range(&from..&to, Direction::Forward, TOKENS_MAX)?)
+}
+
+/// Revokes the token with this public name. Revoking twice changes nothing.
+///
+/// # Errors
+/// There is none.
+pub fn revoke(
+    staged: &mut Staged<'_>,
+    id: &str,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Token, CommandError> {
+    let found = list(staged)?.into_iter().find(|(_, token)| token.id == id);
+    let (key, mut token) = found.ok_or_else(|| CommandError::not_found("token", id))?;
+    if token.revoked_at.is_none() {
+        token.revoked_at = Some(now);
+        put(staged, &key, &token);
+        let event = Event::TokenRevoked { token: token.id.clone() };
+        journal::append(staged, &Entry { at: now, actor: actor.clone(), tenant: None, event })?;
+    }
+    Ok(token)
+}
+
+/// Returns whether the token is good at `now`.
+#[must_use]
+pub fn is_good(token: &Token, now: Timestamp) -> bool {
+    token.revoked_at.is_none() && now < token.expires_at
+}

@@ -1,0 +1,83 @@
+//! Bounds of the coordinator, with the reason for each number (L7). Those of the protocol are in [`shared::limits`].
+
+use std::time::Duration;
+
+/// How far apart in event time two alerts of one host may lie and still be one case. An hour is the gap at which
+/// grouping by host and rule was found to show every kind of attack while it is still going on.
+pub const CASE_GAP: Duration = Duration::from_secs(60 * 60);
+
+/// How long a case may stretch in event time. A host that alerts all day would otherwise never begin a new case.
+pub const CASE_SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most different findings that a case names. Further ones are counted together; their alerts stay in the case.
+pub const FINDINGS_MAX: usize = 64;
+
+/// Most cases that are remembered by host for joining, the newest by event time. A backlog of a month is 31.
+pub const HOST_CASES_MAX: usize = 32;
+
+/// Most notes on a case, and the longest text that a person may attach, in bytes.
+pub const NOTES_MAX: usize = 256;
+/// Longest note or reason, in bytes: a page of text.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// Lease where none is asked for: long enough to judge a case, short enough that a closed laptop costs little.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// Longest lease that can be asked for. Longer work renews.
+pub const LEASE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Shortest lease that can be asked for.
+pub const LEASE_MIN: Duration = Duration::from_secs(30);
+
+/// How often a claim is tried again when the view was a moment behind the store.
+pub const CLAIM_TRIES_MAX: usize = 16;
+
+/// Most commands that wait for the writer. Each holds at most one block, so this bounds waiting bytes, too.
+pub const WRITER_QUEUE_MAX: usize = 256;
+/// Most commands that share one sync, and most bytes. 4 MiB is a few milliseconds of disk, so nobody waits long.
+pub const GROUP_COMMANDS_MAX: usize = 128;
+/// Most bytes that share one sync.
+pub const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Most items on a page, and how many where none is asked for.
+pub const PAGE_ITEMS_MAX: usize = 500;
+/// Items on a page where none is asked for.
+pub const PAGE_ITEMS_DEFAULT: usize = 50;
+
+/// Most blocks that one search decodes for a page; the cursor goes on behind them.
+pub const SEARCH_BLOCKS_MAX: usize = 256;
+
+/// Most journal entries that the tail reads at once.
+pub const TAIL_ENTRIES_MAX: usize = 512;
+
+/// Largest body of a request to the API, in bytes. The largest that people send is a note.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Longest that an idempotency key is remembered.
+pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest life of a bearer token.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Most agents connected at once; each costs about 45 kB.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Most handshakes at once; each costs 0.6 ms of processor time, so a burst waits at most a second.
+pub const HANDSHAKES_MAX: usize = 512;
+/// How long a handshake may take before it is given up.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Greatest age of a connection; up to a tenth less is drawn, so that not all are dialled anew at once.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most clients of the live feed at once.
+pub const FEED_CLIENTS_MAX: usize = 256;
+
+/// How long a shutdown may take before it is cut short.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+const _: () =
+    assert!(LEASE_MIN.as_secs() < LEASE_DEFAULT.as_secs(), "the default can be asked for");
+const _: () =
+    assert!(LEASE_DEFAULT.as_secs() <= LEASE_MAX.as_secs(), "the default can be asked for");
+const _: () =
+    assert!(CASE_GAP.as_secs() < CASE_SPAN_MAX.as_secs(), "a case holds more than one gap");
+const _: () =
+    assert!(GROUP_BYTES_MAX >= shared::limits::BLOCK_BYTES_MAX, "a group holds the largest block");
+const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX, "the default can be asked for");

@@ -1,0 +1,182 @@
+//! Typed access to the key space: which value stands under which key, for reading from an engine or from what one group
+//! of commands has staged.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use shared::context::HostContext;
+use thiserror::Error;
+
+use crate::{
+    store::{
+        engine::{Direction, Engine, ReadError, Space, Staged},
+        schema::{
+            AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
+            IdempotencyKey, Key, KeyError, MetaKey, TenantKey, TokenKey,
+        },
+        values::{
+            Agent, Cursor, GapRecord, JournalHead, Positions, Remembered, Tenant, Token, Value,
+            ValueError,
+        },
+    },
+    triage::{case::Case, fold::HostCases},
+};
+
+/// A key that says what stands under it.
+pub trait Table: Key {
+    /// What stands under it.
+    type Value: Value;
+}
+
+macro_rules! tables {
+    ($($key:ty => $value:ty),* $(,)?) => { $(impl Table for $key { type Value = $value; })* };
+}
+
+tables! {
+    MetaKey => JournalHead, TenantKey => Tenant, AgentKey => Agent, CursorKey => Cursor,
+    ContextKey => HostContext, CaseKey => Case, HostKey => HostCases, CaseBlockKey => Positions,
+    TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
+}
+
+/// Why something cannot be read from the store.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// The engine could not read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A value is not what its key promises.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// A key is not what its family promises.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Rows of one table in the order of their keys.
+pub type Rows<K> = Vec<(K, <K as Table>::Value)>;
+
+/// Something to read from: an engine, or an engine with what is staged over it.
+pub trait Source {
+    /// Reads values by key, in the order of the keys.
+    ///
+    /// # Errors
+    /// Fails as [`Engine::read`] does.
+    fn read_raw(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, ReadError>;
+
+    /// Reads rows by range.
+    ///
+    /// # Errors
+    /// Fails as [`Engine::scan`] does.
+    fn scan_raw(
+        &self,
+        space: Space,
+        range: Range<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
+
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// Fails as the engine does, or on a value that cannot be decoded.
+    fn load<K: Table>(&self, key: &K) -> Result<Option<K::Value>, LoadError> {
+        Ok(self.load_many(std::slice::from_ref(key))?.pop().flatten())
+    }
+
+    /// Reads values in bulk, in the order of the keys.
+    ///
+    /// # Errors
+    /// Fails as the engine does, or on a value that cannot be decoded.
+    fn load_many<K: Table>(&self, keys: &[K]) -> Result<Vec<Option<K::Value>>, LoadError> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(Key::encode).collect();
+        let refs: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let values = self.read_raw(Space::Rows, &refs)?;
+        let decode = |bytes: Option<Bytes>| bytes.map(|b| K::Value::decode(&b)).transpose();
+        Ok(values.into_iter().map(decode).collect::<Result<_, _>>()?)
+    }
+
+    /// Reads at most `limit` rows whose keys lie in `range`.
+    ///
+    /// # Errors
+    /// Fails as the engine does, or on a row that cannot be decoded.
+    fn load_range<K: Table>(
+        &self,
+        range: Range<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Rows<K>, LoadError> {
+        let rows = self.scan_raw(Space::Rows, range, direction, limit)?;
+        rows.into_iter()
+            .map(|(key, value)| Ok((K::decode(&key)?, K::Value::decode(&value)?)))
+            .collect()
+    }
+
+    /// Reads at most `limit` keys of a family without values.
+    ///
+    /// # Errors
+    /// Fails as the engine does, or on a key that cannot be decoded.
+    fn load_keys<K: Key>(
+        &self,
+        range: Range<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<K>, LoadError> {
+        let rows = self.scan_raw(Space::Rows, range, direction, limit)?;
+        rows.into_iter().map(|(key, _)| Ok(K::decode(&key)?)).collect()
+    }
+
+    /// Reads one block's bytes.
+    ///
+    /// # Errors
+    /// Fails as the engine does.
+    fn load_block(&self, key: &BlockKey) -> Result<Option<Bytes>, LoadError> {
+        Ok(self.read_raw(Space::Blocks, &[&key.encode()])?.pop().flatten())
+    }
+}
+
+impl Source for dyn Engine + '_ {
+    fn read_raw(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.read(space, keys)
+    }
+
+    fn scan_raw(
+        &self,
+        space: Space,
+        range: Range<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.scan(space, range, direction, limit)
+    }
+}
+
+impl Source for Staged<'_> {
+    fn read_raw(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.read(space, keys)
+    }
+
+    fn scan_raw(
+        &self,
+        space: Space,
+        range: Range<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.scan(space, range, direction, limit)
+    }
+}
+
+/// Stages `value` under `key`.
+pub fn put<K: Table>(staged: &mut Staged<'_>, key: &K, value: &K::Value) {
+    staged.put(Space::Rows, &key.encode(), value.encode());
+}
+
+/// Stages a key without a value.
+pub fn put_key<K: Key>(staged: &mut Staged<'_>, key: &K) {
+    staged.put(Space::Rows, &key.encode(), Bytes::new());
+}
+
+/// Stages the deletion of `key`.
+pub fn delete<K: Key>(staged: &mut Staged<'_>, key: &K) {
+    staged.delete(Space::Rows, &key.encode());
+}

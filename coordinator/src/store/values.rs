@@ -1,0 +1,355 @@
+//! What stands under the keys. Every value starts with the version of its struct, and the reader of that version stays
+//! (L10): a change of a struct is a new version and a new struct beside the old one.
+
+use serde::{Deserialize, Serialize};
+use shared::{
+    context::{ContextVersion, HostContext},
+    ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
+    time::Timestamp,
+    wire::{AgentStats, Gap, GapReason, codec},
+};
+use thiserror::Error;
+
+use crate::triage::{
+    case::{Case, CaseId, VerdictKind},
+    fold::HostCases,
+    sla::Sla,
+};
+
+/// Bytes that are no value of the kind that the key promises.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("stored {what} cannot be read: {detail}")]
+pub struct ValueError {
+    /// What was to be read.
+    pub what: &'static str,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// A value of the store.
+pub trait Value: Serialize + for<'de> Deserialize<'de> {
+    /// Version that is written.
+    const VERSION: u8 = 1;
+    /// What it is, for errors.
+    const NAME: &'static str;
+
+    /// Encodes the value behind its version.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![Self::VERSION];
+        bytes.extend(codec::encode(self).expect("stored values are plain data"));
+        bytes
+    }
+
+    /// Decodes a value.
+    ///
+    /// # Errors
+    /// The bytes are of an unknown version, or damaged.
+    fn decode(bytes: &[u8]) -> Result<Self, ValueError> {
+        let error = |detail| ValueError { what: Self::NAME, detail };
+        match bytes.split_first() {
+            Some((version, rest)) if *version == Self::VERSION => {
+                codec::decode(rest).map_err(|cause| error(cause.to_string()))
+            }
+            Some((version, _)) => Err(error(format!("version {version} is unknown"))),
+            None => Err(error("it is empty".to_owned())),
+        }
+    }
+}
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its name for people.
+    pub display_name: String,
+    /// Agreed times.
+    pub sla: Sla,
+    /// When it was first seen or made.
+    pub created_at: Timestamp,
+    /// Goes up with each change.
+    pub revision: u64,
+}
+
+/// An installed agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// When it first connected.
+    pub first_seen_at: Timestamp,
+    /// When it was last heard of.
+    pub last_seen_at: Timestamp,
+    /// Spool that it uses.
+    pub epoch: Epoch,
+    /// Start of its process.
+    pub boot: BootId,
+    /// Version of its program.
+    pub version: String,
+    /// Its host's newest context; zero where there is none.
+    pub context: ContextVersion,
+    /// Newest block that its spool held, by lane, when it was last heard of.
+    pub spooled: [Option<Seq>; Lane::COUNT],
+    /// Its counters when it was last heard of.
+    pub stats: AgentStats,
+    /// How far its clock was ahead of the coordinator's, in milliseconds.
+    pub clock_ahead_ms: i64,
+}
+
+/// Up to where a stream is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The newest block that is durable together with all before it.
+    pub committed: Seq,
+    /// When that was.
+    pub committed_at: Timestamp,
+    /// How many alerts the stream has brought.
+    pub alerts: u64,
+}
+
+/// Blocks that will never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapRecord {
+    /// The last that is missing.
+    pub last: Seq,
+    /// Why.
+    pub reason: GapReason,
+    /// When it was noticed.
+    pub noticed_at: Timestamp,
+}
+
+/// Which alerts of a block belong to a case: positions, ascending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions(pub Vec<u16>);
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads its own tenant.
+    Customer,
+    /// Reads everything in its scope, the journal included.
+    Auditor,
+    /// Works the queue.
+    Analyst,
+    /// Besides, changes tenants and looks at the journal.
+    Lead,
+    /// Besides, makes and revokes tokens.
+    Admin,
+}
+
+/// A bearer token, without the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Public name of the token: the first eight bytes of its digest in hex.
+    pub id: String,
+    /// Whose: the name that stands in the journal.
+    pub holder: String,
+    /// What it allows.
+    pub role: Role,
+    /// Whose cases; empty for every tenant.
+    pub tenants: Vec<TenantId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// Since when it is not good any more.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The answer to a write that carried an `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Digest of the request that was answered.
+    pub request: [u8; 32],
+    /// HTTP status.
+    pub status: u16,
+    /// Body of the answer.
+    pub body: Vec<u8>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Head of the journal: its newest entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalHead {
+    /// Number of the newest entry.
+    pub number: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+/// Who changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The coordinator by itself.
+    Coordinator,
+    /// An agent.
+    Agent(AgentId),
+    /// A person, by the name on their token.
+    Person(String),
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// Whose data; absent where it is nobody's in particular.
+    pub tenant: Option<TenantId>,
+    /// What.
+    pub event: Event,
+}
+
+/// What changed. Append, never reorder (L10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A block became durable.
+    BlockCommitted {
+        /// Its stream.
+        stream: StreamId,
+        /// Its number.
+        seq: Seq,
+        /// How many alerts it brought.
+        alerts: u16,
+        /// Cases that it opened, re-opened or added to.
+        cases: Vec<CaseId>,
+    },
+    /// Blocks were found to be lost.
+    GapRecorded {
+        /// Their stream.
+        stream: StreamId,
+        /// Which, and why.
+        gap: Gap,
+    },
+    /// A tenant was made or changed.
+    TenantChanged {
+        /// Its revision from here on.
+        revision: u64,
+    },
+    /// An agent connected.
+    AgentConnected {
+        /// Which.
+        agent: AgentId,
+        /// With which spool.
+        epoch: Epoch,
+        /// In which process.
+        boot: BootId,
+    },
+    /// A host's context changed.
+    ContextChanged {
+        /// Whose agent.
+        agent: AgentId,
+        /// To which version.
+        version: ContextVersion,
+    },
+    /// A case was claimed.
+    CaseClaimed {
+        /// Which.
+        case: CaseId,
+        /// The claim's fence.
+        fence: u64,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A lease was extended.
+    LeaseRenewed {
+        /// Of which case.
+        case: CaseId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A case was given back.
+    CaseReleased {
+        /// Which.
+        case: CaseId,
+        /// Why, in the analyst's words.
+        reason: String,
+    },
+    /// A lease ran out.
+    LeaseExpired {
+        /// Of which case.
+        case: CaseId,
+    },
+    /// A case was decided.
+    VerdictGiven {
+        /// Which.
+        case: CaseId,
+        /// The outcome.
+        verdict: VerdictKind,
+        /// Why.
+        reason: String,
+    },
+    /// A token was made.
+    TokenCreated {
+        /// Its public name.
+        token: String,
+        /// Whose.
+        holder: String,
+        /// What it allows.
+        role: Role,
+    },
+    /// A token was revoked.
+    TokenRevoked {
+        /// Its public name.
+        token: String,
+    },
+    /// Old data was deleted.
+    RetentionRan {
+        /// Everything received before this.
+        before: Timestamp,
+        /// How many closed cases.
+        cases: u32,
+    },
+}
+
+impl Event {
+    /// Returns the cases that changed.
+    #[must_use]
+    pub fn cases(&self) -> &[CaseId] {
+        match self {
+            Self::BlockCommitted { cases, .. } => cases,
+            Self::CaseClaimed { case, .. }
+            | Self::LeaseRenewed { case, .. }
+            | Self::CaseReleased { case, .. }
+            | Self::LeaseExpired { case }
+            | Self::VerdictGiven { case, .. } => std::slice::from_ref(case),
+            Self::GapRecorded { .. }
+            | Self::TenantChanged { .. }
+            | Self::AgentConnected { .. }
+            | Self::ContextChanged { .. }
+            | Self::TokenCreated { .. }
+            | Self::TokenRevoked { .. }
+            | Self::RetentionRan { .. } => &[],
+        }
+    }
+}
+
+macro_rules! values {
+    ($($type:ty = $name:literal),* $(,)?) => {
+        $(impl Value for $type { const NAME: &'static str = $name; })*
+    };
+}
+
+values! {
+    u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
+    HostContext = "context", Case = "case", HostCases = "host", Positions = "positions",
+    Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_another_version_or_damaged_is_refused_and_says_what_it_was() {
+        let head = JournalHead { number: 7, hash: [1; 32] };
+        let mut bytes = head.encode();
+        assert_eq!(JournalHead::decode(&bytes), Ok(head));
+        assert!(JournalHead::decode(&bytes[..bytes.len() - 1]).is_err());
+        bytes[0] = 9;
+        let error = JournalHead::decode(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "stored journal head cannot be read: version 9 is unknown");
+        assert!(JournalHead::decode(&[]).is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! The one thread through which every change goes.
+//!
+//! Waiting commands run one after the other against one overlay, so each sees what the earlier ones of its group staged; a
+//! command that is refused stages nothing. The group is committed with one sync, and only then is anybody answered (L1).
+//!
+//! # Cost
+//! One sync a group: with N commands waiting, each pays an Nth of it.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    limits::{GROUP_BYTES_MAX, GROUP_COMMANDS_MAX, WRITER_QUEUE_MAX},
+    store::{
+        engine::{CommitError, Engine, Staged},
+        schema::MetaKey,
+        tables::{LoadError, Source},
+    },
+};
+
+/// Why a command did not take effect.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WriteError<E> {
+    /// The command refused; nothing was stored.
+    #[error(transparent)]
+    Refused(E),
+    /// Nothing was stored; trying again later may help.
+    #[error("the store did not take the change: {0}")]
+    NotStored(String),
+    /// It cannot be told whether it was stored: read before trying again.
+    #[error("the store may or may not have taken the change: {0}")]
+    Unknown(String),
+    /// The writer has stopped.
+    #[error("the store is shut down")]
+    Stopped,
+}
+
+type Reply = Box<dyn FnOnce(&Result<(), CommitError>) + Send>;
+type Job = Box<dyn FnOnce(&mut Staged<'_>) -> Reply + Send>;
+
+/// The store: reads go to the engine, changes to the writer.
+#[derive(Clone)]
+pub struct Store {
+    engine: Arc<dyn Engine>,
+    jobs: mpsc::Sender<Job>,
+    head: watch::Receiver<u64>,
+}
+
+/// The writer's thread; it ends when the last [`Store`] is dropped.
+#[derive(Debug)]
+pub struct Writer {
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Waits until everything that was accepted is stored.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("head", &*self.head.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Starts the writer over an engine.
+///
+/// # Errors
+/// The head of the journal cannot be read, or no thread can be started.
+pub fn start(engine: Arc<dyn Engine>) -> Result<(Store, Writer), StartError> {
+    let number = (*engine).load(&MetaKey::JOURNAL)?.map_or(0, |head| head.number);
+    let (jobs, inbox) = mpsc::channel(WRITER_QUEUE_MAX);
+    let (announce, head) = watch::channel(number);
+    let writer_engine = Arc::clone(&engine);
+    let thread = thread::Builder::new()
+        .name("store-writer".into())
+        .spawn(move || run(&*writer_engine, inbox, &announce))?;
+    Ok((Store { engine, jobs, head }, Writer { thread }))
+}
+
+/// Why the writer cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The system gives no thread.
+    #[error("start the writer's thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl Store {
+    /// Returns the engine, to read what is durable.
+    #[must_use]
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// Returns a shared handle of the engine, for reads on another thread.
+    #[must_use]
+    pub fn engine_handle(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// Returns the number of the newest durable journal entry, and news of later ones.
+    #[must_use]
+    pub fn journal_head(&self) -> watch::Receiver<u64> {
+        self.head.clone()
+    }
+
+    /// Returns how many commands wait, and how many may.
+    #[must_use]
+    pub fn backlog(&self) -> (usize, usize) {
+        (WRITER_QUEUE_MAX - self.jobs.capacity(), WRITER_QUEUE_MAX)
+    }
+
+    /// Runs `command` and makes what it staged durable. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// The command refused, or the store did not take the change.
+    ///
+    /// # Cancel safety
+    /// Dropped before the command was accepted, nothing happens; afterwards it takes effect all the same.
+    pub async fn write<T, E, F>(&self, command: F) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Staged<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |staged| {
+            let savepoint = staged.savepoint();
+            let outcome = command(staged);
+            if outcome.is_err() {
+                staged.rollback(savepoint);
+            }
+            Box::new(move |committed| {
+                let result = match (outcome, committed) {
+                    (Err(refused), _) => Err(WriteError::Refused(refused)),
+                    (Ok(done), Ok(())) => Ok(done),
+                    (Ok(_), Err(CommitError::Refused(why))) => {
+                        Err(WriteError::NotStored(why.to_string()))
+                    }
+                    (Ok(_), Err(unknown @ CommitError::Unknown { .. })) => {
+                        Err(WriteError::Unknown(unknown.to_string()))
+                    }
+                };
+                drop(reply.send(result)); // whoever asked may have gone
+            })
+        });
+        self.jobs.send(job).await.map_err(|_| WriteError::Stopped)?;
+        answer.await.unwrap_or(Err(WriteError::Stopped))
+    }
+}
+
+/// Runs waiting jobs into one synced commit, then answers them.
+fn run(engine: &dyn Engine, mut inbox: mpsc::Receiver<Job>, announce: &watch::Sender<u64>) {
+    while let Some(first) = inbox.blocking_recv() {
+        let mut staged = Staged::new(engine);
+        let mut replies = vec![first(&mut staged)];
+        while replies.len() < GROUP_COMMANDS_MAX && staged.bytes() < GROUP_BYTES_MAX {
+            let Ok(job) = inbox.try_recv() else { break };
+            replies.push(job(&mut staged));
+        }
+        let head = staged.load(&MetaKey::JOURNAL);
+        let committed = engine.commit(staged.into_changes());
+        match (&committed, head) {
+            (Ok(()), Ok(Some(head))) => {
+                announce
+                    .send_if_modified(|known| std::mem::replace(known, head.number) != head.number);
+            }
+            (Ok(()), _) => {}
+            (Err(error), _) => tracing::error!(%error, commands = replies.len(), "commit failed"),
+        }
+        for reply in replies {
+            reply(&committed); // the ack starts here and nowhere else (L1)
+        }
+    }
+}

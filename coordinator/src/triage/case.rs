@@ -1,0 +1,426 @@
+//! A case: the unit of triage, and what may happen to it.
+//!
+//! ```text
+//! open ──claim──▶ claimed ──verdict──▶ closed
+//!   ▲                │                   │
+//!   └─release,expire─┘◀── new evidence ──┘ (to open)
+//! ```
+//!
+//! Invariants: at most one live lease (L6); `fence` goes up with each claim, and a write that brings an older one is
+//! refused; `revision` goes up with each change.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use shared::{alert::Severity, ids::TenantId, time::Timestamp};
+use thiserror::Error;
+
+use crate::{
+    limits::{FINDINGS_MAX, LEASE_MAX, LEASE_MIN},
+    triage::{fold::Group, sla::Sla},
+};
+
+/// Id of a case: 60 bits of the digest of what opened it, so that it can be computed again (L9).
+///
+/// Written as 12 letters of Crockford's base 32, the first of which are enough to name a case on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CaseId(u64);
+
+const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const LETTER_COUNT: u32 = 12;
+
+impl CaseId {
+    /// Returns the id made of the first 60 bits of `digest`.
+    #[must_use]
+    pub fn from_digest(digest: [u8; 16]) -> Self {
+        let head = digest.first_chunk().expect("16 bytes have 8");
+        Self(u64::from_be_bytes(*head) >> 4)
+    }
+
+    /// Returns the id as it stands in keys.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the id that stands in a key as `raw`.
+    #[must_use]
+    pub const fn from_u64(raw: u64) -> Self {
+        Self(raw)
+    }
+}
+
+impl fmt::Display for CaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: String = (0..LETTER_COUNT)
+            .rev()
+            .map(|place| char::from(LETTERS[(self.0 >> (place * 5) & 31) as usize]))
+            .collect();
+        f.pad(&text)
+    }
+}
+
+/// A text that is no case id.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is not a case id: 12 of 0-9 and a-z without i, l, o, u")]
+pub struct CaseIdError(String);
+
+impl FromStr for CaseId {
+    type Err = CaseIdError;
+
+    fn from_str(text: &str) -> Result<Self, CaseIdError> {
+        let digits = text.bytes().map(|byte| LETTERS.iter().position(|letter| *letter == byte));
+        let value = digits.into_iter().try_fold(0_u64, |value, digit| {
+            Some(value.checked_mul(32)? | u64::try_from(digit?).ok()?)
+        });
+        match value {
+            Some(value) if text.len() == LETTER_COUNT as usize => Ok(Self(value)),
+            Some(_) | None => Err(CaseIdError(text.chars().take(32).collect())),
+        }
+    }
+}
+
+/// Number that makes a late writer harmless: it goes up with each claim of a case.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Fence(pub u64);
+
+/// Whether somebody has the case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CaseState {
+    /// Waits in the queue.
+    Open,
+    /// An analyst has it.
+    Claimed {
+        /// Who.
+        holder: String,
+        /// Since when.
+        claimed_at: Timestamp,
+        /// Until when, unless renewed.
+        until: Timestamp,
+    },
+    /// Decided.
+    Closed(Verdict),
+}
+
+/// What a case was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// An attack, or its success.
+    Malicious,
+    /// Not cleared up, and to be escalated.
+    Suspicious,
+    /// What was seen happened, and is wanted.
+    BenignExpected,
+    /// What the alert says did not happen.
+    BenignFalsePositive,
+    /// The deadline passed; the tenant's agreed default, never a person's judgement.
+    OutOfTime,
+}
+
+/// A decision, and what it was based on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The outcome.
+    pub kind: VerdictKind,
+    /// Why, in the analyst's words.
+    pub reason: String,
+    /// Who decided.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// How many alerts the case held.
+    pub alerts_seen: u64,
+    /// The case's revision that was judged.
+    pub revision_seen: u64,
+}
+
+/// The same rule about the same host, again and again: alerts of one fingerprint within a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Digest of (tenant, product, rule, entities).
+    pub fingerprint: [u8; 16],
+    /// Product that raised it.
+    pub product: String,
+    /// The rule's id in that product; empty where it has none.
+    pub rule_uid: String,
+    /// What it says.
+    pub title: String,
+    /// ATT&CK technique ids, joined by `,`.
+    pub techniques: String,
+    /// The worst severity among its alerts.
+    pub severity: Severity,
+    /// How many alerts.
+    pub count: u64,
+    /// Event time of the earliest.
+    pub first_at: Timestamp,
+    /// Event time of the latest.
+    pub last_at: Timestamp,
+}
+
+/// A case as it is stored. A change of this struct is a new version in `store::values` (L10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// Its id.
+    pub id: CaseId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Name or address of the host that it is about; empty where its alerts name none.
+    pub host: String,
+    /// Whether somebody has it.
+    pub state: CaseState,
+    /// The worst severity among its alerts.
+    pub severity: Severity,
+    /// How bad it looks, from 0 to 999: orders cases of one deadline.
+    pub risk: u16,
+    /// When the coordinator had its first alert: the SLA's clock starts here (L11).
+    pub opened_at: Timestamp,
+    /// By when it must be decided.
+    pub deadline: Timestamp,
+    /// Event time of its earliest alert.
+    pub first_at: Timestamp,
+    /// Event time of its latest alert.
+    pub last_at: Timestamp,
+    /// How many alerts it holds.
+    pub alert_count: u64,
+    /// What was found, at most [`FINDINGS_MAX`], in order of appearance.
+    pub findings: Vec<Finding>,
+    /// Alerts of findings beyond that bound.
+    pub other_count: u64,
+    /// Of the newest claim.
+    pub fence: Fence,
+    /// Who had the newest claim.
+    pub last_holder: Option<String>,
+    /// How often new evidence re-opened it.
+    pub reopened_count: u32,
+    /// Goes up with each change.
+    pub revision: u64,
+}
+
+/// Why nothing may be done to a case.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Somebody else has it.
+    #[error("{holder} has this case until {until}")]
+    Held {
+        /// Who.
+        holder: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It is decided already.
+    #[error("this case is closed")]
+    Closed,
+    /// The write belongs to an older claim (L6).
+    #[error("fence {given} is not the case's newest claim, which is {newest}")]
+    StaleFence {
+        /// What the writer brought.
+        given: u64,
+        /// The newest claim's.
+        newest: u64,
+    },
+    /// The claim is somebody else's.
+    #[error("this claim belongs to {0}")]
+    NotYours(String),
+    /// The lease ran out, and the case went back to the queue.
+    #[error("the lease of this case has run out")]
+    LeaseExpired,
+}
+
+impl Case {
+    /// Opens a case with its first group of alerts.
+    #[must_use]
+    pub fn open(id: CaseId, tenant: TenantId, group: &Group, sla: &Sla, now: Timestamp) -> Self {
+        let mut case = Self {
+            id,
+            tenant,
+            host: group.host.clone(),
+            state: CaseState::Open,
+            severity: group.severity,
+            risk: 0,
+            opened_at: now,
+            deadline: sla.deadline(group.severity, now),
+            first_at: group.first_at,
+            last_at: group.last_at,
+            alert_count: 0,
+            findings: Vec::new(),
+            other_count: 0,
+            fence: Fence(0),
+            last_holder: None,
+            reopened_count: 0,
+            revision: 0,
+        };
+        case.absorb(group, sla, now);
+        case
+    }
+
+    /// Takes in a group of alerts that belong to this case. A closed case is opened again by evidence that was not
+    /// judged: another finding, or a worse severity. More of the same is counted and nobody is asked again.
+    pub fn absorb(&mut self, group: &Group, sla: &Sla, now: Timestamp) {
+        let known = self.findings.iter().position(|f| f.fingerprint == group.fingerprint);
+        let is_news = known.is_none() || group.severity > self.severity;
+        match known {
+            Some(index) => {
+                let finding = &mut self.findings[index];
+                finding.count += group.count();
+                finding.severity = finding.severity.max(group.severity);
+                finding.first_at = finding.first_at.min(group.first_at);
+                finding.last_at = finding.last_at.max(group.last_at);
+            }
+            None if self.findings.len() < FINDINGS_MAX => self.findings.push(group.finding()),
+            None => self.other_count += group.count(),
+        }
+        self.alert_count += group.count();
+        self.first_at = self.first_at.min(group.first_at);
+        self.last_at = self.last_at.max(group.last_at);
+        self.severity = self.severity.max(group.severity);
+        let deadline = sla.deadline(group.severity, now);
+        if is_news && matches!(self.state, CaseState::Closed(_)) {
+            self.state = CaseState::Open;
+            self.reopened_count += 1;
+            self.deadline = deadline;
+        }
+        // A worse severity may bring the deadline forward, never push it back.
+        self.deadline = self.deadline.min(deadline);
+        self.risk = self.assess();
+        self.revision += 1;
+    }
+
+    /// Gives the case to `holder` for `lease`.
+    ///
+    /// # Errors
+    /// The case is closed, or somebody has a live lease (L6).
+    pub fn claim(&self, holder: &str, lease: Duration, now: Timestamp) -> Result<Self, Refused> {
+        match &self.state {
+            CaseState::Closed(_) => Err(Refused::Closed),
+            CaseState::Claimed { holder, until, .. } if now < *until => {
+                Err(Refused::Held { holder: holder.clone(), until: *until })
+            }
+            CaseState::Claimed { .. } | CaseState::Open => {
+                let until = now.saturating_add(bounded(lease));
+                let state =
+                    CaseState::Claimed { holder: holder.to_owned(), claimed_at: now, until };
+                let last_holder = Some(holder.to_owned());
+                let fence = Fence(self.fence.0 + 1);
+                Ok(Self { fence, last_holder, ..self.changed(state) })
+            }
+        }
+    }
+
+    /// Extends a live lease to `lease` from now.
+    ///
+    /// # Errors
+    /// The claim is not the caller's newest, or has run out.
+    pub fn renew(
+        &self,
+        holder: &str,
+        fence: Fence,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        self.check_fence(holder, fence)?;
+        match &self.state {
+            CaseState::Closed(_) => Err(Refused::Closed),
+            CaseState::Claimed { claimed_at, until, .. } if now < *until => {
+                let until = now.saturating_add(bounded(lease));
+                let (holder, claimed_at) = (holder.to_owned(), *claimed_at);
+                Ok(self.changed(CaseState::Claimed { holder, claimed_at, until }))
+            }
+            CaseState::Claimed { .. } | CaseState::Open => Err(Refused::LeaseExpired),
+        }
+    }
+
+    /// Gives the case back to the queue, at the place that its deadline gives.
+    ///
+    /// # Errors
+    /// The claim is not the caller's newest, or the case is not claimed any more.
+    pub fn release(&self, holder: &str, fence: Fence) -> Result<Self, Refused> {
+        self.check_fence(holder, fence)?;
+        match self.state {
+            CaseState::Closed(_) => Err(Refused::Closed),
+            CaseState::Open => Err(Refused::LeaseExpired),
+            CaseState::Claimed { .. } => Ok(self.changed(CaseState::Open)),
+        }
+    }
+
+    /// Closes the case. A verdict on a lease that ran out still counts while nobody else has claimed the case: the fence
+    /// proves it.
+    ///
+    /// # Errors
+    /// The claim is not the caller's newest, or the case is closed.
+    pub fn decide(
+        &self,
+        holder: &str,
+        fence: Fence,
+        kind: VerdictKind,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        self.check_fence(holder, fence)?;
+        if matches!(self.state, CaseState::Closed(_)) {
+            return Err(Refused::Closed);
+        }
+        let verdict = Verdict {
+            kind,
+            reason: reason.to_owned(),
+            by: holder.to_owned(),
+            at: now,
+            alerts_seen: self.alert_count,
+            revision_seen: self.revision,
+        };
+        Ok(self.changed(CaseState::Closed(verdict)))
+    }
+
+    /// Returns the case back in the queue if its lease has run out.
+    #[must_use]
+    pub fn expire(&self, now: Timestamp) -> Option<Self> {
+        match &self.state {
+            CaseState::Claimed { until, .. } if *until <= now => {
+                Some(self.changed(CaseState::Open))
+            }
+            CaseState::Claimed { .. } | CaseState::Open | CaseState::Closed(_) => None,
+        }
+    }
+
+    fn check_fence(&self, holder: &str, fence: Fence) -> Result<(), Refused> {
+        if fence != self.fence || fence == Fence(0) {
+            return Err(Refused::StaleFence { given: fence.0, newest: self.fence.0 });
+        }
+        match &self.last_holder {
+            Some(last) if last != holder => Err(Refused::NotYours(last.clone())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn changed(&self, state: CaseState) -> Self {
+        Self { state, revision: self.revision + 1, ..self.clone() }
+    }
+
+    /// Severity counts most, then how many different things were found, then how many techniques they name.
+    fn assess(&self) -> u16 {
+        let severity = match self.severity {
+            Severity::Unknown => Severity::Medium.id(),
+            known => known.id(),
+        };
+        let findings = self.findings.len().min(9);
+        let mut techniques: Vec<&str> =
+            self.findings.iter().flat_map(|f| f.techniques.split(',')).collect();
+        techniques.retain(|technique| !technique.is_empty());
+        techniques.sort_unstable();
+        techniques.dedup();
+        let small = findings * 10 + techniques.len().min(9);
+        u16::from(severity) * 100 + u16::try_from(small).unwrap_or(99)
+    }
+}
+
+/// Brings a lease that was asked for within its bounds.
+fn bounded(lease: Duration) -> Duration {
+    lease.clamp(LEASE_MIN, LEASE_MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

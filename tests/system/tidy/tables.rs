@@ -1,0 +1,190 @@
+//! The tables of the house: who may import whom, what may be named where, what stands at the top.
+//!
+//! To allow something new, change the table here, and say why in the commit.
+
+/// Longest line of code, in characters.
+pub(crate) const CODE_COLUMNS_MAX: usize = 100;
+/// Longest line that begins with a comment; prose reads well somewhat wider than code.
+pub(crate) const COMMENT_COLUMNS_MAX: usize = 120;
+/// Longest file, without its test module.
+pub(crate) const FILE_LINES_MAX: usize = 800;
+/// Longest function, from `fn` to its closing brace.
+pub(crate) const FUNCTION_LINES_MAX: usize = 70;
+
+/// Functions that may be longer, each with the reason: path, name, reason.
+pub(crate) const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+
+/// What a module may import from its own crate and from the workspace's other crates, besides `shared` and the crate's
+/// own `limits`, which all may.
+pub(crate) enum May {
+    Import(&'static [&'static str]),
+    ImportAll,
+}
+
+/// One row for each module at the top of a crate. `lib`, `main` and `bin` are `lib.rs`, `main.rs` and `bin/*`.
+pub(crate) type ImportTable = &'static [(&'static str, May)];
+
+pub(crate) const AGENT: ImportTable = &[
+    ("app", May::ImportAll),
+    ("args", May::Import(&[])),
+    ("blocks", May::Import(&[])),
+    // Only for value types: a checked configuration is made of what the pure modules take.
+    ("config", May::Import(&["blocks", "filter", "fold", "normalise", "spool"])),
+    ("context", May::Import(&[])),
+    ("filter", May::Import(&[])),
+    ("fold", May::Import(&[])),
+    ("lib", May::ImportAll),
+    ("limits", May::Import(&[])),
+    ("main", May::Import(&["app", "args", "config"])),
+    ("normalise", May::Import(&[])),
+    ("source", May::Import(&[])),
+    ("spool", May::Import(&[])),
+    ("tls", May::Import(&["certs", "config"])),
+    ("uplink", May::Import(&["certs", "spool", "tls"])),
+];
+
+pub(crate) const COORDINATOR: ImportTable = &[
+    ("api", May::Import(&["command", "store", "triage"])),
+    ("app", May::ImportAll),
+    ("args", May::Import(&[])),
+    ("bin", May::Import(&["api", "app", "args", "config"])),
+    ("command", May::Import(&["store", "triage"])),
+    ("config", May::Import(&[])),
+    ("ingest", May::Import(&["certs", "command", "store", "triage"])),
+    ("lib", May::ImportAll),
+    ("limits", May::Import(&[])),
+    ("main", May::Import(&["app", "args", "config"])),
+    ("store", May::Import(&["triage"])),
+    ("tls", May::Import(&["certs", "config"])),
+    ("triage", May::Import(&[])),
+    ("upkeep", May::Import(&["command", "store", "triage"])),
+];
+
+/// Which of the workspace's crates each may depend on outside its tests.
+pub(crate) const CRATES: &[(&str, &[&str])] = &[
+    ("agent", &["certs", "shared"]),
+    ("certs", &["shared"]),
+    ("coordinator", &["certs", "shared"]),
+    ("shared", &[]),
+    ("tests", &["agent", "certs", "coordinator", "shared"]),
+];
+
+/// What may be named only in certain files.
+pub(crate) struct OnlyHere {
+    /// Paths: `a::b` is any path that begins so, `*::a` any with an `a` in it, `a*` any name that begins with `a`.
+    pub(crate) names: &'static [&'static str],
+    /// Lists of beginnings of file paths; `*/` first stands for any crate.
+    pub(crate) here: &'static [&'static [&'static str]],
+    /// Whether test code may name it anywhere.
+    pub(crate) free_in_tests: bool,
+    pub(crate) instead: &'static str,
+}
+
+/// Where bytes, time and chance come in; everything else is pure.
+const DRIVERS: &[&str] = &[
+    "*/src/app",
+    "*/src/bin/",
+    "*/src/main.rs",
+    "agent/src/source",
+    "agent/src/uplink",
+    "coordinator/src/api",
+    "coordinator/src/ingest",
+    "coordinator/src/store/writer",
+    "coordinator/src/upkeep",
+];
+
+/// The crate `tests` stands above all others, so these do not bind it.
+pub(crate) const ONLY_HERE: &[OnlyHere] = &[
+    OnlyHere {
+        names: &["rocksdb"],
+        here: &[&["coordinator/src/store/engine/"]],
+        free_in_tests: false,
+        instead: "go through the engine trait",
+    },
+    OnlyHere {
+        names: &["axum", "hyper_util", "tower", "utoipa", "utoipa_axum", "*::StatusCode"],
+        here: &[&["coordinator/src/api"]],
+        free_in_tests: false,
+        instead: "return a domain error, and let the API translate it",
+    },
+    OnlyHere {
+        names: &["quinn"],
+        here: &[&["agent/src/uplink", "coordinator/src/ingest"]],
+        free_in_tests: false,
+        instead: "let the uplink or the ingest carry it",
+    },
+    OnlyHere {
+        names: &[
+            "rcgen",
+            "*::ClientConfig::builder*",
+            "*::ServerConfig::builder*",
+            "*::PemObject",
+            "*::from_pem*",
+        ],
+        here: &[&["*/src/tls", "certs/src/"]],
+        free_in_tests: true,
+        instead: "let tls.rs load and build it, and pass the finished configuration",
+    },
+    OnlyHere {
+        names: &["toml", "clap", "std::env"],
+        here: &[&["*/src/args", "*/src/bin/", "*/src/config", "*/src/main.rs"]],
+        free_in_tests: true,
+        instead: "take a checked value as an argument",
+    },
+    OnlyHere {
+        names: &["tokio", "tokio_util", "tokio_rustls", "*::Instant::now", "*::SystemTime::now"],
+        here: &[DRIVERS],
+        free_in_tests: true,
+        instead: "take `now` or the bytes as an argument; only drivers carry time and bytes",
+    },
+    OnlyHere {
+        names: &["rand"],
+        here: &[DRIVERS, &["certs/src/"]],
+        free_in_tests: true,
+        instead: "take the random value as an argument",
+    },
+    OnlyHere {
+        names: &["anyhow"],
+        here: &[&["*/src/app", "*/src/bin/", "*/src/main.rs"]],
+        free_in_tests: true,
+        instead: "use this operation's own error enum",
+    },
+];
+
+/// What may be named nowhere: paths as in [`OnlyHere`], and what to do instead.
+pub(crate) const NOWHERE: &[(&str, &str)] = &[
+    ("*::unbounded_channel", "use a bounded channel (L7)"),
+    ("std::env::set_var", "pass the value; the environment is read by other threads"),
+    ("env::set_var", "pass the value; the environment is read by other threads"),
+];
+
+/// What only test code may name: paths as in [`OnlyHere`], and what to do instead.
+pub(crate) const ONLY_IN_TESTS: &[(&str, &str)] = &[
+    ("tokio::spawn", "spawn on the app's task set, so that shutdown can wait for it"),
+    ("tokio::task::spawn", "spawn on the app's task set, so that shutdown can wait for it"),
+    ("task::spawn", "spawn on the app's task set, so that shutdown can wait for it"),
+];
+
+/// All that `shared` may depend on: no runtime, no sockets, no files, no clock, no randomness.
+pub(crate) const SHARED_DEPENDENCIES: &[&str] =
+    &["bincode", "bytes", "crc32c", "serde", "sha2", "thiserror", "uuid", "zstd"];
+
+/// All that stands at the top of the workspace, besides what `.gitignore` names.
+pub(crate) const TOP_LEVEL: &[&str] = &[
+    ".ci",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "agent",
+    "certs",
+    "clippy.toml",
+    "coordinator",
+    "deny.toml",
+    "rustfmt.toml",
+    "shared",
+    "tests",
+];
