@@ -74,7 +74,6 @@ pub(super) struct Parts {
 /// The pipeline.
 pub(super) struct Pipeline {
     parts: Parts,
-    buffer: ReadBuffer,
     context: ContextVersion,
     last_read: Option<Instant>,
     last_commit: Option<Instant>,
@@ -97,7 +96,6 @@ impl Pipeline {
         let context = parts.context.borrow().version();
         Self {
             parts,
-            buffer: ReadBuffer::new(),
             context,
             last_read: None,
             last_commit: None,
@@ -116,10 +114,11 @@ impl Pipeline {
     /// [`PipelineError`]: a bug of ours that going on would not cure.
     pub(super) fn run(mut self) -> Result<(), PipelineError> {
         // Where "from now on" begins is stored before anything is read.
+        let mut buffer = ReadBuffer::new();
         let mut next = self.commit(None)?;
         while next == Next::GoOn {
             self.publish();
-            next = self.round()?;
+            next = self.round(&mut buffer)?;
         }
         if !self.parts.blocks.is_empty() || self.is_checkpoint_due(Duration::ZERO) {
             self.commit(None)?;
@@ -130,7 +129,7 @@ impl Pipeline {
     }
 
     /// Gives each source one turn, then commits what is due and waits if there was nothing.
-    fn round(&mut self) -> Result<Next, PipelineError> {
+    fn round(&mut self, buffer: &mut ReadBuffer) -> Result<Next, PipelineError> {
         if self.parts.context.has_changed().unwrap_or(false) {
             self.context = self.parts.context.borrow_and_update().version();
         }
@@ -140,7 +139,7 @@ impl Pipeline {
             if self.parts.feeds[index].poll(now) {
                 has_read = true;
                 self.last_read = Some(now);
-                if self.turn(index)? == Next::Stop {
+                if self.turn(index, buffer)? == Next::Stop {
                     return Ok(Next::Stop);
                 }
             }
@@ -162,18 +161,7 @@ impl Pipeline {
     }
 
     /// Reads one batch of a source and pushes its lines, committing on the way as often as the blocks ask for it.
-    fn turn(&mut self, index: usize) -> Result<Next, PipelineError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let next = self.read_and_push(index, &mut buffer);
-        self.buffer = buffer;
-        next
-    }
-
-    fn read_and_push(
-        &mut self,
-        index: usize,
-        buffer: &mut ReadBuffer,
-    ) -> Result<Next, PipelineError> {
+    fn turn(&mut self, index: usize, buffer: &mut ReadBuffer) -> Result<Next, PipelineError> {
         let observed_at = clock::wall();
         let now = clock::now();
         let Some(batch) = self.parts.feeds[index].read(buffer, READ_BYTES) else {

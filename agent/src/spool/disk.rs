@@ -47,6 +47,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// been written.
     fn append(&self, id: SegmentId, parts: &[&[u8]]) -> io::Result<()>;
 
+    /// Writes `bytes`, which are at `offset` already, there again. The next sync then makes them durable even if
+    /// one before it failed, in this process or an earlier one.
+    ///
+    /// # Errors
+    /// Whatever the system reports. Nothing is worse then than it was.
+    fn rewrite(&self, id: SegmentId, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
     /// Makes all bytes and the length of a segment durable.
     ///
     /// # Errors

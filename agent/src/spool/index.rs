@@ -14,7 +14,8 @@ const MARK_INTERVAL: u64 = 64 << 10;
 /// What a spool has of one lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneHead {
-    /// The oldest block that is kept and not acked; the next block to be made if there is none.
+    /// The oldest block that is kept and not acked; the next block to be made if there is none. Blocks before it
+    /// that a coordinator does not have were lost with the beginning of the spool.
     pub first: Seq,
     /// The newest durable block, acked or not; `None` before the first.
     pub last: Option<Seq>,
@@ -102,6 +103,11 @@ impl SegmentIndex {
         if offset >= due {
             self.marks.push(mark);
         }
+    }
+
+    /// Tells whether no record was taken in.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.marks.is_empty()
     }
 
     fn place(&self, lane: usize, seq: u64) -> Place {

@@ -11,7 +11,7 @@ use super::{
     index::Index,
     pending::Pending,
     reader::SpoolReader,
-    recover::{Recovered, recover},
+    recover::{FIRST_SEGMENT, Recovered, recover},
     segment::State,
 };
 
@@ -89,7 +89,7 @@ impl Spool {
         config.check()?;
         let mut files = disk.list().map_err(OpenError::io("listing segments"))?;
         files.sort_unstable();
-        let next_segment = files.last().map_or(1, |(id, _)| id.0.saturating_add(1));
+        let next_segment = files.last().map_or(FIRST_SEGMENT.0, |(id, _)| id.0.saturating_add(1));
         let recovered = recover(&*disk, &files)?;
         let created = recovered.is_none();
         let recovered = recovered.unwrap_or_else(|| unreadable(&files, Epoch(fresh_epoch)));

@@ -180,7 +180,7 @@ fn lost(first: Seq, last: u64, reason: LostReason) -> ReadBlock {
 /// Why a block was not read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// It is acked; its bytes may be gone.
+    /// It is acked, or older than all that is kept.
     #[error("block {seq} of lane {lane} is acked")]
     Acked {
         /// Lane that was asked.

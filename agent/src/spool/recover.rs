@@ -9,16 +9,22 @@ use std::{collections::BTreeMap, io};
 use shared::ids::{Epoch, Lane, Seq};
 
 use super::{
-    disk::{Disk, SegmentId},
+    disk::{Disk, SegmentId, is_full},
     index::SegmentIndex,
     open::{Damage, OpenError},
     scan::{Found, Scan},
     segment::{Head, Kind, Meta, PerLane, State},
 };
 
+/// The segment with which a spool begins.
+pub(super) const FIRST_SEGMENT: SegmentId = SegmentId(1);
+
 /// Most entries in a report of damage; the last stands for all that follow it. A disk that is wrong in more
 /// places is not read more precisely.
 const DAMAGE_MAX: usize = 256;
+
+/// Bytes of the newest record that are written again at once.
+const REWRITE_BYTES: u64 = 64 << 10;
 
 /// What was read back.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ pub(super) fn recover(
     files: &[(SegmentId, u64)],
 ) -> Result<Option<Recovered>, OpenError> {
     let Some(epoch) = find_epoch(disk, files)? else { return Ok(None) };
-    let mut replay = Replay::new(epoch);
+    let mut replay = Replay::new(epoch, files.first().is_some_and(|(id, _)| *id == FIRST_SEGMENT));
     for (id, size) in files {
         replay.read_segment(disk, *id, *size).map_err(OpenError::io("reading a segment"))?;
     }
@@ -93,6 +99,8 @@ struct Held {
     meta: Option<Meta>,
     /// Place of its segment in [`Replay::segments`].
     at: usize,
+    /// How much damage was reported before it, if nothing is missing between the record before it and itself.
+    reported: Option<usize>,
 }
 
 struct Bad {
@@ -104,14 +112,15 @@ struct Bad {
 }
 
 impl Replay {
-    const fn new(epoch: Epoch) -> Self {
+    /// Returns the state before the oldest segment, which is known if that is the first there ever was.
+    const fn new(epoch: Epoch, is_known: bool) -> Self {
         Self {
             epoch,
             state: State { checkpoints: BTreeMap::new(), ledger: Vec::new() },
             commit: 0,
             next: [1; Lane::COUNT],
-            is_known: false,
-            is_stale: true,
+            is_known,
+            is_stale: !is_known,
             segments: Vec::new(),
             held: None,
             bad: Vec::new(),
@@ -136,9 +145,11 @@ impl Replay {
             let begin = head.offset;
             if self.continues(&head) {
                 self.settle_held(&head);
-                self.catch_up(&head, is_first);
+                let reported = self.damage.len();
+                let has_jumped = self.catch_up(&head, is_first);
                 is_first = false;
-                self.held = Some(Held { head, meta, at: self.segments.len() - 1 });
+                let reported = (!has_jumped).then_some(reported);
+                self.held = Some(Held { head, meta, at: self.segments.len() - 1, reported });
             } else {
                 self.push_bad(id, begin, end - begin, end == size);
             }
@@ -179,15 +190,18 @@ impl Replay {
 
     /// Takes in the held record, unless the next one says that its sync failed: then it is written again later.
     fn settle_held(&mut self, next: &Head) {
-        if let Some(held) = self.held.take()
-            && !is_void(&held.head, next)
-        {
+        let Some(held) = self.held.take() else { return };
+        if !is_void(&held.head, next) {
             self.take_in(held);
+        } else if let Some(reported) = held.reported {
+            // What is wrong before it was written with it, and does not count either.
+            self.damage.truncate(reported);
         }
     }
 
-    /// Makes up for what is missing between the last record taken in and the one that begins with `head`.
-    fn catch_up(&mut self, head: &Head, is_first: bool) {
+    /// Makes up for what is missing between the last record taken in and the one that begins with `head`, and tells
+    /// whether commits are.
+    fn catch_up(&mut self, head: &Head, is_first: bool) -> bool {
         let expected = self.commits_before(head.kind);
         let has_jumped = self.is_known && head.commit > expected;
         let lost = if self.is_known { lost_between(self.next, head.next) } else { Vec::new() };
@@ -207,6 +221,7 @@ impl Replay {
             Kind::Snapshot => head.commit,
             Kind::Commit => head.commit - 1,
         };
+        has_jumped
     }
 
     /// Reports the bad bytes before a record, and what was lost with them.
@@ -254,7 +269,7 @@ impl Replay {
 
     /// Lets a record count.
     fn take_in(&mut self, held: Held) {
-        let Held { head, meta, at } = held;
+        let Held { head, meta, at, .. } = held;
         let end = head.end();
         self.next = end;
         self.segments[at].end = end;
@@ -307,15 +322,15 @@ impl Replay {
         files: &[(SegmentId, u64)],
     ) -> Result<Recovered, OpenError> {
         let mut held = self.held.take();
-        if let Some(newest) = &held
-            && !is_finished(disk, newest, self.segments[newest.at].bytes)
-                .map_err(OpenError::io("reading the newest record"))?
-        {
-            let (segment, offset) = (newest.head.segment, newest.head.offset);
-            let bytes = self.segments[newest.at].bytes - offset;
-            self.bad.retain(|bad| bad.segment != segment);
-            self.bad.push(Bad { segment, offset, bytes, is_tail: true });
-            held = None;
+        if let Some(newest) = &held {
+            // A segment's first commit is written and synced together with the snapshot before it.
+            let is_first = self.segments[newest.at].is_empty();
+            let begin = if is_first { 0 } else { newest.head.offset };
+            let is_finished = finish_record(disk, newest, begin, self.segments[newest.at].bytes);
+            if !is_finished.map_err(OpenError::io("making the newest record durable"))? {
+                self.give_up(newest, is_first);
+                held = None;
+            }
         }
         let newest = held.as_ref().map(|held| held.at);
         if let Some(held) = held {
@@ -338,6 +353,20 @@ impl Replay {
             is_stale: self.is_stale,
             is_clean: is_clean && is_newest && is_whole,
         })
+    }
+
+    /// Has a newest record cut off that was not finished, with all of its segment if its snapshot is wrong, too.
+    fn give_up(&mut self, newest: &Held, is_first: bool) {
+        let Head { segment, mut offset, .. } = newest.head;
+        if let Some(reported) = newest.reported
+            && is_first
+            && self.damage.get(reported).is_some_and(|damage| damage.segment == segment)
+        {
+            self.damage.truncate(reported);
+            offset = 0;
+        }
+        let bytes = self.segments[newest.at].bytes - offset;
+        self.bad.push(Bad { segment, offset, bytes, is_tail: true });
     }
 
     /// Cuts off what follows the newest record, and tells whether that went well.
@@ -381,15 +410,33 @@ const fn is_void(head: &Head, next: &Head) -> bool {
     }
 }
 
-/// Tells whether the newest record is one whose sync was finished, as far as can be seen.
-fn is_finished(disk: &dyn Disk, held: &Held, size: u64) -> io::Result<bool> {
+/// Makes sure of the newest record, written from `begin` on, and tells whether it counts: it is whole, or was
+/// durable once.
+fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Result<bool> {
     let Held { head, meta, .. } = held;
     if head.end_offset() < size {
         // More was written after it, which happens only after its sync.
         return Ok(true);
     }
     let Some(meta) = meta else { return Ok(false) };
-    Scan::new(disk, head.segment, size, None).has_whole_data(head, meta)
+    let mut scan = Scan::new(disk, head.segment, size, None);
+    if !scan.has_whole_data(head, meta)? {
+        return Ok(false);
+    }
+    // Its sync may have failed before the process ended. The system then still shows the bytes, and would sync them
+    // without an error and without writing them.
+    let mut offset = begin;
+    while offset < head.end_offset() {
+        let len = REWRITE_BYTES.min(head.end_offset() - offset);
+        let Some(bytes) = scan.bytes(offset, usize::try_from(len).unwrap_or(0))? else { break };
+        match disk.rewrite(head.segment, offset, bytes) {
+            Ok(()) => offset += len,
+            // Some file systems need room even to write in place; an agent must start without it.
+            Err(error) if is_full(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Returns the blocks from `next` until before `end`, as ranges.

@@ -22,6 +22,7 @@ fn keeps_the_contract(disk: &dyn Disk) {
     appends_at_the_end(disk, one);
     reads_anywhere(disk, one);
     cuts_and_goes_on(disk, one);
+    rewrites_in_place(disk, one);
     disk.create(two).unwrap();
     disk.append(two, &[b"second"]).unwrap();
     disk.sync(one).unwrap();
@@ -29,7 +30,7 @@ fn keeps_the_contract(disk: &dyn Disk) {
     disk.sync_dir().unwrap();
     let mut listed = disk.list().unwrap();
     listed.sort();
-    assert_eq!(listed, [(one, 9), (two, 6)]);
+    assert_eq!(listed, [(one, 10), (two, 6)]);
     deletes_for_good(disk, one);
     assert_eq!(disk.list().unwrap(), [(two, 6)]);
 }
@@ -69,6 +70,14 @@ fn cuts_and_goes_on(disk: &dyn Disk, id: SegmentId) {
     assert_eq!(&buffer[..9], b"abcdefghi");
 }
 
+fn rewrites_in_place(disk: &dyn Disk, id: SegmentId) {
+    disk.rewrite(id, 1, b"bcd").unwrap();
+    disk.append(id, &[b"j"]).unwrap();
+    let mut buffer = [0; 16];
+    assert_eq!(disk.read_at(id, 0, &mut buffer).unwrap(), 10);
+    assert_eq!(&buffer[..10], b"abcdefghij");
+}
+
 fn deletes_for_good(disk: &dyn Disk, id: SegmentId) {
     disk.delete(id).unwrap();
     disk.sync_dir().unwrap();
@@ -81,4 +90,5 @@ fn deletes_for_good(disk: &dyn Disk, id: SegmentId) {
     missing(disk.append(id, &[b"x"]));
     missing(disk.sync(id));
     missing(disk.truncate(id, 0));
+    missing(disk.rewrite(id, 0, b"x"));
 }

@@ -134,6 +134,22 @@ impl Disk for RealDisk {
         Ok(())
     }
 
+    fn rewrite(&self, id: SegmentId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        // Opened first, so that the sync is told of what becomes of the bytes.
+        self.writer(id)?;
+        let file = OpenOptions::new().write(true).open(self.path(id))?;
+        let mut written = 0;
+        while written < bytes.len() {
+            match write_once(&file, offset + written as u64, &bytes[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn sync(&self, id: SegmentId) -> io::Result<()> {
         self.writer(id)?.sync_data()
     }
@@ -197,6 +213,16 @@ fn read_once(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(windows)]
 fn read_once(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+#[cfg(unix)]
+fn write_once(file: &File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_once(file: &File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
 }
 
 /// Why a folder cannot be used.

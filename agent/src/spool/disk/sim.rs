@@ -2,8 +2,8 @@
 //!
 //! It is as bad as the contract of [`Disk`] allows. A crash keeps what was synced and any part of what was not:
 //! nothing, all, a beginning, or sectors with zeros between them; a file or a deletion that was not synced with
-//! its folder is there or not. After a failed sync, a later success does not bring the bytes back. The same seed
-//! and the same calls give the same disk.
+//! its folder is there or not. After a failed sync, a later success does not bring the bytes back, unless they were
+//! written again. The same seed and the same calls give the same disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,8 +47,24 @@ struct SimFile {
     cut: Vec<u8>,
     /// Bytes whose sync failed: durable or not, whatever later syncs say.
     doubtful: Vec<Range<usize>>,
+    /// Bytes that were written again since the last sync.
+    rewritten: Vec<Range<usize>>,
     /// Bytes that the medium has lost.
     unreadable: Vec<Range<u64>>,
+}
+
+impl SimFile {
+    /// Takes `trusted` out of what is doubtful.
+    fn trust(&mut self, trusted: &Range<usize>) {
+        let doubtful = std::mem::take(&mut self.doubtful).into_iter();
+        self.doubtful = doubtful
+            .flat_map(|range| {
+                let before = range.start..range.end.min(trusted.start);
+                [before, range.start.max(trusted.end)..range.end]
+            })
+            .filter(|range| range.start < range.end)
+            .collect();
+    }
 }
 
 impl SimDisk {
@@ -217,6 +233,7 @@ impl State {
             self.zero_sectors(&mut file.data, range, 2);
         }
         file.cut.clear();
+        file.rewritten.clear();
         file.synced = file.data.len();
     }
 
@@ -273,13 +290,28 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn rewrite(&self, id: SegmentId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let file = state.file_mut(id)?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let range = start..start.saturating_add(bytes.len());
+        if file.data.get(range.clone()) != Some(bytes) {
+            return Err(io::Error::other("other bytes than are there already"));
+        }
+        file.rewritten.push(range);
+        Ok(())
+    }
+
     fn sync(&self, id: SegmentId) -> io::Result<()> {
         let mut state = self.state();
         state.sync_count += 1;
         let failed = fails(&mut state.failing_syncs);
         let file = state.file_mut(id)?;
+        let rewritten = std::mem::take(&mut file.rewritten);
         if failed.is_err() {
             file.doubtful.push(file.synced..file.data.len());
+        } else {
+            rewritten.iter().for_each(|range| file.trust(range));
         }
         // A failed sync leaves the pages clean: no later sync writes them again.
         file.synced = file.data.len();
@@ -313,9 +345,8 @@ impl Disk for SimDisk {
         let mut state = self.state();
         fails(&mut state.failing_deletes)?;
         let file = state.files.remove(&id).ok_or(io::ErrorKind::NotFound)?;
-        if !state.created.remove(&id) {
-            state.deleted.insert(id, file);
-        }
+        state.created.remove(&id);
+        state.deleted.insert(id, file);
         Ok(())
     }
 
@@ -412,6 +443,24 @@ mod tests {
             })
             .count();
         assert!(damaged > 50, "{damaged}");
+    }
+
+    #[test]
+    fn a_sync_makes_good_what_was_written_again() {
+        for seed in 0..100 {
+            let disk = SimDisk::new(seed);
+            disk.create(ID).unwrap();
+            disk.sync_dir().unwrap();
+            disk.append(ID, &[&[1; 700]]).unwrap();
+            disk.fail_syncs(1);
+            assert!(disk.sync(ID).is_err());
+            assert!(disk.rewrite(ID, 0, &[2; 700]).is_err());
+            disk.rewrite(ID, 0, &[1; 300]).unwrap();
+            disk.rewrite(ID, 300, &[1; 400]).unwrap();
+            disk.sync(ID).unwrap();
+            disk.crash();
+            assert_eq!(disk.contents(ID).unwrap(), [1; 700]);
+        }
     }
 
     #[test]

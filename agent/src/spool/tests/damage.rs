@@ -157,6 +157,26 @@ fn a_shortened_or_missing_segment_is_a_gap() {
 }
 
 #[test]
+fn blocks_lost_with_the_oldest_segments_beginning_are_before_the_first() {
+    let (disk, made) = example();
+    disk.delete(SegmentId(1)).unwrap();
+    let (spool, _) = open_again(&disk);
+    let before = spool.reader().heads();
+    drop(spool);
+    (0..1000).for_each(|offset| _ = disk.flip(SegmentId(2), offset, 0xff));
+    let (spool, opened) = open_again(&disk);
+    assert_eq!((opened.damage[0].offset, opened.damage[0].segment), (0, SegmentId(2)));
+    let first = spool.reader().heads()[1].first;
+    assert!(first > before[1].first);
+    for (lane, seq, len) in made.iter().filter(|(lane, ..)| *lane == Lane::Normal) {
+        match spool.reader().read(*lane, *seq) {
+            Ok(read) => assert_eq!(read, block(*len)),
+            Err(error) => assert!(*seq < first && matches!(error, ReadError::Acked { .. })),
+        }
+    }
+}
+
+#[test]
 fn a_record_cut_at_its_border_is_missed() {
     let (disk, _) = example();
     let (_, opened) = {
