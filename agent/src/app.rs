@@ -3,7 +3,7 @@
 //! # Threads and tasks
 //! ```text
 //! thread "pipeline"   owns the sources and the spool's writer; blocks on files and syncs
-//! runtime, 1 thread   uplink (the connection and its streams), context (looks at the host once a minute)
+//! runtime, 1 thread   uplink (the connection and its streams); context (a look at the host a minute)
 //! ```
 //!
 //! # Shutdown
@@ -11,7 +11,8 @@
 //! 2. The uplink sends what is left and waits for its acks, then says goodbye.
 //! 3. After the grace it is told to end at once; the spool keeps what is not acked.
 //!
-//! A part that ends before it was told to ends the process: a half agent would look like a quiet host.
+//! A part that ends before it was told to ends the process: a half agent would look like a quiet
+//! host.
 
 pub mod check;
 mod feed;
@@ -141,7 +142,8 @@ async fn supervise(
     status.set_process(ProcessState::Draining);
     let deadline = tokio::time::Instant::now() + config.grace;
     drop(pipeline.stop);
-    // A commit that hangs in a failing disk is not waited for: what it holds is read again after the next start.
+    // A commit that hangs in a failing disk is not waited for: what it holds is read again after
+    // the next start.
     let has_stopped = match tokio::time::timeout_at(deadline, &mut pipeline.ended).await {
         Ok(Ok(Ok(()))) => true,
         Ok(ended) => return Err(pipeline_error(ended)),

@@ -30,14 +30,14 @@ pub struct Cli {
 pub enum Command {
     /// Read and send until SIGTERM or SIGINT.
     ///
-    /// On the first signal the agent reads no more, stores what it has read, and waits for the coordinator's
-    /// acknowledgements as long as shutdown.grace says. On a second signal it ends at once. Nothing is lost either
-    /// way: what is not acknowledged is sent after the next start.
+    /// On the first signal the agent reads no more, stores what it has read, and waits for the
+    /// coordinator's acknowledgements as long as shutdown.grace says. On a second signal it ends at
+    /// once. Nothing is lost either way: what is not acknowledged is sent after the next start.
     Run(Common),
     /// Say of each part whether it would work, and what to do if not.
     ///
-    /// Checks the configuration, the certificate and its key, the sources, the spool's folder and the coordinator's
-    /// name. It connects to nobody and changes nothing.
+    /// Checks the configuration, the certificate and its key, the sources, the spool's folder and
+    /// the coordinator's name. It connects to nobody and changes nothing.
     Check(Common),
     /// Show what a running agent does.
     Status(StatusArgs),

@@ -1,8 +1,9 @@
 //! The agent's configuration: one TOML file in, a value whose parts fit together out.
 //!
-//! The file is described key by key in `agent.example.toml`, which ships with the program. Unknown keys are refused:
-//! a mistyped key that is silently passed over would leave a host watched otherwise than its owner believes. Every
-//! error names the file, the line and the key. Relative paths are taken from the file's own folder.
+//! The file is described key by key in `agent.example.toml`, which ships with the program. Unknown
+//! keys are refused: a mistyped key that is silently passed over would leave a host watched
+//! otherwise than its owner believes. Every error names the file, the line and the key. Relative
+//! paths are taken from the file's own folder.
 //!
 //! Tenant and agent are not configured: they come from the certificate (L5).
 
@@ -19,7 +20,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
@@ -35,7 +35,8 @@ pub const DEFAULT_PATH: &str = "/etc/signalbox/agent.toml";
 /// The shipped example: every key with its default.
 pub const EXAMPLE: &str = include_str!("../agent.example.toml");
 
-/// Most coordinator addresses: a handful of coordinators serve one agent, and all are tried before it waits.
+/// Most coordinator addresses: a handful of coordinators serve one agent, and all are tried before
+/// it waits.
 pub const ADDRESSES_MAX: usize = 8;
 /// Most sources: each costs an open file and a read buffer.
 pub const SOURCES_MAX: usize = 32;

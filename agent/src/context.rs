@@ -1,18 +1,19 @@
 //! What the agent knows of its host, gathered from the operating system.
 //!
-//! A context is gathered at the start and then every [`REFRESH_INTERVAL`]; it travels only when it changed. What the
-//! system does not say stays empty.
+//! A context is gathered at the start and then every [`REFRESH_INTERVAL`]; it travels only when it
+//! changed. What the system does not say stays empty.
 
 use std::{path::Path, time::Duration};
 
 use shared::context::{HostContext, Interface, InterfaceAddress};
 use sysinfo::{Networks, System};
 
-/// How often the host is looked at. Addresses and names change by a person's hand or a lease; a minute is soon enough
-/// for a brief, and the look costs about a millisecond.
+/// How often the host is looked at. Addresses and names change by a person's hand or a lease; a
+/// minute is soon enough for a brief, and the look costs about a millisecond.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Largest hosts file that is read, in bytes: lists of blocked names can have megabytes, and aliases stand on top.
+/// Largest hosts file that is read, in bytes: lists of blocked names can have megabytes, and
+/// aliases stand on top.
 const HOSTS_BYTES_MAX: usize = 64 << 10;
 
 /// Gathers the host's context, cut to its bounds.
@@ -47,7 +48,8 @@ fn interfaces() -> Vec<Interface> {
     networks.iter().map(interface).collect()
 }
 
-/// Returns the host's further names: those that the hosts file gives on a line with the host's own name.
+/// Returns the host's further names: those that the hosts file gives on a line with the host's own
+/// name.
 fn names(hostname: &str, hosts: &str) -> Vec<String> {
     if hostname.is_empty() {
         return Vec::new();

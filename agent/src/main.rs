@@ -66,7 +66,8 @@ fn run(config: Config) -> ExitCode {
 }
 
 fn run_until_signal(config: Config) -> Result<Outcome> {
-    // One thread for the network; the pipeline has its own. Name look-ups take a short-lived one more.
+    // One thread for the network; the pipeline has its own. Name look-ups take a short-lived one
+    // more.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)

@@ -1,7 +1,9 @@
-//! What the agent shows of itself: one board that its drivers write, and a file that `status` reads.
+//! What the agent shows of itself: one board that its drivers write, and a file that `status`
+//! reads.
 //!
-//! The file is JSON, rewritten as a whole every second: first beside its place, then renamed, so a reader never sees
-//! half of one. It is not synced; after a power failure it is old, and its age says so.
+//! The file is JSON, rewritten as a whole every second: first beside its place, then renamed, so a
+//! reader never sees half of one. It is not synced; after a power failure it is old, and its age
+//! says so.
 
 use std::{
     fs, io,
@@ -24,7 +26,8 @@ mod render;
 
 /// How often the file is rewritten.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// Age from which a file says nothing about now: a process that lives has missed ten chances to write it.
+/// Age from which a file says nothing about now: a process that lives has missed ten chances to
+/// write it.
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// Version of the file's form; a reader refuses others (L10).
 pub const VERSION: u32 = 1;

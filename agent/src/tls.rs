@@ -1,9 +1,9 @@
 //! Who the agent is and whom it believes, as TLS needs it.
 //!
-//! TLS 1.3 only, both sides with certificates, no resumption and no early data: each connection proves both
-//! identities anew. A coordinator is believed when its certificate leads to the configured root, carries the
-//! configured name, and names a coordinator of the agent's own trust domain: the root also signs other roles, and
-//! another agent's certificate must not do.
+//! TLS 1.3 only, both sides with certificates, no resumption and no early data: each connection
+//! proves both identities anew. A coordinator is believed when its certificate leads to the
+//! configured root, carries the configured name, and names a coordinator of the agent's own trust
+//! domain: the root also signs other roles, and another agent's certificate must not do.
 //!
 //! The private key is read only if nobody but its owner may read it.
 
@@ -183,7 +183,8 @@ fn load_roots(path: &Path) -> Result<RootCertStore, CredentialsError> {
     Ok(roots)
 }
 
-/// Refuses a key that others than its owner may read. Where files have no permission bits it cannot tell.
+/// Refuses a key that others than its owner may read. Where files have no permission bits it cannot
+/// tell.
 #[cfg(unix)]
 fn check_key_permissions(path: &Path) -> Result<(), CredentialsError> {
     use std::os::unix::fs::PermissionsExt;

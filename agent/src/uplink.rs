@@ -1,22 +1,24 @@
 //! The way to the coordinator: dials, keeps a session going over the connection, and dials again.
 //!
-//! The session's rules are those of [`shared::session::Sender`]; when to dial again is [`shared::backoff`]'s. Here
-//! stands only what touches the network.
+//! The session's rules are those of [`shared::session::Sender`]; when to dial again is
+//! [`shared::backoff`]'s. Here stands only what touches the network.
 //!
 //! # States
 //! ```text
 //! connecting ──▶ connected ──▶ waiting ──▶ connecting ...        the usual life
 //!                    └───────▶ set_back ──▶ connecting ...       the spool is an older copy: a person must act
 //! ```
-//! All addresses are tried one after the other before a wait. A session that the coordinator ends for its age is
-//! followed by the next at once.
+//! All addresses are tried one after the other before a wait. A session that the coordinator ends
+//! for its age is followed by the next at once.
 //!
 //! # Limits
-//! One connection at a time. It holds at most the session's send window for resending, and receives into 64 KiB a
-//! stream: a coordinator has nothing longer to say.
+//! One connection at a time. It holds at most the session's send window for resending, and receives
+//! into 64 KiB a stream: a coordinator has nothing longer to say.
 
 mod session;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     io,
@@ -56,8 +58,8 @@ use crate::{
     tls::{Credentials, PeerError},
 };
 
-/// A session that lasted this long did its work: the next failure is the first again, and a coordinator that ends
-/// connections for their age is not dialled in a loop.
+/// A session that lasted this long did its work: the next failure is the first again, and a
+/// coordinator that ends connections for their age is not dialled in a loop.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Most of a name's addresses that are tried: one IPv6 and one IPv4 address of two hosts.
 const RESOLVED_MAX: usize = 4;
@@ -148,7 +150,8 @@ impl Inputs {
                 };
                 Ok(Err(Gap { first: seq, last, reason }))
             }
-            // The coordinator asks for what it has acked before: it was set back, and the spool has let go of it.
+            // The coordinator asks for what it has acked before: it was set back, and the spool has
+            // let go of it.
             Err(ReadError::Acked { .. }) => {
                 let first = self.spool.heads()[lane.index()].first;
                 let last = Seq::new(first.as_u64() - 1).filter(|last| *last >= seq);
@@ -224,8 +227,8 @@ impl Uplink {
         }
     }
 
-    /// Dials one address and runs a session over it. Returns how the uplink ended, if it did; an error if the next
-    /// address is to be tried.
+    /// Dials one address and runs a session over it. Returns how the uplink ended, if it did; an
+    /// error if the next address is to be tried.
     async fn link(&mut self, address: &Address, stop: &Stop) -> Result<Option<Ending>, ()> {
         let shown = address.to_string();
         self.inputs.status.set_link(LinkState::Connecting, Some(&shown));

@@ -1,4 +1,5 @@
-//! Says of each part whether it would work, and what to do if not. Connects to nobody and changes nothing.
+//! Says of each part whether it would work, and what to do if not. Connects to nobody and changes
+//! nothing.
 
 use std::{fmt, fs, io::Read, net::ToSocketAddrs, path::Path, time::Duration};
 
@@ -9,7 +10,8 @@ use crate::{
     tls::Credentials,
 };
 
-/// From when on a certificate's end is a matter for a person: the time to notice, and to renew without haste.
+/// From when on a certificate's end is a matter for a person: the time to notice, and to renew
+/// without haste.
 const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What was found about one part.
@@ -135,7 +137,7 @@ fn source(config: &SourceConfig) -> Finding {
     let path = config.path.display();
     let opened = fs::File::open(&config.path).and_then(|mut file| {
         // A folder can be opened, but not read.
-        file.read(&mut [0])?;
+        let _first_byte = file.read(&mut [0])?;
         file.metadata()
     });
     let (verdict, text) = match opened {

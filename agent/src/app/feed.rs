@@ -49,7 +49,8 @@ impl Feed {
         };
         let tail = Tail::open(&config.path, checkpoint.map(Vec::as_slice), begin)?;
         let shown = tail.status().clone();
-        tracing::info!(source = config.name, path = %config.path.display(), status = %shown, "source");
+        let (source, path) = (&config.name, config.path.display());
+        tracing::info!(source, %path, status = %shown, "source");
         Ok(Self {
             name: config.name.clone(),
             committed_offset: tail.offset(),
@@ -130,8 +131,8 @@ impl Feed {
         }
     }
 
-    /// Returns the checkpoint to be committed, if it is another than the last: up to `end` within the last batch, or
-    /// behind all that was read.
+    /// Returns the checkpoint to be committed, if it is another than the last: up to `end` within
+    /// the last batch, or behind all that was read.
     pub(super) fn changed_checkpoint(&self, end: Option<u64>) -> Option<Vec<u8>> {
         let checkpoint = match end {
             Some(end) => self.tail.checkpoint_at(end),

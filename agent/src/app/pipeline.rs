@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! poll a source ─▶ read a batch ─▶ each line: normalise ─▶ lane ─▶ block ─┐
-//!      ▲                                                                   │ full, old, or all sources quiet
-//!      └───────────────── tell the uplink ◀─ sync ◀─ append ◀──────────────┘
+//!      ▲                                                     full, old, or quiet
+//!      └────────── tell the uplink ◀─ sync ◀─ append ◀────────────────────┘
 //! ```
-//! Sources take turns, one batch each, so that a flood in one does not silence another. While a commit cannot be
-//! stored, nothing is read: what the detectors write waits in their own files (L7).
+//! Sources take turns, one batch each, so that a flood in one does not silence another. While a
+//! commit cannot be stored, nothing is read: what the detectors write waits in their own files
+//! (L7).
 //!
 //! # Invariants
-//! A commit holds all that was pushed since the one before and the checkpoints that cover exactly that (L3).
+//! A commit holds all that was pushed since the one before and the checkpoints that cover exactly
+//! that (L3).
 
 use std::{
     sync::{
@@ -40,18 +42,20 @@ use crate::{
 
 /// Wait after a round that read nothing, while something was read within [`LIVELY`].
 const IDLE_WAIT_MIN: Duration = Duration::from_millis(10);
-/// Longest wait after a round that read nothing: with the commit it stays well under the 100 ms from file to queue.
+/// Longest wait after a round that read nothing: with the commit it stays well under the 100 ms
+/// from file to queue.
 const IDLE_WAIT_MAX: Duration = Duration::from_millis(40);
 /// How long after the last record the sources are looked at often.
 const LIVELY: Duration = Duration::from_secs(2);
 /// Wait before a commit is tried again that the spool or the disk refused.
 const RETRY_WAIT: Duration = Duration::from_millis(250);
-/// How often checkpoints are stored that no block goes with: after a crash so much is at most skipped again.
+/// How often checkpoints are stored that no block goes with: after a crash so much is at most
+/// skipped again.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the pipeline cannot go on.
 #[derive(Debug, Error)]
-pub enum PipelineError {
+pub(super) enum PipelineError {
     /// A commit is longer than any spool takes: a bound is broken.
     #[error("a commit does not fit the spool: {0}")]
     Commit(AppendError),
@@ -107,8 +111,8 @@ impl Pipeline {
         }
     }
 
-    /// Runs until it is told to stop; then all that was read is in the spool, or, if the spool takes nothing, is read
-    /// again after the next start.
+    /// Runs until it is told to stop; then all that was read is in the spool, or, if the spool
+    /// takes nothing, is read again after the next start.
     ///
     /// # Errors
     /// [`PipelineError`]: a bug of ours that going on would not cure.
@@ -160,7 +164,8 @@ impl Pipeline {
         Ok(self.wait(if is_lively { IDLE_WAIT_MIN } else { IDLE_WAIT_MAX }))
     }
 
-    /// Reads one batch of a source and pushes its lines, committing on the way as often as the blocks ask for it.
+    /// Reads one batch of a source and pushes its lines, committing on the way as often as the
+    /// blocks ask for it.
     fn turn(&mut self, index: usize, buffer: &mut ReadBuffer) -> Result<Next, PipelineError> {
         let observed_at = clock::wall();
         let now = clock::now();
@@ -179,8 +184,8 @@ impl Pipeline {
         Ok(Next::GoOn)
     }
 
-    /// Stores all that was pushed with the checkpoints that cover it; `up_to` is the source whose batch is half done,
-    /// and how far. Waits as long as the spool refuses.
+    /// Stores all that was pushed with the checkpoints that cover it; `up_to` is the source whose
+    /// batch is half done, and how far. Waits as long as the spool refuses.
     fn commit(&mut self, up_to: Option<(usize, u64)>) -> Result<Next, PipelineError> {
         let Parts { blocks, feeds, .. } = &mut self.parts;
         let blocks: Vec<(Lane, Bytes)> =
@@ -211,10 +216,7 @@ impl Pipeline {
 
     fn append(&mut self, commit: &Commit) -> Result<Next, PipelineError> {
         loop {
-            let refused = match self.parts.spool.append(commit) {
-                Ok(_) => return Ok(Next::GoOn),
-                Err(refused) => refused,
-            };
+            let Err(refused) = self.parts.spool.append(commit) else { return Ok(Next::GoOn) };
             match refused {
                 AppendError::Full { .. } => {
                     self.refused(SpoolState::Full, &refused.to_string());
@@ -288,7 +290,8 @@ impl Pipeline {
         }
     }
 
-    /// Shows the counters on the board and in the file, once an interval, and lets go of acked segments.
+    /// Shows the counters on the board and in the file, once an interval, and lets go of acked
+    /// segments.
     fn publish(&mut self) {
         let now = clock::now();
         if self.last_publish.is_some_and(|at| now.duration_since(at) < WRITE_INTERVAL) {

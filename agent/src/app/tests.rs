@@ -1,1 +1,263 @@
+#![expect(clippy::disallowed_methods, reason = "a test has no task set of its own")]
 
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use certs::{
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey,
+    testing::{RawLeaf, issue_raw},
+};
+use shared::{
+    identity::{Identity, Role},
+    ids::{Lane, Seq},
+};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{
+    app::check::{Verdict, check},
+    clock,
+    status::{LinkState, Snapshot},
+    uplink::testing::{Coordinator, Stored},
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn what_is_written_to_the_file_is_acked_once_and_a_restart_goes_on_behind_it() {
+    let world = World::new();
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    world.write(0..2_000);
+    eventually("all is stored", || world.stored_count() == 2_000).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    assert_eq!(world.stored.lock().unwrap().goodbyes, 1);
+
+    world.write(2_000..2_500); // while the agent is down
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("the rest is stored", || world.stored_count() == 2_500).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+
+    let stored = world.stored.lock().unwrap();
+    let mut urgent = (0..2_500).filter(|number| number % 10 == 0).map(line);
+    assert!(stored.records[Lane::Urgent.index()].iter().cloned().eq(urgent.by_ref()));
+    assert!(stored.context.as_ref().is_some_and(|context| !context.arch.is_empty()));
+    let snapshot = Snapshot::load(&world.path("spool/status.json")).unwrap();
+    assert_eq!(snapshot.process, ProcessState::Stopped);
+    assert_eq!(snapshot.sources[0].records, 500);
+    assert!(snapshot.lanes.iter().all(|lane| lane.waiting == 0), "{snapshot:?}");
+}
+
+#[tokio::test]
+async fn a_coordinator_that_comes_back_gets_what_was_spooled_without_it() {
+    let world = World::new();
+    let first = world.start_coordinator();
+    let (stop, agent) = world.start_agent(first.address);
+    world.write(0..100);
+    eventually("the first are stored", || world.stored_count() == 100).await;
+    first.close();
+    world.write(100..200);
+    let (address, leaf) = (first.address, world.coordinator_leaf());
+    drop(first);
+    let second = eventually_some("the port is free again", || {
+        Coordinator::try_start(&world.authority, &leaf, Arc::clone(&world.stored), address)
+    })
+    .await;
+    eventually("all is stored", || world.stored_count() == 200).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    second.close();
+}
+
+#[tokio::test]
+async fn another_agents_certificate_is_no_coordinators_although_the_root_signed_it() {
+    let world = World::new();
+    let (tenant, agent) = ("acme".parse().unwrap(), AGENT.parse().unwrap());
+    let role = Role::Agent { tenant, agent };
+    let identity = Identity { trust_domain: DOMAIN.to_owned(), role };
+    let mut raw = RawLeaf::of(&identity, clock::wall());
+    raw.dns_names = vec!["coordinator".to_owned()];
+    let leaf = issue_raw(&world.authority, &raw).unwrap();
+    let coordinator = Coordinator::start(&world.authority, &leaf, Arc::clone(&world.stored));
+    let (stop, agent) = world.start_agent(coordinator.address);
+    world.write(0..10);
+    eventually("the refusal is shown", || {
+        world.last_error().contains("not a coordinator of trust domain")
+    })
+    .await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+    assert_eq!(world.stored.lock().unwrap().sessions, 0);
+}
+
+#[tokio::test]
+async fn a_spool_that_was_set_back_is_shown_with_what_to_do() {
+    let world = World::new();
+    world.stored.lock().unwrap().committed[0] = Seq::new(1_000_000);
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    world.write(0..10);
+    eventually("the state is shown", || {
+        world.snapshot().is_some_and(|snapshot| snapshot.link.state == LinkState::SetBack)
+    })
+    .await;
+    assert!(world.last_error().contains("move the folder"), "{}", world.last_error());
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+}
+
+#[tokio::test]
+async fn a_second_agent_on_one_spool_is_refused() {
+    let world = World::new();
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("the first runs", || world.snapshot().is_some()).await;
+    let config = world.config(coordinator.address);
+    let error = run(config, CancellationToken::new()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("in use by another process"), "{error:#}");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn a_check_says_of_each_part_whether_it_works() {
+    let world = World::new();
+    let config = world.config("127.0.0.1:1".parse().unwrap());
+    let verdicts = |config| -> Vec<Verdict> {
+        check(config, clock::wall()).into_iter().map(|finding| finding.verdict).collect()
+    };
+    assert_eq!(verdicts(&config), [Verdict::Ok; 4]);
+    assert!(!world.path("spool").exists(), "a check changes nothing");
+    fs::remove_file(world.path("eve.json")).unwrap();
+    fs::write(world.path("spool"), "a file").unwrap();
+    fs::remove_file(world.path("agent.pem")).unwrap();
+    let expected = [Verdict::Problem, Verdict::Problem, Verdict::Ok, Verdict::Warning];
+    assert_eq!(verdicts(&config), expected);
+}
+
+const DOMAIN: &str = "signalbox.internal";
+const AGENT: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad2";
+
+/// An authority, an agent's folder, and what a coordinator has.
+struct World {
+    dir: tempfile::TempDir,
+    authority: Authority,
+    stored: Arc<Mutex<Stored>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let authority = Authority::create(DOMAIN, clock::wall()).unwrap();
+        let world = Self { dir: tempfile::tempdir().unwrap(), authority, stored: Arc::default() };
+        let key = PrivateKey::generate().unwrap();
+        let (tenant, agent) = ("acme".parse().unwrap(), AGENT.parse().unwrap());
+        let now = clock::wall();
+        let leaf = world.authority.issue_agent(tenant, agent, now, AGENT_VALIDITY, &key).unwrap();
+        fs::write(world.path("agent.pem"), &leaf.chain_pem).unwrap();
+        write_key(&world.path("agent.key"), &leaf.key_pem);
+        fs::write(world.path("root.pem"), world.authority.root_pem()).unwrap();
+        fs::write(world.path("eve.json"), "").unwrap();
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn coordinator_leaf(&self) -> Leaf {
+        let key = PrivateKey::generate().unwrap();
+        let (names, now) = (AlternativeNames::default(), clock::wall());
+        let issued = self.authority.issue_coordinator(
+            "coordinator",
+            &names,
+            now,
+            COORDINATOR_VALIDITY,
+            &key,
+        );
+        issued.unwrap()
+    }
+
+    fn start_coordinator(&self) -> Coordinator {
+        Coordinator::start(&self.authority, &self.coordinator_leaf(), Arc::clone(&self.stored))
+    }
+
+    fn config(&self, coordinator: std::net::SocketAddr) -> Config {
+        let text = format!(
+            "[coordinator]\naddresses = [\"{coordinator}\"]\n\
+             [identity]\ncertificate = \"agent.pem\"\nkey = \"agent.key\"\n\
+             trust_anchor = \"root.pem\"\n\
+             [spool]\ndir = \"spool\"\n\
+             [[source]]\nname = \"eve\"\nkind = \"suricata_eve\"\npath = \"eve.json\"\n\
+             from = \"start\"\n\
+             [shutdown]\ngrace = \"2s\"\n"
+        );
+        Config::parse(&text, self.dir.path()).unwrap()
+    }
+
+    fn start_agent(
+        &self,
+        coordinator: std::net::SocketAddr,
+    ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
+        let stop = CancellationToken::new();
+        let agent = tokio::spawn(run(self.config(coordinator), stop.clone()));
+        (stop, agent)
+    }
+
+    fn write(&self, numbers: std::ops::Range<u64>) {
+        let mut file = fs::OpenOptions::new().append(true).open(self.path("eve.json")).unwrap();
+        let lines: String = numbers.map(|number| line(number) + "\n").collect();
+        file.write_all(lines.as_bytes()).unwrap();
+    }
+
+    fn stored_count(&self) -> usize {
+        self.stored.lock().unwrap().records.iter().map(Vec::len).sum()
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        Snapshot::load(&self.path("spool/status.json")).ok()
+    }
+
+    fn last_error(&self) -> String {
+        self.snapshot().and_then(|snapshot| snapshot.link.last_error).unwrap_or_default()
+    }
+}
+
+/// Returns an alert of Suricata's; each tenth is of its highest severity.
+fn line(number: u64) -> String {
+    let severity = if number.is_multiple_of(10) { 1 } else { 2 };
+    format!(
+        "{{\"timestamp\":\"2025-01-01T00:00:00.000000+0000\",\"event_type\":\"alert\",\
+         \"src_ip\":\"10.0.0.1\",\"flow_id\":{number},\"alert\":{{\"signature_id\":1,\
+         \"signature\":\"s\",\"severity\":{severity}}}}}"
+    )
+}
+
+fn write_key(path: &Path, key: &str) {
+    let mut options = fs::OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.write(true).create_new(true).open(path).unwrap();
+    file.write_all(key.as_bytes()).unwrap();
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    eventually_some(what, || holds().then_some(())).await;
+}
+
+async fn eventually_some<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    let deadline = clock::now() + DEADLINE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(clock::now() < deadline, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

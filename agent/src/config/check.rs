@@ -22,8 +22,8 @@ use crate::{
     normalise::{Kind, LanePolicy},
 };
 
-/// Smallest and largest segment: two of the largest blocks fit the smallest, and the largest is read in a second by
-/// the slowest disk.
+/// Smallest and largest segment: two of the largest blocks fit the smallest, and the largest is
+/// read in a second by the slowest disk.
 const SEGMENT_BYTES: RangeInclusive<u64> = (8 << 20)..=(256 << 20);
 const SEGMENT_BYTES_DEFAULT: u64 = 16 << 20;
 const SPOOL_BYTES_DEFAULT: u64 = 1 << 30;
@@ -105,28 +105,21 @@ impl Check<'_> {
     }
 
     pub(super) fn lanes(&self, raw: &RawLanes) -> Result<LanePolicy, ConfigError> {
-        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
-        let known = &severities[1..];
         let (urgent_key, bulk_key) = ("lanes.urgent_from", "lanes.bulk_up_to");
+        let severities = Severity::ALL.map(|severity| (severity.as_str(), Some(severity)));
+        let known = [&severities[1..], &[("never", None)]].concat();
         let default = LanePolicy::default();
-        let urgent_from = match &raw.urgent_from {
-            None => default.urgent_from,
-            Some(raw) => self.choice(urgent_key, raw, known)?,
-        };
-        let bulk_up_to = match &raw.bulk_up_to {
-            None => default.bulk_up_to,
-            // Alerts of unknown severity never wait, so this lets none wait.
-            Some(raw) if raw.get_ref() == "never" => Severity::Unknown,
-            Some(raw) => self.choice(bulk_key, raw, known)?,
-        };
-        if bulk_up_to >= urgent_from {
-            let (key, raw) = match (&raw.bulk_up_to, &raw.urgent_from) {
-                (None, Some(urgent)) => (urgent_key, urgent.span()),
-                (bulk, _) => (bulk_key, bulk.as_ref().map_or(0..0, Spanned::span)),
-            };
-            let message =
-                format!("urgent_from = {urgent_from} does not lie above bulk_up_to = {bulk_up_to}");
-            return Err(self.error(key, raw, message));
+        let (urgent, bulk) = (raw.urgent_from.as_ref(), raw.bulk_up_to.as_ref());
+        let urgent_from = urgent.map(|raw| self.choice(urgent_key, raw, &known));
+        let bulk_up_to = bulk.map(|raw| self.choice(bulk_key, raw, &known));
+        let urgent_from = urgent_from.unwrap_or(Ok(default.urgent_from))?;
+        let bulk_up_to = bulk_up_to.unwrap_or(Ok(default.bulk_up_to))?;
+        if let (Some(from), Some(up_to)) = (urgent_from, bulk_up_to)
+            && up_to >= from
+        {
+            let (key, at) = if bulk.is_some() { (bulk_key, bulk) } else { (urgent_key, urgent) };
+            let message = format!("urgent_from = {from} does not lie above bulk_up_to = {up_to}");
+            return Err(self.error(key, at.map_or(0..0, Spanned::span), message));
         }
         Ok(LanePolicy { urgent_from, bulk_up_to })
     }

@@ -1,4 +1,5 @@
-//! The configuration file's text as it stands: names and types are checked here, values in [`super`].
+//! The configuration file's text as it stands: names and types are checked here, values in
+//! [`super`].
 //!
 //! Every value keeps its place in the text, so that an error about it names the line.
 

@@ -32,8 +32,8 @@ fn what_a_file_does_not_say_has_its_default() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.coordinator.server_name, "coordinator");
     assert_eq!((config.spool.bytes_max, config.spool.segment_bytes), (1 << 30, 16 << 20));
-    assert_eq!(config.lanes.urgent_from, Severity::High);
-    assert_eq!(config.lanes.bulk_up_to, Severity::Informational);
+    assert_eq!(config.lanes.urgent_from, Some(Severity::High));
+    assert_eq!(config.lanes.bulk_up_to, Some(Severity::Informational));
     assert_eq!(config.blocks, BlockPolicy { age_max: Duration::from_millis(50), level: 1 });
     assert_eq!(config.sources[0].from, StartFrom::End);
     assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
@@ -149,7 +149,8 @@ fn addresses_are_a_host_and_a_port() {
 fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let shipped = parse(EXAMPLE).unwrap();
     assert_eq!(shipped.sources.len(), 1);
-    // With the comment signs before keys and sections taken away, it says the same, and all keys are known.
+    // With the comment signs before keys and sections taken away, it says the same, and all keys
+    // are known.
     let full = parse(&uncommented()).unwrap();
     assert_eq!(full.sources.len(), 2);
     assert_eq!(full.sources[0], shipped.sources[0]);

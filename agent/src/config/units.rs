@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Parses a size in bytes: a whole number and one of `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024).
+/// Parses a size in bytes: a whole number and one of `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers of
+/// 1024).
 ///
 /// # Errors
 /// Says what was expected, as a text that follows the key's name.

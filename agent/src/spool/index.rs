@@ -94,11 +94,10 @@ impl SegmentIndex {
         let due = self.marks.last().map_or(0, |mark| u64::from(mark.offset) + MARK_INTERVAL);
         let Ok(at) = u32::try_from(offset) else { return };
         let mut mark = Mark { offset: at, next: [0; Lane::COUNT] };
-        for lane in 0..Lane::COUNT {
-            let relative = next[lane].checked_sub(self.first[lane]);
+        for ((relative, next), first) in mark.next.iter_mut().zip(next).zip(self.first) {
             // Not ours: no segment holds 2^32 blocks. Reading then starts at an earlier mark.
-            let Some(Ok(relative)) = relative.map(u32::try_from) else { return };
-            mark.next[lane] = relative;
+            let Some(Ok(blocks)) = next.checked_sub(first).map(u32::try_from) else { return };
+            *relative = blocks;
         }
         if offset >= due {
             self.marks.push(mark);

@@ -4,7 +4,7 @@
 //! durable once, and what is wrong there is damage: it is reported, and what follows counts. Only the newest
 //! record can be one whose sync was never finished; it counts wholly or, if anything of it is wrong, not at all.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, ops::Range};
 
 use shared::ids::{Epoch, Lane, Seq};
 
@@ -89,6 +89,8 @@ struct Replay {
     segments: Vec<SegmentIndex>,
     /// The newest record seen, not yet taken in: the next one says whether it counts.
     held: Option<Held>,
+    /// Records after the newest one taken in that a later one, not taken in yet, says do not count.
+    void: Vec<Held>,
     /// Bytes that are no record, since the last record.
     bad: Vec<Bad>,
     damage: Vec<Damage>,
@@ -123,6 +125,7 @@ impl Replay {
             is_stale: !is_known,
             segments: Vec::new(),
             held: None,
+            void: Vec::new(),
             bad: Vec::new(),
             damage: Vec::new(),
         }
@@ -188,14 +191,21 @@ impl Replay {
         }
     }
 
-    /// Takes in the held record, unless the next one says that its sync failed: then it is written again later.
+    /// Takes in the held record, unless the next one says that its write or sync failed and was done again.
     fn settle_held(&mut self, next: &Head) {
         let Some(held) = self.held.take() else { return };
-        if !is_void(&held.head, next) {
+        let is_void = is_void(&held.head, next);
+        // A snapshot that was not finished, and nothing after it: the next segment was begun instead.
+        let is_empty = held.head.kind == Kind::Snapshot
+            && held.meta.is_none()
+            && next.kind == Kind::Snapshot
+            && next.commit == held.head.commit;
+        if !is_void && !is_empty {
             self.take_in(held);
         } else if let Some(reported) = held.reported {
             // What is wrong before it was written with it, and does not count either.
             self.damage.truncate(reported);
+            self.void.push(held);
         }
     }
 
@@ -271,6 +281,7 @@ impl Replay {
     fn take_in(&mut self, held: Held) {
         let Held { head, meta, at, .. } = held;
         let end = head.end();
+        self.void.clear();
         self.next = end;
         self.segments[at].end = end;
         for later in &mut self.segments[at + 1..] {
@@ -321,24 +332,16 @@ impl Replay {
         disk: &dyn Disk,
         files: &[(SegmentId, u64)],
     ) -> Result<Recovered, OpenError> {
-        let mut held = self.held.take();
-        if let Some(newest) = &held {
-            // A segment's first commit is written and synced together with the snapshot before it.
-            let is_first = self.segments[newest.at].is_empty();
-            let begin = if is_first { 0 } else { newest.head.offset };
-            let is_finished = finish_record(disk, newest, begin, self.segments[newest.at].bytes);
-            if !is_finished.map_err(OpenError::io("making the newest record durable"))? {
-                self.give_up(newest, is_first);
-                held = None;
-            }
-        }
-        let newest = held.as_ref().map(|held| held.at);
-        if let Some(held) = held {
-            self.take_in(held);
+        let newest = self.find_newest(disk);
+        let newest = newest.map_err(OpenError::io("making the newest record durable"))?;
+        let newest_at = newest.as_ref().map(|newest| newest.at);
+        if let Some(newest) = newest {
+            self.take_in(newest);
         }
         let torn_bytes = self.bad.iter().map(|bad| bad.bytes).sum();
         let is_clean = self.cut(disk, files)?;
-        let is_newest = newest.is_none_or(|newest| newest + 1 == self.segments.len());
+        self.sync(disk, newest_at.is_none())?;
+        let is_newest = newest_at.is_none_or(|at| at + 1 == self.segments.len());
         let last = self.segments.last().map(|segment| segment.id);
         // A damaged segment is not appended to: the next one brings a snapshot of its own.
         let is_whole = self.damage.last().map(|damage| damage.segment) != last || last.is_none();
@@ -355,8 +358,26 @@ impl Replay {
         })
     }
 
-    /// Has a newest record cut off that was not finished, with all of its segment if its snapshot is wrong, too.
-    fn give_up(&mut self, newest: &Held, is_first: bool) {
+    /// Returns the newest record that counts, made durable, and has what follows it cut off.
+    fn find_newest(&mut self, disk: &dyn Disk) -> io::Result<Option<Held>> {
+        let mut newest = self.held.take();
+        while let Some(held) = newest {
+            // A segment's first commit is written and synced together with the snapshot before it.
+            let is_first = self.segments[held.at].is_empty();
+            let begin = if is_first { 0 } else { held.head.offset };
+            if finish_record(disk, &held, begin, self.segments[held.at].bytes)? {
+                return Ok(Some(held));
+            }
+            // With a whole segment goes its word that a record before it does not count.
+            let is_whole_segment = self.give_up(&held, is_first);
+            newest = if is_whole_segment { self.void.pop() } else { None };
+        }
+        Ok(None)
+    }
+
+    /// Has a newest record cut off that was not finished, with all of its segment if its snapshot is wrong, too;
+    /// tells whether it is.
+    fn give_up(&mut self, newest: &Held, is_first: bool) -> bool {
         let Head { segment, mut offset, .. } = newest.head;
         if let Some(reported) = newest.reported
             && is_first
@@ -367,9 +388,10 @@ impl Replay {
         }
         let bytes = self.segments[newest.at].bytes - offset;
         self.bad.push(Bad { segment, offset, bytes, is_tail: true });
+        offset == 0
     }
 
-    /// Cuts off what follows the newest record, and tells whether that went well.
+    /// Cuts off what follows the newest record, and tells whether the newest segment goes on after it.
     fn cut(&mut self, disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<bool, OpenError> {
         let mut is_clean = true;
         let mut is_deleted = false;
@@ -392,12 +414,21 @@ impl Replay {
             self.segments.retain(|segment| segment.id != *id);
             is_deleted = true;
         }
-        if let Some(newest) = self.segments.last() {
-            // It may have been written by a process that was killed before its sync.
-            disk.sync(newest.id).map_err(OpenError::io("syncing the newest segment"))?;
-        }
-        disk.sync_dir().map_err(OpenError::io("syncing the folder"))?;
         Ok(is_clean && !is_deleted)
+    }
+
+    /// Makes durable what is left, of which the newest segment `is_doubtful` if its newest record was cut off.
+    fn sync(&self, disk: &dyn Disk, is_doubtful: bool) -> Result<(), OpenError> {
+        if let Some(SegmentIndex { id, bytes, .. }) = self.segments.last() {
+            if is_doubtful {
+                let mut scan = Scan::new(disk, *id, *bytes, None);
+                let rewritten = rewrite(disk, &mut scan, *id, 0..*bytes);
+                rewritten.map_err(OpenError::io("making the newest segment durable"))?;
+            }
+            // It may have been written by a process that was killed before its sync.
+            disk.sync(*id).map_err(OpenError::io("syncing the newest segment"))?;
+        }
+        disk.sync_dir().map_err(OpenError::io("syncing the folder"))
     }
 }
 
@@ -414,7 +445,7 @@ const fn is_void(head: &Head, next: &Head) -> bool {
 /// durable once.
 fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Result<bool> {
     let Held { head, meta, .. } = held;
-    if head.end_offset() < size {
+    if head.kind == Kind::Commit && head.end_offset() < size {
         // More was written after it, which happens only after its sync.
         return Ok(true);
     }
@@ -423,20 +454,30 @@ fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Res
     if !scan.has_whole_data(head, meta)? {
         return Ok(false);
     }
-    // Its sync may have failed before the process ended. The system then still shows the bytes, and would sync them
-    // without an error and without writing them.
-    let mut offset = begin;
-    while offset < head.end_offset() {
-        let len = REWRITE_BYTES.min(head.end_offset() - offset);
+    rewrite(disk, &mut scan, head.segment, begin..head.end_offset())?;
+    Ok(true)
+}
+
+/// Writes bytes of a segment again. Their sync may have failed before the process ended: the system then still shows
+/// them, and would sync them without an error and without writing them.
+fn rewrite(
+    disk: &dyn Disk,
+    scan: &mut Scan<'_>,
+    segment: SegmentId,
+    range: Range<u64>,
+) -> io::Result<()> {
+    let mut offset = range.start;
+    while offset < range.end {
+        let len = REWRITE_BYTES.min(range.end - offset);
         let Some(bytes) = scan.bytes(offset, usize::try_from(len).unwrap_or(0))? else { break };
-        match disk.rewrite(head.segment, offset, bytes) {
+        match disk.rewrite(segment, offset, bytes) {
             Ok(()) => offset += len,
             // Some file systems need room even to write in place; an agent must start without it.
             Err(error) if is_full(&error) => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Returns the blocks from `next` until before `end`, as ranges.

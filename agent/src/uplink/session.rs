@@ -1,13 +1,13 @@
 //! The driver of one connection's session: it carries frames, blocks and time, and decides nothing.
 //!
-//! The machine [`Sender`] says what is wanted, what is to be sent, and when to wake it. Around it run the connection's
-//! four streams (see [`stream`](super::stream)); the driver's own waiting is on queues and clocks only, all of which
-//! are cancel-safe.
+//! The machine [`Sender`] says what is wanted, what is to be sent, and when to wake it. Around it
+//! run the connection's four streams (see [`stream`](super::stream)); the driver's own waiting is
+//! on queues and clocks only, all of which are cancel-safe.
 //!
 //! # Fairness
-//! The most urgent lane is asked first, after every single block. Blocks of the other lanes that are not acked yet
-//! never fill the connection's send window ([`BACKLOG_BYTES_MAX`]), so an urgent block always finds room in it and is
-//! the next to be packed, whatever backlog drains beside it.
+//! The most urgent lane is asked first, after every single block. Blocks of the other lanes that
+//! are not acked yet never fill the connection's send window ([`BACKLOG_BYTES_MAX`]), so an urgent
+//! block always finds room in it and is the next to be packed, whatever backlog drains beside it.
 
 use std::{collections::VecDeque, future::pending, time::Duration};
 
@@ -35,11 +35,11 @@ use crate::{
     spool::{AdvanceError, ReadBlock, ReadError, SpoolReader},
 };
 
-/// Most bytes in flight on the lanes that are not urgent, together, before the next block of theirs is sent. At 100 ms
-/// to the coordinator and back it is 20 MB/s: 160,000 alerts.
+/// Most bytes in flight on the lanes that are not urgent, together, before the next block of theirs
+/// is sent. At 100 ms to the coordinator and back it is 20 MB/s: 160,000 alerts.
 pub(super) const BACKLOG_BYTES_MAX: usize = 2 << 20;
-/// Bytes that the connection holds for resending: the backlog's share, the block that may go over it, and an urgent
-/// block.
+/// Bytes that the connection holds for resending: the backlog's share, the block that may go over
+/// it, and an urgent block.
 pub(super) const SEND_WINDOW: usize = BACKLOG_BYTES_MAX + 2 * BLOCK_BYTES_MAX;
 /// How long a shutdown waits until the coordinator has the `Goodbye`.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub(super) enum End {
 
 /// Why a session broke.
 #[derive(Debug, Error)]
-pub enum SessionError {
+pub(super) enum SessionError {
     /// The connection is gone.
     #[error("connection lost: {0}")]
     Connection(#[from] ConnectionError),
@@ -100,7 +100,8 @@ struct Driver<'a> {
     welcomed: &'a mut bool,
 }
 
-/// Runs a session over `connection` until it ends. `welcomed` is set once the coordinator has greeted.
+/// Runs a session over `connection` until it ends. `welcomed` is set once the coordinator has
+/// greeted.
 ///
 /// # Errors
 /// Each [`SessionError`]; the caller closes the connection.
@@ -289,7 +290,8 @@ impl<'a> Driver<'a> {
         self.sender.handle_heartbeat(clock::wall(), stats);
     }
 
-    /// Offers one block, of the most urgent lane that wants one and has room; returns whether it did.
+    /// Offers one block, of the most urgent lane that wants one and has room; returns whether it
+    /// did.
     fn offer(&mut self) -> Result<bool, SessionError> {
         for lane in Lane::ALL {
             if !self.has_room(lane) {
@@ -305,7 +307,8 @@ impl<'a> Driver<'a> {
                 }
                 Err(gap) => {
                     report_gap(lane, gap);
-                    // What is lost may reach to blocks that were made since the machine last heard of any.
+                    // What is lost may reach to blocks that were made since the machine last heard
+                    // of any.
                     self.sender.handle_heads(heads(&self.inputs.spool));
                     self.sender.handle_gap(lane, gap, clock::now());
                 }
@@ -365,8 +368,8 @@ fn report_gap(lane: Lane, gap: Gap) {
     );
 }
 
-/// Returns when the oldest alert was read that is not acked, as the blocks themselves say it. One block a lane is
-/// opened, once a heartbeat.
+/// Returns when the oldest alert was read that is not acked, as the blocks themselves say it. One
+/// block a lane is opened, once a heartbeat.
 fn oldest_unacked(spool: &SpoolReader) -> Option<Timestamp> {
     let oldest = |lane: Lane| {
         let head = spool.heads()[lane.index()];

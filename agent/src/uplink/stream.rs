@@ -1,7 +1,8 @@
 //! One stream of a connection: frames out from a bounded queue, frames in to a bounded queue.
 //!
-//! Reading a frame takes several reads and is not cancel-safe, so it never stands in a `select!`: a stream's two loops
-//! run side by side for as long as the session does, and the session's driver sees only whole frames.
+//! Reading a frame takes several reads and is not cancel-safe, so it never stands in a `select!`: a
+//! stream's two loops run side by side for as long as the session does, and the session's driver
+//! sees only whole frames.
 
 use std::future::pending;
 
@@ -16,13 +17,15 @@ use shared::{
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
-/// Frames that wait for a lane's writer: the one that is being written, and the next. A second one hides the way to
-/// the spool; more would only take memory, and an urgent block never waits behind them.
+/// Frames that wait for a lane's writer: the one that is being written, and the next. A second one
+/// hides the way to the spool; more would only take memory, and an urgent block never waits behind
+/// them.
 pub(super) const LANE_QUEUE: usize = 2;
-/// Frames that wait for the control stream's writer: a heartbeat and a context come every fifteen seconds at most, so
-/// eight unwritten ones say that the stream is stuck.
+/// Frames that wait for the control stream's writer: a heartbeat and a context come every fifteen
+/// seconds at most, so eight unwritten ones say that the stream is stuck.
 pub(super) const CONTROL_QUEUE: usize = 8;
-/// Frames from the coordinator that wait for the driver: an ack a lane and a greeting, with room for a burst.
+/// Frames from the coordinator that wait for the driver: an ack a lane and a greeting, with room
+/// for a burst.
 pub(super) const EVENT_QUEUE: usize = 32;
 
 /// What a stream tells the driver: a whole frame, or that it has ended.
@@ -30,7 +33,7 @@ pub(super) type Event = (Stream, Result<Frame, StreamError>);
 
 /// Why a stream has ended.
 #[derive(Debug, Error)]
-pub enum StreamError {
+pub(super) enum StreamError {
     /// No stream could be opened.
     #[error("stream cannot be opened: {0}")]
     Open(#[from] ConnectionError),
@@ -57,7 +60,8 @@ pub(super) struct Pipes<'a> {
     pub(super) flushed: &'a Notify,
 }
 
-/// Carries one stream's frames until the session drops it. The stream is opened with its first frame.
+/// Carries one stream's frames until the session drops it. The stream is opened with its first
+/// frame.
 pub(super) async fn carry(connection: &Connection, stream: Stream, pipes: Pipes<'_>) {
     let events = pipes.events.clone();
     if let Err(error) = exchange(connection, stream, pipes).await {
@@ -109,8 +113,8 @@ async fn write_frame(send: &mut SendStream, frame: &Frame) -> Result<(), WriteEr
     }
 }
 
-/// Reads one frame. Its length is checked before anything is set aside; what a coordinator sends fits the control
-/// stream's bound on every stream.
+/// Reads one frame. Its length is checked before anything is set aside; what a coordinator sends
+/// fits the control stream's bound on every stream.
 async fn read_frame(recv: &mut RecvStream) -> Result<Frame, StreamError> {
     let mut len = [0; LEN_BYTES];
     recv.read_exact(&mut len).await?;

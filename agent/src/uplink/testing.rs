@@ -1,0 +1,180 @@
+//! A coordinator in one process with the agent, for tests: real QUIC and TLS, a list in place of a
+//! store.
+#![expect(clippy::disallowed_methods, reason = "a test has no task set of its own")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use certs::{Authority, Leaf};
+use quinn::{Connection, Endpoint, SendStream, ServerConfig, crypto::rustls::QuicServerConfig};
+use rustls::{
+    RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use shared::{
+    block::Block,
+    context::{ContextVersion, HostContext},
+    ids::{Lane, Seq},
+    limits::FRAME_BYTES_MAX,
+    session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
+    wire::{ALPN, Frame, LEN_BYTES, checked_len},
+};
+use tokio::sync::mpsc;
+
+use crate::clock;
+
+/// What the coordinator has.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// The newest block of each lane; a test may set it.
+    pub(crate) committed: [Option<Seq>; Lane::COUNT],
+    /// Every record of every block, by lane.
+    pub(crate) records: [Vec<String>; Lane::COUNT],
+    /// The newest context.
+    pub(crate) context: Option<HostContext>,
+    /// How many sessions there were.
+    pub(crate) sessions: usize,
+    /// How many goodbyes were said.
+    pub(crate) goodbyes: usize,
+}
+
+/// A running coordinator; dropping it does not end it, closing does.
+pub(crate) struct Coordinator {
+    pub(crate) address: SocketAddr,
+    endpoint: Endpoint,
+}
+
+impl Coordinator {
+    pub(crate) fn start(authority: &Authority, leaf: &Leaf, stored: Arc<Mutex<Stored>>) -> Self {
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::try_start(authority, leaf, stored, any).unwrap()
+    }
+
+    /// Starts at `address`; nothing if it is in use.
+    pub(crate) fn try_start(
+        authority: &Authority,
+        leaf: &Leaf,
+        stored: Arc<Mutex<Stored>>,
+        address: SocketAddr,
+    ) -> Option<Self> {
+        let endpoint = Endpoint::server(server_config(authority, leaf), address).ok()?;
+        let address = endpoint.local_addr().unwrap();
+        let (accepting, store) = (endpoint.clone(), stored);
+        tokio::spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    if let Ok(connection) = incoming.await {
+                        serve(connection, &store).await;
+                    }
+                });
+            }
+        });
+        Some(Self { address, endpoint })
+    }
+
+    pub(crate) fn close(&self) {
+        self.endpoint.close(0_u32.into(), b"closed by the test");
+    }
+}
+
+fn server_config(authority: &Authority, leaf: &Leaf) -> ServerConfig {
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(authority.root_pem().as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let chain = CertificateDer::pem_slice_iter(leaf.chain_pem.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
+        .unwrap();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+}
+
+async fn serve(connection: Connection, stored: &Mutex<Stored>) {
+    let (frames, mut inbox) = mpsc::channel(8);
+    let accepting = connection.clone();
+    tokio::spawn(async move {
+        while let Ok((send, recv)) = accepting.accept_bi().await {
+            tokio::spawn(read(send, recv, frames.clone()));
+        }
+    });
+    let mut receiver = Receiver::new(ReceiverConfig::default(), clock::now());
+    let mut sends: Vec<(Stream, SendStream)> = Vec::new();
+    while let Some((stream, frame, send)) = inbox.recv().await {
+        sends.extend(send.map(|send| (stream, send)));
+        receiver.handle_frame(stream, frame, clock::now()).unwrap();
+        while let Some(event) = receiver.poll_event() {
+            take(&mut receiver, event, stored);
+        }
+        while let Some(transmit) = receiver.poll_transmit() {
+            let of = |(stream, _): &&mut (Stream, SendStream)| *stream == transmit.stream;
+            let (_, send) = sends.iter_mut().find(of).unwrap();
+            if send.write_all(&transmit.frame.encode().head).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
+    let mut stored = stored.lock().unwrap();
+    match event {
+        ReceiverEvent::Greeted(_) => {
+            stored.sessions += 1;
+            receiver.handle_cursors(stored.committed, ContextVersion::default());
+        }
+        ReceiverEvent::Block { lane, seq, block } => {
+            let records = Block::parse(block).unwrap().records().unwrap();
+            let texts = records.iter().map(|record| String::from_utf8_lossy(record).into_owned());
+            stored.records[lane.index()].extend(texts);
+            stored.committed[lane.index()] = Some(seq);
+            receiver.handle_committed(lane, seq);
+        }
+        ReceiverEvent::Gap { lane, gap } => {
+            stored.committed[lane.index()] = Some(gap.last);
+            receiver.handle_committed(lane, gap.last);
+        }
+        ReceiverEvent::Context(context) => stored.context = Some(*context),
+        ReceiverEvent::Heartbeat(_) => {}
+        ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
+    }
+}
+
+/// Reads a stream's frames; the first one says which stream it is and brings its other half.
+async fn read(
+    send: SendStream,
+    mut recv: quinn::RecvStream,
+    frames: mpsc::Sender<(Stream, Frame, Option<SendStream>)>,
+) {
+    let mut send = Some(send);
+    let mut stream = Stream::Control;
+    loop {
+        let mut len = [0; LEN_BYTES];
+        if recv.read_exact(&mut len).await.is_err() {
+            return;
+        }
+        let mut body = vec![0; checked_len(len, FRAME_BYTES_MAX).unwrap()];
+        if recv.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        let frame = Frame::decode(Bytes::from(body)).unwrap();
+        if let Frame::LaneOpen(lane) = frame {
+            stream = Stream::Lane(lane);
+        }
+        if frames.send((stream, frame, send.take())).await.is_err() {
+            return;
+        }
+    }
+}
