@@ -1,14 +1,19 @@
-//! Placeholder.
-pub mod spool;
-pub mod blocks;
-pub mod limits;
-pub mod normalise;
-pub mod source;
+//! The Signalbox agent: reads detectors' alerts on a customer's host and carries them to the coordinator.
+//!
+//! [`source`] reads records, [`normalise`] makes alerts of them, [`blocks`] makes blocks, [`spool`]
+//! keeps them until they
+//! are acked, [`uplink`] carries them, and [`app`] wires it all.
+
 pub mod app;
 pub mod args;
+pub mod blocks;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod limits;
+pub mod normalise;
+pub mod source;
+pub mod spool;
 pub mod status;
 pub mod tls;
 pub mod uplink;

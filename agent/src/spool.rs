@@ -142,6 +142,8 @@ pub struct Spool {
     active: Option<Active>,
     /// Files that are to be deleted and could not be.
     dead: Vec<(SegmentId, u64)>,
+    /// Segments that are to be cut to a length and could not be.
+    strays: Vec<(SegmentId, u64)>,
     next_segment: u64,
     is_disk_full: bool,
     buffer: Vec<u8>,
@@ -245,26 +247,39 @@ impl Spool {
     /// Whatever the system reports. What was not deleted is tried again by the next call.
     pub fn collect(&mut self) -> io::Result<u64> {
         let before = self.usage().bytes;
+        let failed = self.remove_left_overs();
+        // What was left over counts again once the newer segment, which says that it does not, is gone.
+        let left_over = self.dead.iter().chain(&self.strays).map(|(id, _)| *id).min();
         let done = self.reader.index().done();
-        let mut failed = None;
-        for id in &done {
-            match delete(&*self.disk, *id) {
-                Ok(()) => self.reader.index().remove(*id),
-                Err(error) => failed = Some(error),
-            }
+        let mut is_deleted = false;
+        for id in done.into_iter().filter(|id| left_over.is_none_or(|left_over| *id < left_over)) {
+            delete(&*self.disk, id)?;
+            self.reader.index().remove(id);
+            is_deleted = true;
         }
-        let had_dead = !self.dead.is_empty();
-        self.dead.retain(|(id, _)| match delete(&*self.disk, *id) {
-            Ok(()) => false,
-            Err(error) => {
-                failed = Some(error);
-                true
-            }
-        });
-        if had_dead || !done.is_empty() {
+        if is_deleted {
             self.disk.sync_dir()?;
         }
-        failed.map_or_else(|| Ok(before.saturating_sub(self.usage().bytes)), Err)
+        failed.map(|()| before.saturating_sub(self.usage().bytes))
+    }
+
+    /// Tries again to be rid of what failed writes left.
+    fn remove_left_overs(&mut self) -> io::Result<()> {
+        while let Some((id, len)) = self.strays.last().copied() {
+            cut(&*self.disk, id, len)?;
+            self.reader.index().note_stray(id, 0);
+            self.strays.pop();
+        }
+        if self.dead.is_empty() {
+            return Ok(());
+        }
+        for (id, bytes) in &mut self.dead {
+            delete(&*self.disk, *id)?;
+            *bytes = 0;
+        }
+        self.disk.sync_dir()?;
+        self.dead.clear();
+        Ok(())
     }
 
     /// Checks that a commit may be taken in.
@@ -333,12 +348,14 @@ impl Spool {
         Ok(())
     }
 
-    /// Cuts a failed write off; unless that works and the segment `is_sound`, it is not appended to again.
+    /// Cuts a failed write off, durably; unless that works and the segment `is_sound`, it is not appended to again.
     fn cut_back(&mut self, active: Active, is_sound: bool) {
-        let cut = self.disk.truncate(active.id, active.len);
+        let cut = cut(&*self.disk, active.id, active.len);
         if cut.is_err() {
             let written = self.disk.size(active.id).unwrap_or(active.len);
-            self.reader.index().note_stray(written.saturating_sub(active.len));
+            let stray_bytes = written.saturating_sub(active.len);
+            self.reader.index().note_stray(active.id, stray_bytes);
+            self.strays.push((active.id, active.len));
         }
         if cut.is_err() || !is_sound {
             self.active = None;
@@ -488,6 +505,12 @@ impl Growth {
         }
         Ok(Self { data, meta })
     }
+}
+
+/// Cuts a segment to `len` bytes, so that the rest does not come back.
+fn cut(disk: &dyn Disk, id: SegmentId, len: u64) -> io::Result<()> {
+    disk.truncate(id, len)?;
+    disk.sync(id)
 }
 
 /// Deletes a file, or finds it gone.

@@ -5,8 +5,8 @@
 //!
 //! # States
 //! ```text
-//! connecting ──▶ connected ──▶ waiting ──▶ connecting ...        the usual life
-//!                    └───────▶ set_back ──▶ connecting ...       the spool is an older copy: a person must act
+//! connecting ──▶ connected ──▶ waiting ──▶ connecting ...     the usual life
+//!                    └───────▶ set_back ──▶ connecting ...    an older spool: a person must act
 //! ```
 //! All addresses are tried one after the other before a wait. A session that the coordinator ends
 //! for its age is followed by the next at once.

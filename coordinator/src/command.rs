@@ -1,6 +1,7 @@
 //! Every write from start to end: a few bulk reads, one pure decision, staged changes, a journal entry.
 //!
-//! A command is a plain function over what is staged; [`crate::store::writer`] runs it and makes it durable. Nothing here
+//! A command is a plain function over what is staged; [`crate::store::writer`] runs it and makes it
+//! durable. Nothing here
 //! knows a clock, a socket or a status code, so the simulation runs the very same functions.
 
 pub mod agents;

@@ -1,6 +1,7 @@
 //! The two halves of a session, as pure state machines.
 //!
-//! Inputs are `handle_*`, outputs are `poll_*`; a driver carries frames, blocks and time and decides nothing. After any
+//! Inputs are `handle_*`, outputs are `poll_*`; a driver carries frames, blocks and time and
+//! decides nothing. After any
 //! input it polls `poll_event` and `poll_transmit` until both are empty, and then sleeps until `poll_timeout` or the
 //! next input. `now` must not go back.
 //!
@@ -24,7 +25,7 @@ use thiserror::Error;
 
 use crate::{
     ids::{Lane, Seq},
-    wire::{Frame, FrameKind},
+    wire::{Frame, FrameKind, WIRE_VERSION},
 };
 
 /// Which stream of the connection a frame is on.
@@ -72,7 +73,7 @@ pub enum ProtocolError {
         phase: &'static str,
     },
     /// No common version of the frames.
-    #[error("peer speaks version {0} of the frames, known is {known}", known = crate::wire::WIRE_VERSION)]
+    #[error("peer speaks version {0} of the frames, known is {WIRE_VERSION}")]
     Version(u16),
     /// An ack for a block that was not sent.
     #[error("ack of block {up_to} on the {lane} lane, last sent was {last_sent:?}")]
@@ -86,7 +87,8 @@ pub enum ProtocolError {
     },
     /// The coordinator has blocks that this spool never made: the spool is an older copy.
     #[error(
-        "coordinator has block {committed} of the {lane} lane, this spool made only {last:?}: the spool was set back"
+        "coordinator has block {committed} of the {lane} lane, this spool made only {last:?}: \
+         the spool was set back"
     )]
     SpoolSetBack {
         /// On which lane.

@@ -137,7 +137,8 @@ fn source(config: &SourceConfig) -> Finding {
     let path = config.path.display();
     let opened = fs::File::open(&config.path).and_then(|mut file| {
         // A folder can be opened, but not read.
-        let _first_byte = file.read(&mut [0])?;
+        let first_bytes = file.read(&mut [0])?;
+        debug_assert!(first_bytes <= 1, "a reader keeps to its buffer");
         file.metadata()
     });
     let (verdict, text) = match opened {

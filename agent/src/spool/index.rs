@@ -212,10 +212,10 @@ impl Index {
         self.lanes[lane.index()].hint = Some(place);
     }
 
-    /// Notes that `bytes` more bytes than are trusted stay at the end of the newest segment.
-    pub(super) fn note_stray(&mut self, bytes: u64) {
-        if let Some(segment) = self.segments.last_mut() {
-            segment.stray_bytes += bytes;
+    /// Notes how many bytes more than are trusted are at the end of a segment.
+    pub(super) fn note_stray(&mut self, id: SegmentId, bytes: u64) {
+        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.id == id) {
+            segment.stray_bytes = bytes;
         }
     }
 

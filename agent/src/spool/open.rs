@@ -115,6 +115,7 @@ impl Spool {
                 .filter(|(_, len)| recovered.is_clean && *len < config.segment_bytes)
                 .map(|(id, len)| Active { id, len, is_fresh: false }),
             dead: Vec::new(),
+            strays: Vec::new(),
             next_segment,
             is_disk_full: false,
             buffer: Vec::new(),

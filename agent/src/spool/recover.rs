@@ -93,6 +93,8 @@ struct Replay {
     void: Vec<Held>,
     /// Bytes that are no record, since the last record.
     bad: Vec<Bad>,
+    /// From where on segments are cut off: what does not count now must not count once what says so is deleted.
+    cuts: BTreeMap<SegmentId, u64>,
     damage: Vec<Damage>,
 }
 
@@ -127,6 +129,7 @@ impl Replay {
             held: None,
             void: Vec::new(),
             bad: Vec::new(),
+            cuts: BTreeMap::new(),
             damage: Vec::new(),
         }
     }
@@ -202,9 +205,13 @@ impl Replay {
             && next.commit == held.head.commit;
         if !is_void && !is_empty {
             self.take_in(held);
-        } else if let Some(reported) = held.reported {
+            return;
+        }
+        if let Some(reported) = held.reported {
             // What is wrong before it was written with it, and does not count either.
             self.damage.truncate(reported);
+        }
+        if next.segment != held.head.segment {
             self.void.push(held);
         }
     }
@@ -247,7 +254,13 @@ impl Replay {
         let mut bad = std::mem::take(&mut self.bad);
         // The remains of a write that failed and was done again in the next segment are no damage.
         let may_be_left_over = self.is_known && !has_jumped;
-        bad.retain(|bad| !may_be_left_over || !bad.is_tail || bad.segment == here);
+        bad.retain(|bad| {
+            let is_left_over = may_be_left_over && bad.is_tail && bad.segment != here;
+            if is_left_over {
+                self.cut_from(bad.segment, bad.offset);
+            }
+            !is_left_over
+        });
         // Where a segment is not there, all in it was acked, or else its blocks are reported when they are read.
         if bad.is_empty() && has_jumped && is_first && is_adjoining && last > 0 {
             let SegmentIndex { id, bytes, .. } = self.segments[last - 1];
@@ -281,7 +294,7 @@ impl Replay {
     fn take_in(&mut self, held: Held) {
         let Held { head, meta, at, .. } = held;
         let end = head.end();
-        self.void.clear();
+        self.cut_void();
         self.next = end;
         self.segments[at].end = end;
         for later in &mut self.segments[at + 1..] {
@@ -311,6 +324,19 @@ impl Replay {
         self.commit = head.commit;
     }
 
+    fn cut_void(&mut self) {
+        for void in std::mem::take(&mut self.void) {
+            if void.head.kind == Kind::Commit {
+                self.cut_from(void.head.segment, void.head.offset);
+            }
+        }
+    }
+
+    fn cut_from(&mut self, segment: SegmentId, offset: u64) {
+        let cut = self.cuts.entry(segment).or_insert(offset);
+        *cut = offset.min(*cut);
+    }
+
     fn push_damage(&mut self, damage: Damage) {
         if self.damage.len() < DAMAGE_MAX {
             self.damage.push(damage);
@@ -338,8 +364,13 @@ impl Replay {
         if let Some(newest) = newest {
             self.take_in(newest);
         }
-        let torn_bytes = self.bad.iter().map(|bad| bad.bytes).sum();
-        let is_clean = self.cut(disk, files)?;
+        self.cut_void();
+        let bad = std::mem::take(&mut self.bad);
+        bad.iter().for_each(|bad| self.cut_from(bad.segment, bad.offset));
+        let torn_bytes = bad.iter().map(|bad| bad.bytes).sum();
+        // A segment without a byte was created and not written.
+        files.iter().filter(|(_, size)| *size == 0).for_each(|(id, _)| self.cut_from(*id, 0));
+        let is_clean = self.cut(disk).map_err(OpenError::io("cutting unfinished bytes off"))?;
         self.sync(disk, newest_at.is_none())?;
         let is_newest = newest_at.is_none_or(|at| at + 1 == self.segments.len());
         let last = self.segments.last().map(|segment| segment.id);
@@ -391,30 +422,23 @@ impl Replay {
         offset == 0
     }
 
-    /// Cuts off what follows the newest record, and tells whether the newest segment goes on after it.
-    fn cut(&mut self, disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<bool, OpenError> {
-        let mut is_clean = true;
+    /// Cuts off what does not count, and tells whether no segment was.
+    fn cut(&mut self, disk: &dyn Disk) -> io::Result<bool> {
         let mut is_deleted = false;
-        for bad in std::mem::take(&mut self.bad) {
-            let at = self.segments.iter().position(|segment| segment.id == bad.segment);
-            let at = at.expect("bad bytes are in a segment");
-            if bad.offset == 0 {
-                let deleted = disk.delete(bad.segment);
-                deleted.map_err(OpenError::io("deleting an unfinished segment"))?;
-                self.segments.remove(at);
+        for (id, offset) in std::mem::take(&mut self.cuts) {
+            if offset == 0 {
+                disk.delete(id)?;
+                self.segments.retain(|segment| segment.id != id);
                 is_deleted = true;
-            } else {
-                is_clean &= disk.truncate(bad.segment, bad.offset).is_ok();
-                self.segments[at].bytes = bad.offset;
+                continue;
+            }
+            disk.truncate(id, offset)?;
+            disk.sync(id)?;
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.id == id) {
+                segment.bytes = offset;
             }
         }
-        // A segment without a byte was created and not written.
-        for (id, _) in files.iter().filter(|(_, size)| *size == 0) {
-            disk.delete(*id).map_err(OpenError::io("deleting an empty segment"))?;
-            self.segments.retain(|segment| segment.id != *id);
-            is_deleted = true;
-        }
-        Ok(is_clean && !is_deleted)
+        Ok(!is_deleted)
     }
 
     /// Makes durable what is left, of which the newest segment `is_doubtful` if its newest record was cut off.

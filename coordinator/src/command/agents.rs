@@ -26,7 +26,8 @@ pub struct Greeting {
     pub context: ContextVersion,
 }
 
-/// Notes that an agent connected, makes its tenant if need be, records what its spool has lost, and returns from where
+/// Notes that an agent connected, makes its tenant if need be, records what its spool has lost, and
+/// returns from where
 /// it goes on.
 ///
 /// # Errors

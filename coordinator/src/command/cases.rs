@@ -101,7 +101,8 @@ pub fn release(
 /// Closes a case with a verdict.
 ///
 /// # Errors
-/// There is no such case for this caller, or the claim is not the newest, or the reason is missing or too long, or the
+/// There is no such case for this caller, or the claim is not the newest, or the reason is missing
+/// or too long, or the
 /// verdict is not a person's to give.
 pub fn decide(
     staged: &mut Staged<'_>,

@@ -1,4 +1,5 @@
-//! Deletes what is old: blocks and their indexes by when they were received, and closed cases by when they were decided.
+//! Deletes what is old: blocks and their indexes by when they were received, and closed cases by
+//! when they were decided.
 //!
 //! Whole ranges are dropped; what was acked and not yet decided stays as a case, and says that its records are gone.
 

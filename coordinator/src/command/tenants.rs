@@ -48,7 +48,8 @@ pub fn ensure(
     Ok(())
 }
 
-/// Sets a tenant's display name and agreed times, making the tenant if it is not there. `expected` is the revision that
+/// Sets a tenant's display name and agreed times, making the tenant if it is not there. `expected`
+/// is the revision that
 /// the caller has seen; without it the last one to write wins.
 ///
 /// # Errors

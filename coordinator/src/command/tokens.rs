@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// Most tokens that are looked through when one is revoked by its public name: one an analyst and program, of an MSSP.
+/// Most tokens that are looked through when one is revoked by its public name: one an analyst and
+/// program, of an MSSP.
 const TOKENS_MAX: usize = 10_000;
 
 /// Returns the key under which `secret` is kept.

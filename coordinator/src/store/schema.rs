@@ -1,25 +1,26 @@
 //! # Key space, schema version 1
 //!
-//! Integers are big-endian, so byte order is numeric order. Every field has a fixed width; `‖` joins fields. The first
+//! Integers are big-endian, so byte order is numeric order. Every field has a fixed width; `‖`
+//! joins fields. The first
 //! byte of a key in `Rows` is its family. A block's place is `received_ms ‖ agent ‖ epoch ‖ lane ‖ seq`.
 //!
-//! | key struct       | family | key                                      | value         | written by       | removed by |
-//! | ---------------- | ------ | ---------------------------------------- | ------------- | ---------------- | ---------- |
-//! | `MetaKey`        | 0x01   | name                                     | by name       | migrate, journal | never      |
-//! | `TenantKey`      | 0x02   | tenant                                   | `Tenant`      | first contact    | never      |
-//! | `AgentKey`       | 0x03   | tenant ‖ agent                           | `Agent`       | session          | never      |
-//! | `CursorKey`      | 0x04   | tenant ‖ agent ‖ epoch ‖ lane            | `Cursor`      | commit block     | never      |
-//! | `ContextKey`     | 0x05   | tenant ‖ agent ‖ received_ms             | `HostContext` | context          | never      |
-//! | `CaseKey`        | 0x06   | case                                     | `Case`        | fold, triage     | retention  |
-//! | `TenantCaseKey`  | 0x07   | tenant ‖ opened_ms ‖ case                | empty         | fold             | retention  |
-//! | `HostKey`        | 0x08   | tenant ‖ digest of host                  | `HostCases`   | fold             | retention  |
-//! | `CaseBlockKey`   | 0x09   | case ‖ block's place                     | positions     | fold             | retention  |
-//! | `EntityKey`      | 0x0a   | tenant ‖ day ‖ kind ‖ digest ‖ block's place | empty     | commit block     | retention  |
-//! | `JournalKey`     | 0x0b   | number                                   | hash ‖ entry  | every command    | never      |
-//! | `TokenKey`       | 0x0c   | SHA-256 of the token                     | `Token`       | token commands   | never      |
-//! | `IdempotencyKey` | 0x0d   | SHA-256 of (token, key)                  | `Remembered`  | api              | retention  |
-//! | `GapKey`         | 0x0e   | tenant ‖ agent ‖ epoch ‖ lane ‖ first    | `GapRecord`   | gap              | never      |
-//! | `BlockKey`       | Blocks | tenant ‖ block's place                   | block's bytes | commit block     | retention  |
+//! | key struct | family | key | value | written by | removed by |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `MetaKey` | 0x01 | name | by name | migrate, journal | never |
+//! | `TenantKey` | 0x02 | tenant | `Tenant` | first contact | never |
+//! | `AgentKey` | 0x03 | tenant ‖ agent | `Agent` | session | never |
+//! | `CursorKey` | 0x04 | tenant ‖ agent ‖ epoch ‖ lane | `Cursor` | commit block | never |
+//! | `ContextKey` | 0x05 | tenant ‖ agent ‖ received_ms | `HostContext` | context | never |
+//! | `CaseKey` | 0x06 | case | `Case` | fold, triage | retention |
+//! | `TenantCaseKey` | 0x07 | tenant ‖ opened_ms ‖ case | empty | fold | retention |
+//! | `HostKey` | 0x08 | tenant ‖ digest of host | `HostCases` | fold | retention |
+//! | `CaseBlockKey` | 0x09 | case ‖ block's place | positions | fold | retention |
+//! | `EntityKey` | 0x0a | tenant ‖ day ‖ kind ‖ digest ‖ block's place | empty | commit block | retention |
+//! | `JournalKey` | 0x0b | number | hash ‖ entry | every command | never |
+//! | `TokenKey` | 0x0c | SHA-256 of the token | `Token` | token commands | never |
+//! | `IdempotencyKey` | 0x0d | SHA-256 of (token, key) | `Remembered` | api | retention |
+//! | `GapKey` | 0x0e | tenant ‖ agent ‖ epoch ‖ lane ‖ first | `GapRecord` | gap | never |
+//! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
 //! What is modified together is not needed to sit together: one commit covers all.
 

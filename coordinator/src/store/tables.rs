@@ -1,4 +1,5 @@
-//! Typed access to the key space: which value stands under which key, for reading from an engine or from what one group
+//! Typed access to the key space: which value stands under which key, for reading from an engine or
+//! from what one group
 //! of commands has staged.
 
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! What stands under the keys. Every value starts with the version of its struct, and the reader of that version stays
+//! What stands under the keys. Every value starts with the version of its struct, and the reader of
+//! that version stays
 //! (L10): a change of a struct is a new version and a new struct beside the old one.
 
 use serde::{Deserialize, Serialize};

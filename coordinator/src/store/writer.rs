@@ -1,7 +1,9 @@
 //! The one thread through which every change goes.
 //!
-//! Waiting commands run one after the other against one overlay, so each sees what the earlier ones of its group staged; a
-//! command that is refused stages nothing. The group is committed with one sync, and only then is anybody answered (L1).
+//! Waiting commands run one after the other against one overlay, so each sees what the earlier ones
+//! of its group staged; a
+//! command that is refused stages nothing. The group is committed with one sync, and only then is
+//! anybody answered (L1).
 //!
 //! # Cost
 //! One sync a group: with N commands waiting, each pays an Nth of it.

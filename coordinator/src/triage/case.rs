@@ -347,7 +347,8 @@ impl Case {
         }
     }
 
-    /// Closes the case. A verdict on a lease that ran out still counts while nobody else has claimed the case: the fence
+    /// Closes the case. A verdict on a lease that ran out still counts while nobody else has
+    /// claimed the case: the fence
     /// proves it.
     ///
     /// # Errors

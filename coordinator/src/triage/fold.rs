@@ -1,7 +1,9 @@
 //! Which case an alert belongs to.
 //!
-//! Alerts of a block are first put into groups of one fingerprint and one stretch of event time; a group then joins the
-//! case of its host whose event time lies within [`CASE_GAP`], or opens one. Event time counts, not arrival, so that a
+//! Alerts of a block are first put into groups of one fingerprint and one stretch of event time; a
+//! group then joins the
+//! case of its host whose event time lies within [`CASE_GAP`], or opens one. Event time counts, not
+//! arrival, so that a
 //! replayed backlog groups as it would have live.
 //!
 //! # Cost

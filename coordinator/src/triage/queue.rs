@@ -6,7 +6,8 @@
 //! [`next`] is the dispatcher: a pure function of (view, who asks, now). Its order is deadline, then risk, then id.
 //!
 //! # Cost
-//! A change or a pick costs the logarithm of the number of cases, and a pick one look per tenant that the analyst may see.
+//! A change or a pick costs the logarithm of the number of cases, and a pick one look per tenant
+//! that the analyst may see.
 
 use std::{
     cmp::Reverse,
@@ -103,7 +104,8 @@ impl QueueView {
         Self::default()
     }
 
-    /// Takes in a case as it is stored now. An older revision than the one known changes nothing, so the order in which
+    /// Takes in a case as it is stored now. An older revision than the one known changes nothing,
+    /// so the order in which
     /// changes are heard of does not matter.
     pub fn apply(&mut self, case: &Case) {
         if self.entries.get(&case.id).is_some_and(|entry| entry.revision >= case.revision) {

@@ -33,9 +33,9 @@ fn a_block_gives_back_its_alerts_and_their_records_byte_for_byte() {
     let fields = raw.decode().unwrap();
     let records = block.records().unwrap();
     assert_eq!((fields.len(), records.len()), (100, 100));
-    for n in 0..100 {
+    for (n, record) in records.iter().enumerate() {
         assert_eq!(fields.alert(n), alert(n as u64));
-        assert_eq!(records[n], format!("{{\"n\":{n}}}"));
+        assert_eq!(*record, format!("{{\"n\":{n}}}"));
     }
 }
 
@@ -138,7 +138,7 @@ fn sealed(mut bytes: Vec<u8>) -> Bytes {
 proptest! {
     #[test]
     fn bytes_from_outside_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Block::parse(Bytes::from(bytes));
+        drop(Block::parse(Bytes::from(bytes)));
     }
 
     #[test]
@@ -150,7 +150,7 @@ proptest! {
             if let Ok(raw) = block.decompress_fields() && let Ok(fields) = raw.decode() {
                 (0..fields.len()).for_each(|n| drop(fields.alert(n)));
             }
-            let _ = block.records();
+            drop(block.records());
         }
     }
 }

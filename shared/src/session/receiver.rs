@@ -1,6 +1,7 @@
 //! The coordinator's half of a session.
 //!
-//! Invariants: nothing is acked before [`Receiver::handle_committed`] (L1); blocks leave as events in the order of their
+//! Invariants: nothing is acked before [`Receiver::handle_committed`] (L1); blocks leave as events
+//! in the order of their
 //! numbers, each once a connection; what is not committed yet stays within the window.
 
 use std::{

@@ -1,6 +1,7 @@
 //! The agent's half of a session: one connection's life over a spool that outlives it.
 //!
-//! Invariants: a block is offered for sending only after the spool has synced it; numbers go up by one on each lane; what
+//! Invariants: a block is offered for sending only after the spool has synced it; numbers go up by
+//! one on each lane; what
 //! is in flight stays within the window that the coordinator gave; one block may always be in flight.
 
 use std::{

@@ -147,8 +147,6 @@ fn bytes_left_over_behind_a_frame_are_refused() {
 proptest! {
     #[test]
     fn bytes_from_outside_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        if let Ok(frame) = Frame::decode(Bytes::from(bytes)) {
-            let _ = frame.kind();
-        }
+        drop(Frame::decode(Bytes::from(bytes)));
     }
 }

@@ -14,7 +14,8 @@ pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 /// Functions that may be longer, each with the reason: path, name, reason.
 pub(crate) const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
-/// What a module may import from its own crate and from the workspace's other crates, besides `shared` and the crate's
+/// What a module may import from its own crate and from the workspace's other crates, besides
+/// `shared` and the crate's
 /// own `limits`, which all may.
 pub(crate) enum May {
     Import(&'static [&'static str]),
@@ -28,6 +29,8 @@ pub(crate) const AGENT: ImportTable = &[
     ("app", May::ImportAll),
     ("args", May::Import(&[])),
     ("blocks", May::Import(&[])),
+    // The drivers' one way to the clocks.
+    ("clock", May::Import(&[])),
     // Only for value types: a checked configuration is made of what the pure modules take.
     ("config", May::Import(&["blocks", "filter", "fold", "normalise", "spool"])),
     ("context", May::Import(&[])),
@@ -40,7 +43,7 @@ pub(crate) const AGENT: ImportTable = &[
     ("source", May::Import(&[])),
     ("spool", May::Import(&[])),
     ("tls", May::Import(&["certs", "config"])),
-    ("uplink", May::Import(&["certs", "spool", "tls"])),
+    ("uplink", May::Import(&["certs", "clock", "spool", "tls"])),
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
@@ -85,6 +88,7 @@ const DRIVERS: &[&str] = &[
     "*/src/app",
     "*/src/bin/",
     "*/src/main.rs",
+    "agent/src/clock",
     "agent/src/source",
     "agent/src/uplink",
     "coordinator/src/api",

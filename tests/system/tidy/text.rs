@@ -1,6 +1,7 @@
 //! One Rust file, taken apart as far as the house rules need it.
 //!
-//! This is not a parser: it tells code from comments and literals, knows which lines are test code, and finds paths and
+//! This is not a parser: it tells code from comments and literals, knows which lines are test code,
+//! and finds paths and
 //! functions by their tokens. What a macro makes of its tokens it cannot know.
 
 use std::collections::BTreeSet;
@@ -224,7 +225,8 @@ impl Source {
         format!("{stem}/{name}")
     }
 
-    /// Returns the index of what ends the item (or attribute) at `at`: its closing brace or bracket, or its semicolon.
+    /// Returns the index of what ends the item (or attribute) at `at`: its closing brace or
+    /// bracket, or its semicolon.
     fn item_end(&self, at: usize) -> usize {
         let is_attribute = self.text(at) == "#";
         let mut depth = 0;
