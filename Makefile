@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash simulate bench fuzz api-check fmt lint doc deny deps
+.PHONY: help test fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -22,33 +22,13 @@ deny_offline = if cargo deny --version >/dev/null 2>&1; then cargo deny --locked
 help: ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: deps ## start everything with recorded alerts, or your own: EVE=file WAZUH=file
-	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
-	$(call step,demo,$(with_rocksdb) cargo run --quiet --locked -p tests --bin demo -- \
-		$(if $(EVE),--eve "$(EVE)") $(if $(WAZUH),--wazuh "$(WAZUH)"))
-
-test: deps ## run all checks and tests: SEEDS=500 simulated runs, RUNS=10 kills
+test: deps ## run all checks and tests
 	$(call step,format,$(fmt_check))
 	$(call step,clippy,$(clippy))
 	$(call step,docs,$(rustdoc))
 	$(call step,dependencies,$(deny_offline))
-	$(call step,tests,$(with_rocksdb) SEEDS=$(or $(SEEDS),500) RUNS=$(or $(RUNS),10) cargo test --workspace --locked)
+	$(call step,tests,$(with_rocksdb) cargo test --workspace --locked)
 	@printf '\nall checks and tests passed\n'
-
-crash: deps ## kill real processes RUNS=100 times; the count stands in target/reports/crash.json
-	$(call step,crash,$(with_rocksdb) RUNS=$(or $(RUNS),100) cargo test --locked -p tests --test system crash -- --nocapture)
-
-simulate: deps ## simulate SEEDS=10000 runs with faults
-	$(call step,simulate,$(with_rocksdb) SEEDS=$(or $(SEEDS),10000) cargo test --locked -p tests --test simulation -- --nocapture)
-
-bench: deps ## measure speed, latency and memory, optimised
-	$(call step,bench,$(with_rocksdb) cargo run --release --locked -p tests --bin bench -- $(ARGS))
-
-fuzz: deps ## feed the decoders and the session with random bytes for MINUTES=10
-	$(call step,fuzz,$(with_rocksdb) MINUTES=$(or $(MINUTES),10) tests/fuzz/run.sh)
-
-api-check: deps ## check the API's description, and the API against it
-	$(call step,api-check,$(with_rocksdb) tests/api-check.sh)
 
 fmt: ## format the sources
 	cargo fmt --all

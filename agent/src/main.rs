@@ -1,6 +1,6 @@
 //! The `signalbox-agent` program: see the library for how it works.
 
-use std::{path::Path, process::ExitCode};
+use std::{io::IsTerminal as _, path::Path, process::ExitCode};
 
 use agent::{
     app::{
@@ -135,6 +135,7 @@ fn start_log(config: LogConfig) {
     let filter = format!("warn,agent={level},signalbox_agent={level}");
     let log = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.format {
         LogFormat::Text => log.with_target(false).init(),

@@ -247,27 +247,23 @@ impl Spool {
     /// Whatever the system reports. What was not deleted is tried again by the next call.
     pub fn collect(&mut self) -> io::Result<u64> {
         let before = self.usage().bytes;
-        let failed = self.remove_left_overs();
-        // What was left over counts again once the newer segment, which says that it does not, is gone.
-        let left_over = self.dead.iter().chain(&self.strays).map(|(id, _)| *id).min();
+        // First: they would count, or look like damage, once the segments around them are gone.
+        self.remove_left_overs()?;
         let done = self.reader.index().done();
-        let mut is_deleted = false;
-        for id in done.into_iter().filter(|id| left_over.is_none_or(|left_over| *id < left_over)) {
-            delete(&*self.disk, id)?;
-            self.reader.index().remove(id);
-            is_deleted = true;
+        for id in &done {
+            delete(&*self.disk, *id)?;
+            self.reader.index().remove(*id);
         }
-        if is_deleted {
+        if !done.is_empty() {
             self.disk.sync_dir()?;
         }
-        failed.map(|()| before.saturating_sub(self.usage().bytes))
+        Ok(before.saturating_sub(self.usage().bytes))
     }
 
     /// Tries again to be rid of what failed writes left.
     fn remove_left_overs(&mut self) -> io::Result<()> {
         while let Some((id, len)) = self.strays.last().copied() {
-            cut(&*self.disk, id, len)?;
-            self.reader.index().note_stray(id, 0);
+            self.cut(id, len)?;
             self.strays.pop();
         }
         if self.dead.is_empty() {
@@ -350,16 +346,21 @@ impl Spool {
 
     /// Cuts a failed write off, durably; unless that works and the segment `is_sound`, it is not appended to again.
     fn cut_back(&mut self, active: Active, is_sound: bool) {
-        let cut = cut(&*self.disk, active.id, active.len);
+        let cut = self.cut(active.id, active.len);
         if cut.is_err() {
-            let written = self.disk.size(active.id).unwrap_or(active.len);
-            let stray_bytes = written.saturating_sub(active.len);
-            self.reader.index().note_stray(active.id, stray_bytes);
             self.strays.push((active.id, active.len));
         }
         if cut.is_err() || !is_sound {
             self.active = None;
         }
+    }
+
+    /// Cuts a segment to `len` bytes, so that the rest does not come back.
+    fn cut(&self, id: SegmentId, len: u64) -> io::Result<()> {
+        let cut = self.disk.truncate(id, len).and_then(|()| self.disk.sync(id));
+        let stray_bytes = self.disk.size(id).map_or(0, |size| size.saturating_sub(len));
+        self.reader.index().note_stray(id, stray_bytes);
+        cut
     }
 
     /// Begins a new segment, with what is not durable in it.
@@ -505,12 +506,6 @@ impl Growth {
         }
         Ok(Self { data, meta })
     }
-}
-
-/// Cuts a segment to `len` bytes, so that the rest does not come back.
-fn cut(disk: &dyn Disk, id: SegmentId, len: u64) -> io::Result<()> {
-    disk.truncate(id, len)?;
-    disk.sync(id)
 }
 
 /// Deletes a file, or finds it gone.

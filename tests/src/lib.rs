@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Tests that need more than one crate; they are the targets under `system`.

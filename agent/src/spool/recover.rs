@@ -326,9 +326,9 @@ impl Replay {
 
     fn cut_void(&mut self) {
         for void in std::mem::take(&mut self.void) {
-            if void.head.kind == Kind::Commit {
-                self.cut_from(void.head.segment, void.head.offset);
-            }
+            // Of a segment with nothing else the snapshot is doubtful, and needed no more than the record.
+            let is_only = self.segments[void.at].is_empty();
+            self.cut_from(void.head.segment, if is_only { 0 } else { void.head.offset });
         }
     }
 

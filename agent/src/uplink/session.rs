@@ -1,7 +1,7 @@
 //! The driver of one connection's session: it carries frames, blocks and time, and decides nothing.
 //!
 //! The machine [`Sender`] says what is wanted, what is to be sent, and when to wake it. Around it
-//! run the connection's four streams (see [`stream`](super::stream)); the driver's own waiting is
+//! run the connection's four streams (see [`super::stream`]); the driver's own waiting is
 //! on queues and clocks only, all of which are cancel-safe.
 //!
 //! # Fairness

@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn the_subject_is_the_customers_end_of_a_connection() {
-        let cases: [(&[(Field, &str)], Option<&str>); 7] = [
+        type Texts = &'static [(Field, &'static str)];
+        let cases: [(Texts, Option<&str>); 7] = [
             (&[(Field::DeviceHostname, "srv1"), (Field::DstIp, "10.0.0.1")], Some("srv1")),
             (&[(Field::SrcIp, "203.0.113.9"), (Field::DstIp, "10.0.0.1")], Some("10.0.0.1")),
             (&[(Field::SrcIp, "10.0.0.2"), (Field::DstIp, "203.0.113.9")], Some("10.0.0.2")),
