@@ -1,13 +1,15 @@
 //! The agent's durable, bounded store of blocks not yet acked.
 //!
-//! A segmented log of commits. A commit holds what becomes true together: blocks made, on any lane; the sources'
-//! checkpoints after them; the ledger. [`Spool`] is the one writer: [`Spool::append`] takes commits in,
-//! [`Spool::sync`] writes all that were taken in since the last sync as one record and makes it durable. Only then
-//! [`SpoolReader`], on any thread, shows their blocks. Whole segments are deleted when all their blocks are acked.
+//! A segmented log of commits. A commit holds what becomes true together: blocks made, on any lane;
+//! the sources' checkpoints after them; the ledger. [`Spool`] is the one writer: [`Spool::append`]
+//! takes commits in, [`Spool::sync`] writes all that were taken in since the last sync as one
+//! record and makes it durable. Only then [`SpoolReader`], on any thread, shows their blocks. Whole
+//! segments are deleted when all their blocks are acked.
 //!
 //! # Format
-//! All integers are little-endian; checksums are CRC-32C. A segment is a file that begins with a snapshot record,
-//! followed by commit records without anything between. A record is a head, a description and blocks:
+//! All integers are little-endian; checksums are CRC-32C. A segment is a file that begins with a
+//! snapshot record, followed by commit records without anything between. A record is a head, a
+//! description and blocks:
 //! ```text
 //! head, 92 bytes   at
 //!   magic           0  "SBSL"
@@ -31,27 +33,29 @@
 //!   ledger         0 u8 (unchanged), or 1 u8 | len u32 | ledger
 //! blocks, data_len bytes: one after the other, in the order of the description
 //! ```
-//! A snapshot has no blocks, every source and the ledger. In all versions the head has 92 bytes and begins and ends
-//! like this one, so that a version which is too new can be told from damage (L10).
+//! A snapshot has no blocks, every source and the ledger. In all versions the head has 92 bytes and
+//! begins and ends like this one, so that a version which is too new can be told from damage (L10).
 //!
 //! # Invariants
-//! - A record is written only after the record before it was synced. So a record after a damaged place proves that
-//!   what was there is lost, and not merely unfinished; only the newest record may be cut off, wholly.
-//! - Blocks are seen by readers after their sync and not before (L1); a checkpoint is in the record of the blocks
-//!   made up to it (L3). A block number that was once seen never gets other bytes.
-//! - After a failed sync nothing is believed of the segment's unsynced end: the same commits are written again to a
-//!   new segment, whose snapshot says with its commit number that they do not count in the old one.
-//! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be replaced by reading
-//!   the segment before it.
+//! - A record is written only after the record before it was synced. So a record after a damaged
+//!   place proves that what was there is lost, and not merely unfinished; only the newest record
+//!   may be cut off, wholly.
+//! - Blocks are seen by readers after their sync and not before (L1); a checkpoint is in the record
+//!   of the blocks made up to it (L3). A block number that was once seen never gets other bytes.
+//! - After a failed sync nothing is believed of the segment's unsynced end: the same commits are
+//!   written again to a new segment, whose snapshot says with its commit number that they do not
+//!   count in the old one.
+//! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be
+//!   replaced by reading the segment before it.
 //!
 //! # Limits
-//! Bytes on disk: [`SpoolConfig::total_bytes_max`], of which the last tenth is for urgent blocks and commits without
-//! blocks. Memory: what is not synced (at most 8 MiB of blocks), the checkpoints and the ledger, and an index of
-//! 16 bytes for each 64 KiB on disk. A sync is one write and one `fdatasync`, and in a new segment one `fsync` of
-//! the folder.
+//! Bytes on disk: [`SpoolConfig::total_bytes_max`], of which the last tenth is for urgent blocks
+//! and commits without blocks. Memory: what is not synced (at most 8 MiB of blocks), the
+//! checkpoints and the ledger, and an index of 16 bytes for each 64 KiB on disk. A sync is one
+//! write and one `fdatasync`, and in a new segment one `fsync` of the folder.
 //!
-//! Not here: when to sync, what a block is, sending; whether the newest record was lost to damage instead of a
-//! crash, which cannot be told apart if nothing follows it.
+//! Not here: when to sync, what a block is, sending; whether the newest record was lost to damage
+//! instead of a crash, which cannot be told apart if nothing follows it.
 
 pub mod disk;
 mod index;
@@ -90,15 +94,15 @@ use self::{
     },
 };
 
-/// How much longer than needed the buffer for descriptions may stay between syncs, in bytes: enough for every sync
-/// without a new segment, and nothing an idle agent would be noticed for.
+/// How much longer than needed the buffer for descriptions may stay between syncs, in bytes: enough
+/// for every sync without a new segment, and nothing an idle agent would be noticed for.
 const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
 /// What becomes true together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// Blocks made; each gets the next number of its lane, in this order. None is empty or longer than
-    /// [`BLOCK_BYTES_MAX`].
+    /// Blocks made; each gets the next number of its lane, in this order. None is empty or longer
+    /// than [`BLOCK_BYTES_MAX`].
     pub blocks: Vec<(Lane, Bytes)>,
     /// Sources and how far they were read. A source's name has at most 65,535 bytes.
     pub checkpoints: Vec<(String, Vec<u8>)>,
@@ -182,7 +186,8 @@ impl Spool {
         }
     }
 
-    /// Takes a commit in and numbers its blocks. It is neither durable nor seen by readers before [`Self::sync`].
+    /// Takes a commit in and numbers its blocks. It is neither durable nor seen by readers before
+    /// [`Self::sync`].
     ///
     /// # Errors
     /// See [`AppendError`]. Nothing is changed then.
@@ -225,8 +230,8 @@ impl Spool {
     /// Makes all appended commits durable, and shows their blocks to readers.
     ///
     /// # Errors
-    /// See [`SyncError`]. The commits stay in memory and the next sync writes them again, to another segment unless
-    /// it is certain what is in this one.
+    /// See [`SyncError`]. The commits stay in memory and the next sync writes them again, to
+    /// another segment unless it is certain what is in this one.
     pub fn sync(&mut self) -> Result<(), SyncError> {
         if self.pending.is_empty() {
             return Ok(());
@@ -314,8 +319,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Returns up to which length a segment is appended to. Where only the reserve is left, segments are small, so
-    /// that those with nothing but checkpoints soon make room again.
+    /// Returns up to which length a segment is appended to. Where only the reserve is left,
+    /// segments are small, so that those with nothing but checkpoints soon make room again.
     fn segment_room(&self) -> u64 {
         let SpoolConfig { segment_bytes, total_bytes_max } = self.config;
         if self.usage().bytes <= total_bytes_max - total_bytes_max / 10 {
@@ -344,7 +349,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Cuts a failed write off, durably; unless that works and the segment `is_sound`, it is not appended to again.
+    /// Cuts a failed write off, durably; unless that works and the segment `is_sound`, it is not
+    /// appended to again.
     fn cut_back(&mut self, active: Active, is_sound: bool) {
         let cut = self.cut(active.id, active.len);
         if cut.is_err() {
@@ -365,7 +371,8 @@ impl Spool {
 
     /// Begins a new segment, with what is not durable in it.
     fn roll(&mut self) -> Result<(), SyncError> {
-        // Never again: a file of this attempt may come back after a crash and void what is appended now.
+        // Never again: a file of this attempt may come back after a crash and void what is appended
+        // now.
         self.active = None;
         let id = SegmentId(self.next_segment);
         self.next_segment += 1;

@@ -188,7 +188,7 @@ mod tests {
             "certs coordinator Box1",
             "certs coordinator a..b",
             "certs coordinator ../x",
-            "certs coordinator box1 --dns -x",
+            "certs coordinator box1 --dns=-x",
             "certs coordinator box1 --dns 127.0.0.1",
             "certs coordinator box1 --ip box1",
             "certs agent ACME",

@@ -1,7 +1,7 @@
 //! What the spool asks of a disk: a folder of numbered files that only grow at their end.
 //!
-//! Two implementations keep one contract (`contract`): [`RealDisk`] is a folder of the host, and [`SimDisk`] is
-//! memory that loses, tears and damages what it holds on command.
+//! Two implementations keep one contract (`contract`): [`RealDisk`] is a folder of the host, and
+//! [`SimDisk`] is memory that loses, tears and damages what it holds on command.
 
 #[cfg(test)]
 mod contract;
@@ -25,8 +25,8 @@ impl fmt::Display for SegmentId {
     }
 }
 
-/// A folder of segment files. All methods may be called from several threads at once, for a file however only
-/// one thread appends, truncates or deletes.
+/// A folder of segment files. All methods may be called from several threads at once, for a file
+/// however only one thread appends, truncates or deletes.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns every segment with its length in bytes, in no particular order.
     ///
@@ -43,12 +43,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Writes `parts`, one after the other, at the end of a segment.
     ///
     /// # Errors
-    /// `StorageFull` if there is no room; otherwise whatever the system reports. Some of the bytes may then have
-    /// been written.
+    /// `StorageFull` if there is no room; otherwise whatever the system reports. Some of the bytes
+    /// may then have been written.
     fn append(&self, id: SegmentId, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Writes `bytes`, which are at `offset` already, there again. The next sync then makes them durable even if
-    /// one before it failed, in this process or an earlier one.
+    /// Writes `bytes`, which are at `offset` already, there again. The next sync then makes them
+    /// durable even if one before it failed, in this process or an earlier one.
     ///
     /// # Errors
     /// Whatever the system reports. Nothing is worse then than it was.
@@ -57,8 +57,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Makes all bytes and the length of a segment durable.
     ///
     /// # Errors
-    /// Whatever the system reports. What was written since the last success is then lost or not, and a later
-    /// success says nothing about it.
+    /// Whatever the system reports. What was written since the last success is then lost or not,
+    /// and a later success says nothing about it.
     fn sync(&self, id: SegmentId) -> io::Result<()>;
 
     /// Makes creations and deletions durable.
@@ -67,11 +67,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Whatever the system reports.
     fn sync_dir(&self) -> io::Result<()>;
 
-    /// Reads from `offset` until `buffer` is full or the segment ends, and returns how many bytes it read.
+    /// Reads from `offset` until `buffer` is full or the segment ends, and returns how many bytes
+    /// it read.
     ///
     /// # Errors
-    /// `NotFound` if there is no such segment; [`is_bad_sector`] if the medium has lost the bytes; otherwise
-    /// whatever the system reports.
+    /// `NotFound` if there is no such segment; [`is_bad_sector`] if the medium has lost the bytes;
+    /// otherwise whatever the system reports.
     fn read_at(&self, id: SegmentId, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Deletes a segment. It stays deleted after a power failure only after [`Self::sync_dir`].
@@ -93,12 +94,14 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn size(&self, id: SegmentId) -> io::Result<u64>;
 }
 
-/// Tells whether `error` says that there is no room, as opposed to anything that more room would not cure.
+/// Tells whether `error` says that there is no room, as opposed to anything that more room would
+/// not cure.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Tells whether `error` says that the medium has lost the bytes, as opposed to a want of memory or handles.
+/// Tells whether `error` says that the medium has lost the bytes, as opposed to a want of memory or
+/// handles.
 #[must_use]
 pub fn is_bad_sector(error: &io::Error) -> bool {
     // `std` has no kind for it. 5 is EIO on every Unix; 23, 27 and 1117 are ERROR_CRC,

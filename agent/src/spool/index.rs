@@ -1,21 +1,22 @@
 //! Where the durable blocks are, in little memory.
 //!
-//! A block is found by its segment, then by the last mark before it, then by reading on from there. Marks stand
-//! about every [`MARK_INTERVAL`] bytes, so the index grows with the bytes on disk and not with the number of
-//! blocks: 16 bytes for each 64 KiB, 256 KiB for a spool of 1 GiB.
+//! A block is found by its segment, then by the last mark before it, then by reading on from there.
+//! Marks stand about every [`MARK_INTERVAL`] bytes, so the index grows with the bytes on disk and
+//! not with the number of blocks: 16 bytes for each 64 KiB, 256 KiB for a spool of 1 GiB.
 
 use shared::ids::{Lane, Seq};
 
 use super::{disk::SegmentId, segment::PerLane};
 
-/// Fewest bytes between two marks: what is read at most to find a small block, and one everyday block.
+/// Fewest bytes between two marks: what is read at most to find a small block, and one everyday
+/// block.
 const MARK_INTERVAL: u64 = 64 << 10;
 
 /// What a spool has of one lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneHead {
-    /// The oldest block that is kept and not acked; the next block to be made if there is none. Blocks before it
-    /// that a coordinator does not have were lost with the beginning of the spool.
+    /// The oldest block that is kept and not acked; the next block to be made if there is none.
+    /// Blocks before it that a coordinator does not have were lost with the beginning of the spool.
     pub first: Seq,
     /// The newest durable block, acked or not; `None` before the first.
     pub last: Option<Seq>,
@@ -78,7 +79,8 @@ pub(super) enum Located {
     NotDurable,
     /// No segment has it, nor those after it up to `last`.
     Missing { last: u64 },
-    /// It is at `from` or after it, before `bytes`. The segment has blocks of the lane before `end`.
+    /// It is at `from` or after it, before `bytes`. The segment has blocks of the lane before
+    /// `end`.
     At { from: Place, bytes: u64, end: u64 },
 }
 
@@ -144,7 +146,8 @@ impl Index {
         self.segments.push(segment);
     }
 
-    /// Takes in a record, now durable, at the end of the newest segment, which is `bytes` long with it.
+    /// Takes in a record, now durable, at the end of the newest segment, which is `bytes` long with
+    /// it.
     pub(super) fn settle(
         &mut self,
         offset: u64,
@@ -168,7 +171,8 @@ impl Index {
         })
     }
 
-    /// Notes that the blocks of `lane` up to `seq` are acked, and returns false if there is no such block.
+    /// Notes that the blocks of `lane` up to `seq` are acked, and returns false if there is no such
+    /// block.
     pub(super) fn advance(&mut self, lane: Lane, seq: u64) -> bool {
         let lane = &mut self.lanes[lane.index()];
         if seq >= lane.next {
@@ -219,8 +223,9 @@ impl Index {
         }
     }
 
-    /// Returns the segments of which nothing is needed any more. The two newest always are: the newest begins
-    /// with the state, and should that be damaged, the one before it ends with the same.
+    /// Returns the segments of which nothing is needed any more. The two newest always are: the
+    /// newest begins with the state, and should that be damaged, the one before it ends with the
+    /// same.
     pub(super) fn done(&self) -> Vec<SegmentId> {
         let older = &self.segments[..self.segments.len().saturating_sub(2)];
         older.iter().filter(|segment| segment.is_done(&self.lanes)).map(|s| s.id).collect()

@@ -21,7 +21,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// Largest segment, in bytes, so that a place in one fits 32 bits with the longest record after it.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
-/// Fewest segments that a spool has room for: the two newest always stay, and one is written while old ones go.
+/// Fewest segments that a spool has room for: the two newest always stay, and one is written while
+/// old ones go.
 pub const SEGMENTS_MIN: u64 = 4;
 
 /// A spool's bounds.
@@ -30,8 +31,8 @@ pub struct SpoolConfig {
     /// Length in bytes from which a segment is not appended to any more, [`SEGMENT_BYTES_MIN`] to
     /// [`SEGMENT_BYTES_MAX`]. A single commit may be longer than that.
     pub segment_bytes: u64,
-    /// Most bytes of all segments together, at least [`SEGMENTS_MIN`] segments. The last tenth is kept for urgent
-    /// blocks and for commits without blocks.
+    /// Most bytes of all segments together, at least [`SEGMENTS_MIN`] segments. The last tenth is
+    /// kept for urgent blocks and for commits without blocks.
     pub total_bytes_max: u64,
 }
 
@@ -53,7 +54,8 @@ pub struct Opened {
     pub ledger: Vec<u8>,
     /// Where the spool was damaged. Blocks are not checked here but when they are read.
     pub damage: Vec<Damage>,
-    /// How many bytes were cut off the end because their sync was never finished, or cannot be told from that.
+    /// How many bytes were cut off the end because their sync was never finished, or cannot be told
+    /// from that.
     pub torn_bytes: u64,
     /// Whether damage hit a checkpoint or the ledger, so that they may be older than the blocks.
     pub is_stale: bool,
@@ -75,9 +77,11 @@ pub struct Damage {
 }
 
 impl Spool {
-    /// Opens the spool on `disk`, or creates one with `fresh_epoch`, a random number, if there is none.
+    /// Opens the spool on `disk`, or creates one with `fresh_epoch`, a random number, if there is
+    /// none.
     ///
-    /// What a crash left unfinished is cut off; what is damaged is reported, and all that follows it still counts.
+    /// What a crash left unfinished is cut off; what is damaged is reported, and all that follows
+    /// it still counts.
     ///
     /// # Errors
     /// See [`OpenError`].

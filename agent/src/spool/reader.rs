@@ -94,8 +94,8 @@ impl SpoolReader {
     /// Notes that all blocks of `lane` up to `up_to` are acked; an older note changes nothing.
     ///
     /// # Errors
-    /// [`AdvanceError`] if there is no such durable block. Nothing is changed then: the coordinator has more than
-    /// this spool ever made durable, so the spool is not what it was.
+    /// [`AdvanceError`] if there is no such durable block. Nothing is changed then: the coordinator
+    /// has more than this spool ever made durable, so the spool is not what it was.
     pub fn advance(&self, lane: Lane, up_to: Seq) -> Result<(), AdvanceError> {
         let mut index = self.index();
         if index.advance(lane, up_to.as_u64()) {

@@ -1,8 +1,9 @@
 //! Reading a spool back after a stop, a crash or damage.
 //!
-//! A record is written only after the one before it was synced. So whatever comes before a record's head was
-//! durable once, and what is wrong there is damage: it is reported, and what follows counts. Only the newest
-//! record can be one whose sync was never finished; it counts wholly or, if anything of it is wrong, not at all.
+//! A record is written only after the one before it was synced. So whatever comes before a record's
+//! head was durable once, and what is wrong there is damage: it is reported, and what follows
+//! counts. Only the newest record can be one whose sync was never finished; it counts wholly or, if
+//! anything of it is wrong, not at all.
 
 use std::{collections::BTreeMap, io, ops::Range};
 
@@ -19,8 +20,8 @@ use super::{
 /// The segment with which a spool begins.
 pub(super) const FIRST_SEGMENT: SegmentId = SegmentId(1);
 
-/// Most entries in a report of damage; the last stands for all that follow it. A disk that is wrong in more
-/// places is not read more precisely.
+/// Most entries in a report of damage; the last stands for all that follow it. A disk that is wrong
+/// in more places is not read more precisely.
 const DAMAGE_MAX: usize = 256;
 
 /// Bytes of the newest record that are written again at once.
@@ -57,7 +58,8 @@ pub(super) fn recover(
     replay.finish(disk, files).map(Some)
 }
 
-/// Returns the epoch in the first segment header that is whole, or else in the first record that is.
+/// Returns the epoch in the first segment header that is whole, or else in the first record that
+/// is.
 fn find_epoch(disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<Option<Epoch>, OpenError> {
     let reading = || OpenError::io("reading a segment");
     let mut epoch = None;
@@ -93,7 +95,8 @@ struct Replay {
     void: Vec<Held>,
     /// Bytes that are no record, since the last record.
     bad: Vec<Bad>,
-    /// From where on segments are cut off: what does not count now must not count once what says so is deleted.
+    /// From where on segments are cut off: what does not count now must not count once what says so
+    /// is deleted.
     cuts: BTreeMap<SegmentId, u64>,
     damage: Vec<Damage>,
 }
@@ -103,7 +106,8 @@ struct Held {
     meta: Option<Meta>,
     /// Place of its segment in [`Replay::segments`].
     at: usize,
-    /// How much damage was reported before it, if nothing is missing between the record before it and itself.
+    /// How much damage was reported before it, if nothing is missing between the record before it
+    /// and itself.
     reported: Option<usize>,
 }
 
@@ -116,7 +120,8 @@ struct Bad {
 }
 
 impl Replay {
-    /// Returns the state before the oldest segment, which is known if that is the first there ever was.
+    /// Returns the state before the oldest segment, which is known if that is the first there ever
+    /// was.
     const fn new(epoch: Epoch, is_known: bool) -> Self {
         Self {
             epoch,
@@ -176,7 +181,8 @@ impl Replay {
         self.bad.push(Bad { segment, offset, bytes, is_tail });
     }
 
-    /// Tells whether a record can follow what was taken in. One that goes back does not belong here.
+    /// Tells whether a record can follow what was taken in. One that goes back does not belong
+    /// here.
     fn continues(&self, head: &Head) -> bool {
         let before = match &self.held {
             Some(held) if !is_void(&held.head, head) => held.head.end(),
@@ -194,11 +200,13 @@ impl Replay {
         }
     }
 
-    /// Takes in the held record, unless the next one says that its write or sync failed and was done again.
+    /// Takes in the held record, unless the next one says that its write or sync failed and was
+    /// done again.
     fn settle_held(&mut self, next: &Head) {
         let Some(held) = self.held.take() else { return };
         let is_void = is_void(&held.head, next);
-        // A snapshot that was not finished, and nothing after it: the next segment was begun instead.
+        // A snapshot that was not finished, and nothing after it: the next segment was begun
+        // instead.
         let is_empty = held.head.kind == Kind::Snapshot
             && held.meta.is_none()
             && next.kind == Kind::Snapshot
@@ -216,8 +224,8 @@ impl Replay {
         }
     }
 
-    /// Makes up for what is missing between the last record taken in and the one that begins with `head`, and tells
-    /// whether commits are.
+    /// Makes up for what is missing between the last record taken in and the one that begins with
+    /// `head`, and tells whether commits are.
     fn catch_up(&mut self, head: &Head, is_first: bool) -> bool {
         let expected = self.commits_before(head.kind);
         let has_jumped = self.is_known && head.commit > expected;
@@ -261,7 +269,8 @@ impl Replay {
             }
             !is_left_over
         });
-        // Where a segment is not there, all in it was acked, or else its blocks are reported when they are read.
+        // Where a segment is not there, all in it was acked, or else its blocks are reported when
+        // they are read.
         if bad.is_empty() && has_jumped && is_first && is_adjoining && last > 0 {
             let SegmentIndex { id, bytes, .. } = self.segments[last - 1];
             bad.push(Bad { segment: id, offset: bytes, bytes: 0, is_tail: true });
@@ -326,7 +335,8 @@ impl Replay {
 
     fn cut_void(&mut self) {
         for void in std::mem::take(&mut self.void) {
-            // Of a segment with nothing else the snapshot is doubtful, and needed no more than the record.
+            // Of a segment with nothing else the snapshot is doubtful, and needed no more than the
+            // record.
             let is_only = self.segments[void.at].is_empty();
             self.cut_from(void.head.segment, if is_only { 0 } else { void.head.offset });
         }
@@ -406,8 +416,8 @@ impl Replay {
         Ok(None)
     }
 
-    /// Has a newest record cut off that was not finished, with all of its segment if its snapshot is wrong, too;
-    /// tells whether it is.
+    /// Has a newest record cut off that was not finished, with all of its segment if its snapshot
+    /// is wrong, too; tells whether it is.
     fn give_up(&mut self, newest: &Held, is_first: bool) -> bool {
         let Head { segment, mut offset, .. } = newest.head;
         if let Some(reported) = newest.reported
@@ -441,7 +451,8 @@ impl Replay {
         Ok(!is_deleted)
     }
 
-    /// Makes durable what is left, of which the newest segment `is_doubtful` if its newest record was cut off.
+    /// Makes durable what is left, of which the newest segment `is_doubtful` if its newest record
+    /// was cut off.
     fn sync(&self, disk: &dyn Disk, is_doubtful: bool) -> Result<(), OpenError> {
         if let Some(SegmentIndex { id, bytes, .. }) = self.segments.last() {
             if is_doubtful {
@@ -456,7 +467,8 @@ impl Replay {
     }
 }
 
-/// Tells whether `next` says that the sync of the record before it failed, and writes what was in it again.
+/// Tells whether `next` says that the sync of the record before it failed, and writes what was in
+/// it again.
 const fn is_void(head: &Head, next: &Head) -> bool {
     match (head.kind, next.kind) {
         (Kind::Snapshot, _) => false,
@@ -465,8 +477,8 @@ const fn is_void(head: &Head, next: &Head) -> bool {
     }
 }
 
-/// Makes sure of the newest record, written from `begin` on, and tells whether it counts: it is whole, or was
-/// durable once.
+/// Makes sure of the newest record, written from `begin` on, and tells whether it counts: it is
+/// whole, or was durable once.
 fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Result<bool> {
     let Held { head, meta, .. } = held;
     if head.kind == Kind::Commit && head.end_offset() < size {
@@ -482,8 +494,8 @@ fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Res
     Ok(true)
 }
 
-/// Writes bytes of a segment again. Their sync may have failed before the process ended: the system then still shows
-/// them, and would sync them without an error and without writing them.
+/// Writes bytes of a segment again. Their sync may have failed before the process ended: the system
+/// then still shows them, and would sync them without an error and without writing them.
 fn rewrite(
     disk: &dyn Disk,
     scan: &mut Scan<'_>,

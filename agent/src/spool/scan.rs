@@ -16,8 +16,8 @@ const SECTOR: usize = 4096;
 /// Bytes read at once when nothing longer is asked for.
 const CHUNK: usize = 16 << 10;
 
-/// Reads the first `end` bytes of one segment. Sectors that the medium has lost read as zeros, which no checksum
-/// here takes for data.
+/// Reads the first `end` bytes of one segment. Sectors that the medium has lost read as zeros,
+/// which no checksum here takes for data.
 pub(super) struct Scan<'a> {
     disk: &'a dyn Disk,
     segment: SegmentId,

@@ -1,7 +1,8 @@
-//! The bytes of a segment's records: the fixed head, and what it says of the blocks, checkpoints and ledger.
+//! The bytes of a segment's records: the fixed head, and what it says of the blocks, checkpoints
+//! and ledger.
 //!
-//! The layout is in the spool's documentation. Decoding believes nothing: every length is checked against what
-//! is there, and no byte string makes it panic.
+//! The layout is in the spool's documentation. Decoding believes nothing: every length is checked
+//! against what is there, and no byte string makes it panic.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +22,12 @@ pub(super) const MAGIC: [u8; 4] = *b"SBSL";
 /// Version of the layout that is written.
 pub(super) const VERSION: u16 = 1;
 
-/// Largest description of a record, in bytes: what a reader sets aside for it. Checkpoints of a thousand sources
-/// at 1 kB each fit, twice what any configuration seen has.
+/// Largest description of a record, in bytes: what a reader sets aside for it. Checkpoints of a
+/// thousand sources at 1 kB each fit, twice what any configuration seen has.
 pub(super) const META_BYTES_MAX: usize = 2 << 20;
 
-/// Most bytes of blocks in one record. Three of the largest blocks, or a hundred everyday ones, are made durable
-/// by one sync; until then they stay in memory.
+/// Most bytes of blocks in one record. Three of the largest blocks, or a hundred everyday ones, are
+/// made durable by one sync; until then they stay in memory.
 pub(super) const DATA_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes that one block takes in a record's description.
@@ -51,8 +52,8 @@ pub(super) enum Kind {
 pub(super) struct Head {
     pub(super) kind: Kind,
     pub(super) epoch: Epoch,
-    /// Where the record is. With the epoch it makes sure that bytes which only look like a record are not taken
-    /// for one, whether they come from a block or from another file.
+    /// Where the record is. With the epoch it makes sure that bytes which only look like a record
+    /// are not taken for one, whether they come from a block or from another file.
     pub(super) segment: SegmentId,
     pub(super) offset: u64,
     /// Number of the commit; of a snapshot, the number of the commit before it.

@@ -27,7 +27,8 @@ pub(crate) type ImportTable = &'static [(&'static str, May)];
 
 pub(crate) const AGENT: ImportTable = &[
     ("app", May::ImportAll),
-    ("args", May::Import(&[])),
+    // Only for the default path, which the help names.
+    ("args", May::Import(&["config"])),
     ("blocks", May::Import(&[])),
     // The drivers' one way to the clocks.
     ("clock", May::Import(&[])),
@@ -38,12 +39,16 @@ pub(crate) const AGENT: ImportTable = &[
     ("fold", May::Import(&[])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
-    ("main", May::Import(&["app", "args", "config"])),
+    // `signalbox-agent status` reads the file that a running agent writes; it needs the hour and nothing of the app.
+    ("main", May::Import(&["app", "args", "clock", "config", "status"])),
     ("normalise", May::Import(&[])),
     ("source", May::Import(&[])),
     ("spool", May::Import(&[])),
+    // The state that `run` shows to `status`, and the hour at which it was written.
+    ("status", May::Import(&["clock", "config"])),
     ("tls", May::Import(&["certs", "config"])),
-    ("uplink", May::Import(&["certs", "clock", "spool", "tls"])),
+    // `config` for its checked values, `status` for the state that it shows.
+    ("uplink", May::Import(&["certs", "clock", "config", "spool", "status", "tls"])),
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[

@@ -17,7 +17,8 @@ const SUFFIX: &str = ".seg";
 /// File that a process locks as long as it uses the folder.
 const LOCK: &str = "lock";
 
-/// How many files stay open for reading: one a lane, and one more while a lane goes to its next segment.
+/// How many files stay open for reading: one a lane, and one more while a lane goes to its next
+/// segment.
 const READERS_MAX: usize = 4;
 
 /// A folder of segment files, locked against a second process.
@@ -29,8 +30,8 @@ pub struct RealDisk {
     _lock: File,
 }
 
-/// Files kept open. The appended file stays open from its first append on: only that handle is told of a write
-/// that the system failed to carry out later.
+/// Files kept open. The appended file stays open from its first append on: only that handle is told
+/// of a write that the system failed to carry out later.
 #[derive(Debug, Default)]
 struct Handles {
     writer: Option<(SegmentId, Arc<File>)>,

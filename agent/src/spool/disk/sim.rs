@@ -1,9 +1,10 @@
 //! A disk in memory that fails on command, for tests and the simulation.
 //!
-//! It is as bad as the contract of [`Disk`] allows. A crash keeps what was synced and any part of what was not:
-//! nothing, all, a beginning, or sectors with zeros between them; a file or a deletion that was not synced with
-//! its folder is there or not. After a failed sync, a later success does not bring the bytes back, unless they were
-//! written again. The same seed and the same calls give the same disk.
+//! It is as bad as the contract of [`Disk`] allows. A crash keeps what was synced and any part of
+//! what was not: nothing, all, a beginning, or sectors with zeros between them; a file or a
+//! deletion that was not synced with its folder is there or not. After a failed sync, a later
+//! success does not bring the bytes back, unless they were written again. The same seed and the
+//! same calls give the same disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -182,7 +183,8 @@ impl SimDisk {
 }
 
 impl State {
-    /// Returns the next random number below `bound` (SplitMix64, see doi.org/10.1145/2714064.2660195).
+    /// Returns the next random number below `bound` (SplitMix64, see
+    /// doi.org/10.1145/2714064.2660195).
     fn random(&mut self, bound: usize) -> usize {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

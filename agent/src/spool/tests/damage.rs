@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A spool of several segments, each block of its own length; the disk, and the length of each block by lane.
+/// A spool of several segments, each block of its own length; the disk, and the length of each
+/// block by lane.
 fn example() -> (SimDisk, Vec<(Lane, Seq, usize)>) {
     let disk = SimDisk::new(0);
     let (mut spool, _) = open(&disk);
@@ -119,7 +120,8 @@ fn lost_stretches_of_any_length_lose_what_is_in_them_and_no_more() {
                 (begin..end).for_each(|offset| _ = copy.flip(id, offset, 0xff));
                 let reaches_newest = id == newest.0 && end > newest.1;
                 if reaches_newest && begin < newest.1 {
-                    // All at the end is wrong: it cannot be told from a write that was not finished.
+                    // All at the end is wrong: it cannot be told from a write that was not
+                    // finished.
                     drop(Spool::open(Arc::new(copy), CONFIG, 1).unwrap());
                     continue;
                 }

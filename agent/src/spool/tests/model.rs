@@ -153,7 +153,8 @@ impl Run {
         assert!(self.spool.reader().advance(Lane::ALL[lane], seq(durable + 1)).is_err());
     }
 
-    /// Opens the spool again, after a crash or without one. What a sync tried, wholly, is allowed; nothing between.
+    /// Opens the spool again, after a crash or without one. What a sync tried, wholly, is allowed;
+    /// nothing between.
     fn reopen(&mut self, crash: bool, tries: &mut Vec<Model>) {
         if crash {
             self.disk.crash();
