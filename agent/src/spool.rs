@@ -44,7 +44,7 @@
 //!   of the blocks made up to it (L3). A block number that was once seen never gets other bytes.
 //! - After a failed sync nothing is believed of the segment's unsynced end: the same commits are
 //!   written again to a new segment, whose snapshot says with its commit number that they do not
-//!   count in the old one.
+//!   count in the old one. What could not be cut off there is cut off before that snapshot goes.
 //! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be
 //!   replaced by reading the segment before it.
 //!

@@ -34,6 +34,7 @@ struct State {
     failing_dir_syncs: u32,
     failing_truncates: u32,
     failing_deletes: u32,
+    failing_reads: u32,
     sync_count: u64,
     append_count: u64,
     random: u64,
@@ -81,6 +82,7 @@ impl SimDisk {
             failing_dir_syncs: 0,
             failing_truncates: 0,
             failing_deletes: 0,
+            failing_reads: 0,
             sync_count: 0,
             append_count: 0,
             random: seed,
@@ -130,6 +132,11 @@ impl SimDisk {
     /// Makes the next `count` calls of `delete` fail.
     pub fn fail_deletes(&self, count: u32) {
         self.state().failing_deletes = count;
+    }
+
+    /// Makes the next `count` calls of `read_at` fail, as for want of memory.
+    pub fn fail_reads(&self, count: u32) {
+        self.state().failing_reads = count;
     }
 
     /// Flips the bits `mask` of the byte at `offset`, and tells whether there is such a byte.
@@ -330,7 +337,8 @@ impl Disk for SimDisk {
     }
 
     fn read_at(&self, id: SegmentId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = self.state();
+        let mut state = self.state();
+        fails(&mut state.failing_reads)?;
         let file = state.file(id)?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(file.data.len());
         let read = buffer.len().min(file.data.len() - start);

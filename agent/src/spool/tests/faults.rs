@@ -133,3 +133,67 @@ fn an_error_while_reading_back_is_no_empty_spool() {
     let (spool, _) = open_again(&disk);
     assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(500));
 }
+
+#[test]
+fn what_was_synced_before_a_restart_without_success_is_durable_after_it() {
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let (mut spool, _) = open(&disk);
+        spool.append(&blocks(&[(Lane::Normal, 1500)])).unwrap();
+        disk.fail_syncs(1);
+        disk.fail_truncates(1);
+        assert!(spool.sync().is_err());
+        drop(spool);
+        let (spool, _) = open_again(&disk);
+        assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(1500));
+        drop(spool);
+        disk.crash();
+        let (spool, opened) = open_again(&disk);
+        assert_eq!((opened.damage, opened.torn_bytes), (vec![], 0));
+        assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(1500));
+    }
+}
+
+#[test]
+fn a_failed_record_does_not_come_back_when_what_replaced_it_is_gone() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Bulk, 10)])).unwrap();
+    spool.sync().unwrap();
+    disk.fail_syncs(1);
+    disk.fail_truncates(1);
+    spool.append(&blocks(&[(Lane::Normal, 600)])).unwrap();
+    assert!(spool.sync().is_err());
+    for len in 700..720 {
+        spool.append(&blocks(&[(Lane::Normal, len)])).unwrap();
+        spool.sync().unwrap();
+    }
+    spool.reader().advance(Lane::Normal, seq(21)).unwrap();
+    disk.fail_truncates(1);
+    assert!(spool.collect().is_err(), "the left-over is still there");
+    assert!(disk.list().unwrap().iter().any(|(id, _)| id.0 == 2));
+    assert!(spool.collect().unwrap() > 0);
+    assert!(!disk.list().unwrap().iter().any(|(id, _)| id.0 == 2));
+    drop(spool);
+    let (spool, opened) = open_again(&disk);
+    assert_eq!(opened.damage, []);
+    assert_eq!(spool.reader().read(Lane::Bulk, seq(1)).unwrap(), block(10));
+    let read = spool.reader().read(Lane::Normal, seq(1));
+    assert!(!matches!(read, Ok(ReadBlock::Block(_))), "it was acked, and never in segment 1");
+}
+
+#[test]
+fn a_read_that_fails_for_want_of_something_is_no_damage() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+    spool.sync().unwrap();
+    disk.fail_reads(1);
+    let read = spool.reader().read(Lane::Normal, seq(1));
+    assert!(matches!(read, Err(ReadError::Io { .. })));
+    assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(500));
+    drop(spool);
+    disk.fail_reads(1);
+    let result = Spool::open(Arc::new(disk), CONFIG, 1);
+    assert!(matches!(result, Err(OpenError::Io { .. })));
+}
