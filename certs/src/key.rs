@@ -188,7 +188,7 @@ mod tests {
             for bit in 0..8 {
                 let mut flipped = der.clone();
                 flipped[position] ^= 1 << bit;
-                // Around the signed part the parser reads some tags loosely; nothing is taken from them.
+                // Around the signed part some tags are read loosely; nothing is taken from them.
                 if let Ok(other) = SigningRequest::from_der(&flipped) {
                     assert!(!signed.contains(&position), "byte {position}, bit {bit}");
                     assert_eq!(other, request, "byte {position}, bit {bit}");

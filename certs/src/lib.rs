@@ -8,7 +8,7 @@
 //! ```text
 //! root              10 years  CA, path length 1        spiffe://<trust-domain>
 //! └ intermediate     2 years  CA, path length 0        spiffe://<trust-domain>
-//!   ├ coordinator    90 days  serverAuth, clientAuth   .../coordinator/<name>, DNS names, addresses
+//!   ├ coordinator    90 days  serverAuth, clientAuth   .../coordinator/<name>, DNS, IP
 //!   └ agent          30 days  clientAuth               .../tenant/<tenant>/agent/<agent>
 //! ```
 //!

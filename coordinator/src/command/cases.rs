@@ -156,3 +156,6 @@ fn lease_end(case: &Case) -> Timestamp {
         CaseState::Open | CaseState::Closed(_) => Timestamp::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;
