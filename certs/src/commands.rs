@@ -188,7 +188,7 @@ fn show(file: &Path, now: Timestamp, out: &mut dyn Write) -> Result<(), CommandE
 }
 
 fn show_certificate(info: &CertificateInfo, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
-    // Text in a foreign certificate may be anything, so `Debug` keeps it from driving the terminal.
+    // Text in a foreign certificate may be anything: escaped, it cannot drive the terminal.
     writeln!(out, "subject      {}", info.subject.escape_debug())?;
     writeln!(out, "issuer       {}", info.issuer.escape_debug())?;
     writeln!(out, "serial       {}", info.serial)?;
