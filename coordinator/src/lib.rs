@@ -1,6 +1,7 @@
 //! The Signalbox coordinator: ingest, store, triage, API, and the `signalbox` command line's client.
 
 pub mod command;
+pub mod counters;
 pub mod limits;
 pub mod store;
 pub mod triage;
