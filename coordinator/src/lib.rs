@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod command;
+pub mod counters;
 pub mod limits;
 pub mod store;
 pub mod triage;

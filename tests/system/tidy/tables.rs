@@ -52,20 +52,22 @@ pub(crate) const AGENT: ImportTable = &[
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
-    ("api", May::Import(&["command", "store", "triage"])),
+    ("api", May::Import(&["command", "counters", "store", "triage"])),
     ("app", May::ImportAll),
     ("args", May::Import(&[])),
     ("bin", May::Import(&["api", "app", "args", "config"])),
     ("command", May::Import(&["store", "triage"])),
     ("config", May::Import(&[])),
-    ("ingest", May::Import(&["certs", "command", "store", "triage"])),
+    // Plain numbers that every driver raises and the metrics listener shows.
+    ("counters", May::Import(&[])),
+    ("ingest", May::Import(&["certs", "command", "counters", "store", "triage"])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     ("main", May::Import(&["app", "args", "config"])),
     ("store", May::Import(&["triage"])),
     ("tls", May::Import(&["certs", "config"])),
     ("triage", May::Import(&[])),
-    ("upkeep", May::Import(&["command", "store", "triage"])),
+    ("upkeep", May::Import(&["command", "counters", "store", "triage"])),
 ];
 
 /// Which of the workspace's crates each may depend on outside its tests.
