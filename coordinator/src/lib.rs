@@ -6,3 +6,4 @@ pub mod counters;
 pub mod limits;
 pub mod store;
 pub mod triage;
+pub mod view;
