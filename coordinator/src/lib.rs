@@ -1,6 +1,8 @@
 //! The Signalbox coordinator: ingest, store, triage, API, and the `signalbox` command line's client.
 
 pub mod command;
+pub mod config;
 pub mod limits;
 pub mod store;
+pub mod tls;
 pub mod triage;
