@@ -6,3 +6,5 @@ pub mod limits;
 pub mod store;
 pub mod tls;
 pub mod triage;
+pub mod upkeep;
+pub mod view;

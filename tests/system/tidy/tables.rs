@@ -52,7 +52,7 @@ pub(crate) const AGENT: ImportTable = &[
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
-    ("api", May::Import(&["command", "store", "triage"])),
+    ("api", May::Import(&["command", "store", "triage", "view"])),
     ("app", May::ImportAll),
     ("args", May::Import(&[])),
     ("bin", May::Import(&["api", "app", "args", "config"])),
@@ -66,7 +66,9 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("store", May::Import(&["triage"])),
     ("tls", May::Import(&["certs", "config"])),
     ("triage", May::Import(&[])),
-    ("upkeep", May::Import(&["command", "store", "triage"])),
+    ("upkeep", May::Import(&["command", "store", "triage", "view"])),
+    // The handle of the queue view, which the API reads and the upkeep fills.
+    ("view", May::Import(&["triage"])),
 ];
 
 /// Which of the workspace's crates each may depend on outside its tests.
@@ -101,6 +103,8 @@ const DRIVERS: &[&str] = &[
     "coordinator/src/ingest",
     "coordinator/src/store/writer",
     "coordinator/src/upkeep",
+    // Tells up to where the queue view is true; reads no clock.
+    "coordinator/src/view",
 ];
 
 /// The crate `tests` stands above all others, so these do not bind it.
