@@ -1,5 +1,6 @@
 //! The Signalbox coordinator: ingest, store, triage, API, and the `signalbox` command line's client.
 
+pub mod args;
 pub mod command;
 pub mod config;
 pub mod limits;

@@ -134,3 +134,6 @@ pub fn oldest_block<S: Source + ?Sized>(
     let key = BlockKey::decode(key).map_err(LoadError::from)?;
     Ok(Some(key.place.received_at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use crate::{
         journal::read_after,
         tenants,
     },
-    limits::{IDEMPOTENCY_RETENTION, LEASE_DEFAULT},
+    limits::{IDEMPOTENCY_RETENTION, LEASE_DEFAULT, VIEW_SCAN_ROWS_MAX},
     store::{
         engine::{Direction, Engine, MemoryEngine, RocksEngine, Space, Staged},
         schema::{BlockKey, CaseKey, IdempotencyKey, range_of},
@@ -26,8 +26,9 @@ use crate::{
         writer::{Writer, start},
     },
     triage::{
-        case::{CaseId, CaseState, Fence, VerdictKind},
+        case::{Case, CaseId, CaseState, Fence, VerdictKind, tests::group},
         queue::{QueueView, TenantScope},
+        sla::Sla,
     },
 };
 
@@ -218,6 +219,22 @@ async fn a_view_that_was_kept_up_equals_one_that_is_built_anew() {
             assert_eq!(seen(view), seen(&anew), "seed {seed}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_view_is_built_of_more_open_cases_than_a_page_holds() {
+    let house = House::in_memory();
+    let count = u64::try_from(VIEW_SCAN_ROWS_MAX).unwrap() * 2 + 1;
+    let command = move |staged: &mut Staged<'_>| {
+        for n in 0..count {
+            let (id, group) = (CaseId::from_u64(n), group("scan", Severity::Low, n));
+            put(staged, &CaseKey(id), &Case::open(id, acme(), &group, &Sla::default(), at(n)));
+        }
+        Ok::<(), CommandError>(())
+    };
+    house.store.write(command).await.unwrap();
+    let view = view::rebuild(&house.store).await.unwrap();
+    assert_eq!(waiting(&view), 2 * VIEW_SCAN_ROWS_MAX + 1);
 }
 
 #[tokio::test]

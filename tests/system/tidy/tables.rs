@@ -54,7 +54,8 @@ pub(crate) const AGENT: ImportTable = &[
 pub(crate) const COORDINATOR: ImportTable = &[
     ("api", May::Import(&["command", "store", "triage", "view"])),
     ("app", May::ImportAll),
-    ("args", May::Import(&[])),
+    // Only for the default path, which the help names.
+    ("args", May::Import(&["config"])),
     ("bin", May::Import(&["api", "app", "args", "config"])),
     ("command", May::Import(&["store", "triage"])),
     // Only for what a trust domain may be.
