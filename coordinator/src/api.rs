@@ -11,7 +11,7 @@
 //! Not here: certificates and keys (the finished TLS configuration comes in), who keeps the queue view up.
 #![allow(unused_qualifications, reason = "utoipa's macros write the paths of local types in full")]
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -20,7 +20,6 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use shared::time::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
@@ -28,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::problem::{Kind, Problem};
 use crate::{
+    clock::Clock,
     counters::Counters,
     limits::{API_REQUESTS_MAX, REQUEST_BYTES_MAX},
     store::writer::Store,
@@ -53,30 +53,6 @@ pub mod types;
 
 pub use openapi::openapi;
 pub use serve::serve;
-
-/// Where the API has its time from.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// Returns a clock that reads `now`.
-    #[must_use]
-    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// Returns the time.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Clock").field(&self.now()).finish()
-    }
-}
 
 /// What the API works with.
 #[derive(Clone, Debug)]

@@ -101,6 +101,8 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 128;
 /// Longest that an idempotency key is remembered.
 pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Life of the token that is made at the first start: time to make everybody's own.
+pub const ADMIN_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest life of a bearer token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -108,6 +110,13 @@ pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Most handshakes at once; each costs 0.6 ms of processor time, so a burst waits at most a second.
 pub const HANDSHAKES_MAX: usize = 512;
+/// Handshakes with peers that have not proved their address, before further ones must: 64 are ten a processor's
+/// millisecond of a healthy start, and what a flood of forged addresses may hold.
+pub const HANDSHAKES_UNPROVEN_MAX: u64 = 64;
+/// Control frames of one session that wait for the store: a greeting, a context and a heartbeat, and one more.
+pub const CONTROL_PENDING_MAX: usize = 4;
+/// How long an agent may take to take a frame of ours; they are tens of bytes and fit the first window.
+pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a handshake may take before it is given up.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest age of a connection; up to a tenth less is drawn, so that not all are dialled anew at once.

@@ -10,21 +10,17 @@
 pub mod retention;
 pub mod view;
 
-use std::sync::Arc;
-
 use shared::time::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::Clock,
     command::{CommandError, cases},
     limits::{EXPIRE_CASES_MAX, EXPIRE_INTERVAL},
     store::writer::{Store, WriteError},
     view::View,
 };
-
-/// Where `now` comes from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Brings cases whose lease has run out back to the queue, each second, until cancelled.
 ///
@@ -33,7 +29,7 @@ pub async fn expire_leases(store: &Store, view: &View, clock: &Clock, cancel: &C
     let mut ticks = interval(EXPIRE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        match expire_due(store, view, clock()).await {
+        match expire_due(store, view, clock.now()).await {
             Ok(0) => {}
             Ok(cases) => tracing::info!(cases, "leases ran out"),
             Err(error) => tracing::warn!(%error, "leases that ran out stay for now"),

@@ -9,7 +9,10 @@
 //! One sync a group: with N commands waiting, each pays an Nth of it.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     thread::{self, JoinHandle},
 };
 
@@ -138,6 +141,23 @@ impl Store {
         E: Send + 'static,
         F: FnOnce(&mut Staged<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.submit(command).await?.await
+    }
+
+    /// Hands `command` to the writer, behind all that were accepted before, and returns what waits for its outcome.
+    /// So one caller may have several under way, and they take effect in the order in which they were accepted.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    ///
+    /// # Cancel safety
+    /// As [`Self::write`].
+    pub async fn submit<T, E, F>(&self, command: F) -> Result<Submitted<T, E>, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Staged<'_>) -> Result<T, E> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |staged| {
             let savepoint = staged.savepoint();
@@ -160,7 +180,21 @@ impl Store {
             })
         });
         self.jobs.send(job).await.map_err(|_| WriteError::Stopped)?;
-        answer.await.unwrap_or(Err(WriteError::Stopped))
+        Ok(Submitted(answer))
+    }
+}
+
+/// The outcome of a command that the writer has accepted.
+#[derive(Debug)]
+#[must_use = "the outcome is known only when this is awaited"]
+pub struct Submitted<T, E>(oneshot::Receiver<Result<T, WriteError<E>>>);
+
+impl<T, E> Future for Submitted<T, E> {
+    type Output = Result<T, WriteError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = Pin::new(&mut self.0).poll(context);
+        answer.map(|answer| answer.unwrap_or(Err(WriteError::Stopped)))
     }
 }
 

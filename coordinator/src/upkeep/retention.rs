@@ -18,8 +18,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Clock;
 use crate::{
+    clock::Clock,
     command::{CommandError, retention},
     limits::{
         IDEMPOTENCY_RETENTION, RETENTION_INTERVAL, RETENTION_PASSES_MAX, RETENTION_ROWS_MAX,
@@ -66,7 +66,7 @@ pub async fn retain(store: &Store, policy: Policy, clock: &Clock, cancel: &Cance
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut forgot_at = None;
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        let now = clock();
+        let now = clock.now();
         // Finding old answers reads all of them, so that is done once a step and not each minute.
         let forgets = forgot_at.is_none_or(|at| now.since(at) >= RETENTION_STEP);
         let run = async {

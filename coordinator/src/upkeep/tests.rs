@@ -295,7 +295,7 @@ async fn leases_are_looked_at_until_cancelled() {
     let id = house.block("srv1", b"record", at(1_000)).await;
     house.claim(id, at(2_000)).await.unwrap();
     view.reached(house.head()).await;
-    let clock: Clock = Arc::new(|| at(u64::MAX));
+    let clock = Clock::new(|| at(u64::MAX));
     let cancel = CancellationToken::new();
     let target = house.head() + 1;
     tokio::join!(expire_leases(&house.store, &view, &clock, &cancel), async {

@@ -52,7 +52,7 @@ pub(crate) const AGENT: ImportTable = &[
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
-    ("api", May::Import(&["command", "counters", "store", "triage", "view"])),
+    ("api", May::Import(&["clock", "command", "counters", "store", "triage", "view"])),
     ("app", May::ImportAll),
     // Only for the default path, which the help names.
     ("args", May::Import(&["config"])),
@@ -60,16 +60,18 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("command", May::Import(&["store", "triage"])),
     // Only for what a trust domain may be.
     ("config", May::Import(&["certs"])),
+    // The drivers' one way to the wall clock.
+    ("clock", May::Import(&[])),
     // Plain numbers that every driver raises and the metrics listener shows.
     ("counters", May::Import(&[])),
-    ("ingest", May::Import(&["certs", "command", "counters", "store", "triage"])),
+    ("ingest", May::Import(&["clock", "command", "counters", "store", "tls"])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
-    ("main", May::Import(&["app", "args", "config"])),
+    ("main", May::Import(&["app", "args", "clock", "config"])),
     ("store", May::Import(&["triage"])),
     ("tls", May::Import(&["certs", "config"])),
     ("triage", May::Import(&[])),
-    ("upkeep", May::Import(&["command", "counters", "store", "triage", "view"])),
+    ("upkeep", May::Import(&["clock", "command", "counters", "store", "triage", "view"])),
     // The handle of the queue view, which the API reads and the upkeep fills.
     ("view", May::Import(&["triage"])),
 ];
@@ -103,6 +105,7 @@ const DRIVERS: &[&str] = &[
     "agent/src/source",
     "agent/src/uplink",
     "coordinator/src/api",
+    "coordinator/src/clock",
     "coordinator/src/ingest",
     "coordinator/src/store/writer",
     "coordinator/src/upkeep",

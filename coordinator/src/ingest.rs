@@ -1,0 +1,234 @@
+//! Where agents connect: meets them over QUIC, knows whose they are by their certificate (L5), and runs one session
+//! over each connection.
+//!
+//! # Tasks
+//! ```text
+//! Ingest::run           accepts; never awaits a handshake
+//!  └ one a connection   handshake, identity, then session::run: owns the pure Receiver and all its streams
+//!     └ one a lane      lane::commit_lane: prepares blocks on the blocking pool, hands them to the writer in order
+//! ```
+//!
+//! # Limits
+//! Connections, handshakes, streams, frames and what is in flight are bounded by [`crate::limits`] and
+//! [`shared::limits`]. What is over a bound is refused and counted; what was acked was durable before (L1).
+//!
+//! Not here: certificates (see [`crate::tls`]), and what a block means (see [`crate::command::block`]).
+
+mod lane;
+mod registry;
+mod session;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
+use rand::RngExt as _;
+use shared::ids::{AgentId, TenantId};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    registry::Registry,
+    session::{Close, Ending},
+};
+use crate::{
+    clock::Clock,
+    counters::{Counters, HandshakeRefused},
+    limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
+    store::writer::Store,
+    tls,
+};
+
+/// What every session needs.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where blocks go.
+    pub store: Store,
+    /// What the wall says.
+    pub clock: Clock,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Whose agents are let in.
+    pub trust_domain: String,
+    /// Greatest age of a connection.
+    pub connection_age: Duration,
+    /// The tasks of connections and lanes.
+    pub tasks: TaskTracker,
+    /// Cancelled to end all sessions in order.
+    pub shutdown: CancellationToken,
+}
+
+/// The endpoint's settings, as [`crate::tls`] makes them.
+#[derive(Debug)]
+pub struct QuicSettings {
+    /// Of the socket.
+    pub endpoint: quinn::EndpointConfig,
+    /// Of each connection.
+    pub server: quinn::ServerConfig,
+}
+
+/// The endpoint that agents connect to.
+#[derive(Debug)]
+pub struct Ingest {
+    endpoint: Endpoint,
+    shared: Arc<Shared>,
+    registry: Arc<Registry>,
+}
+
+/// How long the last packets may take to leave after everything was closed.
+const LINGER: Duration = Duration::from_millis(500);
+
+impl Ingest {
+    /// Binds the endpoint. The caller is in a runtime, the one that will carry the packets.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind(
+        settings: QuicSettings,
+        listen: SocketAddr,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind(listen)?;
+        let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("no runtime"))?;
+        let endpoint = Endpoint::new(settings.endpoint, Some(settings.server), socket, runtime)?;
+        Ok(Self { endpoint, shared, registry: Arc::default() })
+    }
+
+    /// Returns the address that agents connect to.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Meets agents until the shutdown, then lets every session store and ack what it has, and say goodbye.
+    pub async fn run(self) {
+        let shutdown = self.shared.shutdown.clone();
+        while let Some(Some(incoming)) =
+            shutdown.run_until_cancelled(self.endpoint.accept()).await
+        {
+            self.meet(incoming);
+        }
+        self.endpoint.set_server_config(None);
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.endpoint.close(Close::Goodbye.code(), b"coordinator stopped");
+        let _late = tokio::time::timeout(LINGER, self.endpoint.wait_idle()).await.is_err();
+    }
+
+    /// Takes or refuses one that knocks. Nothing here waits.
+    fn meet(&self, incoming: Incoming) {
+        let counters = &self.shared.counters;
+        let going_on = counters.handshakes_open.value();
+        if !incoming.remote_address_validated() && going_on >= HANDSHAKES_UNPROVEN_MAX {
+            // Whoever holds its address proves it for a round trip; whoever forged it costs us nothing more.
+            if incoming.retry().is_err() {
+                tracing::debug!("an incoming connection cannot be asked to prove its address");
+            }
+            return;
+        }
+        let is_full = counters.connections_open.value() >= CONNECTIONS_MAX as u64;
+        if is_full || !counters.handshakes_open.raise_below(HANDSHAKES_MAX as u64) {
+            counters.handshakes_refused.add_one(HandshakeRefused::Full);
+            incoming.refuse();
+            return;
+        }
+        let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
+        self.shared.tasks.spawn(async move {
+            let met = shake_hands(&shared, incoming).await;
+            shared.counters.handshakes_open.lower();
+            if let Some((connection, tenant, agent)) = met {
+                serve(&shared, &registry, connection, (tenant, agent)).await;
+            }
+        });
+    }
+}
+
+/// Finishes the handshake and reads who the peer is.
+async fn shake_hands(
+    shared: &Shared,
+    incoming: Incoming,
+) -> Option<(Connection, TenantId, AgentId)> {
+    let from = incoming.remote_address();
+    let refused = |reason, error: &dyn std::fmt::Display| {
+        shared.counters.handshakes_refused.add_one(reason);
+        tracing::warn!(%from, %error, "agent refused");
+    };
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            refused(HandshakeRefused::Tls, &error);
+            return None;
+        }
+    };
+    let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let reason = match error {
+                ConnectionError::TimedOut => HandshakeRefused::TimedOut,
+                _ => HandshakeRefused::Tls,
+            };
+            refused(reason, &error);
+            return None;
+        }
+        Err(late) => {
+            refused(HandshakeRefused::TimedOut, &late);
+            return None;
+        }
+    };
+    match tls::peer_identity(&connection, &shared.trust_domain) {
+        Ok((tenant, agent)) => Some((connection, tenant, agent)),
+        Err(error) => {
+            refused(HandshakeRefused::Identity, &error);
+            close(&connection, Close::Unauthorised, &error.to_string());
+            None
+        }
+    }
+}
+
+/// Runs the connection's session, and says how it ended.
+async fn serve(
+    shared: &Arc<Shared>,
+    registry: &Registry,
+    connection: Connection,
+    (tenant, agent): (TenantId, AgentId),
+) {
+    let counters = Arc::clone(&shared.counters);
+    counters.connections_accepted.add_one();
+    let _open = counters.connections_open.hold();
+    let age = shared.connection_age.mul_f64(rand::rng().random_range(0.9..=1.0));
+    let from = connection.remote_address();
+    let session = session::Session::new(shared, registry, &connection, (tenant, agent), age);
+    let ending = session.run().await;
+    match ending {
+        Ending::Goodbye(why) => {
+            tracing::debug!(%tenant, %agent, %from, ?why, "session ended");
+            // The peer closes once it has our goodbye; it is not waited for long.
+            let _late = tokio::time::timeout(LINGER, connection.closed()).await.is_err();
+            close(&connection, Close::Goodbye, "goodbye");
+        }
+        Ending::Gone(error) => {
+            tracing::debug!(%tenant, %agent, %from, %error, "connection lost");
+        }
+        Ending::Failed(failure) => {
+            tracing::warn!(%tenant, %agent, %from, error = %failure, "session failed");
+            close(&connection, failure.close(), &failure.to_string());
+        }
+    }
+}
+
+/// Closes with a reason that the agent's log shows; QUIC carries a short one only.
+fn close(connection: &Connection, code: Close, reason: &str) {
+    const REASON_BYTES_MAX: usize = 256;
+    let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+    connection.close(code.code(), &reason.as_bytes()[..end]);
+}
+
+impl Close {
+    /// Returns the code as QUIC carries it.
+    const fn code(self) -> VarInt {
+        VarInt::from_u32(self as u32)
+    }
+}

@@ -1,0 +1,444 @@
+//! Drives one session: the pure [`Receiver`] decides, this carries frames, blocks and time.
+//!
+//! Only whole frames reach the receiver: each stream's next frame is read by a future that owns the stream, kept in
+//! a set, so nothing is lost when another event comes first.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use shared::{
+    ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
+    limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
+    session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
+    wire::{DecodeError, Frame, GoodbyeReason},
+};
+use thiserror::Error;
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Shared,
+    lane::{CommitFailure, Work, commit_lane},
+    registry::{Place, Registry},
+    streams::{Read, ReadError, read, write},
+};
+use crate::{
+    command::{
+        CommandError,
+        agents::{self, Greeting},
+    },
+    limits::{CONTROL_PENDING_MAX, FRAME_WRITE_TIMEOUT},
+    store::{engine::Staged, writer::WriteError},
+};
+
+/// Room for outcomes of lanes: each lane's next; more would only wait here instead of there.
+const OUTCOMES: usize = Lane::COUNT;
+
+/// Codes with which a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Close {
+    /// In order.
+    Goodbye = 0,
+    /// The agent broke the protocol.
+    Protocol = 1,
+    /// The coordinator could not do its part; dial again.
+    Unavailable = 2,
+    /// The certificate is not an agent's of ours.
+    Unauthorised = 3,
+}
+
+/// How a session ended.
+pub(super) enum Ending {
+    /// In order, by this side or the other.
+    Goodbye(GoodbyeReason),
+    /// The connection was lost or closed by the agent.
+    Gone(ConnectionError),
+    /// Something failed; the agent is told, and comes again.
+    Failed(Failure),
+}
+
+/// Why a session failed.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    /// The agent broke the protocol, or is silent.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The agent sent bytes that are no frame.
+    #[error("{} stream: {error}", Shown(*stream))]
+    Frame { stream: Option<Stream>, error: DecodeError },
+    /// A stream ended in the middle of a frame, or was opened twice.
+    #[error("{} stream: {problem}", Shown(*stream))]
+    Stream { stream: Option<Stream>, problem: String },
+    /// Blocks or gaps could not be made durable.
+    #[error("{lane} lane: {failure}")]
+    Commit { lane: Lane, failure: CommitFailure },
+    /// What the agent said of itself could not be stored.
+    #[error("{what} was not stored: {error}")]
+    Control { what: &'static str, error: WriteError<CommandError> },
+    /// It was not stored in time.
+    #[error("{0} was not stored in time")]
+    ControlLate(&'static str),
+    /// The agent sends control frames faster than they can be stored.
+    #[error("more than {CONTROL_PENDING_MAX} control frames wait")]
+    ControlFlood,
+    /// The agent does not take what it is sent.
+    #[error("agent takes no frame on the {} stream: {problem}", Shown(Some(*stream)))]
+    Stuck { stream: Stream, problem: String },
+}
+
+struct Shown(Option<Stream>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("unnamed"),
+            Some(Stream::Control) => f.write_str("control"),
+            Some(Stream::Lane(lane)) => write!(f, "{lane}"),
+        }
+    }
+}
+
+impl Failure {
+    /// Returns the code to close with.
+    pub(super) fn close(&self) -> Close {
+        match self {
+            Self::Protocol(_)
+            | Self::Frame { .. }
+            | Self::Stream { .. }
+            | Self::ControlFlood
+            | Self::Stuck { .. }
+            | Self::Commit { failure: CommitFailure::Block { .. }, .. } => Close::Protocol,
+            Self::Commit { .. } | Self::Control { .. } | Self::ControlLate(_) => Close::Unavailable,
+        }
+    }
+}
+
+/// What the store answered about a control frame.
+enum Noted {
+    Greeted(Box<Greeting>),
+    Done,
+}
+
+type Reading = Pin<Box<dyn Future<Output = Read> + Send>>;
+type Noting = Pin<Box<dyn Future<Output = Result<Noted, Failure>> + Send>>;
+
+/// One session over one connection.
+pub(super) struct Session<'a> {
+    shared: &'a Arc<Shared>,
+    registry: &'a Registry,
+    connection: &'a Connection,
+    tenant: TenantId,
+    agent: AgentId,
+    epoch: Option<Epoch>,
+    receiver: Receiver,
+    control: Option<SendStream>,
+    lanes: [LaneSide; Lane::COUNT],
+    reading: FuturesUnordered<Reading>,
+    noting: FuturesUnordered<Noting>,
+    outcomes: mpsc::Receiver<(StreamId, Result<Seq, CommitFailure>)>,
+    outcome_from: mpsc::Sender<(StreamId, Result<Seq, CommitFailure>)>,
+    replaced: CancellationToken,
+    place: Option<Place<'a>>,
+    old_age: Pin<Box<Sleep>>,
+}
+
+#[derive(Default)]
+struct LaneSide {
+    send: Option<SendStream>,
+    work: Option<mpsc::Sender<Work>>,
+    /// Blocks and gaps that were handed to the lane and are not durable yet.
+    pending: usize,
+    newest: Option<Seq>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        registry: &'a Registry,
+        connection: &'a Connection,
+        (tenant, agent): (TenantId, AgentId),
+        age: Duration,
+    ) -> Self {
+        let (outcome_from, outcomes) = mpsc::channel(OUTCOMES);
+        Self {
+            shared,
+            registry,
+            connection,
+            tenant,
+            agent,
+            epoch: None,
+            receiver: Receiver::new(ReceiverConfig::default(), Instant::now()),
+            control: None,
+            lanes: Default::default(),
+            reading: FuturesUnordered::new(),
+            noting: FuturesUnordered::new(),
+            outcomes,
+            outcome_from,
+            replaced: CancellationToken::new(),
+            place: None,
+            old_age: Box::pin(sleep(age)),
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(super) async fn run(mut self) -> Ending {
+        let counters = Arc::clone(&self.shared.counters);
+        let _open = counters.sessions_open.hold();
+        let failure = match self.exchange().await {
+            Ok(reason) => return self.end(reason).await,
+            Err(failure) => failure,
+        };
+        // A connection that is lost shows up as whatever was going on; its own reason tells more.
+        if let Some(reason) = self.connection.close_reason() {
+            return Ending::Gone(reason);
+        }
+        match &failure {
+            Failure::Protocol(ProtocolError::Timeout(_)) => counters.sessions_silent.add_one(),
+            failure if failure.close() == Close::Protocol => counters.frames_refused.add_one(),
+            _ => {}
+        }
+        Ending::Failed(failure)
+    }
+
+    /// Carries frames until somebody says goodbye. `Ok` is why.
+    async fn exchange(&mut self) -> Result<GoodbyeReason, Failure> {
+        loop {
+            self.transmit().await?;
+            let wake = self.receiver.poll_timeout();
+            tokio::select! {
+                () = self.shared.shutdown.cancelled() => return Ok(GoodbyeReason::Shutdown),
+                () = self.replaced.cancelled() => {
+                    self.shared.counters.sessions_replaced.add_one();
+                    return Ok(GoodbyeReason::Replaced);
+                }
+                () = self.old_age.as_mut() => return Ok(GoodbyeReason::MaxAge),
+                () = until(wake) => self.receiver.handle_timeout(Instant::now())?,
+                Some((stream, outcome)) = self.outcomes.recv() => self.durable(stream, outcome)?,
+                Some(noted) = self.noting.next() => self.noted(noted?),
+                Some(came) = self.reading.next() => self.take(came)?,
+                opened = self.connection.accept_bi() => self.open(opened)?,
+            }
+            if let Some(reason) = self.work_off_events()? {
+                return Ok(reason);
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        opened: Result<(SendStream, RecvStream), ConnectionError>,
+    ) -> Result<(), Failure> {
+        let (send, recv) = opened.map_err(|error| stream_failure(None, &error))?;
+        self.reading.push(Box::pin(read(recv, None, Some(send))));
+        Ok(())
+    }
+
+    /// Gives what came to the receiver, and reads on.
+    fn take(&mut self, came: Read) -> Result<(), Failure> {
+        let Read { recv, stream, send, frame } = came;
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()), // finished in order: nothing more comes here
+            Err(ReadError::Decode(error)) => return Err(Failure::Frame { stream, error }),
+            Err(ReadError::Stream(error)) => return Err(stream_failure(stream, &error)),
+        };
+        let Some(stream) = stream else { return Ok(()) };
+        if let Some(send) = send {
+            let side = match stream {
+                Stream::Control => &mut self.control,
+                Stream::Lane(lane) => &mut self.lanes[lane.index()].send,
+            };
+            if side.is_some() {
+                return Err(stream_failure(Some(stream), &"opened twice"));
+            }
+            *side = Some(send);
+        }
+        self.receiver.handle_frame(stream, frame, Instant::now())?;
+        self.reading.push(Box::pin(read(recv, Some(stream), None)));
+        Ok(())
+    }
+
+    /// Does what the receiver asks for. `Some` once the agent said goodbye.
+    fn work_off_events(&mut self) -> Result<Option<GoodbyeReason>, Failure> {
+        while let Some(event) = self.receiver.poll_event() {
+            match event {
+                ReceiverEvent::Greeted(hello) => {
+                    self.epoch = Some(hello.epoch);
+                    let (tenant, agent) = (self.tenant, self.agent);
+                    let now = self.shared.clock.now();
+                    self.note("greeting", move |staged| {
+                        let greeting = agents::greet(staged, tenant, agent, &hello, now)?;
+                        Ok(Noted::Greeted(Box::new(greeting)))
+                    })?;
+                }
+                ReceiverEvent::Block { lane, seq, block } => {
+                    self.hand_over(lane, seq, Work::Block { seq, bytes: block })?;
+                }
+                ReceiverEvent::Gap { lane, gap } => {
+                    tracing::warn!(
+                        tenant = %self.tenant, agent = %self.agent, %lane, first = %gap.first,
+                        last = %gap.last, reason = ?gap.reason, "blocks will never come"
+                    );
+                    self.hand_over(lane, gap.last, Work::Gap(gap))?;
+                }
+                ReceiverEvent::Context(context) => {
+                    let (tenant, agent) = (self.tenant, self.agent);
+                    let now = self.shared.clock.now();
+                    self.shared.counters.contexts_stored.add_one();
+                    self.note("context", move |staged| {
+                        agents::set_context(staged, tenant, agent, &context, now)?;
+                        Ok(Noted::Done)
+                    })?;
+                }
+                ReceiverEvent::Heartbeat(heartbeat) => {
+                    let (tenant, agent) = (self.tenant, self.agent);
+                    let now = self.shared.clock.now();
+                    self.shared.counters.heartbeats.add_one();
+                    self.note("heartbeat", move |staged| {
+                        agents::heartbeat(staged, tenant, agent, &heartbeat, now)?;
+                        Ok(Noted::Done)
+                    })?;
+                }
+                ReceiverEvent::Goodbye(reason) => return Ok(Some(reason)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands work to its lane. The receiver keeps what is under way within the window, so there is room.
+    fn hand_over(&mut self, lane: Lane, last: Seq, work: Work) -> Result<(), Failure> {
+        let Some(epoch) = self.epoch else { return Ok(()) };
+        let side = &mut self.lanes[lane.index()];
+        let sender = side.work.get_or_insert_with(|| {
+            let (sender, inbox) = mpsc::channel(WINDOW_BLOCKS_MAX as usize);
+            let stream = StreamId { agent: self.agent, epoch, lane };
+            let shared = Arc::clone(self.shared);
+            let outcomes = self.outcome_from.clone();
+            self.shared.tasks.spawn(commit_lane(shared, (self.tenant, stream), inbox, outcomes));
+            sender
+        });
+        if sender.try_send(work).is_err() {
+            return Err(ProtocolError::WindowExceeded("blocks", lane).into());
+        }
+        side.pending += 1;
+        side.newest = Some(last);
+        Ok(())
+    }
+
+    /// Takes the news of a lane, and all that waits: acks of one lane that come together are one ack.
+    fn durable(
+        &mut self,
+        stream: StreamId,
+        outcome: Result<Seq, CommitFailure>,
+    ) -> Result<(), Failure> {
+        let mut next = Some((stream, outcome));
+        while let Some((StreamId { lane, .. }, outcome)) = next {
+            let up_to = outcome.map_err(|failure| Failure::Commit { lane, failure })?;
+            let side = &mut self.lanes[lane.index()];
+            side.pending = side.pending.saturating_sub(1);
+            self.receiver.handle_committed(lane, up_to);
+            next = self.outcomes.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    /// Stores what a control frame says, beside everything else that goes on.
+    fn note<F>(&mut self, what: &'static str, command: F) -> Result<(), Failure>
+    where
+        F: FnOnce(&mut Staged<'_>) -> Result<Noted, CommandError>
+            + Send
+            + 'static,
+    {
+        if self.noting.len() >= CONTROL_PENDING_MAX {
+            return Err(Failure::ControlFlood);
+        }
+        let store = self.shared.store.clone();
+        self.noting.push(Box::pin(async move {
+            match timeout(COMMIT_TIMEOUT, store.write(command)).await {
+                Ok(Ok(noted)) => Ok(noted),
+                Ok(Err(error)) => Err(Failure::Control { what, error }),
+                Err(_late) => Err(Failure::ControlLate(what)),
+            }
+        }));
+        Ok(())
+    }
+
+    fn noted(&mut self, noted: Noted) {
+        let Noted::Greeted(greeting) = noted else { return };
+        let key = (self.tenant, self.agent);
+        let (place, was_there) = self.registry.enter(key, self.replaced.clone());
+        if was_there {
+            tracing::info!(tenant = %self.tenant, agent = %self.agent, "agent connected anew");
+        }
+        self.place = Some(place);
+        self.receiver.handle_cursors(greeting.committed, greeting.context);
+    }
+
+    async fn transmit(&mut self) -> Result<(), Failure> {
+        while let Some(transmit) = self.receiver.poll_transmit() {
+            self.send(transmit.stream, &transmit.frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, stream: Stream, frame: &Frame) -> Result<(), Failure> {
+        let side = match stream {
+            Stream::Control => &mut self.control,
+            Stream::Lane(lane) => &mut self.lanes[lane.index()].send,
+        };
+        let Some(send) = side else { return Ok(()) };
+        match timeout(FRAME_WRITE_TIMEOUT, write(send, frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::Stuck { stream, problem: error.to_string() }),
+            Err(late) => Err(Failure::Stuck { stream, problem: late.to_string() }),
+        }
+    }
+
+    /// Ends in order: stores and acks what was taken, says goodbye, and finishes the control stream.
+    async fn end(mut self, reason: GoodbyeReason) -> Ending {
+        self.lanes.iter_mut().for_each(|side| drop(side.work.take()));
+        let finishing = async {
+            while self.lanes.iter().any(|side| side.pending > 0) {
+                let Some((stream, outcome)) = self.outcomes.recv().await else { break };
+                self.durable(stream, outcome)?;
+                self.transmit().await?;
+            }
+            self.receiver.handle_close(reason);
+            self.transmit().await
+        };
+        match timeout(COMMIT_TIMEOUT, finishing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => return Ending::Failed(failure),
+            Err(_late) => {
+                tracing::warn!(agent = %self.agent, "session ended before all was stored")
+            }
+        }
+        for send in self.lanes.iter_mut().map(|side| &mut side.send).chain([&mut self.control]) {
+            // A stream that the peer has stopped needs no end.
+            let _stopped = send.as_mut().map(SendStream::finish);
+        }
+        Ending::Goodbye(reason)
+    }
+}
+
+fn stream_failure(stream: Option<Stream>, problem: &impl ToString) -> Failure {
+    Failure::Stream { stream, problem: problem.to_string() }
+}
+
+async fn until(wake: Option<(Instant, Wake)>) {
+    match wake {
+        Some((at, _)) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

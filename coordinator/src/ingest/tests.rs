@@ -1,0 +1,1 @@
+//! See `app/tests.rs` for sessions over real QUIC.
