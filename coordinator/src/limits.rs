@@ -45,6 +45,18 @@ pub const PAGE_ITEMS_DEFAULT: usize = 50;
 /// Most blocks that one search decodes for a page; the cursor goes on behind them.
 pub const SEARCH_BLOCKS_MAX: usize = 256;
 
+/// Most bytes of records on one page of alerts: a page of ordinary alerts of 1 kB holds all its records.
+pub const PAGE_RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// Most days of the entity index that one search looks into for a page; each costs two short scans.
+pub const SEARCH_DAYS_MAX: usize = 366;
+
+/// Most gaps of an agent that are counted for a list. More than this says "a lot", and the gaps have their own list.
+pub const GAPS_COUNTED_MAX: usize = 1_000;
+
+/// Most contexts of a host that are looked through for the one that an alert names. A host changes a few times a day.
+pub const CONTEXTS_READ_MAX: usize = 256;
+
 /// Most journal entries that the tail reads at once.
 pub const TAIL_ENTRIES_MAX: usize = 512;
 
@@ -81,3 +93,7 @@ const _: () =
 const _: () =
     assert!(GROUP_BYTES_MAX >= shared::limits::BLOCK_BYTES_MAX, "a group holds the largest block");
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX, "the default can be asked for");
+const _: () = assert!(
+    PAGE_RECORD_BYTES_MAX >= shared::limits::RECORD_BYTES_MAX,
+    "a page holds the longest record"
+);
