@@ -63,6 +63,32 @@ pub const TAIL_ENTRIES_MAX: usize = 512;
 /// Largest body of a request to the API, in bytes. The largest that people send is a note.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;
 
+/// Most requests to the API that are worked on at once, those that wait for a case included: every analyst of a large
+/// service may wait, and their command lines ask besides. Each holds at most one body and one page.
+pub const API_REQUESTS_MAX: usize = 512;
+/// Most connections to the API at once; each costs about 60 kB with TLS.
+pub const API_CONNECTIONS_MAX: usize = 1024;
+/// Most requests that one HTTP/2 connection may have open: a dashboard's, not a flood's.
+pub const API_STREAMS_MAX: u32 = 32;
+/// How long a request may take before it is given up; more than the longest wait for a case.
+pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a client may take to send the head of a request, and how long a connection may idle before it.
+pub const API_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest that a request waits for a case: shorter than the idle timeouts of common proxies.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a claim waits for the view to catch up before it looks again.
+pub const VIEW_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// Most cases that are looked at for one page; the cursor goes on behind them. About 20 ms of reading.
+pub const CASES_LOOKED_MAX: usize = 2_000;
+/// Most cases that are looked at to find those whose id begins with some letters. Four letters are 20 bits, so a
+/// million cases share them one and a bit each.
+pub const CASE_MATCHES_MAX: usize = 256;
+/// Shortest beginning of a case's id that names a case.
+pub const CASE_LETTERS_MIN: usize = 4;
+
+/// Longest `Idempotency-Key`, in bytes: a UUID is 36.
+pub const IDEMPOTENCY_KEY_MAX: usize = 128;
 /// Longest that an idempotency key is remembered.
 pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -97,3 +123,8 @@ const _: () = assert!(
     PAGE_RECORD_BYTES_MAX >= shared::limits::RECORD_BYTES_MAX,
     "a page holds the longest record"
 );
+const _: () = assert!(
+    QUEUE_WAIT_MAX.as_secs() < API_REQUEST_TIMEOUT.as_secs(),
+    "a request that waits for a case is answered, not given up"
+);
+const _: () = assert!(PAGE_ITEMS_MAX <= CASES_LOOKED_MAX, "a page can be full");

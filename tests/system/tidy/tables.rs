@@ -52,7 +52,7 @@ pub(crate) const AGENT: ImportTable = &[
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
-    ("api", May::Import(&["command", "counters", "store", "triage"])),
+    ("api", May::Import(&["command", "counters", "store", "triage", "view"])),
     ("app", May::ImportAll),
     ("args", May::Import(&[])),
     ("bin", May::Import(&["api", "app", "args", "config"])),
@@ -68,6 +68,8 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("tls", May::Import(&["certs", "config"])),
     ("triage", May::Import(&[])),
     ("upkeep", May::Import(&["command", "counters", "store", "triage"])),
+    // The queue as the API reads it and the follower of the journal keeps it.
+    ("view", May::Import(&["command", "store", "triage"])),
 ];
 
 /// Which of the workspace's crates each may depend on outside its tests.
@@ -102,6 +104,7 @@ const DRIVERS: &[&str] = &[
     "coordinator/src/ingest",
     "coordinator/src/store/writer",
     "coordinator/src/upkeep",
+    "coordinator/src/view",
 ];
 
 /// The crate `tests` stands above all others, so these do not bind it.
