@@ -104,8 +104,21 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest age of a connection; up to a tenth less is drawn, so that not all are dialled anew at once.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Most journal entries that one page of the journal looks at; with a filter it may be short and still go on.
+pub const JOURNAL_LOOKED_MAX: usize = 8_192;
+
 /// Most clients of the live feed at once.
 pub const FEED_CLIENTS_MAX: usize = 256;
+/// How often a quiet feed says that it lives, and its client's token is looked at again. Proxies give up after a
+/// minute of silence.
+pub const FEED_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a client of the feed shall wait before it connects anew.
+pub const FEED_RETRY: Duration = Duration::from_secs(1);
+
+/// Most connections to the metrics listener: a few scrapers and probes.
+pub const METRICS_CONNECTIONS_MAX: usize = 32;
+/// How long a readiness probe or a scrape may take. Probes are asked every few seconds.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a shutdown may take before it is cut short.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -128,3 +141,4 @@ const _: () = assert!(
     "a request that waits for a case is answered, not given up"
 );
 const _: () = assert!(PAGE_ITEMS_MAX <= CASES_LOOKED_MAX, "a page can be full");
+const _: () = assert!(TAIL_ENTRIES_MAX <= JOURNAL_LOOKED_MAX, "a page looks at one read");
