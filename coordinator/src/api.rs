@@ -9,6 +9,7 @@
 //! [`crate::limits`]. Reads run where they may block, and look at a bounded number of rows.
 //!
 //! Not here: certificates and keys (the finished TLS configuration comes in), who keeps the queue view up.
+#![allow(unused_qualifications, reason = "utoipa's macros write the paths of local types in full")]
 
 use std::{fmt, sync::Arc};
 
@@ -34,6 +35,7 @@ use crate::{
 };
 
 pub mod auth;
+pub mod cases;
 pub mod extract;
 mod guard;
 pub mod idempotency;
@@ -41,10 +43,12 @@ pub mod me;
 pub mod openapi;
 pub mod page;
 pub mod problem;
+pub mod queue;
 pub mod read;
 pub mod serve;
 pub mod show;
 pub mod tenants;
+pub mod tokens;
 pub mod types;
 
 pub use openapi::openapi;
@@ -111,6 +115,9 @@ fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(me::routes())
         .merge(tenants::routes())
+        .merge(cases::routes())
+        .merge(queue::routes())
+        .merge(tokens::routes())
         .merge(openapi::routes())
 }
 

@@ -129,7 +129,7 @@ pub async fn check(api: &Api, key: TokenKey, now: Timestamp) -> Result<Caller, P
     }
 }
 
-fn unauthorized(detail: &str) -> Problem {
+pub(super) fn unauthorized(detail: &str) -> Problem {
     Problem::new(Kind::Unauthorized, detail)
         .hint("send `Authorization: Bearer sb_...` with a token that an admin made for you")
 }

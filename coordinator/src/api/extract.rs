@@ -88,6 +88,16 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for MaybeSent<T> {
     }
 }
 
+/// A write whose body says nothing: what is sent is read and left aside.
+impl FromRequest<Api> for Once {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (_, _, once) = take(request, api).await?;
+        Ok(once)
+    }
+}
+
 /// Reads the body within its bound. The caller is known before the body is read.
 async fn take(request: Request, api: &Api) -> Result<(Parts, Bytes, Once), Problem> {
     let (mut parts, body) = request.into_parts();

@@ -14,15 +14,15 @@ use shared::time::Timestamp;
 
 use super::{
     Api,
-    auth::Caller,
+    auth::{self, Caller},
     problem::{Kind, Problem},
 };
 use crate::{
-    command::CommandError,
+    command::{CommandError, tokens},
     limits::{IDEMPOTENCY_KEY_MAX, IDEMPOTENCY_RETENTION},
     store::{
         engine::Staged,
-        schema::IdempotencyKey,
+        schema::{IdempotencyKey, TokenKey},
         tables::{Source, put},
         values::Remembered,
     },
@@ -31,9 +31,13 @@ use crate::{
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAY_HEADER: HeaderName = HeaderName::from_static("idempotent-replay");
 
-/// Under which key a request is done once, and the digest of the request; nothing where no key was sent.
+/// Whose write it is, and under which key it is done once, if one was sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Once(Option<(IdempotencyKey, [u8; 32])>);
+pub struct Once {
+    token: TokenKey,
+    /// The key, and the digest of the request.
+    key: Option<(IdempotencyKey, [u8; 32])>,
+}
 
 impl Once {
     /// Reads the key of a request with this body.
@@ -41,14 +45,17 @@ impl Once {
     /// # Errors
     /// Answers `invalid` for a key that is not 1 to [`IDEMPOTENCY_KEY_MAX`] visible ASCII characters.
     pub fn new(parts: &Parts, caller: &Caller, body: &[u8]) -> Result<Self, Problem> {
-        let Some(key) = parts.headers.get(KEY_HEADER) else { return Ok(Self(None)) };
+        let token = caller.key;
+        let Some(key) = parts.headers.get(KEY_HEADER) else {
+            return Ok(Self { token, key: None });
+        };
         let key = key.as_bytes();
         let sizes = 1..=IDEMPOTENCY_KEY_MAX;
         if !sizes.contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
             let detail = format!("must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters");
             return Err(Problem::invalid("Idempotency-Key", detail));
         }
-        let id = Sha256::new().chain_update(caller.key.0).chain_update(key).finalize().into();
+        let id = Sha256::new().chain_update(token.0).chain_update(key).finalize().into();
         let mut request = Sha256::new();
         let if_match = parts.headers.get(header::IF_MATCH).map_or(&[][..], HeaderValue::as_bytes);
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -56,13 +63,13 @@ impl Once {
             request.update((part.len() as u64).to_be_bytes());
             request.update(part);
         }
-        Ok(Self(Some((IdempotencyKey(id), request.finalize().into()))))
+        Ok(Self { token, key: Some((IdempotencyKey(id), request.finalize().into())) })
     }
 
     /// Returns whether a key was sent.
     #[must_use]
     pub fn has_key(&self) -> bool {
-        self.0.is_some()
+        self.key.is_some()
     }
 }
 
@@ -73,6 +80,10 @@ pub enum Refusal {
     Command(CommandError),
     /// The key was used for another request.
     Mismatch,
+    /// The token was revoked or has expired since the request came.
+    TokenGone,
+    /// There is nothing to be done: no candidate is left.
+    NothingWaits,
     /// The answer cannot be written as JSON.
     Json(serde_json::Error),
 }
@@ -88,6 +99,8 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Command(error) => error.into(),
             Refusal::Json(error) => Self::internal(&error),
+            Refusal::TokenGone => auth::unauthorized("this token is not good any more"),
+            Refusal::NothingWaits => Self::new(Kind::Conflict, "nothing waits any more"),
             Refusal::Mismatch => {
                 let detail = "this Idempotency-Key was used for another request within 24 hours";
                 Self::new(Kind::IdempotencyMismatch, detail)
@@ -182,11 +195,16 @@ where
     let clock = api.clock.clone();
     let outcome = api.store.write(move |staged| -> Result<Answer, Refusal> {
         let now = clock.now();
+        // The token was good when the request came; it may have waited since.
+        let token = staged.load(&once.token)?;
+        if !token.is_some_and(|token| tokens::is_good(&token, now)) {
+            return Err(Refusal::TokenGone);
+        }
         if let Some(known) = remembered(staged, once, now)? {
             return Ok(known);
         }
         let answer = command(staged, now)?;
-        if let Some((key, request)) = once.0 {
+        if let Some((key, request)) = once.key {
             let body = answer.remembered.as_ref().unwrap_or(&answer.body).clone();
             let status = answer.status.as_u16();
             put(staged, &key, &Remembered { request, status, body, at: now });
@@ -198,7 +216,7 @@ where
 
 /// Returns the answer that was given before.
 fn remembered(staged: &Staged<'_>, once: Once, now: Timestamp) -> Result<Option<Answer>, Refusal> {
-    let Some((key, request)) = once.0 else { return Ok(None) };
+    let Some((key, request)) = once.key else { return Ok(None) };
     let known: Option<Remembered> = staged.load(&key)?;
     match known.filter(|known| now.since(known.at) < IDEMPOTENCY_RETENTION) {
         None => Ok(None),

@@ -119,11 +119,8 @@ async fn ready(api: &Api) -> Result<(), String> {
     }
     let head = read::blocking(&api.store, head).await;
     let head = head.map_err(|problem| problem.details().detail.clone())?;
-    let mut applied = api.view.applied();
-    match applied.wait_for(|applied| *applied >= head).await {
-        Ok(_) => Ok(()),
-        Err(_) => Err("nobody keeps the queue view up".to_owned()),
-    }
+    api.view.reached(head).await;
+    Ok(())
 }
 
 fn head(engine: &dyn Engine) -> Result<u64, LoadError> {
@@ -165,8 +162,8 @@ fn render(api: &Api, engine: &dyn Engine) -> String {
     write_gauge(&mut out, "store_bytes", help, &sizes);
 
     let now = api.clock.now();
-    let (counts, (_, late)) =
-        api.view.with(|view| (view.counts(&TenantScope::All), view.totals(now)));
+    let (counts, late) =
+        api.view.with(|view| (view.counts(&TenantScope::All), view.late(now)));
     let states = [
         ("{state=\"waiting\"}", show::count(counts.waiting)),
         ("{state=\"claimed\"}", show::count(counts.claimed)),
