@@ -17,9 +17,7 @@ use super::{
     page::{self, Filter, Page, PageQuery},
     problem::Problem,
     read, show,
-    types::{
-        Agent, AgentStats, Context, Gap, HostContext, Interface, LaneState, Lanes, Time,
-    },
+    types::{Agent, AgentStats, Context, Gap, HostContext, Interface, LaneState, Lanes, Time},
 };
 use crate::{
     store::{
@@ -173,11 +171,7 @@ async fn list_gaps(
 }
 
 /// Finds an agent that the scope holds; one that it does not hold is as if it were not there (L5).
-fn find(
-    engine: &dyn Engine,
-    scope: &TenantScope,
-    id: AgentId,
-) -> Result<AgentStanding, Problem> {
+fn find(engine: &dyn Engine, scope: &TenantScope, id: AgentId) -> Result<AgentStanding, Problem> {
     let found: Result<_, LoadError> = agents::find(engine, scope, id);
     found?.ok_or_else(|| Problem::not_found("agent", id))
 }

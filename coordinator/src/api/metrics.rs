@@ -162,8 +162,7 @@ fn render(api: &Api, engine: &dyn Engine) -> String {
     write_gauge(&mut out, "store_bytes", help, &sizes);
 
     let now = api.clock.now();
-    let (counts, late) =
-        api.view.with(|view| (view.counts(&TenantScope::All), view.late(now)));
+    let (counts, late) = api.view.with(|view| (view.counts(&TenantScope::All), view.late(now)));
     let states = [
         ("{state=\"waiting\"}", show::count(counts.waiting)),
         ("{state=\"claimed\"}", show::count(counts.claimed)),

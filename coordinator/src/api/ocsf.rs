@@ -270,7 +270,10 @@ mod tests {
         assert_eq!(finding["finding_info"]["attacks"], attacks);
         assert_eq!(finding["evidences"][0]["dst_endpoint"], json!({ "port": 443 }));
         let file = &finding["evidences"][0]["file"];
-        assert_eq!((&file["name"], &file["hashes"][0]["algorithm_id"]), (&json!("a.exe"), &json!(1)));
+        assert_eq!(
+            (&file["name"], &file["hashes"][0]["algorithm_id"]),
+            (&json!("a.exe"), &json!(1))
+        );
         assert_eq!((&finding["action_id"], &finding["severity"]), (&json!(2), &json!("Critical")));
         assert_eq!(finding["metadata"]["profiles"], json!(["security_control"]));
         assert_eq!(finding["time"], 10);
