@@ -192,10 +192,7 @@ impl Feed {
         let read = read::blocking(&self.api.store, move |engine| {
             read_after(engine, after, TAIL_ENTRIES_MAX)
         });
-        let mut entries = match read.await {
-            Ok(entries) => entries,
-            Err(_) => return None, // logged where it was read
-        };
+        let mut entries = read.await.ok()?; // logged where it was read
         self.check().await?;
         // What is not announced yet is not known to be durable (L1).
         entries.retain(|entry| entry.number <= head);

@@ -94,7 +94,7 @@ async fn the_listener_serves_plain_http_and_ends_when_told() {
     let address = listener.local_addr().unwrap();
     let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
     let router = metrics_router(fixture.api.clone());
-    let serving = tokio::spawn(serve_metrics(listener, router, cancel.clone(), tasks.clone()));
+    let serving = tasks.spawn(serve_metrics(listener, router, cancel.clone(), tasks.clone()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all(request).await.unwrap();

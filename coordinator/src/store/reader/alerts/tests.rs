@@ -28,8 +28,11 @@ fn title(agent: u8, seq: u64, position: usize) -> String {
     format!("{agent} {seq} {position}")
 }
 
-/// Stores blocks; returns the places of all alerts with their (host, address), and the cases.
-fn store(sent: &[Sent]) -> (MemoryEngine, Vec<(AlertPlace, (u8, u8))>, Vec<CaseId>) {
+/// The places of all alerts with their (host, source address), newest first.
+type Stored = Vec<(AlertPlace, (u8, u8))>;
+
+/// Stores blocks; returns their alerts and the cases.
+fn store(sent: &[Sent]) -> (MemoryEngine, Stored, Vec<CaseId>) {
     let engine = MemoryEngine::new(1);
     let (mut all, mut cases, mut seqs) = (Vec::new(), Vec::new(), [0_u64; 256]);
     for (agent, ms, alerts) in sent {
@@ -98,7 +101,10 @@ fn sent() -> impl Strategy<Value = Vec<Sent>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(64)
+    })]
 
     #[test]
     fn pages_of_any_size_hold_every_alert_once_and_the_newest_first(
