@@ -11,7 +11,11 @@
 //! Not here: certificates and keys (the finished TLS configuration comes in), who keeps the queue view up.
 #![allow(unused_qualifications, reason = "utoipa's macros write the paths of local types in full")]
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     Router,
@@ -72,6 +76,16 @@ impl Clock {
     #[must_use]
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
+    }
+
+    /// Returns the system's clock. Before 1970 it stands at the epoch.
+    #[must_use]
+    pub fn system() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the API is a driver: time comes in here")]
+        Self::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        })
     }
 
     /// Returns the time.
@@ -165,3 +179,6 @@ async fn no_such_method(method: Method) -> Problem {
     Problem::new(Kind::MethodNotAllowed, format!("this path does not know {method}"))
         .hint("the Allow header names the methods that it knows")
 }
+
+#[cfg(test)]
+mod tests;
