@@ -1,5 +1,6 @@
 //! The Signalbox coordinator: ingest, store, triage, API, and the `signalbox` command line's client.
 
+pub mod api;
 pub mod command;
 pub mod limits;
 pub mod store;

@@ -1,0 +1,864 @@
+//! The JSON of the API, version 1: what handlers answer with and clients read.
+//!
+//! Instants are RFC 3339 in UTC with milliseconds; ids are texts; numbers that may pass 2^53 (epoch, boot) are hex.
+//! What a client sends refuses unknown fields; what it receives may gain fields within `/v1`, so clients ignore
+//! those that they do not know.
+#![expect(unused_qualifications, reason = "the derive of a generic schema writes them")]
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use shared::{
+    alert::Severity,
+    ids::{Lane, TenantId},
+    time::Timestamp,
+    wire::GapReason,
+};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type},
+    },
+};
+
+use crate::{
+    store::values::Role,
+    triage::{case::VerdictKind, sla::Sla},
+};
+
+mod journal;
+
+pub use journal::{JournalActor, JournalEntry, JournalEvent};
+
+/// Last instant that RFC 3339 can name: the end of the year 9999, in milliseconds since the Unix epoch.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// An instant, written as RFC 3339 in UTC with milliseconds. What lies beyond the year 9999 is written as its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub Timestamp);
+
+impl From<Timestamp> for Time {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Timestamp::from_ms(self.0.as_ms().min(LAST_MS)).fmt(f)
+    }
+}
+
+/// A text that is no instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be an instant such as 2026-01-02T03:04:05.678Z, from 1970 on")]
+pub struct TimeError;
+
+impl FromStr for Time {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let at: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
+        let ms = u64::try_from(at.as_millisecond()).map_err(|_| TimeError)?;
+        Ok(Self(Timestamp::from_ms(ms)))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339 in UTC with milliseconds"))
+            .into()
+    }
+}
+
+impl ToSchema for Time {}
+
+/// Declares what stands in the OpenAPI document for a type of another module that is written as one of some names.
+macro_rules! names {
+    ($($(#[$doc:meta])* $type:ident, $values:expr;)*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $type;
+
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new().schema_type(Type::String).enum_values(Some($values)).into()
+            }
+        }
+
+        impl ToSchema for $type {}
+    )* };
+}
+
+names! {
+    /// How bad a product says that it is: [`Severity`] in the document.
+    SeverityName, Severity::ALL.map(Severity::as_str);
+    /// A lane of an agent: [`Lane`] in the document.
+    LaneName, Lane::ALL.map(Lane::as_str);
+    /// Why blocks will never come: [`GapReason`] in the document.
+    GapReasonName, ["damaged", "missing"];
+    /// What a token allows: [`Role`] in the document.
+    RoleName, ["customer", "auditor", "analyst", "lead", "admin"];
+    /// What a case was found to be: [`VerdictKind`] in the document.
+    VerdictName, ["malicious", "suspicious", "benign_expected", "benign_false_positive", "out_of_time"];
+}
+
+/// Problem details (RFC 9457): why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemDetails {
+    /// `urn:signalbox:problem:` and the problem's name: what programs decide by.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem, in words; always the same for one kind.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What is wrong this time.
+    pub detail: String,
+    /// Field, query key or header that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What a person can do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What an ambiguous name may have meant, at most five.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<String>,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// The items, in the list's order. A page may be short and still not be the last.
+    pub items: Vec<T>,
+    /// `cursor` of the page behind this one; null on the last page.
+    #[schema(required)]
+    pub next: Option<String>,
+}
+
+/// Who the caller's token says that they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    /// Name that stands in the journal.
+    pub holder: String,
+    /// What the token allows.
+    #[schema(value_type = RoleName)]
+    pub role: Role,
+    /// Whose data; null for every tenant's.
+    #[schema(required)]
+    pub tenants: Option<Vec<String>>,
+    /// Until when the token is good.
+    pub expires_at: Time,
+    /// Public name of the token.
+    pub token: String,
+}
+
+/// Agreed minutes from receipt to verdict, by severity, each from 1 to 129600 (90 days).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are the severities' names")]
+pub struct SlaMinutes {
+    pub unknown: u32,
+    pub informational: u32,
+    pub low: u32,
+    pub medium: u32,
+    pub high: u32,
+    pub critical: u32,
+    pub fatal: u32,
+}
+
+impl From<Sla> for SlaMinutes {
+    fn from(sla: Sla) -> Self {
+        let [unknown, informational, low, medium, high, critical, fatal] = sla.minutes;
+        Self { unknown, informational, low, medium, high, critical, fatal }
+    }
+}
+
+/// Changes of agreed minutes: those that are absent stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the fields are the severities' names")]
+pub struct SlaChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub unknown: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub informational: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub low: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub medium: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub high: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub critical: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 129_600)]
+    pub fatal: Option<u32>,
+}
+
+impl SlaChange {
+    /// Returns `sla` with these changes.
+    #[must_use]
+    pub fn apply(self, mut sla: Sla) -> Sla {
+        let changes = [
+            self.unknown,
+            self.informational,
+            self.low,
+            self.medium,
+            self.high,
+            self.critical,
+            self.fatal,
+        ];
+        for (minutes, change) in sla.minutes.iter_mut().zip(changes) {
+            *minutes = change.unwrap_or(*minutes);
+        }
+        sla
+    }
+}
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tenant {
+    /// Its id: 1 to 32 of a-z, 0-9 and inner `-`.
+    pub id: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// Agreed times.
+    pub sla_minutes: SlaMinutes,
+    /// When it was first heard of or made.
+    pub created_at: Time,
+    /// Goes up with each change; the `ETag`.
+    pub revision: u64,
+    /// Cases that wait for somebody.
+    pub cases_waiting: u64,
+    /// Cases that somebody has.
+    pub cases_claimed: u64,
+}
+
+/// Changes of a tenant: what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantChange {
+    /// Its name for people, 1 to 4096 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 4096)]
+    pub display_name: Option<String>,
+    /// Agreed times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sla_minutes: Option<SlaChange>,
+}
+
+/// An agent's counters since its process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentStats {
+    /// Records read from all sources.
+    pub records_read: u64,
+    /// Bytes read from all sources.
+    pub bytes_read: u64,
+    /// Records that could not be parsed.
+    pub malformed: u64,
+    /// Records that were cut because they were too long.
+    pub over_long: u64,
+    /// How often a full spool made the sources wait.
+    pub spool_full: u64,
+    /// Bytes that the spool holds.
+    pub spool_bytes: u64,
+}
+
+/// One lane of an agent's spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LaneState {
+    /// Newest block that the spool held when the agent was last heard of.
+    #[schema(required)]
+    pub spooled: Option<u64>,
+    /// Newest block that is durable here.
+    #[schema(required)]
+    pub committed: Option<u64>,
+    /// How many blocks lie between the two.
+    pub lag_blocks: u64,
+    /// How many alerts the lane has brought.
+    pub alerts: u64,
+}
+
+/// An agent's lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lanes {
+    /// Goes before all others.
+    pub urgent: LaneState,
+    /// The everyday lane.
+    pub normal: LaneState,
+    /// What can wait.
+    pub bulk: LaneState,
+}
+
+/// An installed agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Agent {
+    /// Whose.
+    pub tenant: String,
+    /// Its id, a UUID.
+    pub agent: String,
+    /// Its host's name, from the newest context.
+    #[schema(required)]
+    pub hostname: Option<String>,
+    /// Its host's operating system, from the newest context.
+    #[schema(required)]
+    pub os: Option<String>,
+    /// Version of its program.
+    pub version: String,
+    /// When it first connected.
+    pub first_seen_at: Time,
+    /// When it was last heard of.
+    pub last_seen_at: Time,
+    /// Seconds since it was last heard of.
+    pub silent_seconds: u64,
+    /// Its spool, in hex.
+    pub epoch: String,
+    /// Start of its process, in hex.
+    pub boot: String,
+    /// Version of its host's newest context, in hex.
+    #[schema(required)]
+    pub context: Option<String>,
+    /// How far its clock was ahead of the coordinator's, in milliseconds; negative when behind.
+    pub clock_ahead_ms: i64,
+    /// Its counters.
+    pub stats: AgentStats,
+    /// Its lanes.
+    pub lanes: Lanes,
+    /// Blocks in its spool that are not durable here, over all lanes.
+    pub lag_blocks: u64,
+    /// Age in seconds of the oldest alert that is not durable here; null where there is none.
+    #[schema(required)]
+    pub lag_seconds: Option<u64>,
+    /// How many gaps are known of its lanes.
+    pub gaps: u64,
+}
+
+/// A network interface of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address; null where it has none.
+    #[schema(required)]
+    pub mac: Option<String>,
+    /// Its addresses with their prefixes, such as `10.0.0.1/24`.
+    pub addresses: Vec<String>,
+}
+
+/// What an agent knew of its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostContext {
+    /// The host's name.
+    pub hostname: String,
+    /// Further names.
+    pub names: Vec<String>,
+    /// Operating system with its version.
+    pub os: String,
+    /// Kernel with its version.
+    pub kernel: String,
+    /// Processor architecture.
+    pub arch: String,
+    /// Version of the agent's program.
+    pub agent_version: String,
+    /// Network interfaces.
+    pub interfaces: Vec<Interface>,
+}
+
+/// A version of a host's context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Context {
+    /// Which version, in hex: alerts name it.
+    pub version: String,
+    /// When it was received.
+    pub received_at: Time,
+    /// The context.
+    pub context: HostContext,
+}
+
+/// Blocks that will never come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Gap {
+    /// Of which spool, in hex.
+    pub epoch: String,
+    /// Of which lane.
+    #[schema(value_type = LaneName)]
+    pub lane: Lane,
+    /// First block that is missing.
+    pub first: u64,
+    /// Last block that is missing.
+    pub last: u64,
+    /// How many blocks.
+    pub blocks: u64,
+    /// Why.
+    #[schema(value_type = GapReasonName)]
+    pub reason: GapReason,
+    /// When it was noticed.
+    pub noticed_at: Time,
+}
+
+/// Where a case stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CaseState {
+    /// Waits in the queue.
+    Open,
+    /// Somebody has it.
+    Claimed,
+    /// Decided.
+    Closed,
+}
+
+/// A case in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CaseSummary {
+    /// Its id: 12 letters.
+    pub id: String,
+    /// Whose.
+    pub tenant: String,
+    /// The host that it is about; null where its alerts name none.
+    #[schema(required)]
+    pub host: Option<String>,
+    /// Where it stands.
+    pub state: CaseState,
+    /// The worst severity among its alerts.
+    #[schema(value_type = SeverityName)]
+    pub severity: Severity,
+    /// How bad it looks, from 0 to 999.
+    pub risk: u16,
+    /// Title of its most severe finding.
+    pub title: String,
+    /// When its first alert was received: the SLA's clock starts here.
+    pub opened_at: Time,
+    /// By when it must be decided.
+    pub deadline: Time,
+    /// Seconds until the deadline; negative when late, null when closed.
+    #[schema(required)]
+    pub seconds_left: Option<i64>,
+    /// Event time of its earliest alert.
+    pub first_at: Time,
+    /// Event time of its latest alert.
+    pub last_at: Time,
+    /// How many alerts it holds.
+    pub alert_count: u64,
+    /// How many different findings it names.
+    pub finding_count: u64,
+    /// Who has it.
+    #[schema(required)]
+    pub holder: Option<String>,
+    /// Until when they have it.
+    #[schema(required)]
+    pub lease_until: Option<Time>,
+    /// What it was found to be, once closed.
+    #[schema(required, value_type = Option<VerdictName>)]
+    pub verdict: Option<VerdictKind>,
+    /// How often new evidence re-opened it.
+    pub reopened_count: u32,
+    /// Goes up with each change.
+    pub revision: u64,
+}
+
+/// Alerts of a case that say the same thing about the same host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// Stable digest of what it is, in hex.
+    pub fingerprint: String,
+    /// Product that raised it.
+    pub product: String,
+    /// The rule's id in that product; null where it has none.
+    #[schema(required)]
+    pub rule_uid: Option<String>,
+    /// What it says.
+    pub title: String,
+    /// ATT&CK technique ids.
+    pub techniques: Vec<String>,
+    /// The worst severity among its alerts.
+    #[schema(value_type = SeverityName)]
+    pub severity: Severity,
+    /// How many alerts.
+    pub count: u64,
+    /// Event time of the earliest.
+    pub first_at: Time,
+    /// Event time of the latest.
+    pub last_at: Time,
+}
+
+/// A decision, and what it was based on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// The outcome.
+    #[schema(value_type = VerdictName)]
+    pub kind: VerdictKind,
+    /// Why, in the analyst's words.
+    pub reason: String,
+    /// Who decided.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// How many alerts the case held.
+    pub alerts_seen: u64,
+    /// The case's revision that was judged.
+    pub revision_seen: u64,
+}
+
+/// A case with all that is known about it: the fields of [`CaseSummary`], with the whole verdict, and more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Case {
+    /// Its id: 12 letters.
+    pub id: String,
+    /// Whose.
+    pub tenant: String,
+    /// The host that it is about; null where its alerts name none.
+    #[schema(required)]
+    pub host: Option<String>,
+    /// Where it stands.
+    pub state: CaseState,
+    /// The worst severity among its alerts.
+    #[schema(value_type = SeverityName)]
+    pub severity: Severity,
+    /// How bad it looks, from 0 to 999.
+    pub risk: u16,
+    /// Title of its most severe finding.
+    pub title: String,
+    /// When its first alert was received: the SLA's clock starts here.
+    pub opened_at: Time,
+    /// By when it must be decided.
+    pub deadline: Time,
+    /// Seconds until the deadline; negative when late, null when closed.
+    #[schema(required)]
+    pub seconds_left: Option<i64>,
+    /// Event time of its earliest alert.
+    pub first_at: Time,
+    /// Event time of its latest alert.
+    pub last_at: Time,
+    /// How many alerts it holds.
+    pub alert_count: u64,
+    /// How many different findings it names.
+    pub finding_count: u64,
+    /// Who has it.
+    #[schema(required)]
+    pub holder: Option<String>,
+    /// Until when they have it.
+    #[schema(required)]
+    pub lease_until: Option<Time>,
+    /// What it was found to be, once closed.
+    #[schema(required)]
+    pub verdict: Option<Verdict>,
+    /// How often new evidence re-opened it.
+    pub reopened_count: u32,
+    /// Goes up with each change; the `ETag`.
+    pub revision: u64,
+    /// What was found, in order of appearance.
+    pub findings: Vec<Finding>,
+    /// Alerts of further findings, which are counted together.
+    pub other_count: u64,
+    /// Number of the newest claim; 0 where there was none.
+    pub fence: u64,
+    /// Who had the newest claim.
+    #[schema(required)]
+    pub last_holder: Option<String>,
+}
+
+/// An alert with its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Alert {
+    /// The case that was asked for; null in a search.
+    #[schema(required)]
+    pub case: Option<String>,
+    /// Whose.
+    pub tenant: String,
+    /// From which agent.
+    pub agent: String,
+    /// From which of its spools, in hex.
+    pub epoch: String,
+    /// On which lane.
+    #[schema(value_type = LaneName)]
+    pub lane: Lane,
+    /// In which block.
+    pub seq: u64,
+    /// At which place in the block, from 0.
+    pub position: u16,
+    /// When the coordinator had it.
+    pub received_at: Time,
+    /// The alert as an OCSF 1.8 Detection Finding (class 2004), with OCSF's own epoch milliseconds.
+    #[schema(value_type = Object)]
+    pub finding: serde_json::Value,
+    /// The record as the detector wrote it, if it was asked for; bytes that are no UTF-8 are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// The record's bytes in base64, if it was asked for and is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_base64: Option<String>,
+}
+
+/// One page of alerts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlertPage {
+    /// The alerts, newest block first. A page may be short and still not be the last.
+    pub items: Vec<Alert>,
+    /// `cursor` of the page behind this one; null on the last page.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// Whether retention has deleted blocks that should stand on this page.
+    pub records_gone: bool,
+}
+
+/// Numbers by severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are the severities' names")]
+pub struct BySeverity {
+    pub unknown: u64,
+    pub informational: u64,
+    pub low: u64,
+    pub medium: u64,
+    pub high: u64,
+    pub critical: u64,
+    pub fatal: u64,
+}
+
+impl From<[usize; Severity::ALL.len()]> for BySeverity {
+    fn from(counts: [usize; Severity::ALL.len()]) -> Self {
+        let [unknown, informational, low, medium, high, critical, fatal] =
+            counts.map(|count| u64::try_from(count).unwrap_or(u64::MAX));
+        Self { unknown, informational, low, medium, high, critical, fatal }
+    }
+}
+
+/// The queue as the caller may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Queue {
+    /// Cases that wait for somebody.
+    pub waiting: u64,
+    /// Cases that somebody has.
+    pub claimed: u64,
+    /// Waiting cases whose deadline has passed.
+    pub late: u64,
+    /// Waiting cases by severity.
+    pub by_severity: BySeverity,
+    /// The next cases, in the order in which they will be given out; empty for customers.
+    pub head: Vec<CaseSummary>,
+}
+
+/// What the dispatcher is asked for. An empty body asks for the defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NextRequest {
+    /// How long the lease shall be; 900 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 30, maximum = 3600)]
+    pub lease_seconds: Option<u64>,
+    /// How long to wait for a case where none waits; 0 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 30)]
+    pub wait_seconds: Option<u64>,
+}
+
+/// A claim of a named case. An empty body asks for the default lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClaimRequest {
+    /// How long the lease shall be; 900 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 30, maximum = 3600)]
+    pub lease_seconds: Option<u64>,
+}
+
+/// A longer lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// Number of the claim.
+    pub fence: u64,
+    /// How long the lease shall be from now; 900 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 30, maximum = 3600)]
+    pub lease_seconds: Option<u64>,
+}
+
+/// A case given back to the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// Number of the claim.
+    pub fence: u64,
+    /// Why, 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
+    pub reason: String,
+}
+
+/// What a person may find a case to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// An attack, or its success.
+    Malicious,
+    /// Not cleared up, and to be escalated.
+    Suspicious,
+    /// What was seen happened, and is wanted.
+    BenignExpected,
+    /// What the alert says did not happen.
+    BenignFalsePositive,
+}
+
+impl From<Outcome> for VerdictKind {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Malicious => Self::Malicious,
+            Outcome::Suspicious => Self::Suspicious,
+            Outcome::BenignExpected => Self::BenignExpected,
+            Outcome::BenignFalsePositive => Self::BenignFalsePositive,
+        }
+    }
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerdictRequest {
+    /// Number of the claim.
+    pub fence: u64,
+    /// What the case was found to be.
+    pub verdict: Outcome,
+    /// Why, 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
+    pub reason: String,
+}
+
+/// Why the dispatcher chose a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum ClaimReason {
+    /// No waiting case that the caller may see has an earlier deadline.
+    EarliestDeadline {
+        /// The deadline.
+        deadline: Time,
+        /// Minutes left; negative once it has passed.
+        minutes_left: i64,
+    },
+    /// Among cases of one deadline it looks worst.
+    HighestRisk {
+        /// From 0 to 999.
+        risk: u16,
+    },
+    /// How many cases wait that the caller may see, this one included.
+    Waiting {
+        /// The number.
+        cases: u64,
+    },
+    /// A lead named it.
+    Named,
+}
+
+/// A case that the caller has from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Claim {
+    /// The case.
+    pub case: Case,
+    /// Number of the claim: goes with each write about the case.
+    pub fence: u64,
+    /// Until when the caller has it, unless renewed.
+    pub lease_until: Time,
+    /// Why this case.
+    pub reasons: Vec<ClaimReason>,
+}
+
+/// A lease that was extended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lease {
+    /// The case's id.
+    pub case: String,
+    /// Number of the claim.
+    pub fence: u64,
+    /// Until when the caller has it, unless renewed.
+    pub lease_until: Time,
+}
+
+/// A bearer token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Its public name.
+    pub id: String,
+    /// Whose.
+    pub holder: String,
+    /// What it allows.
+    #[schema(value_type = RoleName)]
+    pub role: Role,
+    /// Whose data; null for every tenant's.
+    #[schema(required)]
+    pub tenants: Option<Vec<String>>,
+    /// When it was made.
+    pub created_at: Time,
+    /// Until when it is good.
+    pub expires_at: Time,
+    /// Since when it is not good any more.
+    #[schema(required)]
+    pub revoked_at: Option<Time>,
+    /// Whether it is good now.
+    pub is_good: bool,
+}
+
+/// A token to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Whose: 1 to 64 of a-z, A-Z, 0-9 and `._-@`.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._@-]{1,64}$")]
+    pub holder: String,
+    /// What it shall allow.
+    #[schema(value_type = RoleName)]
+    pub role: Role,
+    /// Whose data; absent for every tenant's. A customer's token names exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 1000)]
+    pub tenants: Option<Vec<TenantId>>,
+    /// For how many days; 90 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 366)]
+    pub expires_in_days: Option<u32>,
+}
+
+/// A token that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewToken {
+    /// The token.
+    pub token: Token,
+    /// Its secret, shown this once and kept nowhere; absent when the answer is a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// Which page of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Most items on the page; 50 where absent.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<usize>,
+    /// `next` of the page before, with the same filter.
+    #[param(max_length = 512)]
+    pub cursor: Option<String>,
+}

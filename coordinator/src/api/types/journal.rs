@@ -1,0 +1,281 @@
+//! Entries of the journal as JSON.
+
+use serde::{Deserialize, Serialize};
+use shared::{
+    ids::{Lane, StreamId},
+    wire::GapReason,
+};
+use utoipa::ToSchema;
+
+use super::{GapReasonName, LaneName, RoleName, Time, VerdictName};
+use crate::{
+    command::journal::Chained,
+    store::values::{Actor, Event, Role},
+    triage::case::VerdictKind,
+};
+
+/// Who changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum JournalActor {
+    /// The coordinator by itself.
+    Coordinator,
+    /// An agent.
+    Agent {
+        /// Its id.
+        name: String,
+    },
+    /// A person.
+    Person {
+        /// The name on their token.
+        name: String,
+    },
+}
+
+impl From<&Actor> for JournalActor {
+    fn from(actor: &Actor) -> Self {
+        match actor {
+            Actor::Coordinator => Self::Coordinator,
+            Actor::Agent(agent) => Self::Agent { name: agent.to_string() },
+            Actor::Person(name) => Self::Person { name: name.clone() },
+        }
+    }
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum JournalEvent {
+    /// A block became durable.
+    BlockCommitted {
+        /// From which agent.
+        agent: String,
+        /// From which of its spools, in hex.
+        epoch: String,
+        /// On which lane.
+        #[schema(value_type = LaneName)]
+        lane: Lane,
+        /// Its number.
+        seq: u64,
+        /// How many alerts it brought.
+        alerts: u16,
+        /// Cases that it opened, re-opened or added to.
+        cases: Vec<String>,
+    },
+    /// Blocks were found to be lost.
+    GapRecorded {
+        /// Of which agent.
+        agent: String,
+        /// Of which of its spools, in hex.
+        epoch: String,
+        /// Of which lane.
+        #[schema(value_type = LaneName)]
+        lane: Lane,
+        /// First block that is missing.
+        first: u64,
+        /// Last block that is missing.
+        last: u64,
+        /// Why.
+        #[schema(value_type = GapReasonName)]
+        reason: GapReason,
+    },
+    /// A tenant was made or changed.
+    TenantChanged {
+        /// Its revision from here on.
+        revision: u64,
+    },
+    /// An agent connected.
+    AgentConnected {
+        /// Which.
+        agent: String,
+        /// With which spool, in hex.
+        epoch: String,
+        /// In which process, in hex.
+        boot: String,
+    },
+    /// A host's context changed.
+    ContextChanged {
+        /// Whose agent.
+        agent: String,
+        /// To which version, in hex.
+        version: String,
+    },
+    /// A case was claimed.
+    CaseClaimed {
+        /// Which.
+        case: String,
+        /// The claim's fence.
+        fence: u64,
+        /// Until when.
+        until: Time,
+    },
+    /// A lease was extended.
+    LeaseRenewed {
+        /// Of which case.
+        case: String,
+        /// Until when.
+        until: Time,
+    },
+    /// A case was given back.
+    CaseReleased {
+        /// Which.
+        case: String,
+        /// Why, in the analyst's words.
+        reason: String,
+    },
+    /// A lease ran out.
+    LeaseExpired {
+        /// Of which case.
+        case: String,
+    },
+    /// A case was decided.
+    VerdictGiven {
+        /// Which.
+        case: String,
+        /// The outcome.
+        #[schema(value_type = VerdictName)]
+        verdict: VerdictKind,
+        /// Why.
+        reason: String,
+    },
+    /// A token was made.
+    TokenCreated {
+        /// Its public name.
+        token: String,
+        /// Whose.
+        holder: String,
+        /// What it allows.
+        #[schema(value_type = RoleName)]
+        role: Role,
+    },
+    /// A token was revoked.
+    TokenRevoked {
+        /// Its public name.
+        token: String,
+    },
+    /// Old data was deleted.
+    RetentionRan {
+        /// Everything received before this.
+        before: Time,
+        /// How many closed cases.
+        cases: u32,
+    },
+}
+
+impl JournalEvent {
+    /// Returns the name that stands as `kind`, which is also the type of the live feed's events.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::BlockCommitted { .. } => "block_committed",
+            Self::GapRecorded { .. } => "gap_recorded",
+            Self::TenantChanged { .. } => "tenant_changed",
+            Self::AgentConnected { .. } => "agent_connected",
+            Self::ContextChanged { .. } => "context_changed",
+            Self::CaseClaimed { .. } => "case_claimed",
+            Self::LeaseRenewed { .. } => "lease_renewed",
+            Self::CaseReleased { .. } => "case_released",
+            Self::LeaseExpired { .. } => "lease_expired",
+            Self::VerdictGiven { .. } => "verdict_given",
+            Self::TokenCreated { .. } => "token_created",
+            Self::TokenRevoked { .. } => "token_revoked",
+            Self::RetentionRan { .. } => "retention_ran",
+        }
+    }
+}
+
+impl From<&Event> for JournalEvent {
+    fn from(event: &Event) -> Self {
+        let names = |stream: &StreamId| (stream.agent.to_string(), stream.epoch.to_string());
+        match event {
+            Event::BlockCommitted { stream, seq, alerts, cases } => {
+                let (agent, epoch) = names(stream);
+                let cases = cases.iter().map(ToString::to_string).collect();
+                let (lane, seq, alerts) = (stream.lane, seq.as_u64(), *alerts);
+                Self::BlockCommitted { agent, epoch, lane, seq, alerts, cases }
+            }
+            Event::GapRecorded { stream, gap } => {
+                let (agent, epoch) = names(stream);
+                let (first, last) = (gap.first.as_u64(), gap.last.as_u64());
+                Self::GapRecorded {
+                    agent,
+                    epoch,
+                    lane: stream.lane,
+                    first,
+                    last,
+                    reason: gap.reason,
+                }
+            }
+            Event::TenantChanged { revision } => Self::TenantChanged { revision: *revision },
+            Event::AgentConnected { agent, epoch, boot } => Self::AgentConnected {
+                agent: agent.to_string(),
+                epoch: epoch.to_string(),
+                boot: format!("{:016x}", boot.0),
+            },
+            Event::ContextChanged { agent, version } => Self::ContextChanged {
+                agent: agent.to_string(),
+                version: format!("{:016x}", version.0),
+            },
+            Event::CaseClaimed { case, fence, until } => {
+                Self::CaseClaimed { case: case.to_string(), fence: *fence, until: Time(*until) }
+            }
+            Event::LeaseRenewed { case, until } => {
+                Self::LeaseRenewed { case: case.to_string(), until: Time(*until) }
+            }
+            Event::CaseReleased { case, reason } => {
+                Self::CaseReleased { case: case.to_string(), reason: reason.clone() }
+            }
+            Event::LeaseExpired { case } => Self::LeaseExpired { case: case.to_string() },
+            Event::VerdictGiven { case, verdict, reason } => {
+                let (case, reason) = (case.to_string(), reason.clone());
+                Self::VerdictGiven { case, verdict: *verdict, reason }
+            }
+            Event::TokenCreated { token, holder, role } => {
+                Self::TokenCreated { token: token.clone(), holder: holder.clone(), role: *role }
+            }
+            Event::TokenRevoked { token } => Self::TokenRevoked { token: token.clone() },
+            Event::RetentionRan { before, cases } => {
+                Self::RetentionRan { before: Time(*before), cases: *cases }
+            }
+        }
+    }
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JournalEntry {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub actor: JournalActor,
+    /// Whose data; null where it is nobody's in particular.
+    #[schema(required)]
+    pub tenant: Option<String>,
+    /// What.
+    pub event: JournalEvent,
+    /// Hash of the entry before, in hex; absent for those who may not read the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// Its own hash, in hex; absent for those who may not read the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+}
+
+impl JournalEntry {
+    /// Returns the entry as JSON, with its hashes if `with_hashes`.
+    #[must_use]
+    pub fn new(chained: &Chained, with_hashes: bool) -> Self {
+        let hex = |hash: &[u8; 32]| -> String { hash.iter().map(|b| format!("{b:02x}")).collect() };
+        Self {
+            number: chained.number,
+            at: Time(chained.entry.at),
+            actor: JournalActor::from(&chained.entry.actor),
+            tenant: chained.entry.tenant.map(|tenant| tenant.to_string()),
+            event: JournalEvent::from(&chained.entry.event),
+            previous: with_hashes.then(|| hex(&chained.previous)),
+            hash: with_hashes.then(|| hex(&chained.hash)),
+        }
+    }
+}
