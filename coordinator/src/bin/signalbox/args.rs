@@ -98,10 +98,12 @@ pub(crate) enum Command {
     /// Read the journal: everything that changed, and who changed it.
     Journal(JournalArgs),
     /// Check and store the coordinator's address, root certificate and token.
-    #[command(after_help = "The token is read from --token-file, SIGNALBOX_TOKEN, or the terminal, \
+    #[command(
+        after_help = "The token is read from --token-file, SIGNALBOX_TOKEN, or the terminal, \
                             where it is not shown.\n\nExamples:\n  \
                             signalbox login --coordinator https://signalbox.example --root root.pem\n  \
-                            signalbox login --token-file admin.token")]
+                            signalbox login --token-file admin.token"
+    )]
     Login,
     /// Say whom the coordinator takes you for.
     Whoami,
@@ -131,9 +133,11 @@ pub(crate) struct NextArgs {
 
 /// Options of `show`.
 #[derive(Debug, Args)]
-#[command(after_help = "With --json it prints the case; with --alerts or --record, too, an object of \
+#[command(
+    after_help = "With --json it prints the case; with --alerts or --record, too, an object of \
                         `case` and `alerts`.\n\nExamples:\n  signalbox show 7k3m\n  \
-                        signalbox show 7k3m --alerts 50 --record")]
+                        signalbox show 7k3m --alerts 50 --record"
+)]
 pub(crate) struct ShowArgs {
     /// The case's id or a unique beginning of at least 4 letters.
     #[arg(value_parser = values::case)]
@@ -181,7 +185,9 @@ pub(crate) struct VerdictArgs {
 
 /// Options of `release`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  signalbox release 7k3m --reason 'needs somebody who knows their VPN'")]
+#[command(
+    after_help = "Example:\n  signalbox release 7k3m --reason 'needs somebody who knows their VPN'"
+)]
 pub(crate) struct ReleaseArgs {
     /// The case's id or a unique beginning of at least 4 letters.
     #[arg(value_parser = values::case)]
@@ -284,10 +290,12 @@ pub(crate) struct CasesArgs {
 
 /// Options of `search`.
 #[derive(Debug, Args)]
-#[command(after_help = "KIND is one of host, ip, user, hash, rule, domain. Without it an IP address is an ip, 32, 40 \
+#[command(
+    after_help = "KIND is one of host, ip, user, hash, rule, domain. Without it an IP address is an ip, 32, 40 \
                         or 64 hex digits are a hash, and everything else is a host.\n\nExamples:\n  \
                         signalbox search 10.20.0.17 --from 24h\n  signalbox search user:j.doe --tenant acme\n  \
-                        signalbox search domain:example.net --record")]
+                        signalbox search domain:example.net --record"
+)]
 pub(crate) struct SearchArgs {
     /// What the alerts name; all alerts of the tenant where absent.
     #[arg(value_name = "[KIND:]VALUE", value_parser = values::entity)]
@@ -339,10 +347,12 @@ pub(crate) enum AgentsCommand {
 
 /// Options of `watch`.
 #[derive(Debug, Args)]
-#[command(after_help = "A break is bridged: nothing that happened meanwhile is left out. With --json, \
+#[command(
+    after_help = "A break is bridged: nothing that happened meanwhile is left out. With --json, \
                         each entry is one line.\n\nExamples:\n  signalbox watch\n  \
                         signalbox watch --kind verdict_given --kind case_claimed\n  \
-                        signalbox watch --after 1200 --json")]
+                        signalbox watch --after 1200 --json"
+)]
 pub(crate) struct WatchArgs {
     /// Begin behind this entry of the journal; at its end where absent.
     #[arg(long, value_name = "NUMBER")]
@@ -444,8 +454,10 @@ pub(crate) struct TenantSetArgs {
 
 /// Options of `journal`.
 #[derive(Debug, Args)]
-#[command(after_help = "Without --after it shows the newest entries.\n\nExamples:\n  signalbox journal --case 7k3m2a9c0d1e\n  \
-                        signalbox journal --after 0 --all --json")]
+#[command(
+    after_help = "Without --after it shows the newest entries.\n\nExamples:\n  signalbox journal --case 7k3m2a9c0d1e\n  \
+                        signalbox journal --after 0 --all --json"
+)]
 pub(crate) struct JournalArgs {
     /// Only entries behind this number, the oldest first.
     #[arg(long, value_name = "NUMBER", conflicts_with = "before")]

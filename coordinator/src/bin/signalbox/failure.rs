@@ -124,13 +124,15 @@ impl Failure {
 
     /// Writes what a person needs: what happened, why, and what to do next.
     pub(crate) fn render(&self) -> String {
-        let mut lines = vec![format!("{} {}", paint(Paint::Red, "signalbox:"), safe(&self.to_string()))];
+        let mut lines =
+            vec![format!("{} {}", paint(Paint::Red, "signalbox:"), safe(&self.to_string()))];
         let mut indented = |text: String| lines.push(format!("  {text}"));
         match self {
             Self::Problem { problem, about } => {
-                let field = problem.field.as_deref().map_or_else(String::new, |field| {
-                    format!("{}: ", safe(field))
-                });
+                let field = problem
+                    .field
+                    .as_deref()
+                    .map_or_else(String::new, |field| format!("{}: ", safe(field)));
                 indented(format!("{field}{}", safe(&problem.detail)));
                 for found in &problem.matches {
                     indented(format!("- {}", safe(found)));
@@ -184,7 +186,10 @@ fn next_command(name: &str, about: &About) -> Option<String> {
     let command = match (name, about) {
         ("unauthorized", _) => "signalbox login",
         ("forbidden", _) => "signalbox whoami",
-        ("fenced" | "already-claimed" | "closed" | "store-unknown" | "conflict", About::Case(case)) => {
+        (
+            "fenced" | "already-claimed" | "closed" | "store-unknown" | "conflict",
+            About::Case(case),
+        ) => {
             return Some(format!("signalbox show {}", safe(case)));
         }
         ("lease-expired", _) | ("store-unknown", About::Queue) => "signalbox queue",
@@ -241,11 +246,15 @@ mod tests {
             ("of-a-later-version", 418, EXIT_FAILED),
         ];
         for (name, status, code) in expected {
-            let failure = Failure::Problem { problem: problem(name, status), about: About::General };
+            let failure =
+                Failure::Problem { problem: problem(name, status), about: About::General };
             assert_eq!(failure.exit_code(), code, "{name}");
         }
         for code in [1, 3, 4, 5, 6, 7, 64] {
-            assert!(EXIT_CODES.lines().any(|line| line.trim().starts_with(&code.to_string())), "{code}");
+            assert!(
+                EXIT_CODES.lines().any(|line| line.trim().starts_with(&code.to_string())),
+                "{code}"
+            );
         }
     }
 
@@ -262,7 +271,8 @@ mod tests {
     fn an_ambiguous_case_is_told_with_what_it_may_have_meant() {
         let mut ambiguous = problem("ambiguous-case", 409);
         ambiguous.matches = vec!["abcd11111111".to_owned(), "abcd22222222".to_owned()];
-        let failure = Failure::Problem { problem: ambiguous, about: About::Case("abcd".to_owned()) };
+        let failure =
+            Failure::Problem { problem: ambiguous, about: About::Case("abcd".to_owned()) };
         let text = finish(&failure.render(), false);
         assert!(text.contains("\n  - abcd11111111\n  - abcd22222222\n"), "{text}");
     }

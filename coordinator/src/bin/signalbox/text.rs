@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn text_cannot_be_turned_around() {
-        for c in ['\u{202e}', '\u{202a}', '\u{2066}', '\u{2069}', '\u{200f}', '\u{61c}', '\u{feff}'] {
+        for c in ['\u{202e}', '\u{202a}', '\u{2066}', '\u{2069}', '\u{200f}', '\u{61c}', '\u{feff}']
+        {
             assert_eq!(safe(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
         }
         assert_eq!(safe("hidden\u{e0041}"), "hidden\\u{e0041}");

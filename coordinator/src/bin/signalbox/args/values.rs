@@ -92,13 +92,17 @@ pub(crate) fn entity(text: &str) -> Result<Entity, String> {
     });
     let entity = named.unwrap_or_else(|| of(guess(text.trim()), text));
     if entity.value.is_empty() {
-        return Err(format!("must be VALUE or KIND:VALUE, where KIND is one of {}", KINDS.join(", ")));
+        return Err(format!(
+            "must be VALUE or KIND:VALUE, where KIND is one of {}",
+            KINDS.join(", ")
+        ));
     }
     Ok(entity)
 }
 
 fn guess(value: &str) -> &'static str {
-    let is_hash = HASH_LENGTHS.contains(&value.len()) && value.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_hash =
+        HASH_LENGTHS.contains(&value.len()) && value.bytes().all(|b| b.is_ascii_hexdigit());
     if value.parse::<IpAddr>().is_ok() {
         "ip"
     } else if is_hash {
@@ -145,7 +149,8 @@ pub(crate) fn case(text: &str) -> Result<String, String> {
     if (4..=12).contains(&text.len()) && is_plain {
         Ok(text)
     } else {
-        Err("must be a case's id of 12 letters and digits, or its beginning of at least 4".to_owned())
+        Err("must be a case's id of 12 letters and digits, or its beginning of at least 4"
+            .to_owned())
     }
 }
 
@@ -194,7 +199,10 @@ mod tests {
 
     #[test]
     fn a_named_kind_wins_over_a_guess() {
-        assert_eq!(entity("user:10.0.0.1").unwrap(), Entity { kind: "user", value: "10.0.0.1".into() });
+        assert_eq!(
+            entity("user:10.0.0.1").unwrap(),
+            Entity { kind: "user", value: "10.0.0.1".into() }
+        );
         assert_eq!(entity("ip:::1").unwrap(), Entity { kind: "ip", value: "::1".into() });
         assert!(entity("user:").is_err() && entity("").is_err() && entity(" ").is_err());
     }
