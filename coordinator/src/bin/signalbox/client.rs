@@ -270,7 +270,8 @@ impl Client {
         }
     }
 
-    fn odd(&self, cause: String) -> Failure {
+    /// Returns the failure of an answer that cannot be understood.
+    pub(crate) fn odd(&self, cause: String) -> Failure {
         odd(self.coordinator(), cause)
     }
 
