@@ -8,29 +8,18 @@ use shared::alert::Severity;
 
 use crate::{
     args::values::{Entity, Moment, SlaTime},
-    failure::EXIT_CODES,
     limits::LIST_ITEMS_MAX,
 };
 
+mod help;
 pub(crate) mod values;
-
-const EXAMPLES: &str = "\
-A shift:
-  signalbox login --coordinator https://signalbox.example --root root.pem
-  signalbox next                       the queue gives you the most urgent case
-  signalbox show 7k3m --record         look closer; a unique beginning names a case
-  signalbox search 10.20.0.17          what else is known of this address
-  signalbox verdict 7k3m benign-expected --reason 'backup job, agreed in CHG-4711'
-
-Settings come from the options, then from the environment (SIGNALBOX_COORDINATOR, SIGNALBOX_ROOT,
-SIGNALBOX_TOKEN, SIGNALBOX_TOKEN_FILE), then from the file that `signalbox login` writes.";
 
 /// Works the queue and looks at cases, alerts and agents, over the coordinator's API.
 #[derive(Debug, Parser)]
 #[command(
     name = "signalbox",
     version,
-    after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"),
+    after_help = help::program(),
     infer_subcommands = false,
     max_term_width = 100
 )]
@@ -99,19 +88,13 @@ pub(crate) enum Command {
     Journal(JournalArgs),
     /// Check and store the coordinator's address, root certificate and token.
     #[command(
-        after_help = "The token is read from --token-file, SIGNALBOX_TOKEN, or the terminal, \
-                            where it is not shown.\n\nExamples:\n  \
-                            signalbox login --coordinator https://signalbox.example --root root.pem\n  \
-                            signalbox login --token-file admin.token"
+        after_help = help::LOGIN
     )]
     Login,
     /// Say whom the coordinator takes you for.
     Whoami,
     /// Print completions for a shell.
-    #[command(after_help = "Examples:\n  signalbox completions bash > \
-                            ~/.local/share/bash-completion/completions/signalbox\n  \
-                            signalbox completions zsh > ~/.zfunc/_signalbox\n  \
-                            signalbox completions fish > ~/.config/fish/completions/signalbox.fish")]
+    #[command(after_help = help::COMPLETIONS)]
     Completions {
         /// For which shell.
         shell: Shell,
@@ -120,8 +103,7 @@ pub(crate) enum Command {
 
 /// Options of `next`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ends with 3 if no case waits.\n\nExamples:\n  signalbox next\n  \
-                        signalbox next --wait 30s --lease 30m\n  signalbox next --json | jq -r .case.id")]
+#[command(after_help = help::NEXT)]
 pub(crate) struct NextArgs {
     /// How long you hold it, from 30s to 1h; the coordinator's default is 15m.
     #[arg(long, value_name = "TIME", value_parser = values::length)]
@@ -134,9 +116,7 @@ pub(crate) struct NextArgs {
 /// Options of `show`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With --json it prints the case; with --alerts or --record, too, an object of \
-                        `case` and `alerts`.\n\nExamples:\n  signalbox show 7k3m\n  \
-                        signalbox show 7k3m --alerts 50 --record"
+    after_help = help::SHOW
 )]
 pub(crate) struct ShowArgs {
     /// The case's id or a unique beginning of at least 4 letters.
@@ -165,9 +145,7 @@ pub(crate) enum Outcome {
 
 /// Options of `verdict`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-                        signalbox verdict 7k3m malicious --reason 'beacon to 198.51.100.7, host isolated'\n  \
-                        signalbox verdict 7k3m benign-false-positive --reason 'rule matches any IPv6 ping'")]
+#[command(after_help = help::VERDICT)]
 pub(crate) struct VerdictArgs {
     /// The case's id or a unique beginning of at least 4 letters.
     #[arg(value_parser = values::case)]
@@ -186,7 +164,7 @@ pub(crate) struct VerdictArgs {
 /// Options of `release`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  signalbox release 7k3m --reason 'needs somebody who knows their VPN'"
+    after_help = help::RELEASE
 )]
 pub(crate) struct ReleaseArgs {
     /// The case's id or a unique beginning of at least 4 letters.
@@ -202,7 +180,7 @@ pub(crate) struct ReleaseArgs {
 
 /// Options of `renew`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  signalbox renew 7k3m --lease 45m")]
+#[command(after_help = help::RENEW)]
 pub(crate) struct RenewArgs {
     /// The case's id or a unique beginning of at least 4 letters.
     #[arg(value_parser = values::case)]
@@ -217,7 +195,7 @@ pub(crate) struct RenewArgs {
 
 /// Options of `claim`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  signalbox claim 7k3m")]
+#[command(after_help = help::CLAIM)]
 pub(crate) struct ClaimArgs {
     /// The case's id or a unique beginning of at least 4 letters.
     #[arg(value_parser = values::case)]
@@ -242,7 +220,8 @@ pub(crate) struct Paging {
     /// Most items to print.
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) limit: Option<usize>,
-    #[arg(long, conflicts_with = "limit", help = format!("Print all items, at most {LIST_ITEMS_MAX}"))]
+    #[arg(long, conflicts_with = "limit")]
+    #[arg(help = format!("Print all items, at most {LIST_ITEMS_MAX}"))]
     pub(crate) all: bool,
     /// Go on behind an earlier list of the same filter: its `next`.
     #[arg(long, value_name = "TEXT")]
@@ -262,8 +241,7 @@ pub(crate) enum StateArg {
 
 /// Options of `cases`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  signalbox cases --state open --severity high\n  \
-                        signalbox cases --tenant acme --since 7d --all --json")]
+#[command(after_help = help::CASES)]
 pub(crate) struct CasesArgs {
     /// Only of this tenant.
     #[arg(long, value_name = "TENANT")]
@@ -291,10 +269,7 @@ pub(crate) struct CasesArgs {
 /// Options of `search`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "KIND is one of host, ip, user, hash, rule, domain. Without it an IP address is an ip, 32, 40 \
-                        or 64 hex digits are a hash, and everything else is a host.\n\nExamples:\n  \
-                        signalbox search 10.20.0.17 --from 24h\n  signalbox search user:j.doe --tenant acme\n  \
-                        signalbox search domain:example.net --record"
+    after_help = help::SEARCH
 )]
 pub(crate) struct SearchArgs {
     /// What the alerts name; all alerts of the tenant where absent.
@@ -320,8 +295,7 @@ pub(crate) struct SearchArgs {
 /// Options of `agents`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-#[command(after_help = "Examples:\n  signalbox agents --tenant acme\n  \
-                        signalbox agents show 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01")]
+#[command(after_help = help::AGENTS)]
 pub(crate) struct AgentsArgs {
     /// One agent.
     #[command(subcommand)]
@@ -338,7 +312,7 @@ pub(crate) struct AgentsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsCommand {
     /// Show one agent with its host's contexts and its gaps.
-    #[command(after_help = "With --json it prints an object of `agent`, `contexts` and `gaps`.")]
+    #[command(after_help = help::AGENTS_SHOW)]
     Show {
         /// The agent's id, a UUID.
         agent: String,
@@ -348,10 +322,7 @@ pub(crate) enum AgentsCommand {
 /// Options of `watch`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A break is bridged: nothing that happened meanwhile is left out. With --json, \
-                        each entry is one line.\n\nExamples:\n  signalbox watch\n  \
-                        signalbox watch --kind verdict_given --kind case_claimed\n  \
-                        signalbox watch --after 1200 --json"
+    after_help = help::WATCH
 )]
 pub(crate) struct WatchArgs {
     /// Begin behind this entry of the journal; at its end where absent.
@@ -387,9 +358,7 @@ pub(crate) enum RoleArg {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token. Its secret is written to a file, and to nowhere else.
-    #[command(after_help = "Examples:\n  \
-                            signalbox token create ana --role analyst --out ana.token\n  \
-                            signalbox token create portal --role customer --tenant acme --days 30 --out p.token")]
+    #[command(after_help = help::TOKEN_CREATE)]
     Create(TokenCreateArgs),
     /// List tokens, without their secrets.
     List(Paging),
@@ -430,9 +399,7 @@ pub(crate) enum TenantCommand {
         tenant: String,
     },
     /// Change a tenant, or make it.
-    #[command(after_help = "Examples:\n  \
-                            signalbox tenant set acme --display-name 'ACME Ltd.' --sla high=60 --sla critical=15m\n  \
-                            signalbox tenant set acme --sla low=3d --if-revision 4")]
+    #[command(after_help = help::TENANT_SET)]
     Set(TenantSetArgs),
 }
 
@@ -455,8 +422,7 @@ pub(crate) struct TenantSetArgs {
 /// Options of `journal`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --after it shows the newest entries.\n\nExamples:\n  signalbox journal --case 7k3m2a9c0d1e\n  \
-                        signalbox journal --after 0 --all --json"
+    after_help = help::JOURNAL
 )]
 pub(crate) struct JournalArgs {
     /// Only entries behind this number, the oldest first.

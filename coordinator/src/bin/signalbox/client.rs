@@ -1,4 +1,4 @@
-//! Requests to the coordinator: over TLS with a root of our own, bounded in time and size, sent again where that is safe.
+//! Requests to the coordinator: over TLS with a root of our own, bounded in time and size, sent again where safe.
 //!
 //! Reads are safe to repeat. Writes carry an `Idempotency-Key`, which stays the same when one is sent again, so that a
 //! broken connection does not make two of it.
@@ -133,7 +133,7 @@ fn odd(coordinator: &str, cause: String) -> Failure {
 enum TryError {
     /// No answer, or half of one. It may have been done.
     Broken(Failure),
-    /// The coordinator says that nothing was stored, and when to come again.
+    /// The coordinator could not, and says when to come again.
     Busy(Failure, Option<Duration>),
     /// Trying again will not help.
     Final(Failure),
@@ -212,24 +212,13 @@ impl Client {
         if let Some(revision) = &ask.if_match {
             request = request.header(header::IF_MATCH, revision);
         }
-        let built = match &ask.body {
+        let sent = match &ask.body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
-                request
-                    .body(body.as_str())
-                    .map(|request| {
-                        self.agent.configure_request(request).timeout_global(Some(timeout)).build()
-                    })
-                    .map(|request| self.agent.run(request))
+                self.send(request.body(body.as_str()), timeout)
             }
-            None => request
-                .body(())
-                .map(|request| {
-                    self.agent.configure_request(request).timeout_global(Some(timeout)).build()
-                })
-                .map(|request| self.agent.run(request)),
+            None => self.send(request.body(()), timeout),
         };
-        let sent = built.unwrap_or_else(|error| Err(ureq::Error::Http(error)));
         let mut response = sent.map_err(|error| self.failed(&error))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
@@ -241,6 +230,15 @@ impl Client {
             return Ok(Answer { status, text, coordinator: self.coordinator().to_owned() });
         }
         Err(self.refused(status, &text, retry_after, &ask.about))
+    }
+
+    fn send(
+        &self,
+        request: Result<Request<impl ureq::AsSendBody>, ureq::http::Error>,
+        timeout: Duration,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let request = self.agent.configure_request(request?);
+        self.agent.run(request.timeout_global(Some(timeout)).build())
     }
 
     fn request(&self, method: &Method, path: &str) -> ureq::http::request::Builder {
@@ -263,7 +261,9 @@ impl Client {
             return TryError::Final(self.odd(format!("status {status}, and no problem is named")));
         };
         let failure = Failure::Problem { problem: Box::new(problem), about: about.clone() };
-        if status == SERVICE_UNAVAILABLE {
+        // With its key, what may have been stored is safe to send again: it is done once, or was.
+        let is_unknown = failure.problem_name() == Some("store-unknown");
+        if status == SERVICE_UNAVAILABLE || is_unknown {
             TryError::Busy(failure, retry_after)
         } else {
             TryError::Final(failure)
@@ -349,3 +349,6 @@ fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
 pub(crate) fn pause(length: Duration) {
     std::thread::sleep(length);
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,14 @@ impl Failure {
         Self::Usage { what: what.into(), hint: hint.into() }
     }
 
+    /// Returns the name of the problem that the coordinator answered with.
+    pub(crate) fn problem_name(&self) -> Option<&str> {
+        match self {
+            Self::Problem { problem, .. } => Some(name(problem)),
+            _ => None,
+        }
+    }
+
     /// Returns the code with which the process ends.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

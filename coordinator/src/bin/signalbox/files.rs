@@ -1,4 +1,4 @@
-//! Files that hold secrets or what must not be torn: read with a bound, written whole or not at all, for the owner only.
+//! Files that hold secrets or must not be torn: read with a bound, written whole or not at all, for the owner only.
 
 use std::{
     fs::{File, OpenOptions},

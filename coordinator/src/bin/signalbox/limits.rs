@@ -9,7 +9,7 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the live feed may be silent. The coordinator writes every 15 s; three of those lost is a dead connection.
 pub(crate) const FEED_SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// How often a request is sent before its failure is told. Writes carry a key, so that sending again does nothing twice.
+/// How often a request is sent before its failure is told. Writes carry a key: none is done twice.
 pub(crate) const TRIES_MAX: u32 = 3;
 /// Shortest wait before a request is sent again.
 pub(crate) const RETRY_WAIT_MIN: Duration = Duration::from_millis(200);

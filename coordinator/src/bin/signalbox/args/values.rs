@@ -77,8 +77,8 @@ pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     let is_day = text.len() == 10 && text.matches('-').count() == 2;
     let instant = if is_day { format!("{text}T00:00:00Z") } else { text.to_owned() };
     instant.parse().map(Moment::At).map_err(|_| {
-        "must be an instant such as 2026-01-02T03:04:05Z, a day such as 2026-01-02, or how long ago, \
-         such as 24h"
+        "must be an instant such as 2026-01-02T03:04:05Z, a day such as 2026-01-02, or how long \
+         ago, such as 24h"
             .to_owned()
     })
 }

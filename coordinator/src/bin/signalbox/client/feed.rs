@@ -111,12 +111,15 @@ impl Client {
                     was_connected = true;
                     self.drain(body, &mut last, &mut backoff, &mut take)?
                 }
-                Err(TryError::Final(failure)) => return Err(failure),
-                // Who never got through should hear at once that it is the address that is wrong.
-                Err(TryError::Broken(failure)) if !was_connected => return Err(failure),
-                Err(TryError::Broken(failure) | TryError::Busy(failure, _)) => {
+                // Who never got through should hear at once that it is the address that is wrong; after that,
+                // whatever stands in the way may go away again.
+                Err(TryError::Broken(failure) | TryError::Final(failure))
+                    if was_connected && matches!(failure, Failure::Unreachable { .. }) =>
+                {
                     End::Broken(failure.to_string())
                 }
+                Err(TryError::Broken(failure) | TryError::Final(failure)) => return Err(failure),
+                Err(TryError::Busy(failure, _)) => End::Broken(failure.to_string()),
             };
             let End::Broken(cause) = end else { return Ok(()) };
             let wait = backoff.next_wait(rand::random());

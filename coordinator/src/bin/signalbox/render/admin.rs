@@ -128,7 +128,8 @@ mod tests {
     fn a_token_is_good_revoked_or_expired() {
         let token = |is_good: bool, revoked_at: Option<&str>| {
             json!({"id": "00112233", "holder": "ana", "role": "lead", "tenants": null,
-                   "created_at": "2026-01-01T00:00:00.000Z", "expires_at": "2026-04-01T00:00:00.000Z",
+                   "created_at": "2026-01-01T00:00:00.000Z",
+                   "expires_at": "2026-04-01T00:00:00.000Z",
                    "revoked_at": revoked_at, "is_good": is_good})
         };
         let list: Vec<Token> = parse(json!([

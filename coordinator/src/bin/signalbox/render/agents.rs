@@ -184,7 +184,7 @@ mod tests {
     fn sample() -> Agent {
         let lane = |alerts: u64| json!({"spooled": 9, "committed": null, "lag_blocks": 9, "alerts": alerts});
         parse(json!({
-            "tenant": "acme", "agent": "018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01", "hostname": "web-3",
+            "tenant": "acme", "agent": "018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01", "hostname": "w",
             "os": null, "version": "0.1.0", "first_seen_at": "2026-01-01T03:04:05.000Z",
             "last_seen_at": "2026-01-02T03:02:05.000Z", "silent_seconds": 120, "epoch": "a1",
             "boot": "b1", "context": null, "clock_ahead_ms": -90_000,
@@ -198,11 +198,8 @@ mod tests {
     #[test]
     fn a_list_shows_who_is_silent_behind_or_has_lost_something() {
         let wanted = "\
-TENANT  AGENT                                 HOST   OS  VERSION  HEARD        BEHIND             GAPS
-acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  web-3  -   0.1.0    2m 00s ago   27 blocks, 1m 01s  1";
-        let wanted = wanted
-            .replace("2m 00s ago   27", "2m 00s ago  27")
-            .replace("HEARD        B", "HEARD       B");
+TENANT  AGENT                                 HOST  OS  VERSION  HEARD       BEHIND             GAPS
+acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 blocks, 1m 01s  1";
         assert_eq!(plain(&list(&[sample()], 140)), wanted);
         assert!(list(&[sample()], 140).contains(&paint(Paint::Red, "2m 00s ago")));
     }

@@ -136,7 +136,8 @@ mod tests {
                 "class_uid": 2004, "time": 1_767_322_999_000_u64, "severity_id": 4,
                 "finding_info": {"title": "beacon\u{9b}2J", "analytic": {"uid": "2027865"}},
                 "device": {"hostname": "web-3"},
-                "evidences": [{"src_endpoint": {"ip": "10.0.0.3"}, "dst_endpoint": {"ip": "198.51.100.7"},
+                "evidences": [{"src_endpoint": {"ip": "10.0.0.3"},
+                               "dst_endpoint": {"ip": "198.51.100.7"},
                                "file": {"hashes": [{"value": "d41d8c"}]}}]
             }
         }))

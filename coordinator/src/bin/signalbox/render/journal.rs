@@ -119,8 +119,10 @@ mod tests {
         ];
         let wanted = "\
 NUMBER  TIME                  WHO  TENANT  WHAT
-7       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e claimed until 2026-01-02 03:19:05Z, claim 3
-8       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e is malicious: beacon\\nhost isolated";
+7       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e claimed until 2026-01-02 \
+                      03:19:05Z, claim 3
+8       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e is malicious: beacon\\nhost \
+                      isolated";
         assert_eq!(plain(&list(&entries, 140)), wanted);
     }
 

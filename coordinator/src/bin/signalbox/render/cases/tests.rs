@@ -5,11 +5,13 @@ use crate::render::testing::{NOW, parse, plain};
 
 fn summary() -> serde_json::Value {
     json!({
-        "id": "7k3m2a9c0d1e", "tenant": "acme", "host": "web-3", "state": "open", "severity": "high",
+        "id": "7k3m2a9c0d1e", "tenant": "acme", "host": "web-3", "state": "open",
+        "severity": "high",
         "risk": 412, "title": "ET MALWARE Beacon", "opened_at": "2026-01-02T02:52:00.000Z",
         "deadline": "2026-01-02T03:52:00.000Z", "seconds_left": 2875,
         "first_at": "2026-01-02T02:51:58.100Z", "last_at": "2026-01-02T03:03:59.900Z",
-        "alert_count": 1204, "finding_count": 2, "holder": null, "lease_until": null, "verdict": null,
+        "alert_count": 1204, "finding_count": 2, "holder": null,
+        "lease_until": null, "verdict": null,
         "reopened_count": 0, "revision": 9
     })
 }
@@ -52,13 +54,10 @@ fn a_case_says_what_where_who_and_until_when() {
   revision   9
 
 Findings
-COUNT  SEVERITY  FINDING                      PRODUCT   RULE     TECHNIQUES  LAST
-1200   high      ET MALWARE Beacon            Suricata  2027865  T1071.001   2026-01-02 03:03:59Z
+COUNT  SEVERITY  FINDING                     PRODUCT   RULE     TECHNIQUES  LAST
+1200   high      ET MALWARE Beacon           Suricata  2027865  T1071.001   2026-01-02 03:03:59Z
 1      low       bad\u{1b}[31mtitle\u{202e}  Wazuh     -        -           2026-01-02 02:55:00Z
 and 3 alerts of further findings";
-    let wanted = wanted.replace("Beacon            Sur", "Beacon           Sur");
-    let wanted =
-        wanted.replace("FINDING                      PROD", "FINDING                     PROD");
     assert_eq!(plain(&case(&parse(whole()), NOW, 120)), wanted);
 }
 
@@ -73,7 +72,8 @@ fn a_closed_case_says_who_decided_it_and_on_what() {
     });
     let text = plain(&case(&parse(closed.clone()), NOW, 120));
     let wanted = "Verdict\n  outcome  benign_expected\n  reason   backup job\n  \
-                  by       ana, 2026-01-02 03:03:05Z, 1m 00s ago\n  seen     1204 alerts, revision 8\n";
+                  by       ana, 2026-01-02 03:03:05Z, 1m 00s ago\n  \
+                  seen     1204 alerts, revision 8\n";
     assert!(text.contains(wanted), "{text}");
     assert!(text.contains("  state      closed\n  deadline   2026-01-02 03:52:00Z\n"), "{text}");
     let told = plain(&decided(&parse(closed)));
@@ -85,7 +85,8 @@ fn a_claim_says_why_and_names_the_commands_that_can_follow() {
     let claimed: Claim = parse(json!({
         "case": whole(), "fence": 7, "lease_until": "2026-01-02T03:19:05.000Z",
         "reasons": [
-            {"reason": "earliest_deadline", "deadline": "2026-01-02T03:52:00.000Z", "minutes_left": 47},
+            {"reason": "earliest_deadline", "deadline": "2026-01-02T03:52:00.000Z",
+             "minutes_left": 47},
             {"reason": "highest_risk", "risk": 412},
             {"reason": "waiting", "cases": 12}
         ]
