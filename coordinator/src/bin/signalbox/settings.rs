@@ -186,11 +186,13 @@ impl Settings {
             )
         };
         let known = stored.coordinator.as_deref().map(address).transpose()?;
-        let named = global.coordinator.as_deref().map(address).transpose()?;
+        // A variable that is set to nothing is not set.
+        let named = global.coordinator.as_deref().filter(|text| !text.is_empty());
+        let named = named.map(address).transpose()?;
         let is_other = named.is_some() && known.is_some() && named != known;
         let coordinator =
             named.or(known).ok_or_else(|| missing("coordinator", "--coordinator URL"))?;
-        let root = global.root.clone().or(stored.root);
+        let root = global.root.clone().filter(|path| !path.as_os_str().is_empty()).or(stored.root);
         let root = root.ok_or_else(|| missing("root certificate", "--root FILE"))?;
         let token = match (token, stored.token) {
             (Some(token), _) => token,
@@ -280,7 +282,11 @@ mod tests {
 
     #[test]
     fn an_option_wins_over_the_file() {
-        let global = Global { root: Some(PathBuf::from("/other.pem")), ..Global::default() };
+        let global = Global {
+            root: Some(PathBuf::from("/other.pem")),
+            coordinator: Some(String::new()),
+            ..Global::default()
+        };
         let settings = Settings::load(&global, &Fake(&[]), stored()).unwrap();
         assert_eq!(settings.root, PathBuf::from("/other.pem"));
         assert_eq!(settings.coordinator, "https://box.example");

@@ -1,11 +1,6 @@
 //! The client against a server that says what it is told to, over real TLS on this host.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpListener,
-    path::PathBuf,
-    thread::JoinHandle,
-};
+use std::{io::Write as _, net::TcpListener, path::PathBuf, thread::JoinHandle};
 
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,

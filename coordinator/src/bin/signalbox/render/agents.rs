@@ -182,7 +182,10 @@ mod tests {
     use crate::render::testing::{NOW, parse, plain};
 
     fn sample() -> Agent {
-        let lane = |alerts: u64| json!({"spooled": 9, "committed": null, "lag_blocks": 9, "alerts": alerts});
+        let lane = |alerts: u64| {
+            json!({"spooled": 9, "committed": null, "lag_blocks": 9,
+                                        "alerts": alerts})
+        };
         parse(json!({
             "tenant": "acme", "agent": "018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01", "hostname": "w",
             "os": null, "version": "0.1.0", "first_seen_at": "2026-01-01T03:04:05.000Z",
