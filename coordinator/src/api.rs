@@ -1,3 +1,154 @@
-//! The HTTPS API.
+//! The HTTPS API: one of the three drivers above the commands.
+//!
+//! A handler takes its input out of the request ([`extract`]), knows its caller ([`auth`]), reads the store
+//! ([`read`]) or runs one command through the writer ([`idempotency`]), and answers with JSON ([`types`]) or with a
+//! problem ([`problem`]). It decides nothing: rules stand in `command` and `triage`.
+//!
+//! # Limits
+//! Connections, streams of a connection, requests at once, their bodies and their time are bounded; see
+//! [`crate::limits`]. Reads run where they may block, and look at a bounded number of rows.
+//!
+//! Not here: certificates and keys (the finished TLS configuration comes in), who keeps the queue view up.
+#![allow(unused_qualifications, reason = "utoipa's macros write the paths of local types in full")]
 
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, Method, Uri, header},
+    middleware,
+    response::{IntoResponse, Response},
+};
+use shared::time::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::problem::{Kind, Problem};
+use crate::{
+    counters::Counters,
+    limits::{API_REQUESTS_MAX, REQUEST_BYTES_MAX},
+    store::writer::Store,
+    view::View,
+};
+
+pub mod auth;
+pub mod cases;
+pub mod extract;
+mod guard;
+pub mod idempotency;
+pub mod me;
+pub mod openapi;
+pub mod page;
+pub mod problem;
+pub mod queue;
+pub mod read;
+pub mod serve;
+pub mod show;
+pub mod tenants;
+pub mod tokens;
 pub mod types;
+
+pub use openapi::openapi;
+pub use serve::serve;
+
+/// Where the API has its time from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// Returns a clock that reads `now`.
+    #[must_use]
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Returns the time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
+/// What the API works with.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Reads and changes.
+    pub store: Store,
+    /// The queue.
+    pub view: View,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Cancelled when the coordinator stops: waits and feeds end.
+    pub stopping: CancellationToken,
+    /// One permit for each request that is worked on.
+    requests: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Returns an API over this store.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        view: View,
+        clock: Clock,
+        counters: Arc<Counters>,
+        stopping: CancellationToken,
+    ) -> Self {
+        let requests = Arc::new(Semaphore::new(API_REQUESTS_MAX));
+        Self { store, view, clock, counters, stopping, requests }
+    }
+}
+
+/// Returns all routes with what the OpenAPI document says about them.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .merge(me::routes())
+        .merge(tenants::routes())
+        .merge(cases::routes())
+        .merge(queue::routes())
+        .merge(tokens::routes())
+        .merge(openapi::routes())
+}
+
+/// Returns the router of the whole API.
+pub fn router(api: Api) -> Router {
+    let (router, _): (Router<Api>, OpenApi) = routes().split_for_parts();
+    router
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
+        .with_state(api)
+}
+
+/// Returns `body` as JSON that no cache keeps.
+pub(crate) fn json(body: &impl serde::Serialize) -> Result<Response, Problem> {
+    let bytes = serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(256).collect();
+    Problem::new(Kind::NotFound, format!("there is nothing at {path}"))
+        .hint("GET /v1/openapi.json lists what there is")
+}
+
+async fn no_such_method(method: Method) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("this path does not know {method}"))
+        .hint("the Allow header names the methods that it knows")
+}

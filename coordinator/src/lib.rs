@@ -1,7 +1,13 @@
 //! The Signalbox coordinator: ingest, store, triage, API, and the `signalbox` command line's client.
 
 pub mod api;
+pub mod args;
 pub mod command;
+pub mod config;
+pub mod counters;
 pub mod limits;
 pub mod store;
+pub mod tls;
 pub mod triage;
+pub mod upkeep;
+pub mod view;

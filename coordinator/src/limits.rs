@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shared::{ids::Lane, limits::SILENCE_TIMEOUT};
+
 /// How far apart in event time two alerts of one host may lie and still be one case. An hour is the gap at which
 /// grouping by host and rule was found to show every kind of attack while it is still going on.
 pub const CASE_GAP: Duration = Duration::from_secs(60 * 60);
@@ -48,9 +50,54 @@ pub const SEARCH_BLOCKS_MAX: usize = 256;
 /// Most journal entries that the tail reads at once.
 pub const TAIL_ENTRIES_MAX: usize = 512;
 
+/// Most cases that are read at once while the view is built: a page is a few megabytes.
+pub const VIEW_SCAN_ROWS_MAX: usize = 1_000;
+
+/// How often leases are looked at. A case that comes back a second late costs nobody their SLA.
+pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// Most leases that are ended at once, so that the writer is not held up; the rest a second later.
+pub const EXPIRE_CASES_MAX: usize = 256;
+
+/// How often old data is looked for. At 200,000 alerts/s of 120 bytes a minute brings 1.4 GB.
+pub const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+/// Grain of retention by age: each cut is a journal entry and a tombstone, and nobody minds an hour.
+pub const RETENTION_STEP: Duration = Duration::from_secs(60 * 60);
+/// Smallest cut of retention by bytes, so that it comes to an end.
+pub const RETENTION_STEP_MIN: Duration = Duration::from_secs(1);
+/// Most cuts by bytes in one run: each at least halves what is too much where blocks came evenly.
+pub const RETENTION_PASSES_MAX: usize = 16;
+/// Most rows that retention reads at once. An answer has at most 64 KiB and mostly two.
+pub const RETENTION_ROWS_MAX: usize = 500;
+
 /// Largest body of a request to the API, in bytes. The largest that people send is a note.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;
 
+/// Most requests to the API that are worked on at once, those that wait for a case included: every analyst of a large
+/// service may wait, and their command lines ask besides. Each holds at most one body and one page.
+pub const API_REQUESTS_MAX: usize = 512;
+/// Most connections to the API at once; each costs about 60 kB with TLS.
+pub const API_CONNECTIONS_MAX: usize = 1024;
+/// Most requests that one HTTP/2 connection may have open: a dashboard's, not a flood's.
+pub const API_STREAMS_MAX: u32 = 32;
+/// How long a request may take before it is given up; more than the longest wait for a case.
+pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a client may take to send the head of a request, and how long a connection may idle before it.
+pub const API_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest that a request waits for a case: shorter than the idle timeouts of common proxies.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a claim waits for the view to catch up before it looks again.
+pub const VIEW_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// Most cases that are looked at for one page; the cursor goes on behind them. About 20 ms of reading.
+pub const CASES_LOOKED_MAX: usize = 2_000;
+/// Most cases that are looked at to find those whose id begins with some letters. Four letters are 20 bits, so a
+/// million cases share them one and a bit each.
+pub const CASE_MATCHES_MAX: usize = 256;
+/// Shortest beginning of a case's id that names a case.
+pub const CASE_LETTERS_MIN: usize = 4;
+
+/// Longest `Idempotency-Key`, in bytes: a UUID is 36.
+pub const IDEMPOTENCY_KEY_MAX: usize = 128;
 /// Longest that an idempotency key is remembered.
 pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -66,12 +113,33 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest age of a connection; up to a tenth less is drawn, so that not all are dialled anew at once.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Most streams that an agent may open at once: the control stream and one a lane.
+pub const STREAMS_MAX: u32 = 1 + Lane::COUNT as u32;
+/// Most bytes of one lane that wait unread in QUIC. Nothing is set aside for them: an idle lane holds none. 1 MiB is
+/// 16 blocks of 60 kB, and over 100 ms of round trip carries 10 MiB/s, about 90,000 alerts/s; on loopback the window
+/// opens anew long before it is used up.
+pub const LANE_RECEIVE_BYTES_MAX: u32 = 1 << 20;
+/// Most bytes of one connection that wait unread: every stream's share, so that a lane that waits for the writer never
+/// takes the window of another.
+pub const CONNECTION_RECEIVE_BYTES_MAX: u32 = STREAMS_MAX * LANE_RECEIVE_BYTES_MAX;
+/// Most bytes of one connection that were written and not acked by QUIC: acks and a welcome are tens of bytes each.
+pub const CONNECTION_SEND_BYTES_MAX: u64 = 64 << 10;
+/// Most bytes that are buffered for a handshake that was not looked at yet: a client's first flight is a few packets.
+pub const HANDSHAKE_BYTES_MAX: u64 = 64 << 10;
+/// How long QUIC waits for any packet. The session notices silence first, and says so; this is for a peer that is
+/// gone and takes no word any more.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// Most clients of the live feed at once.
 pub const FEED_CLIENTS_MAX: usize = 256;
 
 /// How long a shutdown may take before it is cut short.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+const _: () = assert!(
+    IDLE_TIMEOUT.as_secs() > SILENCE_TIMEOUT.as_secs(),
+    "the session notices silence first"
+);
 const _: () =
     assert!(LEASE_MIN.as_secs() < LEASE_DEFAULT.as_secs(), "the default can be asked for");
 const _: () =
@@ -81,3 +149,8 @@ const _: () =
 const _: () =
     assert!(GROUP_BYTES_MAX >= shared::limits::BLOCK_BYTES_MAX, "a group holds the largest block");
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX, "the default can be asked for");
+const _: () = assert!(
+    QUEUE_WAIT_MAX.as_secs() < API_REQUEST_TIMEOUT.as_secs(),
+    "a request that waits for a case is answered, not given up"
+);
+const _: () = assert!(PAGE_ITEMS_MAX <= CASES_LOOKED_MAX, "a page can be full");

@@ -4,6 +4,7 @@
 //! [`writer`] the one thread through which every change goes.
 
 pub mod engine;
+pub mod reader;
 pub mod schema;
 pub mod tables;
 pub mod values;

@@ -3,7 +3,6 @@
 //! Instants are RFC 3339 in UTC with milliseconds; ids are texts; numbers that may pass 2^53 (epoch, boot) are hex.
 //! What a client sends refuses unknown fields; what it receives may gain fields within `/v1`, so clients ignore
 //! those that they do not know.
-#![expect(unused_qualifications, reason = "the derive of a generic schema writes them")]
 
 use std::{fmt, str::FromStr};
 

@@ -115,3 +115,6 @@ pub fn set_context(
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
-//! Deletes what is old: blocks and their indexes by when they were received, and closed cases by
-//! when they were decided.
+//! Deletes what is old: blocks and their indexes by when they were received, closed cases by when
+//! they were decided, and remembered answers.
 //!
-//! Whole ranges are dropped; what was acked and not yet decided stays as a case, and says that its records are gone.
+//! Whole ranges are dropped; what was acked and not yet decided stays as a case, and says that its
+//! records are gone. A run that finds nothing stages nothing, so that the journal tells only of
+//! what was deleted.
 
 use shared::{ids::TenantId, time::Timestamp};
 
@@ -9,19 +11,32 @@ use crate::{
     command::{CommandError, journal},
     store::{
         engine::{Direction, Space, Staged},
-        schema::{BlockKey, CaseBlockKey, CaseKey, EntityKey, Key, TenantCaseKey, range_of},
-        tables::{Source, delete},
+        schema::{
+            BlockKey, CaseBlockKey, CaseKey, EntityKey, IdempotencyKey, Key, TenantCaseKey,
+            range_of,
+        },
+        tables::{LoadError, Source, delete},
         values::{Actor, Entry, Event},
     },
-    triage::case::CaseState,
+    triage::case::{Case, CaseState},
 };
 
-/// Most closed cases that one run deletes, so that the writer is not held up.
+/// Most cases that one run looks at, so that the writer is not held up.
 const CASES_PER_RUN: usize = 1_000;
 
-/// Stages the deletion of what a tenant received before `before`.
+/// What a run did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Whether it deleted anything.
+    pub deleted: bool,
+    /// Behind which case the caller runs again; nothing if all cases were looked at.
+    pub next: Option<TenantCaseKey>,
+}
+
+/// Stages the deletion of what a tenant received before `before`, and of its cases that were
+/// opened and decided before it; cases are looked at from behind `after`.
 ///
-/// Returns whether more closed cases may be left: the caller runs again.
+/// The index of entities is dropped by whole days, up to a day later than its blocks.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -29,30 +44,28 @@ pub fn run(
     staged: &mut Staged<'_>,
     tenant: TenantId,
     before: Timestamp,
+    after: Option<TenantCaseKey>,
     now: Timestamp,
-) -> Result<bool, CommandError> {
-    let (blocks_from, _) = range_of::<BlockKey>(tenant.as_bytes());
-    let mut blocks_to = blocks_from.clone();
-    blocks_to.extend_from_slice(&before.as_ms().to_be_bytes());
-    staged.delete_range(Space::Blocks, &blocks_from..&blocks_to);
+) -> Result<Ran, CommandError> {
+    let mut deleted = false;
+    for (space, from, to) in ranges(tenant, before) {
+        let first = staged.scan_raw(space, &from..&to, Direction::Forward, 1);
+        if !first.map_err(LoadError::from)?.is_empty() {
+            staged.delete_range(space, &from..&to);
+            deleted = true;
+        }
+    }
 
-    let (entities_from, _) = range_of::<EntityKey>(tenant.as_bytes());
-    let mut entities_to = entities_from.clone();
-    entities_to.extend_from_slice(&EntityKey::day_of(before).to_be_bytes());
-    staged.delete_range(Space::Rows, &entities_from..&entities_to);
-
-    let (cases_from, _) = range_of::<TenantCaseKey>(tenant.as_bytes());
-    let mut cases_to = cases_from.clone();
-    cases_to.extend_from_slice(&before.as_ms().to_be_bytes());
+    let (first, _) = range_of::<TenantCaseKey>(tenant.as_bytes());
+    let mut to = first.clone();
+    to.extend_from_slice(&before.as_ms().to_be_bytes());
+    let from = after.map_or(first, |key| [key.encode(), vec![0]].concat());
     let keys: Vec<TenantCaseKey> =
-        staged.load_keys(&cases_from..&cases_to, Direction::Forward, CASES_PER_RUN)?;
+        staged.load_keys(&from..&to, Direction::Forward, CASES_PER_RUN)?;
+    let cases = staged.load_many(&keys.iter().map(|key| CaseKey(key.case)).collect::<Vec<_>>())?;
     let mut count = 0;
-    for key in &keys {
-        let case = staged.load(&CaseKey(key.case))?;
-        let is_over = case.is_none_or(
-            |case| matches!(&case.state, CaseState::Closed(verdict) if verdict.at < before),
-        );
-        if is_over {
+    for (key, case) in keys.iter().zip(cases) {
+        if case.is_none_or(|case| was_decided(&case, before)) {
             let (from, to) = range_of::<CaseBlockKey>(&key.case.as_u64().to_be_bytes());
             staged.delete_range(Space::Rows, &from..&to);
             delete(staged, &CaseKey(key.case));
@@ -60,10 +73,50 @@ pub fn run(
             count += 1;
         }
     }
-    let event = Event::RetentionRan { before, cases: count };
-    let actor = Actor::Coordinator;
-    journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
-    Ok(keys.len() == CASES_PER_RUN && count > 0)
+    deleted |= count > 0;
+    if deleted {
+        let event = Event::RetentionRan { before, cases: count };
+        let actor = Actor::Coordinator;
+        journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
+    }
+    let next = keys.last().copied().filter(|_| keys.len() == CASES_PER_RUN);
+    Ok(Ran { deleted, next })
+}
+
+fn was_decided(case: &Case, before: Timestamp) -> bool {
+    matches!(&case.state, CaseState::Closed(verdict) if verdict.at < before)
+}
+
+/// Returns the ranges that a run drops whole: the blocks, and the index of their entities.
+#[must_use]
+pub fn ranges(tenant: TenantId, before: Timestamp) -> [(Space, Vec<u8>, Vec<u8>); 2] {
+    let (blocks_from, _) = range_of::<BlockKey>(tenant.as_bytes());
+    let mut blocks_to = blocks_from.clone();
+    blocks_to.extend_from_slice(&before.as_ms().to_be_bytes());
+    let (entities_from, _) = range_of::<EntityKey>(tenant.as_bytes());
+    let mut entities_to = entities_from.clone();
+    entities_to.extend_from_slice(&EntityKey::day_of(before).to_be_bytes());
+    [(Space::Blocks, blocks_from, blocks_to), (Space::Rows, entities_from, entities_to)]
+}
+
+/// Stages the deletion of those answers among `keys` that were remembered before `before`; returns
+/// how many. Not journalled: they are nobody's data, only a guard against sending twice.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn forget(
+    staged: &mut Staged<'_>,
+    keys: &[IdempotencyKey],
+    before: Timestamp,
+) -> Result<usize, CommandError> {
+    let mut count = 0;
+    for (key, answer) in keys.iter().zip(staged.load_many(keys)?) {
+        if answer.is_some_and(|answer| answer.at < before) {
+            delete(staged, key);
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Returns when the tenant's oldest block was received.
@@ -76,8 +129,11 @@ pub fn oldest_block<S: Source + ?Sized>(
 ) -> Result<Option<Timestamp>, CommandError> {
     let (from, to) = range_of::<BlockKey>(tenant.as_bytes());
     let rows = source.scan_raw(Space::Blocks, &from..&to, Direction::Forward, 1);
-    let rows = rows.map_err(crate::store::tables::LoadError::from)?;
+    let rows = rows.map_err(LoadError::from)?;
     let Some((key, _)) = rows.first() else { return Ok(None) };
-    let key = BlockKey::decode(key).map_err(crate::store::tables::LoadError::from)?;
+    let key = BlockKey::decode(key).map_err(LoadError::from)?;
     Ok(Some(key.place.received_at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,3 +97,6 @@ fn store(
     journal::append(staged, &Entry { at: now, actor: actor.clone(), tenant: Some(tenant), event })?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

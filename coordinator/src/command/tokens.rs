@@ -116,3 +116,6 @@ pub fn revoke(
 pub fn is_good(token: &Token, now: Timestamp) -> bool {
     token.revoked_at.is_none() && now < token.expires_at
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,9 @@ const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LETTER_COUNT: u32 = 12;
 
 impl CaseId {
+    /// How many letters its text has.
+    pub const LETTERS: usize = LETTER_COUNT as usize;
+
     /// Returns the id made of the first 60 bits of `digest`.
     #[must_use]
     pub fn from_digest(digest: [u8; 16]) -> Self {

@@ -175,9 +175,20 @@ impl QueueView {
     /// Returns how many waiting cases there are by severity, and how many of all are past their deadline.
     #[must_use]
     pub fn totals(&self, now: Timestamp) -> ([usize; Severity::ALL.len()], usize) {
+        self.totals_of(&TenantScope::All, now)
+    }
+
+    /// Returns what [`Self::totals`] does, of the cases that `scope` allows.
+    #[must_use]
+    pub fn totals_of(
+        &self,
+        scope: &TenantScope,
+        now: Timestamp,
+    ) -> ([usize; Severity::ALL.len()], usize) {
         let mut by_severity = [0; Severity::ALL.len()];
         let mut late = 0;
-        for place in self.waiting.values().flatten() {
+        let waiting = self.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
+        for place in waiting.flat_map(|(_, waiting)| waiting) {
             let Some(entry) = self.entries.get(&place.case) else { continue };
             by_severity[usize::from(entry.severity.id())] += 1;
             late += usize::from(place.deadline < now);

@@ -223,7 +223,8 @@ pub(crate) struct Paging {
     #[arg(long, conflicts_with = "limit")]
     #[arg(help = format!("Print all items, at most {LIST_ITEMS_MAX}"))]
     pub(crate) all: bool,
-    /// Go on behind an earlier list of the same filter: its `next`.
+    /// Go on behind an earlier list: its `next`. The filter must be the same: name times as instants, since how long
+    /// ago moves on.
     #[arg(long, value_name = "TEXT")]
     pub(crate) cursor: Option<String>,
 }

@@ -1,0 +1,112 @@
+use super::*;
+use crate::{
+    command::journal::read_after,
+    store::engine::{Engine, MemoryEngine},
+};
+
+const LIFE: Duration = Duration::from_secs(60);
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_ms(ms)
+}
+
+fn admin() -> Actor {
+    Actor::Person("root".into())
+}
+
+fn grant(holder: &str) -> Grant {
+    Grant { holder: holder.into(), role: Role::Analyst, tenants: vec![], life: LIFE }
+}
+
+fn make(staged: &mut Staged<'_>, secret: &str, grant: Grant) -> Result<Token, CommandError> {
+    create(staged, secret, grant, &admin(), at(1_000))
+}
+
+#[test]
+fn a_token_is_found_by_its_secret_and_the_secret_is_kept_nowhere() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let token = make(&mut staged, "sbx_secret_of_ann", grant("ann")).unwrap();
+    assert_eq!((token.created_at, token.expires_at), (at(1_000), at(61_000)));
+    assert_eq!(staged.load(&key_of("sbx_secret_of_ann")).unwrap(), Some(token));
+    assert_eq!(staged.load(&key_of("sbx_secret_of_bob")).unwrap(), None);
+    let changes = format!("{:?}", staged.into_changes());
+    assert!(!changes.contains("secret_of_ann"), "{changes}");
+}
+
+#[test]
+fn tokens_are_listed_with_whose_they_are_and_making_one_is_journalled() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    for holder in ["ann", "bob"] {
+        make(&mut staged, holder, grant(holder)).unwrap();
+    }
+    let mut holders: Vec<String> =
+        list(&staged).unwrap().into_iter().map(|(_, token)| token.holder).collect();
+    holders.sort();
+    assert_eq!(holders, ["ann", "bob"]);
+    let entries = read_after(&staged, 0, 9).unwrap();
+    assert!(entries.iter().all(|chained| chained.entry.actor == admin()));
+    assert!(matches!(
+        &entries[1].entry.event,
+        Event::TokenCreated { holder, role: Role::Analyst, .. } if holder == "bob"
+    ));
+}
+
+#[test]
+fn a_token_is_good_until_it_expires_or_is_revoked() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let token = make(&mut staged, "s", grant("ann")).unwrap();
+    assert!(is_good(&token, at(60_999)));
+    assert!(!is_good(&token, at(61_000)), "its last instant is the one before");
+    let revoked = revoke(&mut staged, &token.id, &admin(), at(2_000)).unwrap();
+    assert!(!is_good(&revoked, at(2_000)));
+    assert_eq!(staged.load(&key_of("s")).unwrap(), Some(revoked));
+}
+
+#[test]
+fn revoking_twice_changes_nothing_and_an_unknown_token_is_not_found() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let token = make(&mut staged, "s", grant("ann")).unwrap();
+    let first = revoke(&mut staged, &token.id, &admin(), at(2_000)).unwrap();
+    let second = revoke(&mut staged, &token.id, &admin(), at(9_000)).unwrap();
+    assert_eq!((second.revoked_at, second), (Some(at(2_000)), first));
+    assert_eq!(read_after(&staged, 0, 9).unwrap().len(), 2, "made once and revoked once");
+    let unknown = revoke(&mut staged, "0000000000000000", &admin(), at(9_000));
+    assert_eq!(unknown, Err(CommandError::not_found("token", "0000000000000000")));
+}
+
+#[test]
+fn a_grant_that_is_not_allowed_is_refused_by_field_and_stages_nothing() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let customer = |tenants: &[&str]| Grant {
+        role: Role::Customer,
+        tenants: tenants.iter().map(|tenant| tenant.parse().unwrap()).collect(),
+        ..grant("ann")
+    };
+    let too_long = TOKEN_LIFE_MAX + Duration::from_millis(1);
+    let cases = [
+        ("holder", grant("")),
+        ("holder", grant(&"a".repeat(65))),
+        ("holder", grant("ann lee")),
+        ("holder", grant("ann\u{e9}")),
+        ("expires", Grant { life: Duration::ZERO, ..grant("ann") }),
+        ("expires", Grant { life: too_long, ..grant("ann") }),
+        ("tenants", customer(&[])),
+        ("tenants", customer(&["acme", "globex"])),
+    ];
+    for (expected, grant) in cases {
+        let refused = make(&mut staged, "s", grant.clone());
+        let is_named =
+            matches!(&refused, Err(CommandError::Invalid { field, .. }) if *field == expected);
+        assert!(is_named, "{grant:?}: {refused:?}");
+    }
+    assert!(staged.is_empty());
+    let longest = Grant { life: TOKEN_LIFE_MAX, ..customer(&["acme"]) };
+    assert!(make(&mut staged, "s", Grant { holder: "a".repeat(64), ..longest }).is_ok());
+    let engine: &dyn Engine = &engine;
+    assert_eq!(list(engine).unwrap(), []);
+}

@@ -1,0 +1,219 @@
+//! The coordinator's configuration: one TOML file in, a value whose parts fit together out.
+//!
+//! The file is described key by key in `coordinator.example.toml`, which ships with the program.
+//! Unknown keys are refused: a mistyped key that is silently passed over would leave data kept
+//! longer, or a listener more open, than its owner believes. Every error names the file, the line
+//! and the key. Relative paths are taken from the file's own folder.
+
+mod check;
+mod raw;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use thiserror::Error;
+
+use check::Check;
+use raw::RawConfig;
+
+/// Where the configuration lies unless the command line says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/signalbox/coordinator.toml";
+
+/// The shipped example: every key with its default.
+pub const EXAMPLE: &str = include_str!("../coordinator.example.toml");
+
+/// Largest configuration file in bytes; a real one has under ten thousand.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The coordinator's settings; holding one means that the values fit together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name space of the authority: only its agents are let in.
+    pub trust_domain: String,
+    /// What is kept, where and for how long.
+    pub store: StoreConfig,
+    /// Where agents connect.
+    pub ingest: IngestConfig,
+    /// Where analysts and programs connect.
+    pub api: ApiConfig,
+    /// Where metrics and health are read.
+    pub metrics: MetricsConfig,
+    /// What the coordinator says about itself.
+    pub log: LogConfig,
+}
+
+/// What is kept, where and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The store's folder, made on first start.
+    pub path: PathBuf,
+    /// How long blocks and closed cases are kept; whole days.
+    pub retention: Duration,
+    /// Most bytes of blocks that are kept; the oldest go first. `None` for no such bound.
+    pub bytes_max: Option<u64>,
+}
+
+/// Where agents connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestConfig {
+    /// UDP address.
+    pub listen: SocketAddr,
+    /// What proves the coordinator to agents.
+    pub identity: ServerIdentity,
+    /// The roots' certificates (PEM, one or more): an agent's must lead to one of them.
+    pub roots: PathBuf,
+    /// Greatest age of a connection; whole hours.
+    pub connection_age: Duration,
+}
+
+/// Where analysts and programs connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// TCP address.
+    pub listen: SocketAddr,
+    /// What proves the coordinator to its clients.
+    pub identity: ServerIdentity,
+}
+
+/// Where metrics and health are read, without TLS and without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// TCP address.
+    pub listen: SocketAddr,
+}
+
+/// Files that prove who the coordinator is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerIdentity {
+    /// The certificate, followed by the intermediate's (PEM).
+    pub certificate: PathBuf,
+    /// Its private key (PEM, PKCS #8), readable by its owner only.
+    pub key: PathBuf,
+}
+
+/// What the coordinator says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// The least level that is logged.
+    pub level: LogLevel,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Least level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Why a file is not a configuration.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is larger than [`FILE_BYTES_MAX`].
+    #[error("{}: has more than {FILE_BYTES_MAX} bytes, so it is no configuration", _0.display())]
+    TooLarge(PathBuf),
+    /// Its text is not a configuration.
+    #[error("{}:{error}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: ConfigError,
+    },
+}
+
+/// What is wrong with a configuration's text, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{line}:{column}: {}{message}", prefix(key))]
+pub struct ConfigError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Dotted name of the key; empty where the text is no TOML.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Config {
+    /// Loads the configuration in the file at `path`.
+    ///
+    /// # Errors
+    /// Each [`LoadError`].
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let read = |error| LoadError::Read { path: path.to_owned(), error };
+        if std::fs::metadata(path).map_err(read)?.len() > FILE_BYTES_MAX {
+            return Err(LoadError::TooLarge(path.to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::parse(&text, base)
+            .map_err(|error| LoadError::Invalid { path: path.to_owned(), error })
+    }
+
+    /// Parses a configuration; relative paths are taken from `base`.
+    ///
+    /// # Errors
+    /// Names the line, the key and what is wrong with it.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let check = Check { text, base };
+        let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
+        let ingest = check.ingest(&raw.ingest)?;
+        let api = check.api(&raw.api, &ingest.identity)?;
+        Ok(Self {
+            trust_domain: check.trust_domain(&raw.trust_domain)?,
+            store: check.store(&raw.store)?,
+            metrics: check.metrics(&raw.metrics, &api)?,
+            log: check.log(&raw.log)?,
+            ingest,
+            api,
+        })
+    }
+}
+
+impl LogLevel {
+    /// Returns the level's name in configuration and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+fn prefix(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("{key}: ") }
+}
+
+#[cfg(test)]
+mod tests;

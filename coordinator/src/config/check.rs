@@ -1,0 +1,198 @@
+//! From raw values to checked ones.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::{Range, RangeInclusive},
+    path::Path,
+    time::Duration,
+};
+
+use toml::Spanned;
+
+use super::{
+    ApiConfig, ConfigError, IngestConfig, LogConfig, LogFormat, LogLevel, MetricsConfig,
+    ServerIdentity, StoreConfig,
+    raw::{RawApi, RawIngest, RawLog, RawMetrics, RawStore},
+};
+use crate::limits::CONNECTION_AGE_MAX;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A year of audits and ten of the strictest law; a day is the grain of the entity index.
+const RETENTION_DAYS: RangeInclusive<i64> = 1..=3650;
+const RETENTION_DAYS_DEFAULT: i64 = 30;
+/// A pebibyte is more than one machine holds.
+const RETENTION_GIB: RangeInclusive<i64> = 1..=1 << 20;
+/// A connection that is younger than an hour costs handshakes for nothing; one older than a week
+/// outlives short-lived certificates.
+const CONNECTION_AGE_HOURS: RangeInclusive<i64> = 1..=7 * 24;
+
+const INGEST_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4433);
+const API_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
+const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// Turns raw values into checked ones; knows the text, so that errors can name lines.
+pub(super) struct Check<'a> {
+    pub(super) text: &'a str,
+    pub(super) base: &'a Path,
+}
+
+impl Check<'_> {
+    pub(super) fn trust_domain(&self, raw: &Spanned<String>) -> Result<String, ConfigError> {
+        let name = raw.get_ref();
+        if certs::is_trust_domain(name) {
+            return Ok(name.clone());
+        }
+        let message =
+            format!("{name:?} is no trust domain: 1 to 255 of a-z, 0-9, '.', '-' and '_'");
+        Err(self.error("trust_domain", raw.span(), message))
+    }
+
+    pub(super) fn store(&self, raw: &RawStore) -> Result<StoreConfig, ConfigError> {
+        let days =
+            self.number("store.retention_days", raw.retention_days.as_ref(), &RETENTION_DAYS)?;
+        let days = days.unwrap_or(RETENTION_DAYS_DEFAULT.unsigned_abs());
+        let gib = self.number("store.retention_gib", raw.retention_gib.as_ref(), &RETENTION_GIB)?;
+        Ok(StoreConfig {
+            path: self.base.join(&raw.path),
+            retention: Duration::from_secs(days * DAY.as_secs()),
+            bytes_max: gib.map(|gib| gib << 30),
+        })
+    }
+
+    pub(super) fn ingest(&self, raw: &RawIngest) -> Result<IngestConfig, ConfigError> {
+        let key = "ingest.connection_age_hours";
+        let hours = self.number(key, raw.connection_age_hours.as_ref(), &CONNECTION_AGE_HOURS)?;
+        let age = hours.map(|hours| Duration::from_secs(hours * HOUR.as_secs()));
+        Ok(IngestConfig {
+            listen: self.address("ingest.listen", raw.listen.as_ref(), INGEST_LISTEN)?,
+            identity: ServerIdentity {
+                certificate: self.base.join(&raw.certificate),
+                key: self.base.join(&raw.key),
+            },
+            roots: self.base.join(&raw.roots),
+            connection_age: age.unwrap_or(CONNECTION_AGE_MAX),
+        })
+    }
+
+    pub(super) fn api(
+        &self,
+        raw: &RawApi,
+        ingest: &ServerIdentity,
+    ) -> Result<ApiConfig, ConfigError> {
+        let identity = match (&raw.certificate, &raw.key) {
+            (None, None) => ingest.clone(),
+            (Some(certificate), Some(key)) => ServerIdentity {
+                certificate: self.base.join(certificate.get_ref()),
+                key: self.base.join(key.get_ref()),
+            },
+            (Some(alone), None) => {
+                let message = "give its key, too, or neither".to_owned();
+                return Err(self.error("api.certificate", alone.span(), message));
+            }
+            (None, Some(alone)) => {
+                let message = "give its certificate, too, or neither".to_owned();
+                return Err(self.error("api.key", alone.span(), message));
+            }
+        };
+        let listen = self.address("api.listen", raw.listen.as_ref(), API_LISTEN)?;
+        Ok(ApiConfig { listen, identity })
+    }
+
+    pub(super) fn metrics(
+        &self,
+        raw: &RawMetrics,
+        api: &ApiConfig,
+    ) -> Result<MetricsConfig, ConfigError> {
+        let key = "metrics.listen";
+        let listen = self.address(key, raw.listen.as_ref(), METRICS_LISTEN)?;
+        if listen == api.listen && listen.port() != 0 {
+            let span = raw.listen.as_ref().map_or(0..0, Spanned::span);
+            return Err(self.error(key, span, format!("{listen} is api.listen already")));
+        }
+        Ok(MetricsConfig { listen })
+    }
+
+    pub(super) fn log(&self, raw: &RawLog) -> Result<LogConfig, ConfigError> {
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let levels =
+            [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+                .map(|level| (level.as_str(), level));
+        let format = raw.format.as_ref().map(|raw| self.choice("log.format", raw, &formats));
+        let level = raw.level.as_ref().map(|raw| self.choice("log.level", raw, &levels));
+        Ok(LogConfig {
+            format: format.unwrap_or(Ok(LogFormat::Text))?,
+            level: level.unwrap_or(Ok(LogLevel::Info))?,
+        })
+    }
+
+    /// Returns a listener's address; port 0 lets the system choose.
+    fn address(
+        &self,
+        key: &str,
+        raw: Option<&Spanned<String>>,
+        default: SocketAddr,
+    ) -> Result<SocketAddr, ConfigError> {
+        let Some(raw) = raw else { return Ok(default) };
+        raw.get_ref().parse().map_err(|_| {
+            let message = format!(
+                "{:?} is no address to listen at: write IP:port, and [IP]:port for IPv6",
+                raw.get_ref()
+            );
+            self.error(key, raw.span(), message)
+        })
+    }
+
+    fn number(
+        &self,
+        key: &str,
+        raw: Option<&Spanned<i64>>,
+        range: &RangeInclusive<i64>,
+    ) -> Result<Option<u64>, ConfigError> {
+        let Some(raw) = raw else { return Ok(None) };
+        let number = *raw.get_ref();
+        if range.contains(&number) {
+            return Ok(Some(number.unsigned_abs()));
+        }
+        let message = format!("{number} is not between {} and {}", range.start(), range.end());
+        Err(self.error(key, raw.span(), message))
+    }
+
+    fn choice<T: Copy>(
+        &self,
+        key: &str,
+        raw: &Spanned<String>,
+        choices: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
+        let found = choices.iter().find(|(name, _)| name == raw.get_ref());
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            let message = format!("{:?} is not one of {}", raw.get_ref(), names.join(", "));
+            self.error(key, raw.span(), message)
+        })
+    }
+
+    pub(super) fn syntax(&self, mut error: toml::de::Error) -> ConfigError {
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message().trim_end().replace('\n', ", ").replace('`', "\"");
+        // Without its input the error writes the path of keys to where it happened, and only then.
+        error.set_input(None);
+        let shown = error.to_string();
+        let path = shown.lines().last().and_then(|line| line.strip_prefix("in `"));
+        let path = path.and_then(|path| path.strip_suffix('`')).unwrap_or_default();
+        self.error(path, span, message)
+    }
+
+    fn error(&self, key: &str, span: Range<usize>, message: String) -> ConfigError {
+        let start = self.text.floor_char_boundary(span.start);
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        ConfigError {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            key: key.to_owned(),
+            message,
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Who the coordinator is and whom it lets in, as TLS and QUIC need it.
+//!
+//! Agents: TLS 1.3 only, a certificate on both sides, no resumption and no early data, so that each
+//! connection proves both identities anew. A peer is an agent when its certificate leads to one of
+//! the configured roots and names an agent of the coordinator's own trust domain
+//! ([`peer_identity`]): the root also signs other roles, and a coordinator's certificate must not
+//! do (L5).
+//!
+//! Analysts: HTTPS without client certificates; they show a bearer token instead.
+//!
+//! Private keys are read only if nobody but their owner may read them.
+//!
+//! # Limits
+//! What a connection may hold stands in [`crate::limits`]; QUIC's defaults would let each peer open
+//! hundreds of streams and hold megabytes of datagrams.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use quinn::{
+    Connection, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+    crypto::rustls::QuicServerConfig,
+};
+use ring::{
+    hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+use rustls::{
+    RootCertStore,
+    crypto::{self, CryptoProvider},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+};
+use shared::{
+    identity::{Identity, Role},
+    ids::{AgentId, TenantId},
+    wire::ALPN,
+};
+use thiserror::Error;
+
+use crate::{
+    config::{ApiConfig, Config, ServerIdentity},
+    limits::{
+        CONNECTION_RECEIVE_BYTES_MAX, CONNECTION_SEND_BYTES_MAX, HANDSHAKE_BYTES_MAX,
+        HANDSHAKES_MAX, IDLE_TIMEOUT, LANE_RECEIVE_BYTES_MAX, STREAMS_MAX,
+    },
+};
+
+/// Largest PEM file that is read, in bytes: a chain of three certificates has under ten thousand.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// Name of the file in the store's folder that holds the key of stateless resets.
+pub const RESET_KEY_FILE: &str = "reset.key";
+
+const RESET_KEY_BYTES: usize = 32;
+
+/// Why the coordinator cannot show who it is.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {error}; {HOW_TO_ISSUE}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Others than its owner may read the key.
+    #[error("{} may be read by others (mode {mode:03o}): run chmod 600 on it", path.display())]
+    KeyExposed {
+        /// The key.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file does not hold what it should.
+    #[error("{} holds no {expected}: {error}; {HOW_TO_ISSUE}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+    /// The certificate is not a coordinator's of the configured trust domain: agents would refuse it.
+    #[error("{} is no certificate for a coordinator: {reason}; {HOW_TO_ISSUE}", path.display())]
+    NotCoordinator {
+        /// The certificate.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// Certificate and key do not fit together.
+    #[error("{} and its key do not fit together: {error}; {HOW_TO_ISSUE}", certificate.display())]
+    Mismatch {
+        /// The certificate.
+        certificate: PathBuf,
+        /// Why.
+        error: String,
+    },
+    /// The key of stateless resets cannot be read or made.
+    #[error("{} cannot be read or made: {error}", path.display())]
+    ResetKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The key of stateless resets is not what was written.
+    #[error(
+        "{} has {len} bytes, not {RESET_KEY_BYTES}: delete it, and a new one is made",
+        path.display()
+    )]
+    ResetKeyDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        len: usize,
+    },
+}
+
+const HOW_TO_ISSUE: &str = "\"certs coordinator NAME\" issues certificate and key";
+
+/// Why a peer that TLS let through is not an agent of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PeerError {
+    /// It showed no certificate, or one that names nobody.
+    #[error("peer's certificate names nobody: {0}")]
+    Nameless(String),
+    /// It is somebody else.
+    #[error("peer is {presented}, not an agent of trust domain {expected}")]
+    NotAgent {
+        /// Whom its certificate names.
+        presented: String,
+        /// Whose agents are let in.
+        expected: String,
+    },
+}
+
+/// Returns how agents are met: with both certificates, and with little memory for each.
+///
+/// # Errors
+/// Each [`TlsError`] but those of the reset key; the text says which file and what to do.
+pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
+    let ServerIdentity { certificate, key } = &config.ingest.identity;
+    let chain = load_certificates(certificate)?;
+    check_own_name(certificate, &chain[0], &config.trust_domain)?;
+    let roots = Arc::new(load_roots(&config.ingest.roots)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|error| pem_error(&config.ingest.roots, "root's certificate", error))?;
+    let mismatch = |error: String| TlsError::Mismatch { certificate: certificate.clone(), error };
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| mismatch(error.to_string()))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, load_key(key)?)
+        .map_err(|error| mismatch(error.to_string()))?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    let crypto = QuicServerConfig::try_from(tls).map_err(|error| mismatch(error.to_string()))?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    server
+        .transport_config(Arc::new(transport()))
+        .max_incoming(HANDSHAKES_MAX)
+        .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
+        .incoming_buffer_size_total(HANDSHAKE_BYTES_MAX * HANDSHAKES_MAX as u64);
+    Ok(server)
+}
+
+/// Returns how analysts and programs are met over HTTPS.
+///
+/// # Errors
+/// Each [`TlsError`] about certificate and key; the text says which file and what to do.
+pub fn api(config: &ApiConfig) -> Result<rustls::ServerConfig, TlsError> {
+    let ServerIdentity { certificate, key } = &config.identity;
+    let mismatch = |error: rustls::Error| TlsError::Mismatch {
+        certificate: certificate.clone(),
+        error: error.to_string(),
+    };
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .map_err(mismatch)?
+        .with_no_client_auth()
+        .with_single_cert(load_certificates(certificate)?, load_key(key)?)
+        .map_err(mismatch)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// Returns the endpoint's settings, with a key of stateless resets that outlives the process: an
+/// agent of a restarted coordinator learns at its next packet that its connection is gone.
+///
+/// The key is made at the first start, in `store_dir`, which is made, too.
+///
+/// # Errors
+/// [`TlsError::ResetKey`] and [`TlsError::ResetKeyDamaged`], and [`TlsError::KeyExposed`].
+pub fn endpoint_config(store_dir: &Path) -> Result<EndpointConfig, TlsError> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &reset_key(store_dir)?);
+    Ok(EndpointConfig::new(Arc::new(key)))
+}
+
+/// Returns whose agent is at the other end (L5).
+///
+/// # Errors
+/// [`PeerError`] if it is anybody else: the caller closes before the first frame.
+pub fn peer_identity(
+    connection: &Connection,
+    trust_domain: &str,
+) -> Result<(TenantId, AgentId), PeerError> {
+    let chain = connection.peer_identity().and_then(|any| any.downcast().ok());
+    let chain: Option<Box<Vec<CertificateDer<'static>>>> = chain;
+    let leaf = chain.as_deref().and_then(|chain| chain.first());
+    let leaf = leaf.ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
+    let identity =
+        certs::identity_of_der(leaf).map_err(|error| PeerError::Nameless(error.to_string()))?;
+    match identity {
+        Identity { trust_domain: domain, role: Role::Agent { tenant, agent } }
+            if domain == trust_domain =>
+        {
+            Ok((tenant, agent))
+        }
+        other => Err(PeerError::NotAgent {
+            presented: other.to_string(),
+            expected: trust_domain.to_owned(),
+        }),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(crypto::ring::default_provider())
+}
+
+/// What one agent may hold of the coordinator. The agent keeps the connection alive, not we.
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(LANE_RECEIVE_BYTES_MAX))
+        .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_BYTES_MAX))
+        .send_window(CONNECTION_SEND_BYTES_MAX)
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .keep_alive_interval(None);
+    transport
+}
+
+const IDLE_TIMEOUT_MS: u32 = {
+    let ms = IDLE_TIMEOUT.as_millis();
+    assert!(ms <= u32::MAX as u128, "fits QUIC's own field");
+    ms as u32
+};
+
+/// Refuses a certificate that agents would refuse, before the first of them does.
+fn check_own_name(path: &Path, leaf: &CertificateDer<'_>, domain: &str) -> Result<(), TlsError> {
+    let reason = match certs::identity_of_der(leaf) {
+        Ok(Identity { trust_domain, role: Role::Coordinator { .. } }) if trust_domain == domain => {
+            return Ok(());
+        }
+        Ok(other) => format!("it names {other}, and trust_domain is {domain}"),
+        Err(error) => error.to_string(),
+    };
+    Err(TlsError::NotCoordinator { path: path.to_owned(), reason })
+}
+
+/// Reads a chain; there is at least one certificate in it.
+fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    const EXPECTED: &str = "certificate in PEM";
+    let bytes = read(path)?;
+    let chain = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| pem_error(path, EXPECTED, error))?;
+    if chain.is_empty() {
+        return Err(pem_error(path, EXPECTED, "there is none in it"));
+    }
+    Ok(chain)
+}
+
+fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    check_permissions(path).map_err(|refused| match refused {
+        Exposed::Unknown(error) => TlsError::Read { path: path.to_owned(), error },
+        Exposed::To(mode) => TlsError::KeyExposed { path: path.to_owned(), mode },
+    })?;
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|error| pem_error(path, "private key in PEM", error))
+}
+
+fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in load_certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| pem_error(path, "root's certificate", error))?;
+    }
+    Ok(roots)
+}
+
+fn pem_error(path: &Path, expected: &'static str, error: impl ToString) -> TlsError {
+    TlsError::Pem { path: path.to_owned(), expected, error: error.to_string() }
+}
+
+/// Reads the key of stateless resets, or makes it if it is not there.
+fn reset_key(store_dir: &Path) -> Result<[u8; RESET_KEY_BYTES], TlsError> {
+    let path = store_dir.join(RESET_KEY_FILE);
+    let failed = |error| TlsError::ResetKey { path: path.clone(), error };
+    match fs::read(&path) {
+        Ok(bytes) => {
+            check_permissions(&path).map_err(|refused| match refused {
+                Exposed::Unknown(error) => failed(error),
+                Exposed::To(mode) => TlsError::KeyExposed { path: path.clone(), mode },
+            })?;
+            let len = bytes.len();
+            bytes.try_into().map_err(|_| TlsError::ResetKeyDamaged { path: path.clone(), len })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; RESET_KEY_BYTES];
+            SystemRandom::new()
+                .fill(&mut key)
+                .map_err(|_| failed(io::Error::other("the system gives no random bytes")))?;
+            write_private(store_dir, &path, &key).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes a file that only its owner may read; a crash leaves it whole or not at all.
+fn write_private(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use io::Write;
+    fs::create_dir_all(dir)?;
+    let half = path.with_extension("key.part");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&half)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&half, path)?;
+    #[cfg(unix)]
+    fs::File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+enum Exposed {
+    Unknown(io::Error),
+    To(u32),
+}
+
+/// Refuses a key that others than its owner may read. Where files have no permission bits it cannot
+/// tell.
+#[cfg(unix)]
+fn check_permissions(path: &Path) -> Result<(), Exposed> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path).map_err(Exposed::Unknown)?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(Exposed::To(mode)) }
+}
+
+#[cfg(not(unix))]
+fn check_permissions(_path: &Path) -> Result<(), Exposed> {
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    use io::Read;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(PEM_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|error| TlsError::Read { path: path.to_owned(), error })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Runs retention: by age, by bytes, and for remembered answers.
+//!
+//! By age everything goes that was received longer ago than is agreed, cut at whole hours, so that
+//! a quiet store is not cut each minute anew. By bytes the oldest blocks of all tenants go first,
+//! in steps of half of what would be too much if blocks came evenly, until the engine says that the
+//! rest fits. If its measure does not fall although something was deleted, the room has not been
+//! given back yet, and the next run looks again: a wrong measure must not empty the store.
+//!
+//! Each step is a command of its own, so that the writer serves others in between.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::{ids::TenantId, time::Timestamp};
+use thiserror::Error;
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Clock;
+use crate::{
+    command::{CommandError, retention},
+    limits::{
+        IDEMPOTENCY_RETENTION, RETENTION_INTERVAL, RETENTION_PASSES_MAX, RETENTION_ROWS_MAX,
+        RETENTION_STEP, RETENTION_STEP_MIN,
+    },
+    store::{
+        engine::{Direction, Engine, Space, Staged},
+        schema::{IdempotencyKey, Key, TenantKey, range_of},
+        tables::{LoadError, Rows, Source},
+        writer::{Store, WriteError},
+    },
+};
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// For how long.
+    pub age: Duration,
+    /// Most bytes of blocks; `None` for no such bound.
+    pub bytes_max: Option<u64>,
+}
+
+/// Why a run of retention stopped; what it deleted until then stays deleted.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The store did not take a deletion.
+    #[error(transparent)]
+    Write(#[from] WriteError<CommandError>),
+    /// A rule of retention could not be applied.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A read was given up, because it panicked or the process ends.
+    #[error("a read of the store was given up: {0}")]
+    GivenUp(#[from] tokio::task::JoinError),
+}
+
+/// Runs retention at once and then each minute, until cancelled. A run that fails is logged, and
+/// the next one goes on.
+pub async fn retain(store: &Store, policy: Policy, clock: &Clock, cancel: &CancellationToken) {
+    let mut ticks = interval(RETENTION_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut forgot_at = None;
+    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+        let now = clock();
+        // Finding old answers reads all of them, so that is done once a step and not each minute.
+        let forgets = forgot_at.is_none_or(|at| now.since(at) >= RETENTION_STEP);
+        let run = async {
+            run_once(store, policy, now).await?;
+            if forgets { forget_answers(store, now).await.map(drop) } else { Ok(()) }
+        };
+        match cancel.run_until_cancelled(run).await {
+            Some(Ok(())) if forgets => forgot_at = Some(now),
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(%error, "retention stopped; the next run goes on"),
+            None => return,
+        }
+    }
+}
+
+/// Deletes what is too old, and then what is too much; returns whether anything was deleted.
+///
+/// # Errors
+/// [`RunError`]; what was deleted until then stays deleted.
+///
+/// # Cancel safety
+/// Dropping it leaves the rest for the next run.
+pub async fn run_once(store: &Store, policy: Policy, now: Timestamp) -> Result<bool, RunError> {
+    let before = on_step(now.saturating_sub(policy.age));
+    let mut deleted = delete_before(store, before, now).await?;
+    if let Some(max) = policy.bytes_max {
+        deleted |= shrink(store, max, now).await?;
+    }
+    Ok(deleted)
+}
+
+/// Deletes the oldest blocks until those that are left take at most `max` bytes.
+async fn shrink(store: &Store, max: u64, now: Timestamp) -> Result<bool, RunError> {
+    let mut deleted = false;
+    let mut bytes = block_bytes(store).await?;
+    for _ in 0..RETENTION_PASSES_MAX {
+        if bytes <= max {
+            break;
+        }
+        let Some(oldest) = oldest_block(store).await? else { break };
+        let half_excess =
+            u128::from(bytes - max) * now.since(oldest).as_millis() / (2 * u128::from(bytes));
+        let step = Duration::from_millis(u64::try_from(half_excess).unwrap_or(u64::MAX));
+        let before = oldest.saturating_add(step.max(RETENTION_STEP_MIN));
+        deleted |= delete_before(store, before, now).await?;
+        let left = block_bytes(store).await?;
+        if left >= bytes {
+            tracing::warn!(bytes, left, max, "deleted blocks have not given back their room yet");
+            break;
+        }
+        bytes = left;
+    }
+    Ok(deleted)
+}
+
+/// Deletes what every tenant received before `before`, and gives back the room.
+async fn delete_before(store: &Store, before: Timestamp, now: Timestamp) -> Result<bool, RunError> {
+    let mut deleted_any = false;
+    for tenant in tenants(store).await? {
+        let mut from = None;
+        let mut deleted = false;
+        loop {
+            let command =
+                move |staged: &mut Staged<'_>| retention::run(staged, tenant, before, from, now);
+            let ran = store.write(command).await?;
+            deleted |= ran.deleted;
+            if ran.next.is_none() {
+                break;
+            }
+            from = ran.next;
+        }
+        if deleted {
+            tracing::info!(%tenant, before_ms = before.as_ms(), "deleted what was old");
+            reclaim(store, tenant, before).await?;
+        }
+        deleted_any |= deleted;
+    }
+    Ok(deleted_any)
+}
+
+async fn reclaim(store: &Store, tenant: TenantId, before: Timestamp) -> Result<(), RunError> {
+    let engine = store.engine_handle();
+    let give_back = move || {
+        for (space, from, to) in retention::ranges(tenant, before) {
+            engine.reclaim(space, &from..&to);
+        }
+    };
+    Ok(spawn_blocking(give_back).await?)
+}
+
+/// Deletes answers that were remembered longer ago than [`IDEMPOTENCY_RETENTION`]; returns how many.
+///
+/// # Errors
+/// As [`run_once`].
+///
+/// # Cancel safety
+/// As [`run_once`].
+pub async fn forget_answers(store: &Store, now: Timestamp) -> Result<usize, RunError> {
+    let before = now.saturating_sub(IDEMPOTENCY_RETENTION);
+    let (mut from, to) = range_of::<IdempotencyKey>(&[]);
+    let mut forgotten = 0;
+    loop {
+        let (engine, to) = (store.engine_handle(), to.clone());
+        let page = spawn_blocking(move || answers(&engine, &from, &to, before)).await??;
+        if !page.old.is_empty() {
+            let command =
+                move |staged: &mut Staged<'_>| retention::forget(staged, &page.old, before);
+            forgotten += store.write(command).await?;
+        }
+        let Some(next) = page.next else { return Ok(forgotten) };
+        from = next;
+    }
+}
+
+/// A page of remembered answers: which are old, and where the next page begins.
+struct Page {
+    old: Vec<IdempotencyKey>,
+    next: Option<Vec<u8>>,
+}
+
+fn answers(
+    engine: &Arc<dyn Engine>,
+    from: &[u8],
+    to: &[u8],
+    before: Timestamp,
+) -> Result<Page, LoadError> {
+    let rows: Rows<IdempotencyKey> =
+        (**engine).load_range(from..to, Direction::Forward, RETENTION_ROWS_MAX)?;
+    let last = rows.last().filter(|_| rows.len() == RETENTION_ROWS_MAX);
+    let next = last.map(|(key, _)| [key.encode(), vec![0]].concat());
+    let old = rows.iter().filter(|(_, answer)| answer.at < before).map(|(key, _)| *key);
+    Ok(Page { old: old.collect(), next })
+}
+
+async fn tenants(store: &Store) -> Result<Vec<TenantId>, RunError> {
+    let engine = store.engine_handle();
+    let read = move || {
+        let (mut from, to) = range_of::<TenantKey>(&[]);
+        let mut tenants = Vec::new();
+        loop {
+            let page: Vec<TenantKey> =
+                (*engine).load_keys(&from..&to, Direction::Forward, RETENTION_ROWS_MAX)?;
+            tenants.extend(page.iter().map(|key| key.0));
+            match page.last() {
+                Some(last) if page.len() == RETENTION_ROWS_MAX => {
+                    from = [last.encode(), vec![0]].concat();
+                }
+                _ => return Ok::<_, LoadError>(tenants),
+            }
+        }
+    };
+    Ok(spawn_blocking(read).await??)
+}
+
+/// Returns when the oldest block of all tenants was received.
+async fn oldest_block(store: &Store) -> Result<Option<Timestamp>, RunError> {
+    let tenants = tenants(store).await?;
+    let engine = store.engine_handle();
+    let read = move || {
+        let mut oldest = None;
+        for tenant in tenants {
+            let of_tenant = retention::oldest_block(&*engine, tenant)?;
+            oldest = oldest.into_iter().chain(of_tenant).min();
+        }
+        Ok::<_, CommandError>(oldest)
+    };
+    Ok(spawn_blocking(read).await??)
+}
+
+async fn block_bytes(store: &Store) -> Result<u64, RunError> {
+    let engine = store.engine_handle();
+    Ok(spawn_blocking(move || engine.approximate_bytes(Space::Blocks)).await?)
+}
+
+/// Returns the last whole step at or before `at`.
+fn on_step(at: Timestamp) -> Timestamp {
+    let step = u64::try_from(RETENTION_STEP.as_millis()).unwrap_or(u64::MAX);
+    Timestamp::from_ms(at.as_ms() / step * step)
+}
