@@ -104,6 +104,11 @@ fn importer(source: &Source) -> &str {
 fn imported<'a>(source: &'a Source, path: &'a NamedPath) -> Option<&'a str> {
     let first = path.names.first()?.as_str();
     let rest = path.names.get(1).map(String::as_str);
+    // A binary is a crate of its own: only what it names of the library is an import.
+    let is_binary = source.path.contains("/src/bin/");
+    if is_binary && matches!(first, "crate" | "self" | "super") {
+        return None;
+    }
     if first == "crate" || first == source.package() {
         return rest.filter(|module| *module != "self" && *module != "*");
     }

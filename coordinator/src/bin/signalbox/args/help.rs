@@ -1,0 +1,169 @@
+//! What stands below the options in the help: examples that teach.
+
+use crate::failure::EXIT_CODES;
+
+const PROGRAM: &str = "\
+A shift:
+  signalbox login --coordinator https://signalbox.example --root root.pem
+  signalbox next                       the queue gives you the most urgent case
+  signalbox show 7k3m --record         look closer; a unique beginning names a case
+  signalbox search 10.20.0.17          what else is known of this address
+  signalbox verdict 7k3m benign-expected --reason 'backup job, agreed in CHG-4711'
+
+Settings come from the options, then from the environment (SIGNALBOX_COORDINATOR, SIGNALBOX_ROOT,
+SIGNALBOX_TOKEN, SIGNALBOX_TOKEN_FILE), then from the file that `signalbox login` writes. A stored
+token goes to the coordinator that is stored with it, and to no other.";
+
+/// Returns what stands below the program's own help.
+pub(super) fn program() -> String {
+    format!("{PROGRAM}\n\n{EXIT_CODES}")
+}
+
+pub(super) const LOGIN: &str = "\
+The token is read from --token-file, SIGNALBOX_TOKEN, SIGNALBOX_TOKEN_FILE, or standard input; a
+terminal does not show it. Nothing is stored unless the coordinator knows the token.
+
+Examples:
+  signalbox login --coordinator https://signalbox.example --root root.pem
+  signalbox login --token-file admin.token";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  signalbox completions bash > ~/.local/share/bash-completion/completions/signalbox
+  signalbox completions zsh > ~/.zfunc/_signalbox
+  signalbox completions fish > ~/.config/fish/completions/signalbox.fish";
+
+pub(super) const NEXT: &str = "\
+Ends with 3 if no case waits. The number of the claim is remembered, so that verdict, release and
+renew need not name it.
+
+Examples:
+  signalbox next
+  signalbox next --wait 30s --lease 30m
+  signalbox next --json | jq -r .case.id";
+
+pub(super) const SHOW: &str = "\
+With --json it prints the case; with --alerts or --record, too, an object of `case` and `alerts`.
+
+Examples:
+  signalbox show 7k3m
+  signalbox show 7k3m --alerts 50 --record";
+
+pub(super) const VERDICT: &str = "\
+Examples:
+  signalbox verdict 7k3m malicious --reason 'beacon to 198.51.100.7, host isolated'
+  signalbox verdict 7k3m benign-false-positive --reason 'rule matches any IPv6 ping'";
+
+pub(super) const RELEASE: &str = "\
+Example:
+  signalbox release 7k3m --reason 'needs somebody who knows their VPN'";
+
+pub(super) const RENEW: &str = "\
+Example:
+  signalbox renew 7k3m --lease 45m";
+
+pub(super) const CLAIM: &str = "\
+Example:
+  signalbox claim 7k3m";
+
+pub(super) const CASES: &str = "\
+Examples:
+  signalbox cases --state open --severity high
+  signalbox cases --tenant acme --since 7d --all --json";
+
+pub(super) const SEARCH: &str = "\
+KIND is one of host, ip, user, hash, rule, domain. Without it an IP address is an ip; 32, 40 or 64
+hex digits are a hash; everything else is a host.
+
+Examples:
+  signalbox search 10.20.0.17 --from 24h
+  signalbox search user:j.doe --tenant acme
+  signalbox search domain:example.net --record";
+
+pub(super) const AGENTS: &str = "\
+Examples:
+  signalbox agents --tenant acme
+  signalbox agents show 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01";
+
+pub(super) const AGENTS_SHOW: &str = "\
+With --json it prints an object of `agent`, `contexts` and `gaps`.";
+
+pub(super) const WATCH: &str = "\
+A break is bridged: nothing that happened meanwhile is left out. With --json, each entry is one
+line.
+
+Examples:
+  signalbox watch
+  signalbox watch --kind verdict_given --kind case_claimed
+  signalbox watch --after 1200 --json";
+
+pub(super) const TOKEN_CREATE: &str = "\
+Examples:
+  signalbox token create ana --role analyst --out ana.token
+  signalbox token create portal --role customer --tenant acme --days 30 --out portal.token";
+
+pub(super) const TENANT_SET: &str = "\
+Examples:
+  signalbox tenant set acme --display-name 'ACME Ltd.' --sla high=60 --sla critical=15m
+  signalbox tenant set acme --sla low=3d --if-revision 4";
+
+pub(super) const JOURNAL: &str = "\
+Without --after it shows the newest entries.
+
+Examples:
+  signalbox journal --case 7k3m2a9c0d1e
+  signalbox journal --after 0 --all --json";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    /// Splits a line as a shell does that knows single quotes only.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (place, part) in line.split('\'').enumerate() {
+            if place % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_example_is_understood() {
+        let pages = [
+            PROGRAM,
+            LOGIN,
+            COMPLETIONS,
+            NEXT,
+            SHOW,
+            VERDICT,
+            RELEASE,
+            RENEW,
+            CLAIM,
+            CASES,
+            SEARCH,
+            AGENTS,
+            AGENTS_SHOW,
+            WATCH,
+            TOKEN_CREATE,
+            TENANT_SET,
+            JOURNAL,
+        ];
+        let lines = pages.iter().flat_map(|page| page.lines());
+        let examples: Vec<_> = lines.filter(|line| line.starts_with("  signalbox ")).collect();
+        assert!(examples.len() > 25, "{}", examples.len());
+        for example in examples {
+            // What follows is for the shell or for the reader.
+            let command = example.split(['|', '>']).next().unwrap().trim();
+            let command = command.split("    ").next().unwrap();
+            let parsed = Cli::try_parse_from(words(command));
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Agents, what they know of their hosts, and what is missing of them.
+
+use coordinator::api::types::{Agent, Context, Gap, LaneState};
+use shared::{limits::SILENCE_TIMEOUT, time::Timestamp};
+
+use super::{cell, cell_or_dash, counted, fields, heading, table};
+use crate::text::{Paint, ago, bytes, instant, length, name_of, paint, safe};
+
+/// Most different from the coordinator's that a clock may be before it is pointed at, in milliseconds: beyond it,
+/// alerts of several hosts stand in the wrong order for a person who compares them.
+const CLOCK_AHEAD_MS_MAX: u64 = 5_000;
+
+/// Writes a list of agents.
+pub(crate) fn list(agents: &[Agent], columns: usize) -> String {
+    let rows = agents
+        .iter()
+        .map(|agent| {
+            vec![
+                cell(&agent.tenant),
+                safe(&agent.agent),
+                cell_or_dash(agent.hostname.as_deref()),
+                cell_or_dash(agent.os.as_deref()),
+                cell(&agent.version),
+                heard(agent.silent_seconds),
+                lag(agent),
+                gaps(agent.gaps),
+            ]
+        })
+        .collect();
+    let header = ["TENANT", "AGENT", "HOST", "OS", "VERSION", "HEARD", "BEHIND", "GAPS"];
+    table(columns, &header, rows)
+}
+
+fn heard(silent_seconds: u64) -> String {
+    let text = format!("{} ago", length(silent_seconds));
+    if silent_seconds > SILENCE_TIMEOUT.as_secs() { paint(Paint::Red, &text) } else { text }
+}
+
+fn lag(agent: &Agent) -> String {
+    match (agent.lag_blocks, agent.lag_seconds) {
+        (0, _) => "-".to_owned(),
+        (blocks, Some(seconds)) => {
+            format!("{}, {}", counted(blocks, "block", "blocks"), length(seconds))
+        }
+        (blocks, None) => counted(blocks, "block", "blocks"),
+    }
+}
+
+fn gaps(count: u64) -> String {
+    if count == 0 { "-".to_owned() } else { paint(Paint::Red, &count.to_string()) }
+}
+
+/// Writes one agent with its host's contexts, the newest first, and its gaps.
+pub(crate) fn agent(
+    agent: &Agent,
+    contexts: &[Context],
+    gaps: &[Gap],
+    now: Timestamp,
+    columns: usize,
+) -> String {
+    let when = |at| format!("{}, {}", instant(at), ago(now, at));
+    let stats = &agent.stats;
+    let mut text =
+        format!("{} {}\n", paint(Paint::Bold, "Agent"), paint(Paint::Bold, &safe(&agent.agent)));
+    text.push_str(&fields(&[
+        ("tenant", Some(cell(&agent.tenant))),
+        ("host", Some(cell_or_dash(agent.hostname.as_deref()))),
+        ("os", Some(cell_or_dash(agent.os.as_deref()))),
+        ("version", Some(cell(&agent.version))),
+        (
+            "heard",
+            Some(format!("{} ({})", heard(agent.silent_seconds), instant(agent.last_seen_at))),
+        ),
+        ("since", Some(when(agent.first_seen_at))),
+        ("clock", Some(clock(agent.clock_ahead_ms))),
+        ("behind", Some(lag(agent))),
+        (
+            "spool",
+            Some(format!(
+                "{}, full {}",
+                bytes(stats.spool_bytes),
+                counted(stats.spool_full, "time", "times")
+            )),
+        ),
+        (
+            "read",
+            Some(format!(
+                "{} ({}), {} malformed, {} over long",
+                counted(stats.records_read, "record", "records"),
+                bytes(stats.bytes_read),
+                stats.malformed,
+                stats.over_long
+            )),
+        ),
+        ("spool id", Some(format!("{}, process {}", safe(&agent.epoch), safe(&agent.boot)))),
+    ]));
+    text.push_str(&heading("Lanes"));
+    let lanes = [
+        ("urgent", agent.lanes.urgent),
+        ("normal", agent.lanes.normal),
+        ("bulk", agent.lanes.bulk),
+    ];
+    let rows = lanes.iter().map(|(name, lane)| lane_row(name, lane)).collect();
+    text.push_str(&table(columns, &["LANE", "SPOOLED", "DURABLE", "BEHIND", "ALERTS"], rows));
+    text.push('\n');
+    text.push_str(&heading("Gaps: blocks that will never come"));
+    text.push_str(&gap_table(gaps, columns));
+    for (place, context) in contexts.iter().enumerate() {
+        let what = if place == 0 { "Host" } else { "Host before" };
+        text.push_str(&heading(what));
+        text.push_str(&context_fields(context, now));
+    }
+    text
+}
+
+fn lane_row(name: &str, lane: &LaneState) -> Vec<String> {
+    let number = |seq: Option<u64>| seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
+    vec![
+        name.to_owned(),
+        number(lane.spooled),
+        number(lane.committed),
+        lane.lag_blocks.to_string(),
+        lane.alerts.to_string(),
+    ]
+}
+
+fn clock(ahead_ms: i64) -> String {
+    let size = length(ahead_ms.unsigned_abs() / 1_000);
+    match ahead_ms {
+        _ if ahead_ms.unsigned_abs() <= CLOCK_AHEAD_MS_MAX => format!("right ({ahead_ms} ms)"),
+        1.. => paint(Paint::Yellow, &format!("{size} ahead")),
+        _ => paint(Paint::Yellow, &format!("{size} behind")),
+    }
+}
+
+fn gap_table(gaps: &[Gap], columns: usize) -> String {
+    if gaps.is_empty() {
+        return "none\n".to_owned();
+    }
+    let rows = gaps
+        .iter()
+        .map(|gap| {
+            vec![
+                gap.lane.as_str().to_owned(),
+                format!("{} to {}", gap.first, gap.last),
+                gap.blocks.to_string(),
+                name_of(&gap.reason),
+                instant(gap.noticed_at),
+                safe(&gap.epoch),
+            ]
+        })
+        .collect();
+    let header = ["LANE", "BLOCKS", "COUNT", "REASON", "NOTICED", "SPOOL"];
+    format!("{}\n", table(columns, &header, rows))
+}
+
+fn context_fields(context: &Context, now: Timestamp) -> String {
+    let host = &context.context;
+    let mut text = fields(&[
+        ("name", Some(cell(&host.hostname))),
+        ("further", (!host.names.is_empty()).then(|| cell(&host.names.join(" ")))),
+        ("os", Some(format!("{}, {}, {}", cell(&host.os), cell(&host.kernel), cell(&host.arch)))),
+        ("version", Some(safe(&context.version))),
+        (
+            "received",
+            Some(format!("{}, {}", instant(context.received_at), ago(now, context.received_at))),
+        ),
+    ]);
+    for interface in &host.interfaces {
+        let addresses = interface.addresses.join(" ");
+        let mac = cell_or_dash(interface.mac.as_deref());
+        text.push_str(&format!("  {:<8}  {mac}  {}\n", cell(&interface.name), cell(&addresses)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::render::testing::{NOW, parse, plain};
+
+    fn sample() -> Agent {
+        let lane = |alerts: u64| {
+            json!({"spooled": 9, "committed": null, "lag_blocks": 9,
+                                        "alerts": alerts})
+        };
+        parse(json!({
+            "tenant": "acme", "agent": "018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01", "hostname": "w",
+            "os": null, "version": "0.1.0", "first_seen_at": "2026-01-01T03:04:05.000Z",
+            "last_seen_at": "2026-01-02T03:02:05.000Z", "silent_seconds": 120, "epoch": "a1",
+            "boot": "b1", "context": null, "clock_ahead_ms": -90_000,
+            "stats": {"records_read": 10, "bytes_read": 4096, "malformed": 1, "over_long": 0,
+                      "spool_full": 0, "spool_bytes": 2_097_152},
+            "lanes": {"urgent": lane(0), "normal": lane(5), "bulk": lane(0)},
+            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1
+        }))
+    }
+
+    #[test]
+    fn a_list_shows_who_is_silent_behind_or_has_lost_something() {
+        let wanted = "\
+TENANT  AGENT                                 HOST  OS  VERSION  HEARD       BEHIND             GAPS
+acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 blocks, 1m 01s  1";
+        assert_eq!(plain(&list(&[sample()], 140)), wanted);
+        assert!(list(&[sample()], 140).contains(&paint(Paint::Red, "2m 00s ago")));
+    }
+
+    #[test]
+    fn an_agent_is_shown_with_its_host_and_its_gaps() {
+        let contexts: Vec<Context> = parse(json!([{
+            "version": "c1", "received_at": "2026-01-02T03:03:05.000Z",
+            "context": {"hostname": "web-3", "names": ["www"], "os": "Debian 13", "kernel": "6.12",
+                "arch": "x86_64", "agent_version": "0.1.0", "interfaces": [
+                    {"name": "eth0", "mac": null, "addresses": ["10.0.0.3/24", "fe80::1/64"]}]}
+        }]));
+        let gaps: Vec<Gap> = parse(json!([{
+            "epoch": "a1", "lane": "bulk", "first": 3, "last": 5, "blocks": 3, "reason": "damaged",
+            "noticed_at": "2026-01-02T03:03:05.000Z"
+        }]));
+        let text = plain(&agent(&sample(), &contexts, &gaps, NOW, 120));
+        for part in [
+            "  clock     1m 30s behind\n",
+            "  read      10 records (4 KiB), 1 malformed, 0 over long\n",
+            "urgent  9        -        9       0\n",
+            "bulk  3 to 5  3      damaged  2026-01-02 03:03:05Z  a1\n",
+            "  os        Debian 13, 6.12, x86_64\n",
+            "  eth0      -  10.0.0.3/24 fe80::1/64",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_nearly_right_is_right() {
+        assert_eq!(clock(-5_000), "right (-5000 ms)");
+        assert_eq!(plain(&clock(i64::MIN)), format!("{} behind", length((1_u64 << 63) / 1_000)));
+    }
+}

@@ -1,0 +1,172 @@
+//! Alerts, of a case or found by a search.
+
+use coordinator::api::types::{Alert, Time};
+use serde_json::Value;
+use shared::{alert::Severity, time::Timestamp};
+
+use super::{cell, fields, table};
+use crate::text::{Paint, instant, paint, safe, severity};
+
+/// Writes alerts: as a table, or each with its record where records were asked for.
+pub(crate) fn list(alerts: &[Alert], columns: usize) -> String {
+    if alerts.iter().any(|alert| alert.record.is_some()) {
+        return alerts.iter().map(with_record).collect();
+    }
+    let rows = alerts
+        .iter()
+        .map(|alert| {
+            vec![
+                when(alert),
+                severity(severity_of(&alert.finding)),
+                host(alert),
+                text(&alert.finding, "finding_info.title").unwrap_or_else(|| "-".to_owned()),
+                endpoints(&alert.finding).unwrap_or_else(|| "-".to_owned()),
+                text(&alert.finding, USER).unwrap_or_else(|| "-".to_owned()),
+            ]
+        })
+        .collect();
+    table(columns, &["TIME", "SEVERITY", "HOST", "TITLE", "FROM > TO", "USER"], rows)
+}
+
+const USER: &str = "evidences.actor.user.name";
+
+fn with_record(alert: &Alert) -> String {
+    let finding = &alert.finding;
+    let title = text(finding, "finding_info.title").unwrap_or_else(|| "no title".to_owned());
+    let mut out = format!(
+        "{}  {}  {}\n",
+        paint(Paint::Bold, &when(alert)),
+        severity(severity_of(finding)),
+        title
+    );
+    out.push_str(&fields(&[
+        ("tenant", Some(cell(&alert.tenant))),
+        ("host", Some(host(alert))),
+        ("product", text(finding, "metadata.product.name")),
+        ("rule", text(finding, "finding_info.analytic.uid")),
+        ("from > to", endpoints(finding)),
+        ("user", text(finding, USER)),
+        ("process", text(finding, "evidences.process.name")),
+        ("file", text(finding, "evidences.file.path")),
+        ("hash", text(finding, "evidences.file.hashes.value")),
+        ("url", text(finding, "evidences.url.url_string")),
+        ("domain", text(finding, "evidences.query.hostname")),
+        (
+            "block",
+            Some(format!(
+                "{} {} {} {}, place {}",
+                safe(&alert.agent),
+                safe(&alert.epoch),
+                alert.lane.as_str(),
+                alert.seq,
+                alert.position
+            )),
+        ),
+        // Whole: who asks for the record wants to see all of it.
+        ("record", alert.record.as_deref().map(safe)),
+    ]));
+    out.push('\n');
+    out
+}
+
+/// Event time; where the alert has none, when it was received.
+fn when(alert: &Alert) -> String {
+    let named = alert.finding.get("time").and_then(Value::as_u64);
+    instant(named.map_or(alert.received_at, |ms| Time(Timestamp::from_ms(ms))))
+}
+
+fn severity_of(finding: &Value) -> Severity {
+    let id = finding.get("severity_id").and_then(Value::as_u64).unwrap_or_default();
+    u8::try_from(id).map_or(Severity::Unknown, Severity::from_id)
+}
+
+fn host(alert: &Alert) -> String {
+    text(&alert.finding, "device.hostname")
+        .or_else(|| text(&alert.finding, "device.ip"))
+        .unwrap_or_else(|| "-".to_owned())
+}
+
+fn endpoints(finding: &Value) -> Option<String> {
+    let of = |end: &str| {
+        text(finding, &format!("evidences.{end}.ip"))
+            .or_else(|| text(finding, &format!("evidences.{end}.hostname")))
+    };
+    match (of("src_endpoint"), of("dst_endpoint")) {
+        (None, None) => None,
+        (from, to) => {
+            let or_any = |end: Option<String>| end.unwrap_or_else(|| "?".to_owned());
+            Some(format!("{} > {}", or_any(from), or_any(to)))
+        }
+    }
+}
+
+/// Returns the first text or number at an OCSF path; of a list, of its first item that has it.
+fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    if let Value::Array(items) = value {
+        return items.iter().find_map(|item| find(item, path));
+    }
+    match path.split_once('.') {
+        Some((name, rest)) => find(value.get(name)?, rest),
+        None if path.is_empty() => Some(value),
+        None => find(value.get(path)?, ""),
+    }
+}
+
+fn text(finding: &Value, path: &str) -> Option<String> {
+    match find(finding, path)? {
+        Value::String(text) if !text.is_empty() => Some(cell(text)),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::render::testing::{parse, plain};
+
+    fn alert(record: Option<&str>) -> Alert {
+        parse(json!({
+            "case": null, "tenant": "acme", "agent": "018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01",
+            "epoch": "00000000000000a1", "lane": "normal", "seq": 12, "position": 3,
+            "received_at": "2026-01-02T03:04:05.000Z", "record": record,
+            "finding": {
+                "class_uid": 2004, "time": 1_767_322_999_000_u64, "severity_id": 4,
+                "finding_info": {"title": "beacon\u{9b}2J", "analytic": {"uid": "2027865"}},
+                "device": {"hostname": "web-3"},
+                "evidences": [{"src_endpoint": {"ip": "10.0.0.3"},
+                               "dst_endpoint": {"ip": "198.51.100.7"},
+                               "file": {"hashes": [{"value": "d41d8c"}]}}]
+            }
+        }))
+    }
+
+    #[test]
+    fn alerts_are_told_in_a_line_each() {
+        let wanted = "\
+TIME                  SEVERITY  HOST   TITLE           FROM > TO                USER
+2026-01-02 03:03:19Z  high      web-3  beacon\\u{9b}2J  10.0.0.3 > 198.51.100.7  -";
+        assert_eq!(plain(&list(&[alert(None)], 120)), wanted);
+    }
+
+    #[test]
+    fn a_record_is_shown_whole_and_harmless() {
+        let record = format!("{{\"a\":\"\u{1b}[2J{}\"}}", "x".repeat(500));
+        let text = plain(&list(&[alert(Some(&record))], 80));
+        assert!(
+            text.contains(&format!("  record     {{\"a\":\"\\u{{1b}}[2J{}\"}}", "x".repeat(500))),
+            "{text}"
+        );
+        assert!(text.contains("\n  hash       d41d8c\n"), "{text}");
+    }
+
+    #[test]
+    fn values_are_found_with_and_without_lists() {
+        for finding in [json!({"a": {"b": "x"}}), json!({"a": [{"c": 1}, {"b": ["x"]}]})] {
+            assert_eq!(text(&finding, "a.b").as_deref(), Some("x"), "{finding}");
+        }
+        assert_eq!(text(&json!({"a": {"b": {"c": 1}}}), "a.b"), None);
+    }
+}

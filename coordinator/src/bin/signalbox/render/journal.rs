@@ -1,0 +1,144 @@
+//! Entries of the journal, in lists and as they come in.
+
+use coordinator::api::types::{JournalActor, JournalEntry, JournalEvent};
+
+use super::{cell, cell_or_dash, counted, table};
+use crate::text::{instant, name_of, safe};
+
+/// Writes a list of entries.
+pub(crate) fn list(entries: &[JournalEntry], columns: usize) -> String {
+    let rows = entries
+        .iter()
+        .map(|entry| {
+            vec![
+                entry.number.to_string(),
+                instant(entry.at),
+                who(&entry.actor),
+                cell_or_dash(entry.tenant.as_deref()),
+                what(&entry.event),
+            ]
+        })
+        .collect();
+    table(columns, &["NUMBER", "TIME", "WHO", "TENANT", "WHAT"], rows)
+}
+
+/// Writes an entry on one line, for the live feed.
+pub(crate) fn line(entry: &JournalEntry) -> String {
+    let tenant = cell_or_dash(entry.tenant.as_deref());
+    format!("{}  {tenant}  {}  {}", instant(entry.at), who(&entry.actor), what(&entry.event))
+}
+
+fn who(actor: &JournalActor) -> String {
+    match actor {
+        JournalActor::Coordinator => "coordinator".to_owned(),
+        JournalActor::Agent { name } => format!("agent {}", cell(name)),
+        JournalActor::Person { name } => cell(name),
+    }
+}
+
+fn what(event: &JournalEvent) -> String {
+    match event {
+        JournalEvent::BlockCommitted { lane, seq, alerts, cases, .. } => {
+            let alerts = counted(u64::from(*alerts), "alert", "alerts");
+            let cases = match cases.as_slice() {
+                [] => "no case".to_owned(),
+                [case] => format!("case {}", safe(case)),
+                [first, rest @ ..] => {
+                    let others = u64::try_from(rest.len()).unwrap_or(u64::MAX);
+                    format!("case {} and {}", safe(first), counted(others, "other", "others"))
+                }
+            };
+            format!("block {seq} of lane {} brought {alerts} to {cases}", lane.as_str())
+        }
+        JournalEvent::GapRecorded { agent, lane, first, last, reason, .. } => format!(
+            "blocks {first} to {last} of lane {} of agent {} are lost: {}",
+            lane.as_str(),
+            cell(agent),
+            name_of(reason)
+        ),
+        JournalEvent::TenantChanged { revision } => {
+            format!("tenant changed to revision {revision}")
+        }
+        JournalEvent::AgentConnected { agent, .. } => format!("agent {} connected", cell(agent)),
+        JournalEvent::ContextChanged { agent, version } => {
+            format!("host of agent {} changed to {}", cell(agent), cell(version))
+        }
+        JournalEvent::CaseClaimed { case, fence, until } => {
+            format!("case {} claimed until {}, claim {fence}", safe(case), instant(*until))
+        }
+        JournalEvent::LeaseRenewed { case, until } => {
+            format!("case {} held until {}", safe(case), instant(*until))
+        }
+        JournalEvent::CaseReleased { case, reason } => {
+            format!("case {} given back: {}", safe(case), cell(reason))
+        }
+        JournalEvent::LeaseExpired { case } => {
+            format!("case {} went back: its lease ran out", safe(case))
+        }
+        JournalEvent::VerdictGiven { case, verdict, reason } => {
+            format!("case {} is {}: {}", safe(case), name_of(verdict), cell(reason))
+        }
+        JournalEvent::TokenCreated { token, holder, role } => {
+            format!("token {} made for {}, {}", cell(token), cell(holder), name_of(role))
+        }
+        JournalEvent::TokenRevoked { token } => format!("token {} revoked", cell(token)),
+        JournalEvent::RetentionRan { before, cases } => {
+            let cases = counted(u64::from(*cases), "closed case", "closed cases");
+            format!("deleted what was received before {} with {cases}", instant(*before))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::render::testing::{parse, plain};
+
+    fn entry(number: u64, event: serde_json::Value) -> JournalEntry {
+        parse(json!({
+            "number": number, "at": "2026-01-02T03:04:05.000Z", "tenant": "acme",
+            "actor": {"kind": "person", "name": "ana"}, "event": event
+        }))
+    }
+
+    #[test]
+    fn entries_are_told_as_sentences() {
+        let entries = [
+            entry(
+                7,
+                json!({"kind": "case_claimed", "case": "7k3m2a9c0d1e", "fence": 3,
+                            "until": "2026-01-02T03:19:05.000Z"}),
+            ),
+            entry(
+                8,
+                json!({"kind": "verdict_given", "case": "7k3m2a9c0d1e",
+                            "verdict": "malicious", "reason": "beacon\nhost isolated"}),
+            ),
+        ];
+        let wanted = "\
+NUMBER  TIME                  WHO  TENANT  WHAT
+7       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e claimed until 2026-01-02 \
+                      03:19:05Z, claim 3
+8       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e is malicious: beacon\\nhost \
+                      isolated";
+        assert_eq!(plain(&list(&entries, 140)), wanted);
+    }
+
+    #[test]
+    fn an_entry_of_the_feed_is_one_line_whatever_it_says() {
+        let cases: Vec<String> = (0..3).map(|number| format!("{number:012}")).collect();
+        let block = entry(
+            9,
+            json!({"kind": "block_committed", "agent": "a", "epoch": "e",
+                                    "lane": "urgent", "seq": 4, "alerts": 1, "cases": cases}),
+        );
+        let wanted = "2026-01-02 03:04:05Z  acme  ana  block 4 of lane urgent brought 1 alert \
+                      to case 000000000000 and 2 others";
+        assert_eq!(line(&block), wanted);
+        let released =
+            entry(10, json!({"kind": "case_released", "case": "x", "reason": "a\nb\u{1b}c"}));
+        assert!(line(&released).ends_with("case x given back: a\\nb\\u{1b}c"));
+    }
+}
