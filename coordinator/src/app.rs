@@ -16,8 +16,6 @@
 //!
 //! A part that ends before it was told to ends the process: half a coordinator would look like quiet customers.
 
-
-
 use std::{
     future::Future,
     io::{self, Write as _},
@@ -131,13 +129,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let (ingest_addr, ingest) =
         start_ingest(QuicSettings { endpoint, server }, config.ingest.listen, shared).await?;
 
-    let api = Api::new(
-        store.clone(),
-        view.clone(),
-        clock.clone(),
-        Arc::clone(&counters),
-        stop.clone(),
-    );
+    let api =
+        Api::new(store.clone(), view.clone(), clock.clone(), Arc::clone(&counters), stop.clone());
     let metrics = api::metrics_router(api.clone());
     let serve = api::serve(
         api_listener,
@@ -148,7 +141,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         tasks.clone(),
     );
     watch_over(&tasks, &failed, &stop, "api", serve);
-    let serve = api::serve_metrics(metrics_listener, metrics, stop.clone());
+    let serve = api::serve_metrics(metrics_listener, metrics, stop.clone(), tasks.clone());
     watch_over(&tasks, &failed, &stop, "metrics listener", serve);
     start_upkeep(&config, &store, &view, &clock, (&tasks, &failed, &stop));
     tracing::info!(
@@ -207,8 +200,8 @@ async fn bind(listen: SocketAddr, key: &str) -> Result<TcpListener> {
 }
 
 fn open_store(path: &Path) -> Result<(Store, Writer)> {
-    let engine = RocksEngine::open(path)
-        .with_context(|| format!("open the store {}", path.display()))?;
+    let engine =
+        RocksEngine::open(path).with_context(|| format!("open the store {}", path.display()))?;
     if let Some(cut) = engine.cut_at_open() {
         tracing::info!(?cut, "the store dropped what a crash left unfinished");
     }
@@ -294,11 +287,7 @@ fn start_upkeep(
 }
 
 /// Makes an administrator's token where there is none at all, and leaves it where only the owner of the store finds it.
-async fn make_first_token(
-    store: &Store,
-    dir: &Path,
-    now: shared::time::Timestamp,
-) -> Result<()> {
+async fn make_first_token(store: &Store, dir: &Path, now: shared::time::Timestamp) -> Result<()> {
     let secret = format!("sb_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let path = dir.join(ADMIN_TOKEN_FILE);
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -334,4 +323,3 @@ async fn make_first_token(
 const fn days(life: Duration) -> u64 {
     life.as_secs() / (24 * 60 * 60)
 }
-

@@ -1,6 +1,10 @@
 //! The coordinator's one way to the time: drivers read it and hand it on as an argument.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use shared::time::Timestamp;
 
@@ -17,6 +21,7 @@ impl Clock {
 
     /// Returns the system's wall clock. A clock that stands before 1970 reads as 1970.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where drivers have the time from")]
     pub fn wall() -> Self {
         Self::new(|| {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -36,4 +41,11 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Clock").field(&self.now()).finish()
     }
+}
+
+/// Returns the monotonic clock's time, for time-outs and durations.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is where drivers have the time from")]
+pub fn instant() -> Instant {
+    Instant::now()
 }

@@ -106,8 +106,7 @@ impl Ingest {
     /// Meets agents until the shutdown, then lets every session store and ack what it has, and say goodbye.
     pub async fn run(self) {
         let shutdown = self.shared.shutdown.clone();
-        while let Some(Some(incoming)) =
-            shutdown.run_until_cancelled(self.endpoint.accept()).await
+        while let Some(Some(incoming)) = shutdown.run_until_cancelled(self.endpoint.accept()).await
         {
             self.meet(incoming);
         }

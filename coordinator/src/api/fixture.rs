@@ -25,6 +25,7 @@ use tower::ServiceExt;
 
 use super::{Api, metrics_router, router};
 use crate::{
+    clock::Clock,
     command::{
         CommandError, agents,
         block::{self, Committed, Prepared},

@@ -11,6 +11,7 @@ use shared::{
     alert::{Alert, Field, Severity},
     block::BlockBuilder,
     ids::{AgentId, Epoch, Lane, Seq, StreamId},
+    time::Timestamp,
 };
 use tower::ServiceExt;
 

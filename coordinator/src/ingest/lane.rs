@@ -21,6 +21,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::Shared;
 use crate::{
+    clock,
     command::{
         CommandError,
         block::{self, Committed, Prepared},
@@ -141,7 +142,7 @@ async fn hand_over(
     ready: Result<Result<Ready, CommitFailure>, tokio::task::JoinError>,
 ) -> Result<Storing, CommitFailure> {
     let ready = ready.map_err(|error| CommitFailure::Panicked(error.to_string()))??;
-    let since = Instant::now();
+    let since = clock::instant();
     let now = shared.clock.now();
     let (up_to, bytes, alerts, submitted) = match ready {
         Ready::Block(seq, prepared, bytes) => {

@@ -33,6 +33,7 @@ use super::{
     streams::{Read, ReadError, read, write},
 };
 use crate::{
+    clock,
     command::{
         CommandError,
         agents::{self, Greeting},
@@ -178,7 +179,7 @@ impl<'a> Session<'a> {
             tenant,
             agent,
             epoch: None,
-            receiver: Receiver::new(ReceiverConfig::default(), Instant::now()),
+            receiver: Receiver::new(ReceiverConfig::default(), clock::instant()),
             control: None,
             lanes: Default::default(),
             reading: FuturesUnordered::new(),
@@ -223,7 +224,7 @@ impl<'a> Session<'a> {
                     return Ok(GoodbyeReason::Replaced);
                 }
                 () = self.old_age.as_mut() => return Ok(GoodbyeReason::MaxAge),
-                () = until(wake) => self.receiver.handle_timeout(Instant::now())?,
+                () = until(wake) => self.receiver.handle_timeout(clock::instant())?,
                 Some((stream, outcome)) = self.outcomes.recv() => self.durable(stream, outcome)?,
                 Some(noted) = self.noting.next() => self.noted(noted?),
                 Some(came) = self.reading.next() => self.take(came)?,
@@ -264,7 +265,7 @@ impl<'a> Session<'a> {
             }
             *side = Some(send);
         }
-        self.receiver.handle_frame(stream, frame, Instant::now())?;
+        self.receiver.handle_frame(stream, frame, clock::instant())?;
         self.reading.push(Box::pin(read(recv, Some(stream), None)));
         Ok(())
     }
@@ -356,9 +357,7 @@ impl<'a> Session<'a> {
     /// Stores what a control frame says, beside everything else that goes on.
     fn note<F>(&mut self, what: &'static str, command: F) -> Result<(), Failure>
     where
-        F: FnOnce(&mut Staged<'_>) -> Result<Noted, CommandError>
-            + Send
-            + 'static,
+        F: FnOnce(&mut Staged<'_>) -> Result<Noted, CommandError> + Send + 'static,
     {
         if self.noting.len() >= CONTROL_PENDING_MAX {
             return Err(Failure::ControlFlood);

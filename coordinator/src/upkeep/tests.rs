@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "a test has no task set of its own")]
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use shared::{
