@@ -105,7 +105,6 @@ async fn next(
         let detail = format!("must be 0 to {}", QUEUE_WAIT_MAX.as_secs());
         return Err(Problem::invalid("wait_seconds", detail));
     }
-    #[expect(clippy::disallowed_methods, reason = "the API is a driver: it may look at the clock")]
     let until = Instant::now() + wait;
     // Subscribed before the view is read, so that nothing that comes in between is missed.
     let mut news = api.view.applied();
