@@ -38,12 +38,20 @@ use crate::{
     view::View,
 };
 
+pub mod agents;
+pub mod alerts;
 pub mod auth;
 pub mod cases;
 pub mod extract;
+#[cfg(test)]
+mod fixture;
 mod guard;
 pub mod idempotency;
+pub mod journal;
+pub mod live;
 pub mod me;
+pub mod metrics;
+pub mod ocsf;
 pub mod openapi;
 pub mod page;
 pub mod problem;
@@ -55,6 +63,7 @@ pub mod tenants;
 pub mod tokens;
 pub mod types;
 
+pub use metrics::{metrics_router, serve_metrics};
 pub use openapi::openapi;
 pub use serve::serve;
 
@@ -129,8 +138,12 @@ fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(me::routes())
         .merge(tenants::routes())
+        .merge(agents::routes())
         .merge(cases::routes())
+        .merge(alerts::routes())
         .merge(queue::routes())
+        .merge(journal::routes())
+        .merge(live::routes())
         .merge(tokens::routes())
         .merge(openapi::routes())
 }

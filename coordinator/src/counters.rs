@@ -54,6 +54,13 @@ impl Gauge {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// Counts one more if there are fewer than `max`; returns whether it did.
+    #[must_use]
+    pub fn raise_below(&self, max: u64) -> bool {
+        let raise = |value| (value < max).then_some(value + 1);
+        self.0.fetch_update(Relaxed, Relaxed, raise).is_ok()
+    }
+
     /// Counts one less; never below zero.
     pub fn lower(&self) {
         self.0.update(Relaxed, Relaxed, |value| value.saturating_sub(1));
@@ -392,6 +399,8 @@ mod tests {
         drop(two);
         gauge.lower();
         assert_eq!(gauge.value(), 0);
+        assert!(gauge.raise_below(1) && !gauge.raise_below(1));
+        assert_eq!(gauge.value(), 1);
     }
 
     #[test]

@@ -47,6 +47,18 @@ pub const PAGE_ITEMS_DEFAULT: usize = 50;
 /// Most blocks that one search decodes for a page; the cursor goes on behind them.
 pub const SEARCH_BLOCKS_MAX: usize = 256;
 
+/// Most bytes of records on one page of alerts: a page of ordinary alerts of 1 kB holds all its records.
+pub const PAGE_RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// Most days of the entity index that one search looks into for a page; each costs two short scans.
+pub const SEARCH_DAYS_MAX: usize = 366;
+
+/// Most gaps of an agent that are counted for a list. More than this says "a lot", and the gaps have their own list.
+pub const GAPS_COUNTED_MAX: usize = 1_000;
+
+/// Most contexts of a host that are looked through for the one that an alert names. A host changes a few times a day.
+pub const CONTEXTS_READ_MAX: usize = 256;
+
 /// Most journal entries that the tail reads at once.
 pub const TAIL_ENTRIES_MAX: usize = 512;
 
@@ -113,6 +125,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest age of a connection; up to a tenth less is drawn, so that not all are dialled anew at once.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Most journal entries that one page of the journal looks at; with a filter it may be short and still go on.
+pub const JOURNAL_LOOKED_MAX: usize = 8_192;
+
 /// Most streams that an agent may open at once: the control stream and one a lane.
 pub const STREAMS_MAX: u32 = 1 + Lane::COUNT as u32;
 /// Most bytes of one lane that wait unread in QUIC. Nothing is set aside for them: an idle lane holds none. 1 MiB is
@@ -132,6 +147,16 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Most clients of the live feed at once.
 pub const FEED_CLIENTS_MAX: usize = 256;
+/// How often a quiet feed says that it lives, and its client's token is looked at again. Proxies give up after a
+/// minute of silence.
+pub const FEED_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a client of the feed shall wait before it connects anew.
+pub const FEED_RETRY: Duration = Duration::from_secs(1);
+
+/// Most connections to the metrics listener: a few scrapers and probes.
+pub const METRICS_CONNECTIONS_MAX: usize = 32;
+/// How long a readiness probe or a scrape may take. Probes are asked every few seconds.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a shutdown may take before it is cut short.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -150,7 +175,12 @@ const _: () =
     assert!(GROUP_BYTES_MAX >= shared::limits::BLOCK_BYTES_MAX, "a group holds the largest block");
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX, "the default can be asked for");
 const _: () = assert!(
+    PAGE_RECORD_BYTES_MAX >= shared::limits::RECORD_BYTES_MAX,
+    "a page holds the longest record"
+);
+const _: () = assert!(
     QUEUE_WAIT_MAX.as_secs() < API_REQUEST_TIMEOUT.as_secs(),
     "a request that waits for a case is answered, not given up"
 );
 const _: () = assert!(PAGE_ITEMS_MAX <= CASES_LOOKED_MAX, "a page can be full");
+const _: () = assert!(TAIL_ENTRIES_MAX <= JOURNAL_LOOKED_MAX, "a page looks at one read");

@@ -339,10 +339,13 @@ pub struct EntityKey {
 }
 
 impl EntityKey {
+    /// Milliseconds of a day.
+    pub const DAY_MS: u64 = 86_400_000;
+
     /// Returns the day of `at`.
     #[must_use]
     pub fn day_of(at: Timestamp) -> u32 {
-        u32::try_from(at.as_ms() / 86_400_000).unwrap_or(u32::MAX)
+        u32::try_from(at.as_ms() / Self::DAY_MS).unwrap_or(u32::MAX)
     }
 }
 

@@ -178,6 +178,15 @@ impl QueueView {
         QueueCounts { waiting: waiting.map(|(_, set)| set.len()).sum(), claimed: claimed.count() }
     }
 
+    /// Returns how many waiting cases are past their deadline. Costs as many steps.
+    #[must_use]
+    pub fn late(&self, now: Timestamp) -> usize {
+        let late = |waiting: &BTreeSet<Place>| {
+            waiting.iter().take_while(|place| place.deadline < now).count()
+        };
+        self.waiting.values().map(late).sum()
+    }
+
     /// Returns how many waiting cases there are by severity, and how many of all are past their deadline.
     #[must_use]
     pub fn totals(&self, now: Timestamp) -> ([usize; Severity::ALL.len()], usize) {

@@ -1,0 +1,267 @@
+//! Agents: listed, shown, with what was known of their hosts and which blocks will never come.
+
+use axum::{extract::State, response::Response};
+use serde::Deserialize;
+use shared::{
+    ids::{AgentId, Lane, Seq, TenantId},
+    time::Timestamp,
+};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Api,
+    auth::Caller,
+    extract::{Asked, Named},
+    json, ocsf,
+    page::{self, Filter, Page, PageQuery},
+    problem::Problem,
+    read, show,
+    types::{Agent, AgentStats, Context, Gap, HostContext, Interface, LaneState, Lanes, Time},
+};
+use crate::{
+    store::{
+        engine::Engine,
+        reader::{
+            agents::{self, AgentStanding, LaneStanding},
+            gaps,
+        },
+        schema::{AgentKey, GapKey, Key},
+        tables::LoadError,
+        values::GapRecord,
+    },
+    triage::queue::TenantScope,
+};
+
+/// Returns the routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one))
+        .routes(routes!(list_contexts))
+        .routes(routes!(list_gaps))
+}
+
+/// Which agents.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+struct AgentQuery {
+    /// Only this tenant's.
+    #[param(value_type = Option<String>)]
+    tenant: Option<TenantId>,
+    /// Most items on the page; 50 where absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// `next` of the page before, with the same filter.
+    #[param(max_length = 512)]
+    cursor: Option<String>,
+}
+
+/// Agents that the caller may see, by tenant and id.
+#[utoipa::path(
+    get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", params(AgentQuery),
+    responses((status = 200, description = "A page", body = Page<Agent>))
+)]
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Asked(query): Asked<AgentQuery>,
+) -> Result<Response, Problem> {
+    let limit = page::limit(query.limit)?;
+    let filter = Filter::new("agents", &[query.tenant.as_ref().map(TenantId::as_str)]);
+    let after =
+        filter.start(query.cursor.as_deref(), |position| AgentKey::decode(position).ok())?;
+    let scope = match query.tenant {
+        Some(tenant) => {
+            caller.see(tenant)?;
+            TenantScope::Only([tenant].into())
+        }
+        None => caller.scope,
+    };
+    let rows =
+        read::blocking(&api.store, move |engine| agents::page(engine, &scope, after, limit + 1));
+    let mut rows = rows.await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|row| filter.cursor(&row.key.encode()));
+    let now = api.clock.now();
+    json(&Page { items: rows.iter().map(|row| agent(row, now)).collect(), next })
+}
+
+/// One agent.
+#[utoipa::path(
+    get, path = "/v1/agents/{agent}", operation_id = "show_agent", tag = "agents",
+    params(("agent" = String, Path, description = "Its id, a UUID")),
+    responses((status = 200, description = "The agent", body = Agent))
+)]
+async fn one(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(name): Named,
+) -> Result<Response, Problem> {
+    let (id, scope) = (name.parse()?, caller.scope);
+    let found = read::blocking(&api.store, move |engine| find(engine, &scope, id)).await?;
+    json(&agent(&found, api.clock.now()))
+}
+
+/// Contexts of an agent's host, newest first.
+#[utoipa::path(
+    get, path = "/v1/agents/{agent}/contexts", operation_id = "list_contexts", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's id, a UUID"), PageQuery),
+    responses((status = 200, description = "A page", body = Page<Context>))
+)]
+async fn list_contexts(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(name): Named,
+    Asked(query): Asked<PageQuery>,
+) -> Result<Response, Problem> {
+    let limit = page::limit(query.limit)?;
+    let id: AgentId = name.parse()?;
+    let filter = Filter::new("contexts", &[Some(&id.to_string())]);
+    let before = filter.start(query.cursor.as_deref(), |position| {
+        Some(Timestamp::from_ms(u64::from_be_bytes(position.try_into().ok()?)))
+    })?;
+    let rows = read::blocking(&api.store, move |engine| {
+        let found = find(engine, &caller.scope, id)?;
+        Ok::<_, Problem>(agents::contexts(engine, found.key, before, limit + 1)?)
+    });
+    let mut rows = rows.await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|(key, _)| filter.cursor(&key.received_at.as_ms().to_be_bytes()));
+    let items = rows.into_iter().map(|(key, context)| Context {
+        version: ocsf::version(context.version()),
+        received_at: Time(key.received_at),
+        context: host(context),
+    });
+    json(&Page { items: items.collect(), next })
+}
+
+/// Blocks of an agent that will never come, by spool, lane and number.
+#[utoipa::path(
+    get, path = "/v1/agents/{agent}/gaps", operation_id = "list_gaps", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's id, a UUID"), PageQuery),
+    responses((status = 200, description = "A page", body = Page<Gap>))
+)]
+async fn list_gaps(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(name): Named,
+    Asked(query): Asked<PageQuery>,
+) -> Result<Response, Problem> {
+    let limit = page::limit(query.limit)?;
+    let id: AgentId = name.parse()?;
+    let filter = Filter::new("gaps", &[Some(&id.to_string())]);
+    let after = filter.start(query.cursor.as_deref(), |position| {
+        GapKey::decode(position).ok().filter(|key| key.stream.agent == id)
+    })?;
+    let rows = read::blocking(&api.store, move |engine| {
+        let AgentKey { tenant, agent } = find(engine, &caller.scope, id)?.key;
+        let after = after.filter(|after| after.tenant == tenant);
+        Ok::<_, Problem>(gaps::page(engine, tenant, agent, after.as_ref(), limit + 1)?)
+    });
+    let mut rows = rows.await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(&key.encode()));
+    json(&Page { items: rows.iter().map(|(key, record)| gap(key, record)).collect(), next })
+}
+
+/// Finds an agent that the scope holds; one that it does not hold is as if it were not there (L5).
+fn find(engine: &dyn Engine, scope: &TenantScope, id: AgentId) -> Result<AgentStanding, Problem> {
+    let found: Result<_, LoadError> = agents::find(engine, scope, id);
+    found?.ok_or_else(|| Problem::not_found("agent", id))
+}
+
+/// Returns an agent as the API shows it.
+fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
+    let AgentStanding { key, agent, host, lanes, gaps } = standing;
+    let [urgent, normal, bulk] = lanes.map(|lane| lane_state(&lane));
+    let stats = &agent.stats;
+    let lag_blocks = standing.lag_blocks();
+    let lag_seconds = stats.oldest_unacked.filter(|_| lag_blocks > 0).map(|oldest| {
+        // The agent's own clock, so what it is ahead of ours is taken off.
+        let age_ms = i128::from(now.as_ms()) - i128::from(oldest.as_ms());
+        let age_ms = age_ms + i128::from(agent.clock_ahead_ms);
+        u64::try_from(age_ms.max(0) / 1_000).unwrap_or(u64::MAX)
+    });
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let has_context = agent.context.0 != 0;
+    Agent {
+        tenant: key.tenant.to_string(),
+        agent: key.agent.to_string(),
+        hostname: host.as_ref().and_then(|host| text(&host.hostname)),
+        os: host.as_ref().and_then(|host| text(&host.os)),
+        version: agent.version.clone(),
+        first_seen_at: Time(agent.first_seen_at),
+        last_seen_at: Time(agent.last_seen_at),
+        silent_seconds: now.since(agent.last_seen_at).as_secs(),
+        epoch: agent.epoch.to_string(),
+        boot: format!("{:016x}", agent.boot.0),
+        context: has_context.then(|| ocsf::version(agent.context)),
+        clock_ahead_ms: agent.clock_ahead_ms,
+        stats: AgentStats {
+            records_read: stats.records_read,
+            bytes_read: stats.bytes_read,
+            malformed: stats.malformed,
+            over_long: stats.over_long,
+            spool_full: stats.spool_full,
+            spool_bytes: stats.spool_bytes,
+        },
+        lanes: Lanes { urgent, normal, bulk },
+        lag_blocks,
+        lag_seconds,
+        gaps: show::count(*gaps),
+    }
+}
+
+const _: () = assert!(Lane::COUNT == 3, "every lane is shown");
+
+fn lane_state(lane: &LaneStanding) -> LaneState {
+    LaneState {
+        spooled: lane.spooled.map(Seq::as_u64),
+        committed: lane.committed.map(Seq::as_u64),
+        lag_blocks: lane.lag_blocks(),
+        alerts: lane.alerts,
+    }
+}
+
+fn host(context: shared::context::HostContext) -> HostContext {
+    let interfaces = context.interfaces.into_iter().map(|interface| Interface {
+        name: interface.name,
+        mac: Some(interface.mac).filter(|mac| !mac.is_empty()),
+        addresses: interface
+            .addresses
+            .iter()
+            .map(|address| format!("{}/{}", address.ip, address.prefix_len))
+            .collect(),
+    });
+    HostContext {
+        interfaces: interfaces.collect(),
+        hostname: context.hostname,
+        names: context.names,
+        os: context.os,
+        kernel: context.kernel,
+        arch: context.arch,
+        agent_version: context.agent_version,
+    }
+}
+
+fn gap(key: &GapKey, record: &GapRecord) -> Gap {
+    let (first, last) = (key.first.as_u64(), record.last.as_u64());
+    Gap {
+        epoch: key.stream.epoch.to_string(),
+        lane: key.stream.lane,
+        first,
+        last,
+        blocks: (last - first.min(last)).saturating_add(1),
+        reason: record.reason,
+        noticed_at: Time(record.noticed_at),
+    }
+}
+
+#[cfg(test)]
+mod tests;
