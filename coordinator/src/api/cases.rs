@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use axum::{extract::State, http::StatusCode, http::header, response::Response};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::Response,
+};
 use serde::Deserialize;
 use shared::ids::TenantId;
 use utoipa::IntoParams;
@@ -18,8 +22,8 @@ use super::{
     problem::{Kind, Problem},
     read, show,
     types::{
-        Case, CaseState, CaseSummary, Claim, ClaimReason, ClaimRequest, Lease, ReleaseRequest,
-        RenewRequest, SeverityName, Time, VerdictRequest,
+        Case, CaseName, CaseState, CaseSummary, Claim, ClaimReason, ClaimRequest, Lease,
+        ReleaseRequest, RenewRequest, SeverityName, TenantName, Time, VerdictRequest,
     },
 };
 use crate::{
@@ -52,6 +56,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[into_params(parameter_in = Query)]
 struct CasesQuery {
     /// Of this tenant; of all that the token shows where absent.
+    #[param(value_type = Option<TenantName>)]
     tenant: Option<String>,
     /// In this state.
     state: Option<CaseState>,
@@ -188,7 +193,7 @@ pub async fn named(api: &Api, caller: &Caller, name: &str) -> Result<case::Case,
 /// One case, with all that is known about it.
 #[utoipa::path(
     get, path = "/v1/cases/{case}", operation_id = "show_case", tag = "cases",
-    params(("case" = String, Path, description = "Its id, or the first 4 or more letters of it")),
+    params(("case" = CaseName, Path, description = "Its id, or the first 4 or more letters of it")),
     responses((
         status = 200, description = "The case", body = Case,
         headers(("ETag" = String, description = "Its revision"))
@@ -226,7 +231,7 @@ pub(super) fn unleased(id: CaseId) -> Refusal {
 /// Claims a named case. Analysts get theirs from the queue.
 #[utoipa::path(
     post, path = "/v1/cases/{case}/claim", operation_id = "claim_case", tag = "cases",
-    params(("case" = String, Path, description = "Its id, or the first 4 or more letters of it")),
+    params(("case" = CaseName, Path, description = "Its id, or the first 4 or more letters of it")),
     request_body = Option<ClaimRequest>,
     responses((status = 200, description = "The claim", body = Claim))
 )]
@@ -254,7 +259,7 @@ async fn claim(
 /// Extends the caller's lease.
 #[utoipa::path(
     post, path = "/v1/cases/{case}/renew", operation_id = "renew_lease", tag = "cases",
-    params(("case" = String, Path, description = "Its id, or the first 4 or more letters of it")),
+    params(("case" = CaseName, Path, description = "Its id, or the first 4 or more letters of it")),
     request_body = RenewRequest,
     responses((status = 200, description = "The lease", body = Lease))
 )]
@@ -278,7 +283,7 @@ async fn renew(
 /// Gives a case back to the queue.
 #[utoipa::path(
     post, path = "/v1/cases/{case}/release", operation_id = "release_case", tag = "cases",
-    params(("case" = String, Path, description = "Its id, or the first 4 or more letters of it")),
+    params(("case" = CaseName, Path, description = "Its id, or the first 4 or more letters of it")),
     request_body = ReleaseRequest,
     responses((status = 200, description = "The case", body = Case))
 )]
@@ -301,7 +306,7 @@ async fn release(
 /// Closes a case with a verdict.
 #[utoipa::path(
     post, path = "/v1/cases/{case}/verdict", operation_id = "decide_case", tag = "cases",
-    params(("case" = String, Path, description = "Its id, or the first 4 or more letters of it")),
+    params(("case" = CaseName, Path, description = "Its id, or the first 4 or more letters of it")),
     request_body = VerdictRequest,
     responses((status = 200, description = "The case", body = Case))
 )]

@@ -71,7 +71,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
     }
 }
 
-/// A write whose body may be left out: then it is the default.
+/// A write whose body may be left out, or null: then it is the default.
 #[derive(Debug)]
 pub struct MaybeSent<T>(pub Sent<T>);
 
@@ -84,7 +84,8 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for MaybeSent<T> {
             return Ok(Self(Sent { body: T::default(), once }));
         }
         check_is_json(&parts.headers)?;
-        Ok(Self(Sent { body: parse(&bytes)?, once }))
+        let body: Option<T> = parse(&bytes)?;
+        Ok(Self(Sent { body: body.unwrap_or_default(), once }))
     }
 }
 

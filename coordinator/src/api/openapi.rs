@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api, json,
     problem::{PROBLEM_JSON, Problem},
-    types::ProblemDetails,
+    types::{AgentName, CaseName, ProblemDetails, TenantName},
 };
 use crate::limits::IDEMPOTENCY_KEY_MAX;
 
@@ -55,6 +55,9 @@ pub(super) fn frame() -> OpenApi {
         .build();
     let components = ComponentsBuilder::new()
         .schema_from::<ProblemDetails>()
+        .schema_from::<AgentName>()
+        .schema_from::<CaseName>()
+        .schema_from::<TenantName>()
         .security_scheme(BEARER, SecurityScheme::Http(bearer))
         .build();
     let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();

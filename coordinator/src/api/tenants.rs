@@ -1,6 +1,7 @@
 //! Tenants: listed, shown, made and changed.
 
 use axum::{
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
@@ -16,7 +17,7 @@ use super::{
     page::{self, Filter, Page, PageQuery},
     problem::{Kind, Problem},
     read, show,
-    types::{Tenant, TenantChange},
+    types::{Tenant, TenantChange, TenantName},
 };
 use crate::{
     command::{CommandError, tenants},
@@ -27,6 +28,7 @@ use crate::{
         values,
     },
     triage::queue::{QueueCounts, TenantScope},
+    view::View,
 };
 
 /// Returns the routes of this module.
@@ -40,7 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     responses((status = 200, description = "A page", body = Page<Tenant>))
 )]
 async fn list(
-    axum::extract::State(api): axum::extract::State<Api>,
+    State(api): State<Api>,
     caller: Caller,
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
@@ -49,14 +51,16 @@ async fn list(
     let after = filter.start(query.cursor.as_deref(), |position| {
         TenantId::from_bytes(position.try_into().ok()?)
     })?;
-    let scope = caller.scope;
-    let rows = read::blocking(&api.store, move |engine| load(engine, &scope, after, limit + 1));
-    let mut rows = rows.await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(key.0.as_bytes()));
-    let items = rows.iter().map(|(key, row)| show::tenant(key.0, row, counts(&api, key.0)));
-    json(&Page { items: items.collect(), next })
+    let (scope, view) = (caller.scope, api.view.clone());
+    let page = read::blocking(&api.store, move |engine| {
+        let mut rows = load(engine, &scope, after, limit + 1)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(key.0.as_bytes()));
+        let items = rows.iter().map(|(key, row)| show::tenant(key.0, row, counts(&view, key.0)));
+        Ok::<_, LoadError>(Page { items: items.collect(), next })
+    });
+    json(&page.await?)
 }
 
 /// Reads at most `limit` tenants of the scope behind `after`.
@@ -83,21 +87,21 @@ fn load(
     Ok(rows.filter_map(|(key, row)| Some((key, row?))).take(limit).collect())
 }
 
-fn counts(api: &Api, tenant: TenantId) -> QueueCounts {
-    api.view.with(|view| view.counts(&TenantScope::Only([tenant].into())))
+fn counts(view: &View, tenant: TenantId) -> QueueCounts {
+    view.with(|view| view.counts(&TenantScope::Only([tenant].into())))
 }
 
 /// One tenant.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant}", operation_id = "show_tenant", tag = "tenants",
-    params(("tenant" = String, Path, description = "Its id")),
+    params(("tenant" = TenantName, Path, description = "Its id")),
     responses((
         status = 200, description = "The tenant", body = Tenant,
         headers(("ETag" = String, description = "Its revision"))
     ))
 )]
 async fn one(
-    axum::extract::State(api): axum::extract::State<Api>,
+    State(api): State<Api>,
     caller: Caller,
     Named(name): Named,
 ) -> Result<Response, Problem> {
@@ -105,7 +109,7 @@ async fn one(
     caller.see(id)?;
     let row = read::blocking(&api.store, move |engine| engine.load(&TenantKey(id))).await?;
     let row = row.ok_or_else(|| Problem::not_found("tenant", id))?;
-    let mut response = json(&show::tenant(id, &row, counts(&api, id)))?;
+    let mut response = json(&show::tenant(id, &row, counts(&api.view, id)))?;
     response.headers_mut().insert(header::ETAG, etag(row.revision));
     Ok(response)
 }
@@ -114,7 +118,7 @@ async fn one(
 #[utoipa::path(
     put, path = "/v1/tenants/{tenant}", operation_id = "put_tenant", tag = "tenants",
     params(
-        ("tenant" = String, Path, description = "Its id: 1 to 32 of a-z, 0-9 and inner `-`"),
+        ("tenant" = TenantName, Path, description = "Its id: 1 to 32 of a-z, 0-9 and inner `-`"),
         ("If-Match" = Option<String>, Header,
             description = "The ETag that was read: refuses the change if somebody was faster"),
     ),
@@ -131,7 +135,7 @@ async fn one(
     )
 )]
 async fn put(
-    axum::extract::State(api): axum::extract::State<Api>,
+    State(api): State<Api>,
     caller: Caller,
     Named(name): Named,
     headers: HeaderMap,
@@ -141,7 +145,7 @@ async fn put(
     let id: TenantId = name.parse()?;
     caller.see(id)?;
     let condition = Condition::new(&headers)?;
-    let (counts, actor) = (counts(&api, id), caller.actor());
+    let (counts, actor) = (counts(&api.view, id), caller.actor());
     let answer = idempotency::write(&api, once, move |staged, now| {
         let known = staged.load(&TenantKey(id))?;
         condition.check(known.as_ref())?;

@@ -119,6 +119,36 @@ names! {
     VerdictName, ["malicious", "suspicious", "benign_expected", "benign_false_positive", "out_of_time"];
 }
 
+/// Declares what stands in the OpenAPI document for a text of some form.
+macro_rules! patterns {
+    ($($(#[$doc:meta])* $type:ident, $pattern:literal, $description:literal;)*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $type;
+
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .pattern(Some($pattern))
+                    .description(Some($description))
+                    .into()
+            }
+        }
+
+        impl ToSchema for $type {}
+    )* };
+}
+
+patterns! {
+    /// A tenant's id: [`TenantId`] in the document.
+    TenantName, "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", "A tenant's id";
+    /// A case's id, or the first letters of one, in a path.
+    CaseName, "^[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{4,12}$", "A case's id, or the first 4 or more letters of it";
+    /// An agent's id: a UUID.
+    AgentName, "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", "An agent's id";
+}
+
 /// Problem details (RFC 9457): why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemDetails {
@@ -263,7 +293,7 @@ pub struct Tenant {
 pub struct TenantChange {
     /// Its name for people, 1 to 4096 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
     pub display_name: Option<String>,
     /// Agreed times.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -690,6 +720,7 @@ pub struct ClaimRequest {
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
     /// Number of the claim.
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub fence: u64,
     /// How long the lease shall be from now; 900 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -704,7 +735,7 @@ pub struct ReleaseRequest {
     /// Number of the claim.
     pub fence: u64,
     /// Why, 1 to 4096 bytes.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
     pub reason: String,
 }
 
@@ -742,7 +773,7 @@ pub struct VerdictRequest {
     /// What the case was found to be.
     pub verdict: Outcome,
     /// Why, 1 to 4096 bytes.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
     pub reason: String,
 }
 
@@ -831,7 +862,7 @@ pub struct TokenRequest {
     pub role: Role,
     /// Whose data; absent for every tenant's. A customer's token names exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 1000)]
+    #[schema(value_type = Option<Vec<TenantName>>, min_items = 1, max_items = 1000)]
     pub tenants: Option<Vec<TenantId>>,
     /// For how many days; 90 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
 };
 
 use serde::Serialize;
@@ -152,14 +152,20 @@ impl QueueView {
     /// Returns the first `limit` waiting cases that `scope` allows, in the order in which they will be given out.
     #[must_use]
     pub fn head(&self, scope: &TenantScope, limit: usize) -> Vec<CaseId> {
-        let mut places: Vec<Place> = self
-            .waiting
-            .iter()
-            .filter(|(tenant, _)| scope.allows(**tenant))
-            .flat_map(|(_, waiting)| waiting.iter().take(limit).copied())
+        let allowed = self.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
+        let mut runs: Vec<_> = allowed.map(|(_, waiting)| waiting.iter()).collect();
+        let mut heads: BinaryHeap<Reverse<(Place, usize)>> = runs
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(run, places)| Some(Reverse((*places.next()?, run))))
             .collect();
-        places.sort_unstable();
-        places.into_iter().take(limit).map(|place| place.case).collect()
+        let mut head = Vec::new();
+        while head.len() < limit {
+            let Some(Reverse((place, run))) = heads.pop() else { break };
+            head.push(place.case);
+            heads.extend(runs[run].next().map(|place| Reverse((*place, run))));
+        }
+        head
     }
 
     /// Returns how many cases of the scope wait and are claimed.
