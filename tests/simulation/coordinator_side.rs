@@ -17,7 +17,7 @@ use coordinator::{
         journal::read_after,
     },
     store::{
-        engine::{CommitError, Engine, MemoryEngine, Refusal, Staged},
+        engine::{CommitError, Engine, Fault, MemoryEngine, Refusal, Staged},
         schema::{CaseKey, range_of},
         tables::{LoadError, Source},
     },
@@ -117,6 +117,8 @@ pub(crate) struct CoordinatorSide {
     pub(crate) wall_ahead_ms: i64,
     pub(crate) analysts: Vec<Analyst>,
     config: ReceiverConfig,
+    /// Whether the engine will fail the next commit.
+    is_fault_planned: bool,
 }
 
 /// What follows from an answered group.
@@ -141,6 +143,7 @@ impl CoordinatorSide {
             wall_ahead_ms: 0,
             analysts: team(),
             config: ReceiverConfig { window_blocks, window_bytes, ..ReceiverConfig::default() },
+            is_fault_planned: false,
         }
     }
 
@@ -168,6 +171,14 @@ impl CoordinatorSide {
 
     pub(crate) fn wall(&self, wall_ms: u64) -> Timestamp {
         Timestamp::from_ms(wall_ms.saturating_add_signed(self.wall_ahead_ms))
+    }
+
+    /// Makes the next commit fail, unless it will already: faults that pile up while nobody commits would outlast the
+    /// healing.
+    pub(crate) fn plan_fault(&mut self, fault: Fault) {
+        if !std::mem::replace(&mut self.is_fault_planned, true) {
+            self.engine.fail_next_commit(fault);
+        }
     }
 
     /// Returns whether so many commands wait that no stream is read.
@@ -296,6 +307,13 @@ impl CoordinatorSide {
             });
         }
         let committed = self.engine.commit(staged.into_changes());
+        let is_planned = |error: &CommitError| {
+            matches!(
+                error,
+                CommitError::Unknown { .. } | CommitError::Refused(Refusal::Rejected { .. })
+            )
+        };
+        self.is_fault_planned &= !committed.as_ref().is_err_and(is_planned);
         process.answers = Some((replies, committed));
         true
     }

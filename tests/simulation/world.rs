@@ -582,7 +582,7 @@ impl World {
             "commit fails" => {
                 let ways = [Fault::Refused, Fault::UnknownApplied, Fault::UnknownLost, Fault::Torn];
                 let way = self.random.pick(&ways).copied().unwrap_or(Fault::Refused);
-                self.coordinator.engine.fail_next_commit(way);
+                self.coordinator.plan_fault(way);
             }
             "coordinator's disk is full" => {
                 self.coordinator.engine.set_disk_full(true);
