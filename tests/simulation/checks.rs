@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use agent::spool::{LostReason, ReadBlock};
 use bytes::Bytes;
 use coordinator::{
     command::journal::{ChainCheck, check, read_after},
@@ -175,13 +176,15 @@ pub(crate) fn records_are_whole(agent: &AgentSide, engine: &dyn Engine) {
         let mut found = Vec::new();
         for number in 1..=head.last.map_or(0, Seq::as_u64) {
             let seq = Seq::new(number).expect("it counts from 1");
-            // What the spool let go of is the coordinator's.
             let block = match reader.read(lane, seq) {
-                Ok(agent::spool::ReadBlock::Block(block)) => block,
+                Ok(ReadBlock::Block(block)) => block,
+                // The spool let go of it, and may have forgotten that over a restart: the coordinator has it.
+                Ok(ReadBlock::Lost { reason: LostReason::Missing, .. }) | Err(_) => {
+                    stored.get(&(stream, seq)).cloned().unwrap_or_else(|| {
+                        panic!("L1: block {seq} of the {lane} lane is on neither side")
+                    })
+                }
                 Ok(lost) => panic!("L3: {lost:?} of the {lane} lane"),
-                Err(_) => stored.get(&(stream, seq)).cloned().unwrap_or_else(|| {
-                    panic!("L1: block {seq} of the {lane} lane is on neither side")
-                }),
             };
             found.extend(texts(&block));
         }
