@@ -117,6 +117,8 @@ pub(crate) struct CoordinatorSide {
     pub(crate) wall_ahead_ms: i64,
     pub(crate) analysts: Vec<Analyst>,
     config: ReceiverConfig,
+    /// Whether older connections of an agent are ended at once when it greets anew, or only once they are found lost.
+    replaces: bool,
     /// Whether the engine will fail the next commit.
     is_fault_planned: bool,
 }
@@ -143,6 +145,7 @@ impl CoordinatorSide {
             wall_ahead_ms: 0,
             analysts: team(),
             config: ReceiverConfig { window_blocks, window_bytes, ..ReceiverConfig::default() },
+            replaces: random.one_in(2),
             is_fault_planned: false,
         }
     }
@@ -225,7 +228,7 @@ impl CoordinatorSide {
             process.jobs.push_back(match event {
                 ReceiverEvent::Greeted(hello) => {
                     session.epoch = hello.epoch;
-                    replaced = true;
+                    replaced = self.replaces;
                     Job::Greet(id, peer, Box::new(hello))
                 }
                 ReceiverEvent::Block { lane, seq, block } => {

@@ -1,7 +1,8 @@
 //! The simulated network: connections of four streams each way.
 //!
 //! A stream is reliable and ordered as in QUIC: frames arrive in the order in which they were sent, each once, or the
-//! connection is lost with all that is in flight. Streams may overtake one another. Frames travel as their bytes, so
+//! connection is lost with all that is in flight, or all but what the coordinator's host already has. Streams may
+//! overtake one another. Frames travel as their bytes, so
 //! that the codec is driven, too.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +72,8 @@ struct Pipe {
 #[derive(Debug)]
 struct Connection {
     agent: usize,
+    /// Whether it is lost, and only what was sent before still reaches the coordinator.
+    lingers: bool,
     to_agent: [Pipe; STREAM_COUNT],
     to_coordinator: [Pipe; STREAM_COUNT],
 }
@@ -91,15 +94,16 @@ impl Network {
     /// Makes a connection of `agent`.
     pub(crate) fn connect(&mut self, agent: usize) -> ConnectionId {
         self.next += 1;
-        let connection =
-            Connection { agent, to_agent: Default::default(), to_coordinator: Default::default() };
+        let (to_agent, to_coordinator) = Default::default();
+        let connection = Connection { agent, lingers: false, to_agent, to_coordinator };
         self.connections.insert(ConnectionId(self.next), connection);
         ConnectionId(self.next)
     }
 
     /// Returns the connections that live, and whose they are.
     pub(crate) fn live(&self) -> Vec<(ConnectionId, usize)> {
-        self.connections.iter().map(|(id, connection)| (*id, connection.agent)).collect()
+        let live = self.connections.iter().filter(|(_, connection)| !connection.lingers);
+        live.map(|(id, connection)| (*id, connection.agent)).collect()
     }
 
     /// Sends a frame to the `to` end; returns when it arrives, or nothing if the connection is lost.
@@ -112,7 +116,7 @@ impl Network {
         random: &mut Random,
     ) -> Option<u64> {
         let weather = self.weather;
-        let pipe = self.pipe(id, to, stream)?;
+        let pipe = self.pipe(id, to, stream, false)?;
         let mut delay = random.between(1, weather.delay_ms_max);
         if random.one_in(weather.stall_one_in) {
             delay += random.below(weather.stall_ms_max + 1);
@@ -127,17 +131,34 @@ impl Network {
 
     /// Hands over the frame that arrives at the `to` end, or nothing if the connection is lost.
     pub(crate) fn receive(&mut self, id: ConnectionId, to: End, stream: Stream) -> Option<Frame> {
-        let bytes = self.pipe(id, to, stream)?.frames.pop_front()?;
+        let bytes = self.pipe(id, to, stream, to == End::Coordinator)?.frames.pop_front()?;
         Some(Frame::decode(bytes).expect("what was encoded can be decoded"))
     }
 
-    /// Loses a connection with all that is in flight; returns whether it still lived.
-    pub(crate) fn lose(&mut self, id: ConnectionId) -> bool {
-        self.connections.remove(&id).is_some()
+    /// Loses a connection with all that is in flight; returns whether it still lived. If it `lingers`, what was sent
+    /// before still reaches the coordinator, until that learns of the loss.
+    pub(crate) fn lose(&mut self, id: ConnectionId, lingers: bool) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let lived = !connection.lingers;
+        connection.lingers = true;
+        if !lingers {
+            self.connections.remove(&id);
+        }
+        lived
     }
 
-    fn pipe(&mut self, id: ConnectionId, to: End, stream: Stream) -> Option<&mut Pipe> {
+    /// Returns a stream towards the `to` end, of a connection that lives, or also of one that lingers.
+    fn pipe(
+        &mut self,
+        id: ConnectionId,
+        to: End,
+        stream: Stream,
+        also_lingering: bool,
+    ) -> Option<&mut Pipe> {
         let connection = self.connections.get_mut(&id)?;
+        if connection.lingers && !also_lingering {
+            return None;
+        }
         let index = match stream {
             Stream::Control => 0,
             Stream::Lane(lane) => 1 + lane.index(),

@@ -310,7 +310,8 @@ impl World {
 
     /// Loses a connection; each end learns of it sooner or later, `knows` at once.
     fn lose(&mut self, id: ConnectionId, knows: Option<End>) {
-        if self.network.lose(id) {
+        let lingers = knows != Some(End::Coordinator) && self.random.one_in(2);
+        if self.network.lose(id, lingers) {
             for end in [End::Agent, End::Coordinator] {
                 let most = if self.random.one_in(3) { 60_000 } else { 200 };
                 let wait = if knows == Some(end) { 0 } else { self.random.between(1, most) };
@@ -347,7 +348,7 @@ impl World {
         let AgentSide { tenant, id: agent, .. } = self.agents[index];
         let peer = Peer { index, tenant, agent };
         if fails || !self.coordinator.accept(id, peer, now) {
-            self.network.lose(id);
+            self.network.lose(id, false);
             return self.dial_later(index);
         }
         self.agents[index].connected(id, now);
@@ -468,6 +469,7 @@ impl World {
     }
 
     fn coordinator_lost(&mut self, id: ConnectionId) {
+        self.network.lose(id, false);
         if let Some(process) = &mut self.coordinator.process {
             process.sessions.remove(&id);
         }
@@ -526,7 +528,7 @@ impl World {
     fn commit(&mut self, boot: u64) {
         let wall = self.coordinator.wall(WALL_MS + self.now_ms);
         if boot == self.coordinator.boot && self.coordinator.commit_group(wall, &mut self.random) {
-            let sync_ms = if self.random.one_in(50) { 3_000 } else { 20 };
+            let sync_ms = if self.random.one_in(12) { 3_000 } else { 20 };
             let wait = self.random.between(1, sync_ms);
             self.after(wait, Event::Answer(boot));
         }
