@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test fmt lint doc deny deps
+.PHONY: help test simulate fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -29,6 +29,10 @@ test: deps ## run all checks and tests
 	$(call step,dependencies,$(deny_offline))
 	$(call step,tests,$(with_rocksdb) cargo test --workspace --locked)
 	@printf '\nall checks and tests passed\n'
+
+simulate: deps ## run the simulation over SEEDS seeds (default 10000)
+	$(call step,simulation,$(with_rocksdb) SEEDS=$${SEEDS:-10000} \
+		cargo test -p tests --test simulation --locked -- --nocapture)
 
 fmt: ## format the sources
 	cargo fmt --all

@@ -240,10 +240,30 @@ impl Spool {
         let room = self.segment_room();
         match self.active {
             Some(active) if active.is_fresh || active.len + record_len <= room => {
+                self.check_bound(record_len)?;
                 self.extend(active)
             }
-            _ => self.roll(),
+            _ => {
+                self.check_bound((HEAD_BYTES + self.snapshot_len) as u64 + record_len)?;
+                self.roll()
+            }
         }
+    }
+
+    /// Checks that `needed` bytes more keep the spool's bound (L7). There was room for them when the
+    /// commits were taken in; what failed writes left since then may have taken it.
+    fn check_bound(&mut self, needed: u64) -> Result<(), SyncError> {
+        let is_over = |spool: &Self| spool.usage().bytes + needed > spool.config.total_bytes_max;
+        if !is_over(self) {
+            return Ok(());
+        }
+        let doing = "making room among what failed writes left";
+        self.collect().map_err(|source| SyncError::Io { doing, source })?;
+        if is_over(self) {
+            let source = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(SyncError::Io { doing, source });
+        }
+        Ok(())
     }
 
     /// Deletes the segments of which all blocks are acked, and returns how many bytes that were.

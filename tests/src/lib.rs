@@ -1,1 +1,3 @@
-//! Tests that need more than one crate; they are the targets under `system`.
+//! Tests that need more than one crate; they are the targets under `system` and `simulation`. What they share is here.
+
+pub mod report;

@@ -95,6 +95,25 @@ fn a_new_segment_that_cannot_be_made_durable_is_not_used() {
 }
 
 #[test]
+fn what_failed_writes_leave_never_takes_more_than_the_bound() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    disk.fail_syncs(1000);
+    disk.fail_deletes(1000);
+    spool.append(&blocks(&[(Lane::Normal, 3000)])).unwrap();
+    for _ in 0..50 {
+        assert!(matches!(spool.sync(), Err(SyncError::Io { .. })));
+        assert!(spool.usage().bytes <= CONFIG.total_bytes_max, "L7: {:?}", spool.usage());
+    }
+    disk.fail_syncs(0);
+    assert!(spool.sync().is_err(), "there is no room while nothing can be deleted");
+    disk.fail_deletes(0);
+    spool.sync().unwrap();
+    assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(3000));
+    assert_eq!(spool.usage().segments, 2);
+}
+
+#[test]
 fn a_failed_deletion_is_tried_again() {
     let disk = SimDisk::new(0);
     let (mut spool, _) = open(&disk);

@@ -1,0 +1,384 @@
+//! An agent: a detector's file, the spool on a simulated disk, and the session's sending half.
+//!
+//! The drivers do what the agent's pipeline and uplink do, and no more: read behind the checkpoint, make blocks, store
+//! both in one commit; carry frames and blocks between spool and session.
+
+use std::{sync::Arc, time::Instant};
+
+use agent::spool::{
+    AppendError, Commit, ReadBlock, Spool, SpoolConfig, SpoolReader, disk::Disk, disk::SimDisk,
+};
+use bytes::Bytes;
+use shared::{
+    alert::{Alert, Field, Severity},
+    backoff::Backoff,
+    block::{Block, BlockBuilder},
+    context::HostContext,
+    ids::{AgentId, BootId, Lane, Seq, StreamId, TenantId},
+    limits::{BACKOFF_MAX, BACKOFF_MIN},
+    session::{Sender, SenderConfig, SenderEvent, Transmit},
+    time::Timestamp,
+    wire::{AgentStats, Hello, LaneHead, WIRE_VERSION},
+};
+
+use crate::{network::ConnectionId, random::Random};
+
+/// Name of the one source in the spool.
+const SOURCE: &str = "detector";
+/// The rules that the detector has.
+const TITLES: [&str; 4] = ["port scan", "brute force", "beacon", "policy"];
+
+/// A record of the detector's file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) lane: Lane,
+    severity: Severity,
+    title: &'static str,
+    host: u64,
+}
+
+/// What a pump of the session gave.
+#[derive(Debug, Default)]
+pub(crate) struct Pumped {
+    pub(crate) transmits: Vec<Transmit>,
+    /// What the coordinator says is durable.
+    pub(crate) acked: Vec<(Lane, Seq)>,
+    /// Blocks that were sent.
+    pub(crate) sent: Vec<(Lane, Seq, Bytes)>,
+    /// Why the session is over.
+    pub(crate) ended: Option<String>,
+}
+
+/// A commit that is not durable yet.
+#[derive(Debug)]
+struct Waiting {
+    commit: Commit,
+    checkpoint: usize,
+    is_appended: bool,
+}
+
+/// A session over one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) connection: ConnectionId,
+    pub(crate) sender: Sender,
+}
+
+#[derive(Debug)]
+pub(crate) struct AgentSide {
+    pub(crate) index: usize,
+    pub(crate) tenant: TenantId,
+    pub(crate) id: AgentId,
+    pub(crate) disk: SimDisk,
+    /// None while the process is down.
+    pub(crate) spool: Option<Spool>,
+    pub(crate) session: Option<Session>,
+    pub(crate) backoff: Backoff,
+    /// How far the wall clock is ahead of the virtual one, in milliseconds.
+    pub(crate) wall_ahead_ms: i64,
+    /// When the session's timer is set to go off, in virtual milliseconds.
+    pub(crate) timer_ms: Option<u64>,
+    pub(crate) boot: u64,
+    file: Vec<Record>,
+    /// Records that were read, durably or not.
+    read: usize,
+    /// Records that were durably read, at least.
+    checkpoint: usize,
+    waiting: Option<Waiting>,
+    config: SpoolConfig,
+    context: HostContext,
+    /// As the newest connection's welcome says.
+    window_blocks: usize,
+}
+
+impl AgentSide {
+    pub(crate) fn new(index: usize, random: &mut Random) -> Self {
+        let tenant = if index == 0 { "acme" } else { "globex" };
+        let mut bytes = [7; AgentId::LEN];
+        bytes[0] = u8::try_from(index).expect("there are few agents");
+        let segments = random.between(4, 8);
+        Self {
+            index,
+            tenant: tenant.parse().expect("it is a tenant's name"),
+            id: AgentId::from_bytes(bytes),
+            disk: SimDisk::new(random.next()),
+            spool: None,
+            session: None,
+            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            wall_ahead_ms: 0,
+            timer_ms: None,
+            boot: 0,
+            file: Vec::new(),
+            read: 0,
+            checkpoint: 0,
+            waiting: None,
+            config: SpoolConfig { segment_bytes: 4 << 10, total_bytes_max: segments * (4 << 10) },
+            context: HostContext { hostname: format!("sensor-{index}"), ..HostContext::default() },
+            window_blocks: 0,
+        }
+    }
+
+    /// The detector writes records.
+    pub(crate) fn write_records(&mut self, count: u64, random: &mut Random) {
+        for _ in 0..count {
+            let lane = match random.below(6) {
+                0 => Lane::Urgent,
+                1..=3 => Lane::Normal,
+                _ => Lane::Bulk,
+            };
+            let id = u8::try_from(random.below(7)).expect("below seven");
+            let title = random.pick(&TITLES).copied().unwrap_or_default();
+            let record =
+                Record { lane, severity: Severity::from_id(id), title, host: random.below(3) };
+            self.file.push(record);
+        }
+    }
+
+    /// Starts the process; returns whether it came up. A disk that fails lets it try again later.
+    pub(crate) fn start(&mut self, random: &mut Random) -> bool {
+        self.boot += 1;
+        let opened = Spool::open(Arc::new(self.disk.clone()), self.config, random.next());
+        let Ok((spool, opened)) = opened else { return false };
+        assert!(!opened.created || self.checkpoint == 0, "L3: the spool is gone");
+        // A segment whose beginning alone was not finished looks damaged, but without a loss.
+        let is_loss = opened.damage.iter().any(|d| !d.lost.is_empty() || d.offset > 0);
+        assert!(!is_loss && !opened.is_stale, "L3: a crash is no damage: {opened:?}");
+        let checkpoint = opened.checkpoints.get(SOURCE).map_or(0, |value| {
+            let value: [u8; 8] = value.as_slice().try_into().expect("L3: a checkpoint has 8 bytes");
+            usize::try_from(u64::from_le_bytes(value)).expect("files are short")
+        });
+        assert!(checkpoint >= self.checkpoint, "L3: a durable checkpoint was lost");
+        (self.read, self.checkpoint) = (checkpoint, checkpoint);
+        self.spool = Some(spool);
+        true
+    }
+
+    /// Ends the process at once; with `power`, the machine loses power, too.
+    pub(crate) fn crash(&mut self, power: bool) -> Option<ConnectionId> {
+        self.spool = None;
+        self.waiting = None;
+        self.timer_ms = None;
+        let session = self.session.take();
+        if power {
+            self.disk.crash();
+        }
+        session.map(|session| session.connection)
+    }
+
+    /// Gives the disk back its room, and lets it fail no more.
+    pub(crate) fn heal_disk(&self) {
+        self.disk.set_capacity(None);
+        self.disk.fail_syncs(0);
+        self.disk.fail_dir_syncs(0);
+        self.disk.fail_truncates(0);
+        self.disk.fail_deletes(0);
+        self.disk.fail_reads(0);
+    }
+
+    /// Reads some records behind the checkpoint, and stores them with the checkpoint in one commit. Returns whether
+    /// blocks became durable.
+    pub(crate) fn work(&mut self, wall: Timestamp, random: &mut Random) -> bool {
+        if self.spool.is_none() {
+            return false;
+        }
+        if self.waiting.is_none() {
+            self.waiting = self.read_some(wall, random);
+        }
+        let stored = self.store();
+        let spool = self.spool.as_mut().expect("it runs");
+        if random.one_in(4) {
+            // What could not be deleted is tried again later.
+            drop(spool.collect());
+        }
+        let usage = spool.usage();
+        assert!(usage.bytes <= usage.bytes_max, "L7: the spool is over its bound: {usage:?}");
+        let files = self.disk.list().expect("listing does not fail");
+        let on_disk: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(on_disk, usage.bytes, "L7: the spool counts what is on disk");
+        stored
+    }
+
+    fn read_some(&mut self, wall: Timestamp, random: &mut Random) -> Option<Waiting> {
+        let unread = &self.file[self.read..];
+        if unread.is_empty() {
+            return None;
+        }
+        let count = usize::try_from(random.between(1, 12)).expect("it is small").min(unread.len());
+        let block_max = usize::try_from(random.between(1, 6)).expect("it is small");
+        let mut builders: [BlockBuilder; Lane::COUNT] =
+            std::array::from_fn(|_| BlockBuilder::new());
+        let mut blocks = Vec::new();
+        for number in self.read..self.read + count {
+            let record = self.file[number];
+            let builder = &mut builders[record.lane.index()];
+            let host = format!("host-{}", record.host);
+            let mut alert = Alert::default();
+            (alert.observed_at, alert.time) = (wall, Some(wall));
+            alert.severity = record.severity;
+            alert.set(Field::Product, "detector");
+            alert.set(Field::Title, record.title);
+            alert.set(Field::DeviceHostname, &host);
+            let text = self.text(record.lane, number);
+            builder.push(&alert, text.as_bytes()).expect("small blocks are not full");
+            if builder.len() == block_max {
+                blocks.push((record.lane, builder.finish(1)));
+            }
+        }
+        for (lane, mut builder) in Lane::ALL.into_iter().zip(builders) {
+            if !builder.is_empty() {
+                blocks.push((lane, builder.finish(1)));
+            }
+        }
+        self.read += count;
+        let checkpoint = self.read;
+        let value = u64::try_from(checkpoint).expect("files are short").to_le_bytes().to_vec();
+        let checkpoints = vec![(SOURCE.to_owned(), value)];
+        let commit = Commit { blocks, checkpoints, ledger: None };
+        Some(Waiting { commit, checkpoint, is_appended: false })
+    }
+
+    /// Appends and syncs what waits; what is refused waits on.
+    fn store(&mut self) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        let spool = self.spool.as_mut().expect("only a process that runs stores");
+        if !waiting.is_appended {
+            match spool.append(&waiting.commit) {
+                Ok(_) => waiting.is_appended = true,
+                Err(AppendError::TooLarge { .. }) => panic!("L7: small commits fit"),
+                Err(AppendError::Full { .. }) => return false,
+                Err(AppendError::DiskFull | AppendError::Unsynced { .. }) => {}
+            }
+        }
+        if spool.sync().is_err() || !waiting.is_appended {
+            return false;
+        }
+        self.checkpoint = waiting.checkpoint;
+        self.waiting = None;
+        true
+    }
+
+    /// Begins a session over a fresh connection.
+    pub(crate) fn connected(&mut self, connection: ConnectionId, now: Instant) {
+        let spool = self.spool.as_ref().expect("only a process that runs dials");
+        let hello = Hello {
+            version: WIRE_VERSION,
+            epoch: spool.epoch(),
+            boot: BootId(self.boot),
+            heads: heads(&spool.reader()),
+            agent_version: "simulated".to_owned(),
+            context: self.context.version(),
+        };
+        let mut sender = Sender::new(SenderConfig::default(), hello, now);
+        sender.handle_context(self.context.clone());
+        self.session = Some(Session { connection, sender });
+    }
+
+    /// Changes what the host is.
+    pub(crate) fn change_context(&mut self, random: &mut Random) {
+        self.context.kernel = format!("6.{}", random.below(3));
+        if let Some(session) = &mut self.session {
+            session.sender.handle_context(self.context.clone());
+        }
+    }
+
+    /// Carries out everything that the session says, until it says nothing more.
+    pub(crate) fn pump(&mut self, now: Instant, wall: Timestamp) -> Pumped {
+        let mut pumped = Pumped::default();
+        let (Some(session), Some(spool)) = (&mut self.session, &self.spool) else { return pumped };
+        let (sender, reader) = (&mut session.sender, spool.reader());
+        sender.handle_heads(heads(&reader));
+        loop {
+            while let Some(event) = sender.poll_event() {
+                match event {
+                    SenderEvent::Welcomed(welcome) => {
+                        self.window_blocks = welcome.window_blocks as usize;
+                        self.backoff.reset();
+                    }
+                    SenderEvent::Acked { lane, up_to } => {
+                        reader
+                            .advance(lane, up_to)
+                            .expect("L1: an ack is of a block that was made");
+                        pumped.acked.push((lane, up_to));
+                    }
+                    SenderEvent::HeartbeatDue => {
+                        sender.handle_heartbeat(wall, AgentStats::default());
+                    }
+                    SenderEvent::Goodbye(reason) => pumped.ended = Some(format!("{reason:?}")),
+                }
+            }
+            while let Some(transmit) = sender.poll_transmit() {
+                pumped.transmits.push(transmit);
+            }
+            let wanted =
+                Lane::ALL.into_iter().find_map(|lane| Some((lane, sender.poll_want(lane)?)));
+            let Some((lane, seq)) = wanted else { break };
+            match reader.read(lane, seq) {
+                Ok(ReadBlock::Block(block)) => {
+                    pumped.sent.push((lane, seq, block.clone()));
+                    sender.handle_block(lane, seq, block, now);
+                }
+                Ok(lost) => panic!("L1: a durable block of the {lane} lane is lost: {lost:?}"),
+                Err(error) => {
+                    pumped.ended = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        for lane in Lane::ALL {
+            let in_flight = sender.in_flight(lane);
+            assert!(in_flight <= self.window_blocks, "L7: {in_flight} blocks in flight");
+        }
+        pumped
+    }
+
+    /// Returns the stream of `lane` in the spool that is open.
+    pub(crate) fn stream(&self, lane: Lane) -> Option<StreamId> {
+        let epoch = self.spool.as_ref()?.epoch();
+        Some(StreamId { agent: self.id, epoch, lane })
+    }
+
+    /// Returns the agent's wall clock.
+    pub(crate) fn wall(&self, wall_ms: u64) -> Timestamp {
+        Timestamp::from_ms(wall_ms.saturating_add_signed(self.wall_ahead_ms))
+    }
+
+    /// Returns the texts of the records of `lane` that the checkpoint covers, in the file's order.
+    pub(crate) fn expected(&self, lane: Lane) -> Vec<String> {
+        let covered = self.file[..self.checkpoint].iter().enumerate();
+        covered.filter(|(_, r)| r.lane == lane).map(|(number, _)| self.text(lane, number)).collect()
+    }
+
+    /// Returns whether everything that the detector wrote is read, stored, and acked.
+    pub(crate) fn is_done(&self) -> bool {
+        let is_acked = |head: &LaneHead| head.last.is_none_or(|last| head.first > last);
+        self.checkpoint == self.file.len()
+            && self.spool.as_ref().is_some_and(|spool| heads(&spool.reader()).iter().all(is_acked))
+    }
+
+    /// Says how far the agent is, for a failure's message.
+    pub(crate) fn progress(&self) -> String {
+        let heads = self.spool.as_ref().map(|spool| heads(&spool.reader()));
+        let connection = self.session.as_ref().map(|session| session.connection);
+        let (index, read, checkpoint, written) =
+            (self.index, self.read, self.checkpoint, self.file.len());
+        format!(
+            "agent {index}: read {read}, durable {checkpoint} of {written}, {connection:?}, {heads:?}"
+        )
+    }
+
+    fn text(&self, lane: Lane, number: usize) -> String {
+        format!("agent={} lane={lane} number={number}", self.index)
+    }
+}
+
+/// Returns the texts of the records in a block.
+pub(crate) fn texts(block: &Bytes) -> Vec<String> {
+    let block = Block::parse(block.clone()).expect("L2: a stored block is whole");
+    let records = block.records().expect("L2: a stored block's records are whole");
+    let text = |record: Bytes| String::from_utf8(record.to_vec()).expect("records are text");
+    records.into_iter().map(text).collect()
+}
+
+pub(crate) fn heads(reader: &SpoolReader) -> [LaneHead; Lane::COUNT] {
+    reader.heads().map(|head| LaneHead { first: head.first, last: head.last })
+}

@@ -1,0 +1,235 @@
+//! What must hold, whatever happens; each assert names its law.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent::spool::{LostReason, ReadBlock};
+use bytes::Bytes;
+use coordinator::{
+    command::journal::{ChainCheck, check, read_after},
+    store::{
+        engine::{Direction, Engine, Space},
+        schema::{BlockKey, CursorKey, Key, range_of},
+        tables::Source,
+        values::{Actor, Entry, Event},
+    },
+    triage::{
+        case::CaseId,
+        queue::{QueueView, TenantScope},
+    },
+};
+use shared::{
+    block::Block,
+    ids::{Lane, Seq, StreamId, TenantId},
+    time::Timestamp,
+};
+
+use crate::{
+    agent_side::{AgentSide, heads, texts},
+    coordinator_side::{build_view, cases_of},
+};
+
+/// A lease as the journal tells it.
+#[derive(Debug, Default)]
+struct Lease {
+    fence: u64,
+    holder: String,
+    /// Until when it is live; none if it was given back, ran out, or the case was decided.
+    until: Option<Timestamp>,
+}
+
+/// What was seen of a world so far.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    /// What each block was when it was first sent.
+    sent: BTreeMap<(StreamId, Seq), Bytes>,
+    /// Up to where each stream was acked.
+    acked: BTreeMap<(TenantId, StreamId), Seq>,
+    leases: BTreeMap<CaseId, Lease>,
+    /// Number and hash of the last journal entry that was checked.
+    journal: (u64, [u8; 32]),
+    /// Cases of which the journal told.
+    pub(crate) cases: Vec<CaseId>,
+}
+
+impl Checks {
+    /// A block leaves the agent: under one number it is always the same.
+    pub(crate) fn sent(&mut self, stream: StreamId, seq: Seq, block: Bytes) {
+        let first = self.sent.entry((stream, seq)).or_insert_with(|| block.clone());
+        assert!(*first == block, "L2: block {seq} of {stream:?} has two contents");
+    }
+
+    /// An ack reaches the agent: all up to it is durable.
+    pub(crate) fn acked(
+        &mut self,
+        engine: &dyn Engine,
+        tenant: TenantId,
+        stream: StreamId,
+        up_to: Seq,
+    ) {
+        let cursor = engine.load(&CursorKey { tenant, stream }).expect("the store can be read");
+        let durable = cursor.map(|cursor| cursor.committed);
+        assert!(
+            durable >= Some(up_to),
+            "L1: {up_to} of {stream:?} is acked, durable is {durable:?}"
+        );
+        let acked = self.acked.entry((tenant, stream)).or_insert(up_to);
+        *acked = up_to.max(*acked);
+    }
+
+    /// Checks the journal's new entries: the chain is whole, and the leases that it tells of follow one another.
+    pub(crate) fn journal(&mut self, engine: &dyn Engine) {
+        let (after, previous) = self.journal;
+        let entries = read_after(engine, after, usize::MAX).expect("the journal can be read");
+        assert_eq!(check(&entries, after, previous), ChainCheck::Whole, "the journal is broken");
+        if let Some(last) = entries.last() {
+            self.journal = (last.number, last.hash);
+        }
+        entries.iter().for_each(|chained| self.entry(&chained.entry));
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        for case in entry.event.cases() {
+            if !self.cases.contains(case) {
+                self.cases.push(*case);
+            }
+        }
+        let person = match &entry.actor {
+            Actor::Person(name) => name.as_str(),
+            Actor::Coordinator | Actor::Agent(_) => "",
+        };
+        let case = match &entry.event {
+            Event::CaseClaimed { case, .. }
+            | Event::LeaseRenewed { case, .. }
+            | Event::CaseReleased { case, .. }
+            | Event::VerdictGiven { case, .. }
+            | Event::LeaseExpired { case } => case,
+            Event::GapRecorded { stream, gap } => {
+                panic!("L4: {gap:?} of {stream:?}, where nothing was damaged")
+            }
+            _ => return,
+        };
+        let lease = self.leases.entry(*case).or_default();
+        let is_live = lease.until.is_some_and(|until| entry.at < until);
+        match &entry.event {
+            Event::CaseClaimed { fence, until, .. } => {
+                assert!(!is_live, "L6: two live leases on {case}: {lease:?}, {entry:?}");
+                assert_eq!(*fence, lease.fence + 1, "L6: fences of {case} count up by one");
+                *lease = Lease { fence: *fence, holder: person.to_owned(), until: Some(*until) };
+                return;
+            }
+            Event::LeaseRenewed { until, .. } => {
+                assert!(is_live, "L6: {entry:?} renews what is over: {lease:?}");
+                lease.until = Some(*until);
+            }
+            Event::LeaseExpired { .. } => {
+                assert!(!is_live && lease.until.is_some(), "L6: {entry:?} ends {lease:?}");
+                lease.until = None;
+                return;
+            }
+            _ => lease.until = None,
+        }
+        assert_eq!(lease.holder, person, "L6: only the holder of the newest claim writes");
+    }
+
+    /// Checks what is durable on the coordinator: every acked block, each once, as it was sent, and each alert counted
+    /// once in the cases.
+    pub(crate) fn store(&self, engine: &dyn Engine) {
+        let mut alerts: BTreeMap<TenantId, u64> = BTreeMap::new();
+        let mut stored: BTreeMap<StreamId, BTreeSet<Seq>> = BTreeMap::new();
+        for (key, bytes) in blocks_of(engine) {
+            let (stream, seq) = (key.place.stream, key.place.seq);
+            let is_new = stored.entry(stream).or_default().insert(seq);
+            assert!(is_new, "L2: block {seq} of {stream:?} is stored twice");
+            let sent = self.sent.get(&(stream, seq)).expect("L2: only what was sent is stored");
+            assert!(*sent == bytes, "L2: block {seq} of {stream:?} is not what was sent");
+            let block = Block::parse(bytes).expect("L2: a stored block is whole");
+            *alerts.entry(key.tenant).or_default() += u64::from(block.alerts());
+        }
+        for (stream, seqs) in &stored {
+            let last = seqs.last().map_or(0, |seq| seq.as_u64());
+            assert_eq!(last, seqs.len() as u64, "L2: numbers of {stream:?} skip");
+        }
+        for ((_, stream), up_to) in &self.acked {
+            let last = stored.get(stream).and_then(BTreeSet::last);
+            assert!(last >= Some(up_to), "L1: {up_to} of {stream:?} was acked and is not stored");
+        }
+        let mut counted: BTreeMap<TenantId, u64> = BTreeMap::new();
+        for case in cases_of(engine).expect("the store can be read") {
+            *counted.entry(case.tenant).or_default() += case.alert_count;
+        }
+        assert_eq!(counted, alerts, "L2: alerts in cases against alerts in blocks");
+    }
+}
+
+/// Checks that the blocks of an agent, on its spool and on the coordinator, hold each record that its checkpoint covers
+/// once and in order, and no other (L3).
+pub(crate) fn records_are_whole(agent: &AgentSide, engine: &dyn Engine) {
+    let Some(spool) = &agent.spool else { return };
+    let reader = spool.reader();
+    let mut stored: BTreeMap<(StreamId, Seq), Bytes> = BTreeMap::new();
+    for (key, bytes) in blocks_of(engine).into_iter().filter(|(key, _)| key.tenant == agent.tenant)
+    {
+        stored.insert((key.place.stream, key.place.seq), bytes);
+    }
+    for (lane, head) in Lane::ALL.into_iter().zip(heads(&reader)) {
+        let stream = agent.stream(lane).expect("its spool is open");
+        let mut found = Vec::new();
+        for number in 1..=head.last.map_or(0, Seq::as_u64) {
+            let seq = Seq::new(number).expect("it counts from 1");
+            let block = match reader.read(lane, seq) {
+                Ok(ReadBlock::Block(block)) => block,
+                // The spool let go of it, and may have forgotten that over a restart: the coordinator has it.
+                Ok(ReadBlock::Lost { reason: LostReason::Missing, .. }) | Err(_) => {
+                    stored.get(&(stream, seq)).cloned().unwrap_or_else(|| {
+                        panic!("L1: block {seq} of the {lane} lane is on neither side")
+                    })
+                }
+                Ok(lost) => panic!("L3: {lost:?} of the {lane} lane"),
+            };
+            found.extend(texts(&block));
+        }
+        let expected = agent.expected(lane);
+        assert!(
+            found == expected,
+            "L3: records of the {lane} lane are lost, repeated or out of order:\n{found:?}\n{expected:?}"
+        );
+    }
+}
+
+/// Checks that every record that was written is stored on the coordinator, once and in order within its lane.
+pub(crate) fn all_arrived(agent: &AgentSide, engine: &dyn Engine) {
+    for lane in Lane::ALL {
+        let mut blocks: Vec<(Seq, Bytes)> = Vec::new();
+        for (key, bytes) in blocks_of(engine) {
+            if key.place.stream.agent == agent.id && key.place.stream.lane == lane {
+                assert_eq!(key.tenant, agent.tenant, "L5: a block is its agent's tenant's");
+                blocks.push((key.place.seq, bytes));
+            }
+        }
+        blocks.sort_by_key(|(seq, _)| *seq);
+        let found: Vec<String> = blocks.iter().flat_map(|(_, block)| texts(block)).collect();
+        assert_eq!(found, agent.expected(lane), "L2: what arrived on the {lane} lane");
+    }
+}
+
+/// Checks that the view that was kept up from the journal is the one that the store gives.
+pub(crate) fn view_is_fresh(view: &QueueView, engine: &dyn Engine, now: Timestamp) {
+    let rebuilt = build_view(engine).expect("the store can be read");
+    let all = &TenantScope::All;
+    let shown = |view: &QueueView| {
+        let heads = view.head(all, 10_000);
+        (heads, view.expired(Timestamp::MAX, 10_000), view.counts(all), view.totals(now))
+    };
+    assert_eq!(shown(view), shown(&rebuilt), "the queue's view is not the store's");
+}
+
+/// Returns all blocks that are stored.
+fn blocks_of(engine: &dyn Engine) -> Vec<(BlockKey, Bytes)> {
+    let (from, to) = range_of::<BlockKey>(&[]);
+    let rows = engine.scan(Space::Blocks, &from..&to, Direction::Forward, usize::MAX);
+    let rows = rows.expect("the store can be read");
+    let decode = |(key, bytes): (Bytes, Bytes)| {
+        (BlockKey::decode(&key).expect("L2: each key is a block's"), bytes)
+    };
+    rows.into_iter().map(decode).collect()
+}
