@@ -182,7 +182,7 @@ impl RawHead {
             && head.is_skip() == (self.version == VERSION_SKIP)
             && head.meta_len as usize <= META_BYTES_MAX
             && head.data_len as usize <= DATA_BYTES_MAX
-            && head.commit < u64::MAX
+            && head.commit < u64::MAX >> 1
             && head.next.iter().all(|next| (1..u64::MAX >> 1).contains(next))
             && (kind == Kind::Commit) == (head.offset != 0)
             && (kind == Kind::Commit || snapshot_fits);
