@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn pages_of_several_tenants_show_every_case_once_newest_first() {
-        let tenant = |n: u64| if n % 3 == 0 { "acme" } else { "globex" };
+        let tenant = |n: u64| if n.is_multiple_of(3) { "acme" } else { "globex" };
         let cases: Vec<Case> =
             (1..=200).map(|n| case(n, tenant(n), Severity::Low, n / 2)).collect();
         let engine = store(&cases);
