@@ -213,6 +213,7 @@ impl Fixture {
         loop {
             let page = self.get(&format!("{path}{cursor}"), token).await;
             items.extend(page.items());
+            assert!(items.len() < 10_000, "{path} comes to an end");
             match page.json()["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return items,
