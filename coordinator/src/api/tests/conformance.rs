@@ -83,7 +83,7 @@ fn request_of(
     let mut request = request(&method.to_uppercase(), &uri, token, None);
     for (name, value) in &drawn.headers {
         let name = *name.get(&["idempotency-key", "if-match", "x-request-id", "last-event-id"]);
-        let value: &str = value.get(ODD);
+        let value: &&str = value.get(ODD);
         request = with_header(request, name, value);
     }
     if method != "get" {
