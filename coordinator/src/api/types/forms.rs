@@ -12,10 +12,11 @@ use utoipa::{
     },
 };
 
-/// Last instant that RFC 3339 can name: the end of the year 9999, in milliseconds since the Unix epoch.
-const LAST_MS: u64 = 253_402_300_799_999;
+/// Last instant that every offset from UTC can name within the year 9999, in milliseconds since the Unix epoch.
+const LAST_MS: u64 = 253_402_207_200_999;
 
-/// An instant, written as RFC 3339 in UTC with milliseconds. What lies beyond the year 9999 is written as its end.
+/// An instant, written as RFC 3339 in UTC with milliseconds. What lies beyond
+/// 9999-12-30T22:00:00.999Z is written as that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub Timestamp);
 
@@ -143,12 +144,12 @@ mod tests {
 
     #[test]
     fn an_instant_is_read_back_as_it_was_written_and_none_lies_beyond_the_year_9999() {
-        for (ms, text) in [(0, "1970-01-01T00:00:00.000Z"), (LAST_MS, "9999-12-31T23:59:59.999Z")] {
+        for (ms, text) in [(0, "1970-01-01T00:00:00.000Z"), (LAST_MS, "9999-12-30T22:00:00.999Z")] {
             let time = Time(Timestamp::from_ms(ms));
             assert_eq!(time.to_string(), text);
             assert_eq!(text.parse(), Ok(time));
         }
-        assert_eq!(Time(Timestamp::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Time(Timestamp::MAX).to_string(), "9999-12-30T22:00:00.999Z");
         let offset: Time = "2026-01-01T02:00:00+02:00".parse().unwrap();
         assert_eq!(offset.to_string(), "2026-01-01T00:00:00.000Z");
         for bad in ["", "yesterday", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z", "2026-01-01"] {
