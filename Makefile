@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test simulate fmt lint doc deny deps
+.PHONY: help test simulate crash fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -33,6 +33,9 @@ test: deps ## run all checks and tests
 simulate: deps ## run the simulation over SEEDS seeds (default 10000)
 	$(call step,simulation,$(with_rocksdb) SEEDS=$${SEEDS:-10000} \
 		cargo test -p tests --test simulation --locked -- --nocapture)
+
+crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
+	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test -p tests --test system --locked crash -- --nocapture)
 
 fmt: ## format the sources
 	cargo fmt --all
