@@ -45,7 +45,7 @@ const RUNS_DEFAULT: u64 = 10;
 /// After so many failures the rest says nothing new.
 const FAILURES_MAX: usize = 5;
 /// Time within which all must have arrived after the last kill; a hundred times what it takes.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(90);
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(18);
 /// More than the grace of either program.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -43,7 +43,15 @@ fn build() -> Result<Programs> {
     let profile = if profile == "debug" { "dev" } else { profile };
     let target = folder.parent().context("the profile lies in no target folder")?;
     // With the package `tests` among them the dependencies have the features with which they were built for it.
-    let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the outer cargo says of the running test's package would make build scripts run again, here and there.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"].iter().any(|s| text.starts_with(s)) {
+            command.env_remove(&name);
+        }
+    }
+    let built = command
         .args(["build", "--quiet", "--locked", "--bins", "--profile", profile])
         .args(["--package", "agent", "--package", "coordinator", "--package", "tests"])
         .arg("--target-dir")
