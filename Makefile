@@ -34,6 +34,9 @@ simulate: deps ## run the simulation over SEEDS seeds (default 10000)
 	$(call step,simulation,$(with_rocksdb) SEEDS=$${SEEDS:-10000} \
 		cargo test -p tests --test simulation --locked -- --nocapture)
 
+crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
+	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test -p tests --test system --locked crash -- --nocapture)
+
 fmt: ## format the sources
 	cargo fmt --all
 
