@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test simulate fmt lint doc deny deps
+.PHONY: help demo test simulate fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -21,6 +21,10 @@ deny_offline = if cargo deny --version >/dev/null 2>&1; then cargo deny --locked
 
 help: ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: deps ## run everything on this machine and look at it (EVE=, WAZUH= for own files, KEEP=1 to go on with the last one)
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/demo"
 
 test: deps ## run all checks and tests
 	$(call step,format,$(fmt_check))

@@ -1,3 +1,4 @@
 //! Tests that need more than one crate, with real sockets, files and processes; and the house rules.
 
+mod demo;
 mod tidy;
