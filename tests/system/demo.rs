@@ -48,7 +48,10 @@ fn a_second_demo_in_the_same_folder_is_refused_and_names_the_first() {
 
     let complaint = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(1), "{complaint}");
-    assert!(complaint.contains("runs already") && complaint.contains("process 4711"), "{complaint}");
+    assert!(
+        complaint.contains("runs already") && complaint.contains("process 4711"),
+        "{complaint}"
+    );
 }
 
 /// Builds the programs that the demo runs: cargo gives a test only those of its own package.

@@ -149,7 +149,8 @@ fn print(feed: &Feed, state: State, waiting: u64) {
         if lines == 0 { String::new() } else { format!("{written} of {lines} written, ") };
     let State { records, waiting: blocks, connected, .. } = state;
     println!(
-        "  {written}{records} read, {blocks} blocks not acknowledged, {connected} agents connected, \
+        "  {written}{records} read, {blocks} blocks not acknowledged, \
+         {connected} agents connected, \
          {waiting} cases wait"
     );
 }

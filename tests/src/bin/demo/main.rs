@@ -36,7 +36,6 @@ use self::{
     options::Options,
     place::Place,
     show::{Show, step},
-    tenants::Tenant,
 };
 
 /// How often a program that died is noticed while all that happens is waiting.

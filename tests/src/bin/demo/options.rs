@@ -44,8 +44,9 @@ fn file(name: &str) -> Result<Option<PathBuf>> {
     let Some(value) = var(name) else { return Ok(None) };
     let mut path = PathBuf::from(value);
     // Not every shell expands it behind `EVE=`.
-    if let (Ok(rest), Some(home)) = (path.strip_prefix("~"), var("HOME")) {
-        path = Path::new(&home).join(rest);
+    let inside = path.strip_prefix("~").ok().zip(var("HOME"));
+    if let Some(expanded) = inside.map(|(rest, home)| Path::new(&home).join(rest)) {
+        path = expanded;
     }
     let shown = path.display().to_string();
     let opened = File::open(&path).with_context(|| format!("{name}: cannot read {shown}"))?;

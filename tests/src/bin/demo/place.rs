@@ -110,7 +110,7 @@ impl Place {
         if !folder.exists() {
             let out = text(&folder)?;
             let names = ["--dns", "localhost", "--ip", "127.0.0.1"];
-            self.certs(&[&["coordinator", "coordinator", "--out", out], &names[..]].concat())?;
+            self.certs(&[&["coordinator", "coordinator", "--out", out][..], &names].concat())?;
         }
         for tenant in tenants {
             let folder = self.agent(tenant.name);
@@ -210,13 +210,14 @@ listen = "127.0.0.1:{metrics}"
                     .build()
                     .call();
                 match asked {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => return anyhow::Ok(()),
                     Err(error) => last = error.to_string(),
                 }
                 sleep(READY_INTERVAL).await;
             }
         };
-        match timeout(READY_TIMEOUT, ready).await {
+        let ready = timeout(READY_TIMEOUT, ready).await;
+        match ready {
             Ok(ready) => ready,
             Err(_) => bail!(
                 "the coordinator is not ready after {} s ({last}); see {}",
@@ -232,7 +233,8 @@ listen = "127.0.0.1:{metrics}"
             |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let text = format!(
             "#!/bin/sh\n\
-             # Runs signalbox against the demo's coordinator, as ana the analyst unless --token-file names another.\n\
+             # Runs signalbox against the demo's coordinator, as the analyst ana,\n\
+             # or as the holder of the token in --token-file.\n\
              unset SIGNALBOX_TOKEN SIGNALBOX_TOKEN_FILE\n\
              export SIGNALBOX_COORDINATOR={} SIGNALBOX_ROOT={}\n\
              export XDG_CONFIG_HOME={} XDG_STATE_HOME={}\n\

@@ -48,7 +48,7 @@ impl<'a> Show<'a> {
             }
             let out = path.display().to_string();
             let create = ["--token-file", &admin, "token", "create", holder, "--out", &out];
-            print!("  {}", self.ask(&[&create, grant].concat())?);
+            print!("  {}", self.ask(&[&create[..], grant].concat())?);
         }
         let token = self.place.token(ANALYST).display().to_string();
         self.ask(&["--token-file", &token, "login"])?;
@@ -96,8 +96,10 @@ impl<'a> Show<'a> {
         }
         things.push((format!("{signalbox} next"), "take another; Ctrl-C here gives none back"));
         things.push((format!("{signalbox} watch"), "follow what happens, while you do the rest"));
-        if let Some(source) =
-            tenants.iter().flat_map(|t| &t.sources).find(|s| s.recording.is_some())
+        if let Some(source) = tenants
+            .iter()
+            .flat_map(|t| &t.sources)
+            .find(|s| s.recording.is_some() && s.kind == "wazuh")
         {
             let search = format!("{signalbox} search 203.0.113.77 --tenant acme");
             things.push((search, "what else is known of the attacker"));
