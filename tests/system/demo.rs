@@ -80,7 +80,7 @@ fn demo(folder: &Path) -> Command {
 
 /// Returns the command lines that name a file in `folder`.
 fn processes_of(folder: &Path) -> Vec<String> {
-    let mut system = System::new();
+    let mut system = System::new().unwrap();
     let kind = ProcessRefreshKind::nothing().without_tasks().with_cmd(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
     let lines = system.processes().values().map(|process| {

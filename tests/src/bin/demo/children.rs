@@ -86,7 +86,7 @@ impl Children {
         let mut failed = Vec::new();
         while let Some(running) = self.running.last_mut() {
             if running.child.try_wait()?.is_none() {
-                terminate(running.child.id());
+                terminate(running.child.id())?;
             }
             let stopped = tokio::time::timeout(STOP_TIMEOUT, ended(&mut running.child)).await;
             let problem = match stopped {
@@ -135,12 +135,13 @@ async fn ended(child: &mut Child) -> std::process::ExitStatus {
 }
 
 /// Tells a process to stop. That there is none any more is as good.
-fn terminate(pid: u32) {
+fn terminate(pid: u32) -> Result<()> {
     let pid = Pid::from_u32(pid);
-    let mut system = System::new();
+    let mut system = System::new().context("look at processes")?;
     let kind = ProcessRefreshKind::nothing().without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
     let _told = system.process(pid).and_then(|process| process.kill_with(Signal::Term));
+    Ok(())
 }
 
 /// Stops what an earlier demo in the same folder left behind because it was killed, and waits for it.
@@ -148,26 +149,29 @@ fn terminate(pid: u32) {
 /// # Errors
 /// Something of it does not stop.
 pub(crate) async fn stop_leftovers(folder: &Path) -> Result<()> {
-    let told = leftovers(folder);
+    let told = leftovers(folder)?;
     for pid in &told {
         println!("stopping process {pid}, which an earlier demo left behind");
-        terminate(*pid);
+        terminate(*pid)?;
     }
     let gone = async {
-        while !leftovers(folder).is_empty() {
+        while !leftovers(folder)?.is_empty() {
             sleep(POLL_INTERVAL).await;
         }
-    };
-    if told.is_empty() || tokio::time::timeout(STOP_TIMEOUT, gone).await.is_ok() {
         Ok(())
-    } else {
-        bail!("an earlier demo left processes behind that do not stop: {:?}", leftovers(folder))
+    };
+    if told.is_empty() {
+        return Ok(());
+    }
+    match tokio::time::timeout(STOP_TIMEOUT, gone).await {
+        Ok(gone) => gone,
+        Err(_) => bail!("processes of an earlier demo do not stop: {told:?}"),
     }
 }
 
 /// Returns the agents and coordinators whose configuration lies in `folder`.
-fn leftovers(folder: &Path) -> Vec<u32> {
-    let mut system = System::new();
+fn leftovers(folder: &Path) -> Result<Vec<u32>> {
+    let mut system = System::new().context("look at processes")?;
     let kind = ProcessRefreshKind::nothing().without_tasks().with_cmd(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
     let is_ours = |line: &[std::ffi::OsString]| {
@@ -176,7 +180,7 @@ fn leftovers(folder: &Path) -> Vec<u32> {
             && line.iter().any(|argument| Path::new(argument).starts_with(folder))
     };
     let found = system.processes().iter().filter(|(_, process)| is_ours(process.cmd()));
-    found.map(|(pid, _)| pid.as_u32()).collect()
+    Ok(found.map(|(pid, _)| pid.as_u32()).collect())
 }
 
 fn log_end(log: &Path) -> String {
