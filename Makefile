@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate fmt lint doc deny deps
+.PHONY: help test demo crash simulate bench fuzz api-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -50,6 +50,9 @@ doc: deps ## build the documentation into target/doc
 
 deny: ## check dependencies' licences, sources and advisories (needs cargo-deny)
 	cargo deny --locked check
+
+fuzz: ## fuzz each target for MINUTES minutes (default 10)
+	@MINUTES=$(or $(MINUTES),10) tests/fuzz/run.sh
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh

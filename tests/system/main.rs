@@ -1,4 +1,5 @@
 //! Tests that need more than one crate, with real sockets, files and processes; and the house rules.
 
 mod demo;
+mod fuzz_corpus;
 mod tidy;

@@ -23,7 +23,8 @@ const FEED_INTERVAL: Duration = Duration::from_millis(100);
 const PRINT_STEPS: usize = 10;
 /// Longest wait for the agents, in intervals, after the last line was written: a minute.
 const SETTLE_STEPS: usize = 600;
-/// Own files may be written to without end; once nothing was read for so many intervals they count as read.
+/// Own files may be written to without end; once nothing was read for so many intervals they count as read. It is also
+/// the time in which agents begin, where there is nothing to write.
 const QUIET_STEPS: usize = 30;
 
 /// The recordings that are still to be written.
@@ -112,12 +113,15 @@ pub(crate) async fn run(
     children: &mut Children,
 ) -> Result<()> {
     let is_recorded = !feed.files.is_empty();
-    if is_recorded {
-        let (written, lines) = feed.progress();
+    let (written, lines) = feed.progress();
+    let feed_steps = if written < lines {
         println!("  {} recorded lines are written into the files that they read", lines - written);
-    }
+        FEED_STEPS
+    } else {
+        QUIET_STEPS
+    };
     let (mut last, mut quiet) = (State::default(), 0);
-    for step in 1..=FEED_STEPS + SETTLE_STEPS {
+    for step in 1..=feed_steps + SETTLE_STEPS {
         children.check()?;
         feed.write(step.min(FEED_STEPS))?;
         sleep(FEED_INTERVAL).await;
@@ -126,7 +130,7 @@ pub(crate) async fn run(
         last = state;
         let is_read = if is_recorded { state.bytes >= size(tenants) } else { quiet >= QUIET_STEPS };
         let is_settled =
-            step >= FEED_STEPS && is_read && state.waiting == 0 && state.connected == tenants.len();
+            step >= feed_steps && is_read && state.waiting == 0 && state.connected == tenants.len();
         if is_settled || step % PRINT_STEPS == 0 {
             print(feed, state, show.waiting()?);
         }

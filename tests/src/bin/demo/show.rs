@@ -46,7 +46,7 @@ impl<'a> Show<'a> {
             if path.exists() {
                 continue;
             }
-            let out = path.display().to_string();
+            let out = shown(&path);
             let create = ["--token-file", &admin, "token", "create", holder, "--out", &out];
             print!("  {}", self.ask(&[&create[..], grant].concat())?);
         }
@@ -94,7 +94,7 @@ impl<'a> Show<'a> {
             things.push((format!("{signalbox} show {case} --record"), "the case that ana holds"));
             things.push((verdict, "decide it"));
         }
-        things.push((format!("{signalbox} next"), "take another; Ctrl-C here gives none back"));
+        things.push((format!("{signalbox} next"), "take the next one; the queue chooses which"));
         things.push((format!("{signalbox} watch"), "follow what happens, while you do the rest"));
         if let Some(source) = tenants
             .iter()
