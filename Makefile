@@ -57,6 +57,10 @@ deny: ## check dependencies' licences, sources and advisories (needs cargo-deny)
 fuzz: ## fuzz each target for MINUTES minutes (default 10)
 	@MINUTES=$(or $(MINUTES),10) tests/fuzz/run.sh
 
+api-check: deps ## ask a running coordinator everything that its OpenAPI document allows (needs python3)
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	@tests/api-check.sh
+
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh
 	@$(with_rocksdb) true
