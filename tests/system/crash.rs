@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `RUNS` | how many runs; 10 where it is not set |
 //! | `CRASH_SEED` | seed of the first run; by chance where it is not set, and then one run unless `RUNS` says more |
-//! | `SIGNALBOX_DATA` | folder of real alert data, `../shared/data` by default: where it is, the last run replays a network |
+//! | `SIGNALBOX_DATA` | folder of real alerts, `../shared/data` by default; where it is, the last run replays them |
 //!
 //! A seed fixes what is written and the pauses between kills. What a program was doing when it was killed is up to the
 //! machine.
