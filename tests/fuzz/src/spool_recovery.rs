@@ -9,7 +9,7 @@ use agent::spool::{
 use bytes::Bytes;
 use shared::ids::{Lane, Seq};
 
-use crate::input::Input;
+use super::input::Input;
 
 const CONFIG: SpoolConfig = SpoolConfig { segment_bytes: 4 << 10, total_bytes_max: 64 << 10 };
 
