@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "for the fuzzer it is a crate of its own")]
 mod fuzz;
 
 /// Most bytes of the whole corpus: it is a beginning for the fuzzer, which keeps what it finds elsewhere.
