@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "for the fuzzer it is a crate of its own")]
 mod fuzz;
+
+type Target = fn(&[u8]);
 
 /// Most bytes of the whole corpus: it is a beginning for the fuzzer, which keeps what it finds elsewhere.
 const CORPUS_BYTES_MAX: u64 = 200_000;
@@ -13,7 +16,7 @@ const CORPUS_BYTES_MAX: u64 = 200_000;
 #[test]
 fn every_input_of_the_corpus_keeps_its_targets_promises() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let targets: [(&str, fn(&[u8])); 4] = [
+    let targets: [(&str, Target); 4] = [
         ("block_decode", block_decode),
         ("frame_decode", frame_decode),
         ("session_operations", session_operations),
