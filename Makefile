@@ -22,6 +22,10 @@ deny_offline = if cargo deny --version >/dev/null 2>&1; then cargo deny --locked
 help: ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+demo: deps ## run everything on this machine and look at it (EVE=, WAZUH= for own files, KEEP=1 to go on with the last one)
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/demo"
+
 test: deps ## run all checks and tests
 	$(call step,format,$(fmt_check))
 	$(call step,clippy,$(clippy))
@@ -52,6 +56,10 @@ deny: ## check dependencies' licences, sources and advisories (needs cargo-deny)
 
 fuzz: ## fuzz each target for MINUTES minutes (default 10)
 	@MINUTES=$(or $(MINUTES),10) tests/fuzz/run.sh
+
+api-check: deps ## ask a running coordinator everything that its OpenAPI document allows (needs python3)
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	@tests/api-check.sh
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh

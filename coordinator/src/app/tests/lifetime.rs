@@ -39,13 +39,16 @@ async fn a_shutdown_stores_and_acks_what_was_taken_and_the_next_start_goes_on_fr
     }
     eventually("all blocks wait", || running.store.backlog().0 == 3).await;
     let stopping = running.parts.stop.clone();
-    let stopped = tokio::spawn(running.shut_down());
-    within(stopping.cancelled()).await;
-    drop(gate);
-    agent.acked(Lane::Normal, 3).await;
-    assert_eq!(agent.receive(Stream::Control).await, Frame::Goodbye(GoodbyeReason::Shutdown));
-    assert_eq!(agent.closed().await.0, 0);
-    assert_eq!(within(stopped).await.unwrap().unwrap(), Outcome::Drained);
+    let end = async {
+        within(stopping.cancelled()).await;
+        drop(gate);
+        agent.acked(Lane::Normal, 3).await;
+        let goodbye = Frame::Goodbye(GoodbyeReason::Shutdown);
+        assert_eq!(agent.receive(Stream::Control).await, goodbye);
+        assert_eq!(agent.closed().await.0, 0);
+    };
+    let (outcome, ()) = tokio::join!(running.shut_down(), end);
+    assert_eq!(outcome.unwrap(), Outcome::Drained);
 
     let running = house.start().await;
     assert_eq!(waiting(&running, "acme").await.len(), 1, "the queue is there again");
