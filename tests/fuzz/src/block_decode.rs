@@ -7,7 +7,7 @@ use shared::{
     limits::{BLOCK_ALERTS_MAX, BLOCK_FIELD_BYTES_MAX, BLOCK_RECORD_BYTES_MAX, FIELD_BYTES_MAX},
 };
 
-use crate::input::Input;
+use super::input::Input;
 
 /// Most bytes of a zstd frame that is one block.
 const ZSTD_BLOCK_BYTES_MAX: usize = 128 << 10;

@@ -17,7 +17,7 @@ use shared::{
     wire::{AgentStats, Frame, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
 
-use crate::input::Input;
+use super::input::Input;
 
 /// Most operations of one run.
 const OPS_MAX: usize = 400;
