@@ -45,8 +45,8 @@ const RUNS_DEFAULT: u64 = 10;
 /// After so many failures the rest says nothing new.
 const FAILURES_MAX: usize = 5;
 /// Time within which all must have arrived after the last kill; many times what it takes, but less than the
-/// [`shared::limits::ACK_TIMEOUT`] after which an agent gives up a connection: it must learn before that its coordinator
-/// is another process.
+/// [`shared::limits::ACK_TIMEOUT`] after which an agent gives up a connection: it must learn before that its
+/// coordinator is another process.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(25);
 /// More than the grace of either program.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,9 +1,13 @@
 //! The fuzz targets over the corpus that is checked in, without a fuzzer: what was found once stays found.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
 
+#[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "for the fuzzer it is a crate of its own")]
 mod fuzz;
@@ -56,7 +60,7 @@ fn no_cut_or_changed_input_of_the_corpus_breaks_a_promise() {
     }
 }
 
-fn list(folder: &Path) -> Vec<std::path::PathBuf> {
+fn list(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
