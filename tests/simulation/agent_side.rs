@@ -359,10 +359,9 @@ impl AgentSide {
     pub(crate) fn progress(&self) -> String {
         let heads = self.spool.as_ref().map(|spool| heads(&spool.reader()));
         let connection = self.session.as_ref().map(|session| session.connection);
-        let (index, read, checkpoint, written) =
-            (self.index, self.read, self.checkpoint, self.file.len());
+        let (index, checkpoint, written) = (self.index, self.checkpoint, self.file.len());
         format!(
-            "agent {index}: read {read}, durable {checkpoint} of {written}, {connection:?}, {heads:?}"
+            "agent {index}: durable {checkpoint} of {written} records, {connection:?}, {heads:?}"
         )
     }
 

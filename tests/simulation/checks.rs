@@ -191,7 +191,7 @@ pub(crate) fn records_are_whole(agent: &AgentSide, engine: &dyn Engine) {
         let expected = agent.expected(lane);
         assert!(
             found == expected,
-            "L3: records of the {lane} lane are lost, repeated or out of order:\n{found:?}\n{expected:?}"
+            "L3: records of the {lane} lane are not whole:\n{found:?}\n{expected:?}"
         );
     }
 }

@@ -12,7 +12,7 @@ use coordinator::{
     command::{
         CommandError,
         agents::{Greeting, greet, heartbeat, set_context},
-        block::{Prepared, commit, record_gap},
+        block::{Committed, Prepared, commit, record_gap},
         cases::{Caller, expire},
         journal::read_after,
     },
@@ -78,7 +78,8 @@ enum Job {
 #[derive(Debug)]
 enum Reply {
     Greeted(ConnectionId, Greeting),
-    Committed(ConnectionId, Lane, Seq),
+    /// A block or gap is durable; the last says whether it was before.
+    Committed(ConnectionId, Lane, Seq, bool),
     Claimed(usize, Box<Case>),
     /// The command failed, and its connection ends.
     Failed(ConnectionId, CommandError),
@@ -130,6 +131,8 @@ pub(crate) struct Answered {
     pub(crate) ended: Vec<(ConnectionId, String)>,
     /// Connections whose sessions have something to say.
     pub(crate) touched: Vec<ConnectionId>,
+    /// Blocks that were stored before.
+    pub(crate) repeats: u64,
     /// The engine takes nothing any more: the process must start anew.
     pub(crate) is_stopped: bool,
 }
@@ -344,7 +347,8 @@ impl CoordinatorSide {
                         answered.touched.push(id);
                     }
                 }
-                Reply::Committed(id, lane, up_to) => {
+                Reply::Committed(id, lane, up_to, is_repeat) => {
+                    answered.repeats += u64::from(is_repeat);
                     if let Some(session) = process.sessions.get_mut(&id) {
                         session.receiver.handle_committed(lane, up_to);
                         answered.touched.push(id);
@@ -371,11 +375,15 @@ fn run(
         }
         Job::Block(id, stream, seq, prepared) => {
             let committed = commit(staged, &prepared, now);
-            (Some(id), committed.map(|_| Reply::Committed(id, stream.lane, seq)))
+            (
+                Some(id),
+                committed
+                    .map(|done| Reply::Committed(id, stream.lane, seq, done == Committed::Before)),
+            )
         }
         Job::Gap(id, tenant, stream, gap) => {
             let recorded = record_gap(staged, tenant, stream, gap, now);
-            (Some(id), recorded.map(|()| Reply::Committed(id, stream.lane, gap.last)))
+            (Some(id), recorded.map(|()| Reply::Committed(id, stream.lane, gap.last, false)))
         }
         Job::Heartbeat(id, peer, beat) => {
             (Some(id), heartbeat(staged, peer.tenant, peer.agent, &beat, now).map(done(id)))

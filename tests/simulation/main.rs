@@ -40,7 +40,7 @@ fn no_fault_schedule_loses_repeats_or_reorders_a_record() {
     let seed = number("SEED");
     let first = seed.or(number("FIRST_SEED")).unwrap_or(0);
     let count = if seed.is_some() { 1 } else { number("SEEDS").unwrap_or(SEEDS_DEFAULT) };
-    let (mut seeds, mut steps, mut virtual_ms) = (0_u64, 0, 0);
+    let (mut seeds, mut steps, mut virtual_ms, mut repeats) = (0_u64, 0, 0, 0);
     let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
     let mut failures = Vec::new();
     for seed in first..first.saturating_add(count) {
@@ -49,6 +49,7 @@ fn no_fault_schedule_loses_repeats_or_reorders_a_record() {
             Ok(outcome) => {
                 steps += outcome.steps;
                 virtual_ms += outcome.virtual_ms;
+                repeats += outcome.repeats;
                 for (fault, times) in outcome.faults {
                     *faults.entry(fault).or_default() += times;
                 }
@@ -65,7 +66,7 @@ fn no_fault_schedule_loses_repeats_or_reorders_a_record() {
     }
     let report = json!({
         "seeds": seeds, "first_seed": first, "steps": steps, "virtual_ms": virtual_ms,
-        "faults": faults, "failures": failures,
+        "repeated_blocks": repeats, "faults": faults, "failures": failures,
     });
     tests::report::write("simulate", &report).unwrap();
     println!("{seeds} seeds, {steps} steps, {} failures", failures.len());

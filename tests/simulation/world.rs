@@ -82,6 +82,8 @@ pub(crate) struct Outcome {
     pub(crate) virtual_ms: u64,
     /// How often each fault was injected.
     pub(crate) faults: BTreeMap<&'static str, u64>,
+    /// Blocks that reached the store again.
+    pub(crate) repeats: u64,
     /// Bytes in the coordinator's store at the end.
     pub(crate) stored_bytes: u64,
 }
@@ -124,8 +126,8 @@ impl World {
         let mut random = Random::new(seed);
         let weather = Weather {
             delay_ms_max: random.between(2, 200),
-            stall_one_in: random.between(10, 200),
-            stall_ms_max: random.between(100, 40_000),
+            stall_one_in: random.between(3, 60),
+            stall_ms_max: random.between(1_000, 20_000),
             dial_fails_one_in: random.between(2, 10),
         };
         let agent_count = usize::try_from(random.between(1, 2)).expect("it is small");
@@ -310,10 +312,12 @@ impl World {
 
     /// Loses a connection; each end learns of it sooner or later, `knows` at once.
     fn lose(&mut self, id: ConnectionId, knows: Option<End>) {
-        let lingers = knows != Some(End::Coordinator) && self.random.one_in(2);
+        let lingers = knows != Some(End::Coordinator) && !self.random.one_in(4);
         if self.network.lose(id, lingers) {
             for end in [End::Agent, End::Coordinator] {
-                let most = if self.random.one_in(3) { 60_000 } else { 200 };
+                // A host that lingers has not heard of the loss.
+                let is_late = lingers && end == End::Coordinator;
+                let most = if is_late || self.random.one_in(4) { 60_000 } else { 200 };
                 let wait = if knows == Some(end) { 0 } else { self.random.between(1, most) };
                 self.after(wait, Event::Lost(id, end));
             }
@@ -546,6 +550,7 @@ impl World {
             let wall = self.coordinator.wall(WALL_MS + self.now_ms);
             checks::view_is_fresh(&process.view, &self.coordinator.engine, wall);
         }
+        self.outcome.repeats += answered.repeats;
         if answered.is_stopped {
             self.say("coordinator starts anew: its store takes nothing");
             return self.crash_coordinator();
