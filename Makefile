@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test simulate fmt lint doc deny deps
+.PHONY: help test simulate bench fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -33,6 +33,10 @@ test: deps ## run all checks and tests
 simulate: deps ## run the simulation over SEEDS seeds (default 10000)
 	$(call step,simulation,$(with_rocksdb) SEEDS=$${SEEDS:-10000} \
 		cargo test -p tests --test simulation --locked -- --nocapture)
+
+bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measures only these)
+	$(call step,programs,$(with_rocksdb) cargo build --release --locked -p agent -p coordinator)
+	$(call step,measure,$(with_rocksdb) cargo run --release --locked -p tests --bin bench -- $(ONLY))
 
 fmt: ## format the sources
 	cargo fmt --all

@@ -1,3 +1,4 @@
 //! Tests that need more than one crate; they are the targets under `system` and `simulation`. What they share is here.
 
+pub mod bench;
 pub mod report;
