@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test simulate bench fmt lint doc deny deps
+.PHONY: help test demo crash simulate bench fuzz api-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -22,6 +22,10 @@ deny_offline = if cargo deny --version >/dev/null 2>&1; then cargo deny --locked
 help: ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+demo: deps ## run everything on this machine and look at it (EVE=, WAZUH= for own files, KEEP=1 to go on with the last one)
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/demo"
+
 test: deps ## run all checks and tests
 	$(call step,format,$(fmt_check))
 	$(call step,clippy,$(clippy))
@@ -35,8 +39,12 @@ simulate: deps ## run the simulation over SEEDS seeds (default 10000)
 		cargo test -p tests --test simulation --locked -- --nocapture)
 
 bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measures only these)
-	$(call step,programs,$(with_rocksdb) cargo build --release --locked -p agent -p coordinator)
-	$(call step,measure,$(with_rocksdb) cargo run --release --locked -p tests --bin bench -- $(ONLY))
+	$(call step,build,$(with_rocksdb) cargo build --release --locked -p agent -p coordinator -p tests \
+		--bin signalbox-agent --bin signalbox-coordinator --bin bench)
+	$(call step,measure,"$${CARGO_TARGET_DIR:-target}/release/bench" $(ONLY))
+
+crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
+	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test -p tests --test system --locked crash -- --nocapture)
 
 fmt: ## format the sources
 	cargo fmt --all
@@ -50,6 +58,13 @@ doc: deps ## build the documentation into target/doc
 
 deny: ## check dependencies' licences, sources and advisories (needs cargo-deny)
 	cargo deny --locked check
+
+fuzz: ## fuzz each target for MINUTES minutes (default 10)
+	@MINUTES=$(or $(MINUTES),10) tests/fuzz/run.sh
+
+api-check: deps ## ask a running coordinator everything that its OpenAPI document allows (needs python3)
+	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
+	@tests/api-check.sh
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh

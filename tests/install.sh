@@ -63,7 +63,9 @@ install_with_apt() {
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 found=$(cd "$root" && cargo --version 2>/dev/null | sed 's/^cargo \([0-9.]*\).*/\1/') || found=
 if [ -z "$found" ]; then
-    die "cargo is missing; install Rust $wanted or newer, see rustup.rs"
+    say "cargo is missing; install Rust $wanted or newer, open a new shell, and try again:"
+    say "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy,rustfmt"
+    exit 1
 fi
 if [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
     die "cargo $found is too old; Rust $wanted or newer is needed: run 'rustup update', or see rustup.rs"

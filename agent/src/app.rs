@@ -217,7 +217,10 @@ fn open_spool(config: &Config) -> Result<(Spool, Opened)> {
         tracing::info!(dir = %dir.display(), epoch = %spool.epoch(), "new spool");
     }
     if opened.torn_bytes > 0 {
-        tracing::info!(bytes = opened.torn_bytes, "cut off what a crash left unfinished");
+        tracing::warn!(
+            bytes = opened.torn_bytes, skipped = ?opened.skipped,
+            "cut off what a crash left unfinished; the numbers it may have had are not used again"
+        );
     }
     for damage in &opened.damage {
         tracing::error!(

@@ -13,7 +13,7 @@
 //! ```text
 //! head, 92 bytes   at
 //!   magic           0  "SBSL"
-//!   version         4  u16, 1
+//!   version         4  u16: 1, or 2 of a snapshot that skips numbers
 //!   kind            6  u8: 1 snapshot, 2 commit
 //!   zero            7  u8
 //!   epoch           8  u64
@@ -21,7 +21,7 @@
 //!   offset         24  u64, where the record begins in the file: 0 for a snapshot and only for it
 //!   commit         32  u64, number of the commit; of a snapshot, of the last commit before it
 //!   next           40  3 x u64, number of the next block of each lane, before the record
-//!   blocks         64  3 x u32, how many blocks of each lane the record has
+//!   blocks         64  3 x u32, how many blocks of each lane the record has, or a snapshot skips
 //!   meta_len       76  u32
 //!   meta_crc       80  u32
 //!   data_len       84  u32
@@ -33,7 +33,8 @@
 //!   ledger         0 u8 (unchanged), or 1 u8 | len u32 | ledger
 //! blocks, data_len bytes: one after the other, in the order of the description
 //! ```
-//! A snapshot has no blocks, every source and the ledger. In all versions the head has 92 bytes and
+//! A snapshot has no blocks, every source and the ledger. One of version 2 says besides that the
+//! numbers from `next` on, as many as `blocks` says, are never used. In all versions the head has 92 bytes and
 //! begins and ends like this one, so that a version which is too new can be told from damage (L10).
 //!
 //! # Invariants
@@ -45,6 +46,10 @@
 //! - After a failed sync nothing is believed of the segment's unsynced end: the same commits are
 //!   written again to a new segment, whose snapshot says with its commit number that they do not
 //!   count in the old one. What could not be cut off there is cut off before that snapshot goes.
+//! - Numbers that an end which was cut off could have had are skipped, for ever: it may have been
+//!   durable and seen, and damaged since (L2). A new segment says so before the end is cut off, and
+//!   readers are told [`LostReason::Skipped`]. As every block takes at least 9 bytes, what is
+//!   skipped on each lane is a ninth of the bytes cut off, and one.
 //! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be
 //!   replaced by reading the segment before it.
 //!
@@ -52,10 +57,12 @@
 //! Bytes on disk: [`SpoolConfig::total_bytes_max`], of which the last tenth is for urgent blocks
 //! and commits without blocks. Memory: what is not synced (at most 8 MiB of blocks), the
 //! checkpoints and the ledger, and an index of 16 bytes for each 64 KiB on disk. A sync is one
-//! write and one `fdatasync`, and in a new segment one `fsync` of the folder.
+//! write and one `fdatasync`, and in a new segment one `fsync` of the folder. Opening after an
+//! unfinished write adds one snapshot, for a moment beside the bytes that it lets be cut off.
 //!
 //! Not here: when to sync, what a block is, sending; whether the newest record was lost to damage
-//! instead of a crash, which cannot be told apart if nothing follows it.
+//! instead of a crash, which cannot be told apart if nothing follows it; that the newest records
+//! are gone without a trace, as when a file is shortened at the border of one.
 
 pub mod disk;
 mod index;
@@ -141,6 +148,8 @@ pub struct Spool {
     snapshot_len: usize,
     commit: u64,
     next: PerLane<u64>,
+    /// How many numbers from `next` on are not used; the next snapshot says so.
+    skip: PerLane<u32>,
     pending: Pending,
     /// The segment to append to; none after a failure.
     active: Option<Active>,
@@ -200,7 +209,8 @@ impl Spool {
         self.admit(&commit.blocks, &changes, commit.ledger.as_deref())?;
         let mut seqs = Vec::with_capacity(commit.blocks.len());
         for (lane, block) in &commit.blocks {
-            let number = self.next[lane.index()] + u64::from(self.pending.counts[lane.index()]);
+            let at = lane.index();
+            let number = self.after_skip()[at] + u64::from(self.pending.counts[at]);
             seqs.push((*lane, Seq::new(number).expect("blocks are numbered from 1")));
             self.pending.push_block(*lane, block);
         }
@@ -233,7 +243,7 @@ impl Spool {
     /// See [`SyncError`]. The commits stay in memory and the next sync writes them again, to
     /// another segment unless it is certain what is in this one.
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.has_skip() {
             return Ok(());
         }
         let record_len = self.pending.record_len() as u64;
@@ -287,6 +297,10 @@ impl Spool {
 
     /// Tries again to be rid of what failed writes left.
     fn remove_left_overs(&mut self) -> io::Result<()> {
+        if self.has_skip() {
+            // The end of the newest segment is all that tells of the skip until a snapshot does.
+            return Ok(());
+        }
         while let Some((id, len)) = self.strays.last().copied() {
             self.cut(id, len)?;
             self.strays.pop();
@@ -410,6 +424,14 @@ impl Spool {
             return Err(self.failed(doing, source));
         }
         self.reader.index().push(SegmentIndex::new(id, header_len, self.next));
+        if self.has_skip() {
+            self.next = self.after_skip();
+            self.skip = [0; Lane::COUNT];
+            self.reader.index().skip(self.next);
+            if let Err(error) = self.remove_left_overs() {
+                tracing::warn!(%error, "an unfinished write cannot be cut off yet");
+            }
+        }
         let len = header_len + self.pending.record_len() as u64;
         let active = Active { id, len, is_fresh: self.pending.is_empty() };
         self.settle(active, header_len);
@@ -436,7 +458,8 @@ impl Spool {
         self.buffer.resize(begin + HEAD_BYTES, 0);
         self.pending.encode_meta(&mut self.buffer);
         let data_len = u32::try_from(self.pending.data_len).expect("checked when appended");
-        let head = Head { data_len, counts: self.pending.counts, ..self.head(id, begin) };
+        let (next, counts) = (self.after_skip(), self.pending.counts);
+        let head = Head { data_len, next, counts, ..self.head(id, begin) };
         let head = Head { kind: Kind::Commit, offset, commit: self.commit + 1, ..head };
         self.buffer[begin..begin + HEAD_BYTES].copy_from_slice(&head.encode());
     }
@@ -458,7 +481,7 @@ impl Spool {
             offset: 0,
             commit: self.commit,
             next: self.next,
-            counts: [0; Lane::COUNT],
+            counts: self.skip,
             meta_len: u32::try_from(meta.len()).expect("checked when appended"),
             meta_crc: crc32c::crc32c(meta),
             data_len: 0,
@@ -492,6 +515,15 @@ impl Spool {
     fn failed(&mut self, doing: &'static str, source: io::Error) -> SyncError {
         self.is_disk_full = disk::is_full(&source);
         if self.is_disk_full { SyncError::DiskFull } else { SyncError::Io { doing, source } }
+    }
+
+    fn has_skip(&self) -> bool {
+        self.skip != [0; Lane::COUNT]
+    }
+
+    /// Returns the number that the next block of each lane may have.
+    fn after_skip(&self) -> PerLane<u64> {
+        std::array::from_fn(|lane| self.next[lane] + u64::from(self.skip[lane]))
     }
 
     fn dead_bytes(&self) -> u64 {

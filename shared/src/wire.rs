@@ -77,6 +77,9 @@ pub enum GapReason {
     Damaged,
     /// The agent no longer has them, and the coordinator does not have them either.
     Missing,
+    /// The agent stopped in the middle of a write: the numbers are not used again, and nothing is
+    /// known to be lost.
+    Skipped,
 }
 
 /// Why a peer ends the session.

@@ -1,3 +1,8 @@
 //! Tests that need more than one crate, with real sockets, files and processes; and the house rules.
 
+#![allow(clippy::unwrap_used, reason = "all of it is test code, its helpers, too")]
+
+mod crash;
+mod demo;
+mod fuzz_corpus;
 mod tidy;

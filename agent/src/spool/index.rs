@@ -51,6 +51,8 @@ pub(super) struct SegmentIndex {
     /// The first block of each lane, and the one after the last. Blocks between may be damaged.
     pub(super) first: PerLane<u64>,
     pub(super) end: PerLane<u64>,
+    /// Whether its snapshot skips numbers, and so is needed without any commit.
+    pub(super) has_skip: bool,
     marks: Vec<Mark>,
 }
 
@@ -87,7 +89,7 @@ pub(super) enum Located {
 impl SegmentIndex {
     /// Returns a segment of `bytes` bytes, with no blocks yet, of which `first` come next.
     pub(super) const fn new(id: SegmentId, bytes: u64, first: PerLane<u64>) -> Self {
-        Self { id, bytes, stray_bytes: 0, first, end: first, marks: Vec::new() }
+        Self { id, bytes, stray_bytes: 0, first, end: first, has_skip: false, marks: Vec::new() }
     }
 
     /// Takes in the record at `offset`, which has the blocks from `next` until before `end`.
@@ -106,7 +108,7 @@ impl SegmentIndex {
         }
     }
 
-    /// Tells whether no record was taken in.
+    /// Tells whether no commit was taken in.
     pub(super) const fn is_empty(&self) -> bool {
         self.marks.is_empty()
     }
@@ -158,6 +160,16 @@ impl Index {
         let segment = self.segments.last_mut().expect("a record is in a segment");
         segment.note(offset, next, end);
         segment.bytes = bytes;
+        for (lane, end) in self.lanes.iter_mut().zip(end) {
+            lane.next = end;
+        }
+    }
+
+    /// Takes in that the newest segment begins by skipping all numbers before `end`.
+    pub(super) fn skip(&mut self, end: PerLane<u64>) {
+        let segment = self.segments.last_mut().expect("a snapshot is in a segment");
+        segment.end = end;
+        segment.has_skip = true;
         for (lane, end) in self.lanes.iter_mut().zip(end) {
             lane.next = end;
         }

@@ -6,13 +6,13 @@ use shared::ids::{Epoch, Lane, Seq};
 use thiserror::Error;
 
 use super::{
-    Active, Spool,
+    Active, Spool, SyncError,
     disk::{Disk, SegmentId},
     index::Index,
     pending::Pending,
     reader::SpoolReader,
-    recover::{FIRST_SEGMENT, Recovered, recover},
-    segment::State,
+    recover::{FIRST_SEGMENT, Recovered, lost_between, recover},
+    segment::{PerLane, State},
 };
 
 /// Smallest segment, in bytes: below it, headers are most of what is written.
@@ -57,6 +57,8 @@ pub struct Opened {
     /// How many bytes were cut off the end because their sync was never finished, or cannot be told
     /// from that.
     pub torn_bytes: u64,
+    /// The numbers that are not used because those bytes may have had them: lane, first, last.
+    pub skipped: Vec<(Lane, Seq, Seq)>,
     /// Whether damage hit a checkpoint or the ledger, so that they may be older than the blocks.
     pub is_stale: bool,
     /// Whether there was no spool, and the caller's epoch was taken.
@@ -80,8 +82,9 @@ impl Spool {
     /// Opens the spool on `disk`, or creates one with `fresh_epoch`, a random number, if there is
     /// none.
     ///
-    /// What a crash left unfinished is cut off; what is damaged is reported, and all that follows
-    /// it still counts.
+    /// What a crash left unfinished is cut off, and the numbers that it may have had are skipped;
+    /// what is damaged is reported, and all that follows it still counts. Where the disk has no
+    /// room to note what is skipped, the first [`Spool::sync`] does it.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -102,6 +105,7 @@ impl Spool {
             ledger: recovered.state.ledger.clone(),
             damage: recovered.damage,
             torn_bytes: recovered.torn_bytes,
+            skipped: skipped(recovered.next, recovered.skip),
             is_stale: recovered.is_stale,
             created,
         };
@@ -114,6 +118,7 @@ impl Spool {
             state: recovered.state,
             commit: recovered.commit,
             next: recovered.next,
+            skip: recovered.skip,
             pending: Pending::default(),
             active: newest
                 .filter(|(_, len)| recovered.is_clean && *len < config.segment_bytes)
@@ -125,9 +130,10 @@ impl Spool {
             buffer: Vec::new(),
             disk,
         };
-        if newest.is_none() {
+        if newest.is_none() && !spool.has_skip() {
             spool.roll().map_err(|error| OpenError::Create(Box::new(error)))?;
         }
+        spool.cut_torn(recovered.torn)?;
         if created {
             // They have no record; a new spool must not be taken for their continuation.
             spool.dead.extend(files);
@@ -135,6 +141,33 @@ impl Spool {
         }
         Ok((spool, opened))
     }
+
+    /// Notes durably which numbers are skipped, and only then cuts off the ends that may have had
+    /// them: `torn`, as segment, length that counts, and bytes after it.
+    fn cut_torn(&mut self, torn: Vec<(SegmentId, u64, u64)>) -> Result<(), OpenError> {
+        for (id, len, bytes) in torn {
+            if len == 0 {
+                self.dead.push((id, bytes));
+            } else {
+                self.strays.push((id, len));
+                self.reader.index().note_stray(id, bytes);
+            }
+        }
+        if !self.has_skip() {
+            return Ok(());
+        }
+        match self.roll() {
+            // An agent must start without room. The ends stay, and say the same again.
+            Ok(()) | Err(SyncError::DiskFull) => Ok(()),
+            Err(SyncError::Io { doing, source }) => Err(OpenError::Io { doing, source }),
+        }
+    }
+}
+
+/// Returns the numbers that are skipped, as ranges.
+fn skipped(next: PerLane<u64>, skip: PerLane<u32>) -> Vec<(Lane, Seq, Seq)> {
+    let end = std::array::from_fn(|lane| next[lane] + u64::from(skip[lane]));
+    lost_between(next, end)
 }
 
 /// Returns a new spool in place of `files`, which have no record.
@@ -155,6 +188,8 @@ fn unreadable(files: &[(SegmentId, u64)], epoch: Epoch) -> Recovered {
         is_stale: !damage.is_empty(),
         damage,
         torn_bytes: 0,
+        torn: Vec::new(),
+        skip: [0; Lane::COUNT],
         is_clean: false,
     }
 }
@@ -183,7 +218,7 @@ pub enum OpenError {
     },
     /// The first segment cannot be written.
     #[error("creating the first segment: {0}")]
-    Create(Box<super::SyncError>),
+    Create(Box<SyncError>),
     /// The disk refused.
     #[error("{doing}: {source}")]
     Io {

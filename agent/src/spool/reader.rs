@@ -13,7 +13,7 @@ use super::{
     disk::Disk,
     index::{Index, LaneHead, Located, Place},
     scan::Scan,
-    segment::{Head, Meta},
+    segment::{Head, Kind, Meta},
 };
 
 /// Reads the spool's durable blocks and notes which are acked. Clones share all of it.
@@ -49,6 +49,9 @@ pub enum LostReason {
     Damaged,
     /// Its segment is not there.
     Missing,
+    /// Its number was skipped when the spool was opened after an unfinished write: no block was
+    /// ever seen under it, unless it is that write which was damaged after its sync.
+    Skipped,
 }
 
 impl SpoolReader {
@@ -125,6 +128,9 @@ impl SpoolReader {
                 return Ok(lost(seq, next.min(end) - 1, LostReason::Damaged));
             }
             if wanted < after {
+                if head.kind == Kind::Snapshot {
+                    return Ok(lost(seq, after - 1, LostReason::Skipped));
+                }
                 self.index().hint(lane, Place { offset: head.offset, next, ..from });
                 let Some(meta) = meta else {
                     return Ok(lost(seq, after - 1, LostReason::Damaged));

@@ -3,7 +3,8 @@
 //! A record is written only after the one before it was synced. So whatever comes before a record's
 //! head was durable once, and what is wrong there is damage: it is reported, and what follows
 //! counts. Only the newest record can be one whose sync was never finished; it counts wholly or, if
-//! anything of it is wrong, not at all.
+//! anything of it is wrong, not at all. That it was unfinished cannot be known, only that it may have
+//! been: so the numbers that it could have had are not used again.
 
 use std::{collections::BTreeMap, io, ops::Range};
 
@@ -14,7 +15,7 @@ use super::{
     index::SegmentIndex,
     open::{Damage, OpenError},
     scan::{Found, Scan},
-    segment::{Head, Kind, Meta, PerLane, State},
+    segment::{BLOCK_ENTRY_BYTES, Head, Kind, Meta, PerLane, State},
 };
 
 /// The segment with which a spool begins.
@@ -38,6 +39,11 @@ pub(super) struct Recovered {
     pub(super) segments: Vec<SegmentIndex>,
     pub(super) damage: Vec<Damage>,
     pub(super) torn_bytes: u64,
+    /// The ends of segments that are to be cut off once it is durable what is skipped: segment,
+    /// length that counts, bytes after it.
+    pub(super) torn: Vec<(SegmentId, u64, u64)>,
+    /// How many numbers from `next` on must not be used.
+    pub(super) skip: PerLane<u32>,
     pub(super) is_stale: bool,
     /// Whether the newest segment ends with a whole record, so that it can be appended to.
     pub(super) is_clean: bool,
@@ -99,6 +105,8 @@ struct Replay {
     /// is deleted.
     cuts: BTreeMap<SegmentId, u64>,
     damage: Vec<Damage>,
+    /// The numbers after those that a newest record which does not count says it had.
+    given_up: PerLane<u64>,
 }
 
 struct Held {
@@ -136,6 +144,7 @@ impl Replay {
             bad: Vec::new(),
             cuts: BTreeMap::new(),
             damage: Vec::new(),
+            given_up: [1; Lane::COUNT],
         }
     }
 
@@ -188,7 +197,9 @@ impl Replay {
             Some(held) if !is_void(&held.head, head) => held.head.end(),
             _ => self.next,
         };
-        let goes_back = (0..Lane::COUNT).any(|lane| head.next[lane] < before[lane]);
+        // A snapshot that skips numbers may say again what one before it says, whose sync failed.
+        let from = if head.kind == Kind::Snapshot { head.end() } else { head.next };
+        let goes_back = (0..Lane::COUNT).any(|lane| from[lane] < before[lane]);
         !self.is_known || (!goes_back && head.commit >= self.commits_before(head.kind))
     }
 
@@ -208,6 +219,7 @@ impl Replay {
         // A snapshot that was not finished, and nothing after it: the next segment was begun
         // instead.
         let is_empty = held.head.kind == Kind::Snapshot
+            && !held.head.is_skip()
             && held.meta.is_none()
             && next.kind == Kind::Snapshot
             && next.commit == held.head.commit;
@@ -306,6 +318,7 @@ impl Replay {
         self.cut_void();
         self.next = end;
         self.segments[at].end = end;
+        self.segments[at].has_skip |= head.is_skip();
         for later in &mut self.segments[at + 1..] {
             (later.first, later.end) = (end, end);
         }
@@ -322,11 +335,12 @@ impl Replay {
             None => {
                 // A lost snapshot only sums up what was read before, if it was.
                 self.is_stale |= head.kind == Kind::Commit;
+                let lost_end = if head.is_skip() { head.next } else { end };
                 self.push_damage(Damage {
                     segment: head.segment,
                     offset: head.offset,
                     bytes: head.record_len(),
-                    lost: lost_between(head.next, end),
+                    lost: lost_between(head.next, lost_end),
                 });
             }
         }
@@ -337,7 +351,8 @@ impl Replay {
         for void in std::mem::take(&mut self.void) {
             // Of a segment with nothing else the snapshot is doubtful, and needed no more than the
             // record.
-            let is_only = self.segments[void.at].is_empty();
+            let segment = &self.segments[void.at];
+            let is_only = segment.is_empty() && !segment.has_skip;
             self.cut_from(void.head.segment, if is_only { 0 } else { void.head.offset });
         }
     }
@@ -375,13 +390,13 @@ impl Replay {
             self.take_in(newest);
         }
         self.cut_void();
-        let bad = std::mem::take(&mut self.bad);
-        bad.iter().for_each(|bad| self.cut_from(bad.segment, bad.offset));
-        let torn_bytes = bad.iter().map(|bad| bad.bytes).sum();
+        let (torn, torn_bytes) = self.split_torn();
         // A segment without a byte was created and not written.
         files.iter().filter(|(_, size)| *size == 0).for_each(|(id, _)| self.cut_from(*id, 0));
         let is_clean = self.cut(disk).map_err(OpenError::io("cutting unfinished bytes off"))?;
+        let torn = self.set_aside(torn, files);
         self.sync(disk, newest_at.is_none())?;
+        let skip = self.skip(torn_bytes);
         let is_newest = newest_at.is_none_or(|at| at + 1 == self.segments.len());
         let last = self.segments.last().map(|segment| segment.id);
         // A damaged segment is not appended to: the next one brings a snapshot of its own.
@@ -394,8 +409,10 @@ impl Replay {
             segments: self.segments,
             damage: self.damage,
             torn_bytes,
+            is_clean: is_clean && is_newest && is_whole && torn.is_empty(),
+            torn,
+            skip,
             is_stale: self.is_stale,
-            is_clean: is_clean && is_newest && is_whole,
         })
     }
 
@@ -420,8 +437,15 @@ impl Replay {
     /// is wrong, too; tells whether it is.
     fn give_up(&mut self, newest: &Held, is_first: bool) -> bool {
         let Head { segment, mut offset, .. } = newest.head;
+        // More than fits its description is not believed.
+        let blocks: u64 = newest.head.counts.iter().copied().map(u64::from).sum();
+        if blocks.saturating_mul(BLOCK_ENTRY_BYTES as u64) <= u64::from(newest.head.meta_len) {
+            let end = newest.head.end();
+            self.given_up = std::array::from_fn(|lane| self.given_up[lane].max(end[lane]));
+        }
         if let Some(reported) = newest.reported
             && is_first
+            && !self.segments[newest.at].has_skip
             && self.damage.get(reported).is_some_and(|damage| damage.segment == segment)
         {
             self.damage.truncate(reported);
@@ -430,6 +454,52 @@ impl Replay {
         let bytes = self.segments[newest.at].bytes - offset;
         self.bad.push(Bad { segment, offset, bytes, is_tail: true });
         offset == 0
+    }
+
+    /// Returns from where on segments are cut off because of bytes that are no record and have none
+    /// after them, and how many bytes those are.
+    fn split_torn(&mut self) -> (BTreeMap<SegmentId, u64>, u64) {
+        let bad = std::mem::take(&mut self.bad);
+        let mut torn = BTreeMap::new();
+        for Bad { segment, offset, .. } in &bad {
+            let cut = self.cuts.remove(segment).unwrap_or(*offset).min(*offset);
+            let least = torn.entry(*segment).or_insert(cut);
+            *least = cut.min(*least);
+        }
+        (torn, bad.iter().map(|bad| bad.bytes).sum())
+    }
+
+    /// Leaves what is torn out of what counts, and returns how long each such segment is to be and
+    /// how many bytes follow.
+    fn set_aside(
+        &mut self,
+        torn: BTreeMap<SegmentId, u64>,
+        files: &[(SegmentId, u64)],
+    ) -> Vec<(SegmentId, u64, u64)> {
+        self.segments.retain(|segment| torn.get(&segment.id) != Some(&0));
+        for segment in &mut self.segments {
+            segment.bytes = torn.get(&segment.id).copied().unwrap_or(segment.bytes);
+        }
+        let sizes: BTreeMap<_, _> = files.iter().copied().collect();
+        let bytes = |id: &SegmentId| sizes.get(id).copied().unwrap_or_default();
+        torn.iter().map(|(id, len)| (*id, *len, bytes(id).saturating_sub(*len))).collect()
+    }
+
+    /// Returns how many numbers are skipped because of `torn_bytes` that may have had them: a block
+    /// has at least its entry in a description. What comes next is then what does after all that
+    /// is kept: a segment that is set aside may have skipped numbers itself, which are so again.
+    fn skip(&mut self, torn_bytes: u64) -> PerLane<u32> {
+        if torn_bytes == 0 {
+            return [0; Lane::COUNT];
+        }
+        let most = torn_bytes / BLOCK_ENTRY_BYTES as u64 + 1;
+        Lane::ALL.map(|lane| {
+            let lane = lane.index();
+            let end = self.next[lane].saturating_add(most).max(self.given_up[lane]);
+            let kept = self.segments.last().map_or(u64::MAX, |newest| newest.end[lane]);
+            self.next[lane] = kept.min(self.next[lane]);
+            u32::try_from(end - self.next[lane]).unwrap_or(u32::MAX)
+        })
     }
 
     /// Cuts off what does not count, and tells whether no segment was.
@@ -481,6 +551,12 @@ const fn is_void(head: &Head, next: &Head) -> bool {
 /// whole, or was durable once.
 fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Result<bool> {
     let Held { head, meta, .. } = held;
+    if head.is_skip() {
+        // Its head says all that matters, and may have been told to the coordinator.
+        let mut scan = Scan::new(disk, head.segment, size, None);
+        rewrite(disk, &mut scan, head.segment, begin..head.end_offset().min(size))?;
+        return Ok(true);
+    }
     if head.kind == Kind::Commit && head.end_offset() < size {
         // More was written after it, which happens only after its sync.
         return Ok(true);
@@ -517,7 +593,7 @@ fn rewrite(
 }
 
 /// Returns the blocks from `next` until before `end`, as ranges.
-fn lost_between(next: PerLane<u64>, end: PerLane<u64>) -> Vec<(Lane, Seq, Seq)> {
+pub(super) fn lost_between(next: PerLane<u64>, end: PerLane<u64>) -> Vec<(Lane, Seq, Seq)> {
     let range = |lane: Lane| {
         let (first, end) = (next[lane.index()], end[lane.index()]);
         let last = end.checked_sub(1).filter(|last| *last >= first)?;

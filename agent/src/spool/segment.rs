@@ -19,8 +19,11 @@ pub(super) const HEAD_BYTES: usize = 92;
 /// First bytes of every record.
 pub(super) const MAGIC: [u8; 4] = *b"SBSL";
 
-/// Version of the layout that is written.
+/// Version of the layout that is written, except where only [`VERSION_SKIP`] can say it.
 pub(super) const VERSION: u16 = 1;
+
+/// Version of a snapshot that skips numbers: older programs do not know such, and refuse it (L10).
+pub(super) const VERSION_SKIP: u16 = 2;
 
 /// Largest description of a record, in bytes: what a reader sets aside for it. Checkpoints of a
 /// thousand sources at 1 kB each fit, twice what any configuration seen has.
@@ -60,7 +63,7 @@ pub(super) struct Head {
     pub(super) commit: u64,
     /// Number of the block that comes next in each lane, before the record.
     pub(super) next: PerLane<u64>,
-    /// How many blocks the record has.
+    /// How many blocks the record has; of a snapshot, how many numbers it skips.
     pub(super) counts: PerLane<u32>,
     pub(super) meta_len: u32,
     pub(super) meta_crc: u32,
@@ -77,7 +80,8 @@ impl Head {
             at += part.len();
         };
         put(&MAGIC);
-        put(&VERSION.to_le_bytes());
+        let version = if self.is_skip() { VERSION_SKIP } else { VERSION };
+        put(&version.to_le_bytes());
         put(&[if self.kind == Kind::Snapshot { 1 } else { 2 }, 0]);
         put(&self.epoch.0.to_le_bytes());
         put(&self.segment.0.to_le_bytes());
@@ -101,7 +105,7 @@ impl Head {
         if head.magic != MAGIC || head.crc != crc32c::crc32c(&bytes[..HEAD_BYTES - 4]) {
             return Err(HeadError::Damaged);
         }
-        if head.version != VERSION {
+        if head.version != VERSION && head.version != VERSION_SKIP {
             return Err(HeadError::Version(head.version));
         }
         head.check().ok_or(HeadError::Damaged)
@@ -125,6 +129,19 @@ impl Head {
     /// Returns where the blocks begin in the segment.
     pub(super) fn data_offset(&self) -> u64 {
         self.meta_offset().saturating_add(u64::from(self.meta_len))
+    }
+
+    /// Tells whether the record is a snapshot that skips numbers.
+    pub(super) fn is_skip(&self) -> bool {
+        self.kind == Kind::Snapshot && self.counts != [0; Lane::COUNT]
+    }
+
+    /// Returns how many blocks of each lane the record has.
+    pub(super) const fn block_counts(&self) -> PerLane<u32> {
+        match self.kind {
+            Kind::Snapshot => [0; Lane::COUNT],
+            Kind::Commit => self.counts,
+        }
     }
 
     /// Returns the number of the block that comes next in each lane, after the record.
@@ -160,11 +177,12 @@ impl RawHead {
             _ => return None,
         };
         let head = Head { kind, ..self.head };
-        let snapshot_fits = head.offset == 0 && head.data_len == 0 && head.counts == [0; 3];
+        let snapshot_fits = head.offset == 0 && head.data_len == 0;
         let fits = self.zero == 0
+            && head.is_skip() == (self.version == VERSION_SKIP)
             && head.meta_len as usize <= META_BYTES_MAX
             && head.data_len as usize <= DATA_BYTES_MAX
-            && head.commit < u64::MAX
+            && head.commit < u64::MAX >> 1
             && head.next.iter().all(|next| (1..u64::MAX >> 1).contains(next))
             && (kind == Kind::Commit) == (head.offset != 0)
             && (kind == Kind::Commit || snapshot_fits);
@@ -220,7 +238,7 @@ impl Meta {
             1 => Some(input.long()?.to_vec()),
             _ => return None,
         };
-        let fits = counts == head.counts && data_len == u64::from(head.data_len);
+        let fits = counts == head.block_counts() && data_len == u64::from(head.data_len);
         (fits && input.0.is_empty()).then_some(Self { blocks, changes, ledger })
     }
 }
@@ -463,6 +481,23 @@ mod tests {
         let crc = crc32c::crc32c(&bytes[..HEAD_BYTES - 4]);
         bytes[HEAD_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Head::decode(&bytes), Err(HeadError::Version(9)));
+    }
+
+    #[test]
+    fn a_snapshot_that_skips_numbers_has_a_version_of_its_own() {
+        let (head, ..) = example();
+        let plain = Head { kind: Kind::Snapshot, offset: 0, counts: [0; 3], data_len: 0, ..head };
+        let skip = Head { counts: [7, 7, 9], ..plain.clone() };
+        assert_eq!((plain.encode()[4], skip.encode()[4]), (1, 2));
+        assert_eq!(Head::decode(&skip.encode()), Ok(skip.clone()));
+        assert_eq!((skip.end(), skip.block_counts()), ([8, 9, 12], [0; 3]));
+        for (head, version) in [(&plain, 2), (&skip, 1), (&example().0, 2)] {
+            let mut bytes = head.encode();
+            bytes[4] = version;
+            let crc = crc32c::crc32c(&bytes[..HEAD_BYTES - 4]);
+            bytes[HEAD_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(Head::decode(&bytes), Err(HeadError::Damaged), "{head:?}");
+        }
     }
 
     #[test]

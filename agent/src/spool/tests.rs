@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod model;
+mod numbers;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -211,12 +212,12 @@ fn a_spool_of_a_newer_version_is_refused_and_left_alone() {
     let disk = SimDisk::new(0);
     drop(open(&disk));
     let mut bytes = disk.contents(SegmentId(1)).unwrap();
-    bytes[4] = 2;
+    bytes[4] = 3;
     let crc = crc32c::crc32c(&bytes[..HEAD_BYTES - 4]);
     bytes[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
     disk.put(SegmentId(1), bytes.clone());
     let result = Spool::open(Arc::new(disk.clone()), CONFIG, 1);
-    assert!(matches!(result, Err(OpenError::Version { version: 2, .. })));
+    assert!(matches!(result, Err(OpenError::Version { version: 3, .. })));
     assert_eq!(disk.contents(SegmentId(1)), Some(bytes));
 }
 

@@ -18,7 +18,7 @@ use shared::{
     limits::BLOCK_BYTES_MAX,
     session::{ProtocolError, Sender, SenderConfig, SenderEvent, Stream, Transmit},
     time::Timestamp,
-    wire::{Frame, Gap, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
+    wire::{Frame, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
 use thiserror::Error;
 use tokio::sync::{
@@ -362,9 +362,17 @@ impl<'a> Driver<'a> {
 }
 
 fn report_gap(lane: Lane, gap: Gap) {
+    let Gap { first, last, reason } = gap;
+    if reason == GapReason::Skipped {
+        tracing::warn!(
+            %lane, %first, %last,
+            "numbers are not used, as the agent once stopped in the middle of a write; nothing is \
+             known to be lost: the coordinator is told so"
+        );
+        return;
+    }
     tracing::error!(
-        %lane, first = %gap.first, last = %gap.last, reason = ?gap.reason,
-        "blocks are lost: the coordinator is told so"
+        %lane, %first, %last, ?reason, "blocks are lost: the coordinator is told so"
     );
 }
 

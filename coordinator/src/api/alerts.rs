@@ -113,8 +113,8 @@ async fn list_of_case(
     params(SearchQuery),
     responses((
         status = 200, body = AlertPage,
-        description = "A page. One search looks at a bounded number of blocks, so a page may be short, even empty, \
-            and still have a `next`"
+        description = "A page. A search looks at a bounded number of blocks: a page may be short, \
+            even empty, and still have a `next`"
     ))
 )]
 async fn search(

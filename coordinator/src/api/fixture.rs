@@ -98,10 +98,11 @@ impl Fixture {
     }
 
     /// Runs a command at the fixture's time.
-    pub(super) async fn write<T: Send + 'static>(
-        &self,
-        command: impl FnOnce(&mut Staged<'_>, Timestamp) -> Result<T, CommandError> + Send + 'static,
-    ) -> T {
+    pub(super) async fn write<T, F>(&self, command: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Staged<'_>, Timestamp) -> Result<T, CommandError> + Send + 'static,
+    {
         let now = self.api.clock.now();
         self.api.store.write(move |staged| command(staged, now)).await.unwrap()
     }
@@ -213,6 +214,7 @@ impl Fixture {
         loop {
             let page = self.get(&format!("{path}{cursor}"), token).await;
             items.extend(page.items());
+            assert!(items.len() < 10_000, "{path} comes to an end");
             match page.json()["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return items,

@@ -7,7 +7,7 @@
 //!
 //! # States
 //! ```text
-//! read entries up to the durable head ─▶ check the token ─▶ give out those that the caller may see ─▶ wait for the head
+//! read up to the durable head ─▶ check the token ─▶ give out what the caller may see ─▶ wait for the head
 //! ```
 //!
 //! # Limits

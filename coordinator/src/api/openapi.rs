@@ -21,9 +21,10 @@ use super::{
 use crate::limits::IDEMPOTENCY_KEY_MAX;
 
 const BEARER: &str = "bearer";
-const DESCRIPTION: &str = "What analysts, leads, customers and auditors do with Signalbox. Every request but the one \
-    for this document carries a bearer token; what lies outside its tenants answers 404. Lists are followed by \
-    `next`. Writes may carry an `Idempotency-Key`. Errors are problem details (RFC 9457) whose `type` is for programs.";
+const DESCRIPTION: &str = "What analysts, leads, customers and auditors do with Signalbox. Every \
+    request but the one for this document carries a bearer token; what lies outside its tenants \
+    answers 404. Lists are followed by `next`. Writes may carry an `Idempotency-Key`. Errors are \
+    problem details (RFC 9457) whose `type` is for programs.";
 
 /// Statuses that every request with a token can meet, and those that only writes can meet.
 const ALWAYS: &[(&str, &str)] = &[

@@ -29,6 +29,7 @@ use crate::{
 
 mod access;
 mod cases_tests;
+mod conformance;
 mod document;
 mod https;
 mod once;

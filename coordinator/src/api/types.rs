@@ -4,150 +4,27 @@
 //! What a client sends refuses unknown fields; what it receives may gain fields within `/v1`, so clients ignore
 //! those that they do not know.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 use shared::{
     alert::Severity,
     ids::{Lane, TenantId},
-    time::Timestamp,
     wire::GapReason,
 };
-use utoipa::{
-    IntoParams, PartialSchema, ToSchema,
-    openapi::{
-        RefOr, Schema,
-        schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type},
-    },
-};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     store::values::Role,
     triage::{case::VerdictKind, sla::Sla},
 };
 
+mod forms;
 mod journal;
 
+pub use forms::{
+    AgentName, CaseName, GapReasonName, LaneName, RoleName, SeverityName, TenantName, Time,
+    TimeError, VerdictName,
+};
 pub use journal::{JournalActor, JournalEntry, JournalEvent};
-
-/// Last instant that RFC 3339 can name: the end of the year 9999, in milliseconds since the Unix epoch.
-const LAST_MS: u64 = 253_402_300_799_999;
-
-/// An instant, written as RFC 3339 in UTC with milliseconds. What lies beyond the year 9999 is written as its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(pub Timestamp);
-
-impl From<Timestamp> for Time {
-    fn from(at: Timestamp) -> Self {
-        Self(at)
-    }
-}
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Timestamp::from_ms(self.0.as_ms().min(LAST_MS)).fmt(f)
-    }
-}
-
-/// A text that is no instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be an instant such as 2026-01-02T03:04:05.678Z, from 1970 on")]
-pub struct TimeError;
-
-impl FromStr for Time {
-    type Err = TimeError;
-
-    fn from_str(text: &str) -> Result<Self, TimeError> {
-        let at: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
-        let ms = u64::try_from(at.as_millisecond()).map_err(|_| TimeError)?;
-        Ok(Self(Timestamp::from_ms(ms)))
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl PartialSchema for Time {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("RFC 3339 in UTC with milliseconds"))
-            .into()
-    }
-}
-
-impl ToSchema for Time {}
-
-/// Declares what stands in the OpenAPI document for a type of another module that is written as one of some names.
-macro_rules! names {
-    ($($(#[$doc:meta])* $type:ident, $values:expr;)*) => { $(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $type;
-
-        impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new().schema_type(Type::String).enum_values(Some($values)).into()
-            }
-        }
-
-        impl ToSchema for $type {}
-    )* };
-}
-
-names! {
-    /// How bad a product says that it is: [`Severity`] in the document.
-    SeverityName, Severity::ALL.map(Severity::as_str);
-    /// A lane of an agent: [`Lane`] in the document.
-    LaneName, Lane::ALL.map(Lane::as_str);
-    /// Why blocks will never come: [`GapReason`] in the document.
-    GapReasonName, ["damaged", "missing"];
-    /// What a token allows: [`Role`] in the document.
-    RoleName, ["customer", "auditor", "analyst", "lead", "admin"];
-    /// What a case was found to be: [`VerdictKind`] in the document.
-    VerdictName, ["malicious", "suspicious", "benign_expected", "benign_false_positive", "out_of_time"];
-}
-
-/// Declares what stands in the OpenAPI document for a text of some form.
-macro_rules! patterns {
-    ($($(#[$doc:meta])* $type:ident, $pattern:literal, $description:literal;)*) => { $(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $type;
-
-        impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .pattern(Some($pattern))
-                    .description(Some($description))
-                    .into()
-            }
-        }
-
-        impl ToSchema for $type {}
-    )* };
-}
-
-patterns! {
-    /// A tenant's id: [`TenantId`] in the document.
-    TenantName, "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", "A tenant's id";
-    /// A case's id, or the first letters of one, in a path.
-    CaseName, "^[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{4,12}$", "A case's id, or the first 4 or more letters of it";
-    /// An agent's id: a UUID.
-    AgentName, "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", "An agent's id";
-}
 
 /// Problem details (RFC 9457): why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

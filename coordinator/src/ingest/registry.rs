@@ -14,7 +14,14 @@ use tokio_util::sync::CancellationToken;
 /// The current sessions.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    sessions: Mutex<HashMap<(TenantId, AgentId), (u64, CancellationToken)>>,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    /// Of the next session; never used twice, so that a late end of an old session frees no newer one's place.
+    next: u64,
+    by_agent: HashMap<(TenantId, AgentId), (u64, CancellationToken)>,
 }
 
 /// A session's place; dropping it gives the place up, unless somebody else has it by then.
@@ -34,15 +41,16 @@ impl Registry {
         replaced: CancellationToken,
     ) -> (Place<'_>, bool) {
         let mut sessions = self.lock();
-        let number = sessions.get(&key).map_or(0, |(number, _)| number + 1);
-        let before = sessions.insert(key, (number, replaced));
+        let number = sessions.next;
+        sessions.next += 1;
+        let before = sessions.by_agent.insert(key, (number, replaced));
         if let Some((_, before)) = &before {
             before.cancel();
         }
         (Place { registry: self, key, number }, before.is_some())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, AgentId), (u64, CancellationToken)>> {
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
         // A panic elsewhere leaves the map whole: each change of it is one call.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,8 +59,8 @@ impl Registry {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut sessions = self.registry.lock();
-        if sessions.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            sessions.remove(&self.key);
+        if sessions.by_agent.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            sessions.by_agent.remove(&self.key);
         }
     }
 }
@@ -74,6 +82,19 @@ mod tests {
         let (third_place, was_there) = registry.enter(key, CancellationToken::new());
         assert!(was_there && second.is_cancelled(), "the old one's end does not free the place");
         drop((second_place, third_place));
-        assert!(registry.lock().is_empty());
+        assert!(registry.lock().by_agent.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_ends_late_does_not_take_the_place_of_a_third() {
+        let registry = Registry::default();
+        let key = ("acme".parse().unwrap(), AgentId::from_bytes([1; 16]));
+        let (first_place, _) = registry.enter(key, CancellationToken::new());
+        drop(registry.enter(key, CancellationToken::new()));
+        let third = CancellationToken::new();
+        let (_third_place, _) = registry.enter(key, third.clone());
+        drop(first_place);
+        let (_fourth_place, was_there) = registry.enter(key, CancellationToken::new());
+        assert!(was_there && third.is_cancelled(), "the fourth replaces the third");
     }
 }

@@ -196,8 +196,12 @@ impl<'a> Session<'a> {
     pub(super) async fn run(mut self) -> Ending {
         let counters = Arc::clone(&self.shared.counters);
         let _open = counters.sessions_open.hold();
-        let failure = match self.exchange().await {
-            Ok(reason) => return self.end(reason).await,
+        let ended = match self.exchange().await {
+            Ok(reason) => self.end(reason).await,
+            Err(failure) => Err(failure),
+        };
+        let failure = match ended {
+            Ok(ending) => return ending,
             Err(failure) => failure,
         };
         // A connection that is lost shows up as whatever was going on; its own reason tells more.
@@ -405,7 +409,7 @@ impl<'a> Session<'a> {
     }
 
     /// Ends in order: stores and acks what was taken, says goodbye, and finishes the control stream.
-    async fn end(mut self, reason: GoodbyeReason) -> Ending {
+    async fn end(&mut self, reason: GoodbyeReason) -> Result<Ending, Failure> {
         self.lanes.iter_mut().for_each(|side| drop(side.work.take()));
         let finishing = async {
             while self.lanes.iter().any(|side| side.pending > 0) {
@@ -418,7 +422,7 @@ impl<'a> Session<'a> {
         };
         match timeout(COMMIT_TIMEOUT, finishing).await {
             Ok(Ok(())) => {}
-            Ok(Err(failure)) => return Ending::Failed(failure),
+            Ok(Err(failure)) => return Err(failure),
             Err(_late) => {
                 tracing::warn!(agent = %self.agent, "session ended before all was stored")
             }
@@ -427,7 +431,7 @@ impl<'a> Session<'a> {
             // A stream that the peer has stopped needs no end.
             let _stopped = send.as_mut().map(SendStream::finish);
         }
-        Ending::Goodbye(reason)
+        Ok(Ending::Goodbye(reason))
     }
 }
 

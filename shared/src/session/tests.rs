@@ -77,6 +77,24 @@ impl Pair {
         self.sender.handle_heads(self.made.map(head));
     }
 
+    /// Carries the greeting, and no block.
+    fn greet(&mut self) {
+        while let Some(Transmit { stream, frame }) = self.sender.poll_transmit() {
+            self.receiver.handle_frame(stream, frame, self.now).unwrap();
+        }
+        while let Some(event) = self.receiver.poll_event() {
+            self.store(event);
+        }
+        while let Some(Transmit { stream, frame }) = self.receiver.poll_transmit() {
+            self.sender.handle_frame(stream, frame, self.now).unwrap();
+        }
+        while let Some(event) = self.sender.poll_event() {
+            if let SenderEvent::Acked { lane, up_to } = event {
+                self.acked[lane.index()] = Some(up_to);
+            }
+        }
+    }
+
     /// Carries everything until nothing moves.
     fn run(&mut self) {
         while self.step() {}
@@ -198,6 +216,26 @@ fn a_gap_stands_in_for_blocks_that_were_lost() {
     pair.run();
     assert_eq!(pair.stored[1], [seq(4), seq(5)]);
     assert_eq!(pair.acked[1], Some(seq(5)));
+}
+
+#[test]
+fn a_coordinator_that_has_some_of_the_skipped_numbers_is_sent_the_rest_of_the_gap() {
+    // The spool lost what it had sent from block 3 on and skips up to 40; 41 is new.
+    for committed in [2, 3, 20, 39, 40, 41] {
+        let mut pair = Pair::new([0, 41, 0]);
+        pair.committed[1] = Seq::new(committed);
+        while pair.sender.poll_want(Lane::Normal).is_none() && pair.acked[1].is_none() {
+            pair.greet();
+        }
+        if let Some(first) = pair.sender.poll_want(Lane::Normal).filter(|first| *first <= seq(40)) {
+            assert_eq!(first, seq(committed + 1));
+            let gap = Gap { first, last: seq(40), reason: GapReason::Skipped };
+            pair.sender.handle_gap(Lane::Normal, gap, pair.now);
+        }
+        pair.run();
+        assert_eq!(pair.acked[1], Some(seq(41)), "{committed}");
+        assert_eq!(pair.stored[1], if committed < 41 { vec![seq(41)] } else { vec![] });
+    }
 }
 
 #[test]

@@ -91,6 +91,16 @@ fn every_frame_has_the_bytes_that_version_one_gave_it() {
 }
 
 #[test]
+fn every_reason_of_a_gap_keeps_its_byte() {
+    let reasons = [GapReason::Damaged, GapReason::Missing, GapReason::Skipped];
+    for (byte, reason) in (0_u8..).zip(reasons) {
+        let frame = Frame::Gap(Gap { first: seq(1), last: seq(2), reason });
+        assert_eq!(bytes_of(&frame), [4, 0, 0, 0, 8, 1, 2, byte]);
+        assert_eq!(Frame::decode(Bytes::from(bytes_of(&frame)).slice(LEN_BYTES..)), Ok(frame));
+    }
+}
+
+#[test]
 fn every_frame_reads_back_as_it_was_written() {
     for frame in one_of_each() {
         let bytes = Bytes::from(bytes_of(&frame));

@@ -216,3 +216,89 @@ fn a_read_that_fails_for_want_of_something_is_no_damage() {
     let result = Spool::open(Arc::new(disk), CONFIG, 1);
     assert!(matches!(result, Err(OpenError::Io { .. })));
 }
+
+/// A disk on which the newest record, the second of the normal lane, was not finished.
+fn torn() -> SimDisk {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    for len in [500, 600] {
+        spool.append(&blocks(&[(Lane::Normal, len)])).unwrap();
+        spool.sync().unwrap();
+    }
+    let size = disk.size(SegmentId(1)).unwrap();
+    disk.flip(SegmentId(1), size - 1, 1);
+    disk
+}
+
+#[test]
+fn a_full_disk_puts_the_note_of_a_skip_off_and_forgets_nothing() {
+    let disk = torn();
+    let size = disk.size(SegmentId(1)).unwrap();
+    for _ in 0..3 {
+        disk.set_capacity(Some(size + 50));
+        let (mut spool, opened) = open_again(&disk);
+        assert_eq!(opened.skipped.len(), 3);
+        assert_eq!(spool.reader().heads()[1].last, Some(seq(1)), "it is not durable yet");
+        assert!(matches!(spool.sync(), Err(SyncError::DiskFull)));
+        spool.collect().unwrap();
+        assert_eq!(disk.size(SegmentId(1)).unwrap(), size, "the end is all that tells of it");
+        drop(spool);
+        disk.crash();
+    }
+    let (mut spool, opened) = open_again(&disk);
+    disk.set_capacity(None);
+    spool.sync().unwrap();
+    let appended = spool.append(&blocks(&[(Lane::Normal, 700)])).unwrap();
+    spool.sync().unwrap();
+    let (_, first, last) = opened.skipped[1];
+    assert_eq!((first, appended.seqs[0].1), (seq(2), last.next().unwrap()));
+    assert!(disk.size(SegmentId(1)).unwrap() < size, "now it is cut off");
+    let heads = spool.reader().heads();
+    drop(spool);
+    disk.crash();
+    let (spool, opened) = open_again(&disk);
+    assert_eq!((opened.damage, opened.torn_bytes), (vec![], 0));
+    assert_eq!(spool.reader().heads(), heads);
+    let lost = ReadBlock::Lost { first, last, reason: LostReason::Skipped };
+    assert_eq!(spool.reader().read(Lane::Normal, first).unwrap(), lost);
+}
+
+#[test]
+fn blocks_appended_before_a_skip_is_noted_come_after_it() {
+    let disk = torn();
+    disk.set_capacity(Some(disk.size(SegmentId(1)).unwrap() + 50));
+    let (mut spool, opened) = open_again(&disk);
+    disk.set_capacity(None);
+    spool.sync().unwrap();
+    let appended = spool.append(&blocks(&[(Lane::Normal, 700)])).unwrap();
+    assert_eq!(appended.seqs[0].1, opened.skipped[1].2.next().unwrap());
+    spool.sync().unwrap();
+    drop(spool);
+    let (spool, _) = open_again(&disk);
+    assert_eq!(spool.reader().read(Lane::Normal, appended.seqs[0].1).unwrap(), block(700));
+}
+
+#[test]
+fn an_end_is_cut_off_only_after_its_skip_is_noted() {
+    let disk = torn();
+    let size = disk.size(SegmentId(1)).unwrap();
+    let expected = open_again(&disk.copy()).1.skipped;
+    // The first sync is of what is kept, the second of the note.
+    disk.fail_syncs(0);
+    disk.fail_dir_syncs(1);
+    let failed = Spool::open(Arc::new(disk.clone()), CONFIG, 1);
+    assert!(matches!(failed, Err(OpenError::Io { .. })));
+    assert_eq!(disk.size(SegmentId(1)).unwrap(), size);
+    disk.fail_truncates(9);
+    let (spool, opened) = open_again(&disk);
+    assert_eq!(opened.skipped, expected);
+    assert_eq!(disk.size(SegmentId(1)).unwrap(), size, "it could not be cut off");
+    let heads = spool.reader().heads();
+    drop(spool);
+    disk.fail_truncates(0);
+    disk.crash();
+    let (spool, opened) = open_again(&disk);
+    assert_eq!((opened.damage, opened.torn_bytes), (vec![], 0), "the note says it already");
+    assert_eq!(spool.reader().heads(), heads);
+    assert!(disk.size(SegmentId(1)).unwrap() < size);
+}

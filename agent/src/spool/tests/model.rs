@@ -13,6 +13,7 @@ enum Op {
     Ack { lane: usize, back: u64 },
     Collect,
     Crash,
+    CrashOnFullDisk { room: u64 },
     Reopen,
     FillDisk { room: u64 },
     FreeDisk,
@@ -33,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..3_usize, 0..4_u64).prop_map(|(lane, back)| Op::Ack { lane, back }),
         2 => Just(Op::Collect),
         2 => Just(Op::Crash),
+        1 => (0..400_u64).prop_map(|room| Op::CrashOnFullDisk { room }),
         1 => Just(Op::Reopen),
         1 => (0..4000_u64).prop_map(|room| Op::FillDisk { room }),
         2 => Just(Op::FreeDisk),
@@ -46,7 +48,8 @@ fn op() -> impl Strategy<Value = Op> {
 /// All that a spool should say.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
-    blocks: [Vec<Bytes>; 3],
+    /// By number; `None` was skipped.
+    blocks: [Vec<Option<Bytes>>; 3],
     checkpoints: BTreeMap<String, Vec<u8>>,
     ledger: Vec<u8>,
 }
@@ -60,6 +63,20 @@ struct Run {
     acked: [u64; 3],
     /// Makes every block and checkpoint another.
     stamp: u32,
+}
+
+impl Model {
+    fn lens(&self) -> [u64; 3] {
+        self.blocks.each_ref().map(|lane| lane.len() as u64)
+    }
+
+    fn skip(&mut self, skipped: &[(Lane, Seq, Seq)]) {
+        for (lane, first, last) in skipped {
+            let blocks = &mut self.blocks[lane.index()];
+            assert_eq!(blocks.len() as u64 + 1, first.as_u64(), "it begins after what is kept");
+            blocks.resize(usize::try_from(last.as_u64()).unwrap(), None);
+        }
+    }
 }
 
 impl Run {
@@ -102,8 +119,9 @@ impl Run {
             }
             Op::Ack { lane, back } => self.ack(*lane, *back),
             Op::Collect => _ = self.spool.collect(),
-            Op::Crash => self.reopen(true, tries),
-            Op::Reopen => self.reopen(false, tries),
+            Op::Crash => self.reopen(true, None, tries),
+            Op::CrashOnFullDisk { room } => self.reopen(true, Some(*room), tries),
+            Op::Reopen => self.reopen(false, None, tries),
             Op::FillDisk { room } => {
                 let used: u64 = self.disk.list().unwrap().iter().map(|(_, size)| size).sum();
                 self.disk.set_capacity(Some(used + room));
@@ -135,7 +153,7 @@ impl Run {
         assert_eq!(appended.seqs.len(), commit.blocks.len());
         for ((lane, block), (_, seq)) in commit.blocks.iter().zip(appended.seqs) {
             let lane = &mut self.appended.blocks[lane.index()];
-            lane.push(block.clone());
+            lane.push(Some(block.clone()));
             assert_eq!(seq.as_u64(), lane.len() as u64, "numbers neither skip nor repeat");
         }
         self.appended.checkpoints.extend(commit.checkpoints.iter().cloned());
@@ -153,13 +171,15 @@ impl Run {
         assert!(self.spool.reader().advance(Lane::ALL[lane], seq(durable + 1)).is_err());
     }
 
-    /// Opens the spool again, after a crash or without one. What a sync tried, wholly, is allowed;
-    /// nothing between.
-    fn reopen(&mut self, crash: bool, tries: &mut Vec<Model>) {
+    /// Opens the spool again, after a crash or without one, on a disk with `room` for so many bytes.
+    /// What a sync tried, wholly, is allowed; nothing between. What was tried and is not there has
+    /// numbers that are not used again.
+    fn reopen(&mut self, crash: bool, room: Option<u64>, tries: &mut Vec<Model>) {
         if crash {
             self.disk.crash();
         }
-        self.disk.set_capacity(None);
+        let used: u64 = self.disk.list().unwrap().iter().map(|(_, size)| size).sum();
+        self.disk.set_capacity(room.map(|room| used + room));
         self.disk.fail_syncs(0);
         self.disk.fail_dir_syncs(0);
         self.disk.fail_truncates(0);
@@ -171,9 +191,14 @@ impl Run {
         assert!(!opened.damage.iter().any(is_loss), "a crash is no damage: {opened:?}");
         assert!(!opened.is_stale);
         let heads = self.spool.reader().heads();
-        let lens = heads.map(|head| head.last.map_or(0, Seq::as_u64));
+        let mut lens = heads.map(|head| head.last.map_or(0, Seq::as_u64));
+        let is_noted =
+            opened.skipped.iter().all(|(lane, _, last)| lens[lane.index()] == last.as_u64());
+        for (lane, first, _) in opened.skipped.iter().filter(|_| is_noted) {
+            lens[lane.index()] = first.as_u64() - 1;
+        }
         let is_it = |model: &&Model| {
-            model.blocks.each_ref().map(|lane| lane.len() as u64) == lens
+            model.lens() == lens
                 && model.checkpoints == opened.checkpoints
                 && model.ledger == opened.ledger
         };
@@ -181,7 +206,15 @@ impl Run {
         let found = allowed.rfind(is_it);
         self.durable = found.expect("what was synced, or also what was being synced").clone();
         self.appended = self.durable.clone();
+        self.appended.skip(&opened.skipped);
+        assert_eq!(opened.torn_bytes > 0, !opened.skipped.is_empty());
         tries.clear();
+        if is_noted {
+            self.durable = self.appended.clone();
+        } else {
+            assert!(room.is_some(), "only a full disk keeps a skip from being noted");
+            tries.push(self.appended.clone());
+        }
     }
 
     fn check(&self) {
@@ -196,12 +229,18 @@ impl Run {
             assert!(head.first.as_u64() <= self.acked[lane.index()] + 1, "kept until acked");
             let first = head.first.as_u64().max(self.acked[lane.index()] + 1);
             for number in first..=blocks.len() as u64 {
-                let expected = &blocks[usize::try_from(number).unwrap() - 1];
                 let read = reader.read(lane, seq(number)).unwrap();
-                assert_eq!(read, ReadBlock::Block(expected.clone()), "{lane} {number}");
+                match &blocks[usize::try_from(number).unwrap() - 1] {
+                    Some(block) => assert_eq!(read, ReadBlock::Block(block.clone()), "{lane}"),
+                    None => assert!(is_skipped(&read, seq(number)), "{lane} {number}: {read:?}"),
+                }
             }
         }
     }
+}
+
+fn is_skipped(read: &ReadBlock, asked: Seq) -> bool {
+    matches!(read, ReadBlock::Lost { first, reason: LostReason::Skipped, .. } if *first == asked)
 }
 
 proptest! {
@@ -216,10 +255,10 @@ proptest! {
             run.apply(op, &mut tries);
             run.check();
         }
-        run.reopen(true, &mut tries);
+        run.reopen(true, None, &mut tries);
         run.check();
         run.disk.crash();
-        run.reopen(true, &mut tries);
+        run.reopen(true, None, &mut tries);
         run.check();
     }
 }

@@ -7,6 +7,9 @@ use super::*;
 use crate::command::tokens;
 use crate::store::values::Role;
 
+/// How long a client waits for the feed: longer than a keep-alive on the slowest machine.
+const PATIENCE: std::time::Duration = FEED_KEEP_ALIVE.saturating_mul(4);
+
 /// A client that reads events as they come.
 struct Client {
     body: BodyDataStream,
@@ -43,7 +46,9 @@ impl Client {
                     return got;
                 }
             }
-            let bytes = self.body.next().await?.unwrap();
+            // Only so that a feed which never says what it should fails the test, and does not hang it.
+            let bytes = timeout(PATIENCE, self.body.next()).await.expect("the feed says something");
+            let bytes = bytes?.unwrap();
             self.text.push_str(std::str::from_utf8(&bytes).unwrap());
         }
     }

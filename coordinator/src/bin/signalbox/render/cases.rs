@@ -36,9 +36,9 @@ pub(crate) fn next_steps(claim: &Claim, now: Timestamp) -> String {
 
 fn reason(reason: &ClaimReason) -> String {
     match reason {
-        ClaimReason::EarliestDeadline { deadline, minutes_left } => {
-            let left = painted_time_left(Some(minutes_left.saturating_mul(60)));
-            format!("no waiting case has an earlier deadline: {}, {left}", instant(*deadline))
+        // How long that is stands above, to the second.
+        ClaimReason::EarliestDeadline { deadline, .. } => {
+            format!("no waiting case has an earlier deadline: {}", instant(*deadline))
         }
         ClaimReason::HighestRisk { risk } => {
             format!("it looks worst of those with this deadline: risk {risk} of 999")

@@ -93,7 +93,7 @@ fn a_claim_says_why_and_names_the_commands_that_can_follow() {
     }));
     let text = plain(&claim(&claimed, NOW, 120));
     let wanted = "Why this case\n  \
-        - no waiting case has an earlier deadline: 2026-01-02 03:52:00Z, 47m 00s\n  \
+        - no waiting case has an earlier deadline: 2026-01-02 03:52:00Z\n  \
         - it looks worst of those with this deadline: risk 412 of 999\n  \
         - 12 cases wait, this one included";
     assert!(text.ends_with(wanted), "{text}");

@@ -1,0 +1,169 @@
+//! A coordinator's folder, its authority, and what is read of its store.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::Ipv4Addr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use certs::{
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey,
+    testing::{RawLeaf, issue_raw},
+};
+use shared::{
+    identity::{Identity, Role},
+    ids::{AgentId, Seq, TenantId},
+    time::Timestamp,
+};
+
+use crate::{
+    app::{Running, start},
+    clock::Clock,
+    command::CommandError,
+    config::Config,
+    store::{
+        engine::{Direction, Space},
+        schema::{BlockKey, Key as _, range_of},
+        tables::Source as _,
+    },
+    triage::{case::CaseId, queue::TenantScope},
+};
+
+pub(in crate::app) const DOMAIN: &str = "box.test";
+
+/// How long anything may take before the test gives up; nothing here takes a second of it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An authority, and a configured coordinator that listens where the system chooses.
+pub(in crate::app) struct House {
+    pub(in crate::app) authority: Authority,
+    pub(in crate::app) config: Config,
+    dir: tempfile::TempDir,
+}
+
+impl House {
+    pub(in crate::app) fn new() -> Self {
+        let now = Clock::wall().now();
+        let authority = Authority::create(DOMAIN, now).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let names = AlternativeNames {
+            ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            ..AlternativeNames::default()
+        };
+        let key = PrivateKey::generate().unwrap();
+        let leaf = authority.issue_coordinator("box", &names, now, COORDINATOR_VALIDITY, &key);
+        let leaf = leaf.unwrap();
+        fs::write(dir.path().join("box.pem"), &leaf.chain_pem).unwrap();
+        fs::write(dir.path().join("root.pem"), authority.root_pem()).unwrap();
+        write_key(&dir.path().join("box.key"), &leaf.key_pem);
+        let listen = "listen = \"127.0.0.1:0\"";
+        let text = format!(
+            "trust_domain = {DOMAIN:?}\n[store]\npath = \"store\"\n[ingest]\n{listen}\n\
+             certificate = \"box.pem\"\nkey = \"box.key\"\nroots = \"root.pem\"\n\
+             [api]\n{listen}\n[metrics]\n{listen}\n"
+        );
+        let config = Config::parse(&text, dir.path()).unwrap();
+        Self { authority, config, dir }
+    }
+
+    pub(in crate::app) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(in crate::app) fn now(&self) -> Timestamp {
+        Clock::wall().now()
+    }
+
+    pub(super) async fn start(&self) -> Running {
+        start(self.config.clone(), Clock::wall()).await.unwrap()
+    }
+
+    /// Returns a good certificate of the tenant's agent.
+    pub(super) fn agent(&self, tenant: &str, agent: u8) -> Leaf {
+        let key = PrivateKey::generate().unwrap();
+        let (tenant, agent) = (tenant.parse().unwrap(), agent_id(agent));
+        self.authority.issue_agent(tenant, agent, self.now(), AGENT_VALIDITY, &key).unwrap()
+    }
+
+    /// Returns a certificate that is as good as [`Self::agent`]'s but for `change`.
+    pub(super) fn raw(&self, change: impl FnOnce(RawLeaf) -> RawLeaf) -> Leaf {
+        issue_raw(&self.authority, &change(self.raw_agent())).unwrap()
+    }
+
+    pub(super) fn raw_agent(&self) -> RawLeaf {
+        let role = Role::Agent { tenant: tenant("acme"), agent: agent_id(1) };
+        RawLeaf::of(&Identity { trust_domain: DOMAIN.to_owned(), role }, self.now())
+    }
+}
+
+pub(super) fn agent_id(agent: u8) -> AgentId {
+    AgentId::from_bytes([agent; 16])
+}
+
+pub(super) fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+pub(super) fn seq(number: u64) -> Seq {
+    Seq::new(number).unwrap()
+}
+
+fn write_key(path: &Path, key: &str) {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(key.as_bytes()).unwrap();
+}
+
+/// Returns the numbers of the tenant's blocks that can be read from the store, in order of arrival.
+pub(super) fn blocks(running: &Running, name: &str) -> Vec<u64> {
+    let (from, to) = range_of::<BlockKey>(tenant(name).as_bytes());
+    let range = &from[..]..&to[..];
+    let rows = running.store.engine().scan_raw(Space::Blocks, range, Direction::Forward, 100);
+    let keys = rows.unwrap().into_iter().map(|(key, _)| BlockKey::decode(&key).unwrap());
+    keys.map(|key| key.place.seq.as_u64()).collect()
+}
+
+/// Returns the tenant's cases that wait in the queue, once the view shows all that is durable now.
+pub(super) async fn waiting(running: &Running, name: &str) -> Vec<CaseId> {
+    let head = *running.store.journal_head().borrow();
+    within(running.view.reached(head)).await;
+    let scope = TenantScope::Only([tenant(name)].into());
+    running.view.with(|queue| queue.head(&scope, 100))
+}
+
+/// Holds the writer at a command until it is dropped: what comes behind waits.
+pub(super) struct Gate(
+    #[expect(dead_code, reason = "dropping it opens the gate")] mpsc::Sender<()>,
+);
+
+impl Gate {
+    pub(super) async fn close(running: &Running) -> Self {
+        let (opener, gate) = mpsc::channel::<()>();
+        let submitted = running.store.submit(move |_| {
+            let _opened = gate.recv().is_err();
+            Ok::<(), CommandError>(())
+        });
+        drop(submitted.await.unwrap());
+        eventually("the writer is held", || running.store.backlog().0 == 0).await;
+        Self(opener)
+    }
+}
+
+/// Waits for `future`, but not for ever.
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it ends long before the deadline")
+}
+
+/// Looks again and again until `holds`.
+pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

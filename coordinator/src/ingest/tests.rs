@@ -1,1 +1,0 @@
-//! See `app/tests.rs` for sessions over real QUIC.

@@ -1,0 +1,299 @@
+//! A coordinator and agents as real processes on this machine, in a temporary folder.
+//!
+//! What a test or a benchmark needs to run the shipped programs against each other: an authority that issues their
+//! certificates, configuration files, addresses on the loopback that stay the same over restarts, and processes that
+//! are started, killed, and told to stop.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use tests::cluster::{Cluster, Kind, Source};
+//! # fn main() -> anyhow::Result<()> {
+//! let mut cluster = Cluster::new()?;
+//! let eve = Source::new("suricata", Kind::SuricataEve, "/tmp/eve.json");
+//! let mut agent = cluster.agent("acme", &[eve])?;
+//! cluster.coordinator.process.start()?;
+//! cluster.coordinator.wait_until_ready(Duration::from_secs(10))?;
+//! agent.process.start()?;
+//! // ...
+//! agent.process.kill()?;
+//! cluster.coordinator.process.terminate(Duration::from_secs(10))?;
+//! # Ok(())
+//! # }
+//! ```
+//! Whatever still runs when its [`Process`] is dropped is killed; the folder goes with the [`Cluster`], unless it is
+//! [kept](Cluster::keep).
+
+mod process;
+mod programs;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use agent::status::Snapshot;
+use anyhow::{Context as _, Result, bail, ensure};
+use certs::{AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, PrivateKey, Store};
+use coordinator::clock::Clock;
+use shared::ids::{AgentId, TenantId};
+use tempfile::TempDir;
+
+pub use self::{process::Process, programs::Programs};
+
+/// Name in the coordinator's certificate, which is also where agents look for it by default.
+const COORDINATOR: &str = "coordinator";
+/// Pause between two looks at something that is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Below the range from which Linux gives out ports by itself, so that an address is still free after a restart.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// Draws of a port before it is given up: most of the range is free on any machine.
+const PORT_DRAWS_MAX: usize = 100;
+
+/// Which product writes a source's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Suricata's EVE.
+    SuricataEve,
+    /// Wazuh's `alerts.json`.
+    Wazuh,
+    /// Any JSON lines, with the text of the configuration's field map: the section `[source.fields]` and those below.
+    JsonLines(String),
+}
+
+/// A file that an agent reads, from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    kind: Kind,
+    path: PathBuf,
+}
+
+impl Source {
+    /// Returns a source; its file need not exist yet.
+    #[must_use]
+    pub fn new(name: &str, kind: Kind, path: impl Into<PathBuf>) -> Self {
+        Self { name: name.to_owned(), kind, path: path.into() }
+    }
+
+    fn to_toml(&self) -> String {
+        let (kind, fields) = match &self.kind {
+            Kind::SuricataEve => ("suricata_eve", ""),
+            Kind::Wazuh => ("wazuh", ""),
+            Kind::JsonLines(fields) => ("json_lines", fields.as_str()),
+        };
+        let Self { name, path, .. } = self;
+        format!(
+            "[[source]]\nname = {name:?}\nkind = {kind:?}\npath = {path:?}\n\
+             from = \"start\"\n{fields}\n"
+        )
+    }
+}
+
+/// A coordinator, and what is needed to set up its agents.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The coordinator; it is not started by itself.
+    pub coordinator: Coordinator,
+    authority: Authority,
+    programs: &'static Programs,
+    folder: TempDir,
+}
+
+/// The coordinator's process and where it is reached.
+#[derive(Debug)]
+pub struct Coordinator {
+    /// Its process.
+    pub process: Process,
+    /// Where agents connect: UDP.
+    pub ingest: SocketAddr,
+    /// Where analysts connect: HTTPS.
+    pub api: SocketAddr,
+    /// Where metrics and health are read: HTTP.
+    pub metrics: SocketAddr,
+    /// The store's folder.
+    pub store: PathBuf,
+    /// The root's certificate, which the API's leads to; its name is `coordinator`.
+    pub root: PathBuf,
+}
+
+/// An agent's process and its files.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its process.
+    pub process: Process,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Which it is.
+    pub id: AgentId,
+    /// The spool's folder.
+    pub spool: PathBuf,
+}
+
+impl Cluster {
+    /// Sets up a coordinator in a new temporary folder, after building the programs if that was not done yet.
+    ///
+    /// # Errors
+    /// The programs cannot be built, or the system gives no folder or port.
+    pub fn new() -> Result<Self> {
+        let programs = Programs::build()?;
+        let folder = tempfile::Builder::new().prefix("signalbox-").tempdir()?;
+        let authority = Authority::create("signalbox.internal", Clock::wall().now())?;
+        let coordinator = Coordinator::new(folder.path(), &authority, programs)?;
+        Ok(Self { coordinator, authority, programs, folder })
+    }
+
+    /// Returns the folder of all files, for the test's own beside them.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Sets up a new agent of a tenant; it is not started.
+    ///
+    /// # Errors
+    /// `tenant` is no tenant's name, or files cannot be written.
+    pub fn agent(&self, tenant: &str, sources: &[Source]) -> Result<Agent> {
+        let tenant: TenantId = tenant.parse()?;
+        let id = AgentId::from_bytes(rand::random());
+        let folder = self.folder.path().join(format!("agent-{tenant}-{id}"));
+        let now = Clock::wall().now();
+        let key = PrivateKey::generate()?;
+        let leaf = self.authority.issue_agent(tenant, id, now, AGENT_VALIDITY, &key)?;
+        let paths = Store::new(&folder).write_bundle(&leaf, self.authority.root_pem())?;
+        let address = self.coordinator.ingest.to_string();
+        let (certificate, key) = (paths.certificate, paths.key);
+        let sources: String = sources.iter().map(Source::to_toml).collect();
+        let text = format!(
+            "[coordinator]\naddresses = [{address:?}]\n\
+             [identity]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             trust_anchor = \"root.pem\"\n\
+             [spool]\ndir = \"spool\"\n\
+             {sources}"
+        );
+        let config = folder.join("agent.toml");
+        fs::write(&config, text)?;
+        let process = Process::new(&self.programs.agent, &config, folder.join("log"));
+        Ok(Agent { process, tenant, id, spool: folder.join("spool") })
+    }
+
+    /// Leaves the folder where it is, for a person to look at, and returns where.
+    #[must_use]
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+impl Coordinator {
+    fn new(folder: &Path, authority: &Authority, programs: &Programs) -> Result<Self> {
+        let folder = folder.join(COORDINATOR);
+        let names = AlternativeNames {
+            dns_names: vec!["localhost".to_owned()],
+            ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+        };
+        let (now, key) = (Clock::wall().now(), PrivateKey::generate()?);
+        let leaf =
+            authority.issue_coordinator(COORDINATOR, &names, now, COORDINATOR_VALIDITY, &key)?;
+        let paths = Store::new(&folder).write_bundle(&leaf, authority.root_pem())?;
+        let [ingest, api, metrics] = addresses()?;
+        let (domain, certificate, key) = (authority.trust_domain(), paths.certificate, paths.key);
+        let text = format!(
+            "trust_domain = {domain:?}\n\
+             [store]\npath = \"store\"\n\
+             [ingest]\nlisten = \"{ingest}\"\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             roots = \"root.pem\"\n\
+             [api]\nlisten = \"{api}\"\n\
+             [metrics]\nlisten = \"{metrics}\"\n"
+        );
+        let config = folder.join("coordinator.toml");
+        fs::write(&config, text)?;
+        let process = Process::new(&programs.coordinator, &config, folder.join("log"));
+        let (store, root) = (folder.join("store"), folder.join("root.pem"));
+        Ok(Self { process, ingest, api, metrics, store, root })
+    }
+
+    /// Returns what the metrics listener answers at `path`, which begins with `/`: the status and the text.
+    ///
+    /// # Errors
+    /// Nobody answers within two seconds.
+    pub fn look_at(&self, path: &str) -> Result<(u16, String)> {
+        let request = ureq::get(format!("http://{}{path}", self.metrics)).config();
+        let request = request.http_status_as_error(false);
+        let request = request.timeout_global(Some(Duration::from_secs(2))).build();
+        let mut response = request.call()?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+
+    /// Waits until it serves with a queue that has caught up.
+    ///
+    /// # Errors
+    /// It does not within `timeout`, or it has ended.
+    pub fn wait_until_ready(&mut self, timeout: Duration) -> Result<()> {
+        eventually("the coordinator to be ready", timeout, || {
+            ensure!(self.process.is_running()?, "the coordinator has ended");
+            Ok(matches!(self.look_at("/readyz"), Ok((200, _))).then_some(()))
+        })
+    }
+
+    /// Returns the first administrator's token, which is there once it was ready.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn admin_token(&self) -> Result<String> {
+        let path = self.store.join(coordinator::app::ADMIN_TOKEN_FILE);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(text.trim_end().to_owned())
+    }
+}
+
+impl Agent {
+    /// Returns what the agent wrote of itself last, at most a second ago while it runs; nothing before its first
+    /// second.
+    ///
+    /// # Errors
+    /// The file holds something else.
+    pub fn status(&self) -> Result<Option<Snapshot>> {
+        let path = self.spool.join("status.json");
+        Ok(if path.exists() { Some(Snapshot::load(&path)?) } else { None })
+    }
+}
+
+/// Looks again and again until `look` finds something, and returns it.
+///
+/// # Errors
+/// `look` fails, or finds nothing within `timeout`; the error says what was waited for.
+#[expect(clippy::disallowed_methods, reason = "other processes can only be looked at")]
+pub fn eventually<T>(
+    what: &str,
+    timeout: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            bail!("waited {} s for {what}", timeout.as_secs_f32());
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Returns addresses on the loopback that nobody listens at, neither with UDP nor with TCP.
+fn addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+    let mut found: Vec<SocketAddr> = Vec::with_capacity(N);
+    for _ in 0..PORT_DRAWS_MAX {
+        let port = rand::random_range(PORTS);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let is_free = UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
+        if is_free && !found.contains(&address) {
+            found.push(address);
+        }
+        if let Ok(found) = found.as_slice().try_into() {
+            return Ok(found);
+        }
+    }
+    bail!("no free port among {PORT_DRAWS_MAX} of {PORTS:?}")
+}

@@ -1,0 +1,189 @@
+//! What must be in the store in the end: every alert that was written, once and in order, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use coordinator::{
+    command::{
+        journal::{ChainCheck, check as check_chain, read_after},
+        tokens,
+    },
+    store::{
+        engine::{Direction, Engine, RocksEngine, Space},
+        schema::{BlockKey, CaseKey, GapKey, Key, range_of},
+        tables::Source as _,
+    },
+};
+use shared::{
+    block::Block,
+    ids::{Epoch, Lane, TenantId},
+};
+use tests::cluster::Coordinator;
+
+use super::Site;
+
+/// Most lost records that are named.
+const EXAMPLES_MAX: usize = 3;
+
+/// What was found, in records; and gaps, in rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Alerts that were written.
+    pub(super) records: u64,
+    /// Those that are not stored.
+    pub(super) lost: u64,
+    /// Stored once too often.
+    pub(super) doubled: u64,
+    /// Stored behind one of the same source and lane that was written later.
+    pub(super) out_of_order: u64,
+    /// Stored, but never written so.
+    pub(super) foreign: u64,
+    /// Blocks that an agent said will never come.
+    pub(super) gaps: u64,
+}
+
+impl Found {
+    pub(super) fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.out_of_order += other.out_of_order;
+        self.foreign += other.foreign;
+        self.gaps += other.gaps;
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        *self == Self { records: self.records, ..Self::default() }
+    }
+}
+
+/// Opens the store of a coordinator that has stopped, and compares it with what was written. Also returns what else is
+/// wrong, and examples.
+pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found, Vec<String>)> {
+    let engine = RocksEngine::open(&coordinator.store).context("open the store")?;
+    let engine: &dyn Engine = &engine;
+    let (mut found, mut faults) = (Found::default(), Vec::new());
+    let blocks = blocks(engine)?;
+    let mut alerts: BTreeMap<TenantId, u64> = BTreeMap::new();
+    for (key, block) in &blocks {
+        *alerts.entry(key.tenant).or_default() += u64::from(block.alerts());
+        let is_known = |site: &Site| {
+            (site.agent.tenant, site.agent.id) == (key.tenant, key.place.stream.agent)
+        };
+        if !sites.iter().any(is_known) {
+            faults.push(format!("L5: a block of nobody: {key:?}"));
+        }
+    }
+    for site in sites {
+        let of_site: Vec<_> =
+            blocks.iter().filter(|(key, _)| key.place.stream.agent == site.agent.id).collect();
+        numbers_have_no_gaps(&of_site, &mut faults);
+        found.add(records(site, &of_site, &mut faults)?);
+        faults.extend(site.agent.process.errors()?);
+    }
+    let (from, to) = range_of::<GapKey>(&[]);
+    let gaps = engine.load_range::<GapKey>(&from..&to, Direction::Forward, usize::MAX)?;
+    found.gaps = gaps.len() as u64;
+    faults.extend(gaps.iter().map(|(key, gap)| format!("L4: {key:?} {gap:?}")));
+    the_rest_follows(engine, coordinator, &alerts, &mut faults)?;
+    faults.extend(coordinator.process.errors()?);
+    Ok((found, faults))
+}
+
+/// Returns all blocks by tenant, stream and number.
+fn blocks(engine: &dyn Engine) -> Result<Vec<(BlockKey, Block)>> {
+    let (from, to) = range_of::<BlockKey>(&[]);
+    let rows = engine.scan(Space::Blocks, &from..&to, Direction::Forward, usize::MAX)?;
+    let decode = |(key, bytes): (Bytes, Bytes)| -> Result<(BlockKey, Block)> {
+        Ok((BlockKey::decode(&key)?, Block::parse(bytes)?))
+    };
+    let mut blocks: Vec<_> = rows.into_iter().map(decode).collect::<Result<_>>()?;
+    blocks.sort_by_key(|(key, _)| (key.tenant, key.place.stream, key.place.seq));
+    Ok(blocks)
+}
+
+/// Checks that each stream's blocks are numbered from 1 without gaps or repeats, in one epoch.
+fn numbers_have_no_gaps(blocks: &[&(BlockKey, Block)], faults: &mut Vec<String>) {
+    let mut epochs: BTreeSet<Epoch> = BTreeSet::new();
+    let mut lasts: BTreeMap<Lane, u64> = BTreeMap::new();
+    for (key, _) in blocks {
+        let (stream, seq) = (key.place.stream, key.place.seq.as_u64());
+        epochs.insert(stream.epoch);
+        let last = lasts.entry(stream.lane).or_default();
+        if seq != *last + 1 {
+            faults.push(format!("L2: {stream:?} has block {seq} behind {last}"));
+        }
+        *last = seq;
+    }
+    if epochs.len() > 1 {
+        faults.push(format!("L3: an agent began its spool anew: {epochs:?}"));
+    }
+}
+
+/// Compares the records in an agent's blocks with those that its detectors wrote.
+fn records(site: &Site, blocks: &[&(BlockKey, Block)], faults: &mut Vec<String>) -> Result<Found> {
+    let mut found = Found::default();
+    let mut expected: HashMap<&[u8], (usize, usize)> = HashMap::new();
+    for (source, detector) in site.detectors.iter().enumerate() {
+        for (number, record) in detector.alerts().enumerate() {
+            let other = expected.insert(record, (source, number));
+            assert_eq!(other, None, "each record is another: {}", String::from_utf8_lossy(record));
+            found.records += 1;
+        }
+    }
+    let mut seen: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let mut lasts: BTreeMap<(Lane, usize), usize> = BTreeMap::new();
+    for (key, block) in blocks {
+        for record in block.records()? {
+            let Some(&(source, number)) = expected.get(&*record) else {
+                found.foreign += 1;
+                faults.push(format!("never written: {}", String::from_utf8_lossy(&record)));
+                continue;
+            };
+            if !seen.insert((source, number)) {
+                found.doubled += 1;
+            } else if let Some(last) = lasts.insert((key.place.stream.lane, source), number)
+                && number < last
+            {
+                found.out_of_order += 1;
+            }
+        }
+    }
+    found.lost = found.records - seen.len() as u64;
+    let mut lost: Vec<_> = expected.iter().filter(|(_, place)| !seen.contains(place)).collect();
+    lost.sort_by_key(|(_, place)| **place);
+    faults.extend(lost.iter().take(EXAMPLES_MAX).map(|(record, (source, number))| {
+        let path = site.detectors[*source].path().display();
+        format!("L1: lost: alert {number} of {path}: {}", String::from_utf8_lossy(record))
+    }));
+    Ok(found)
+}
+
+/// Checks what the coordinator made of the alerts: the cases count each once, the journal is whole, and the first
+/// token opens the API although it may have been killed while it made it.
+fn the_rest_follows(
+    engine: &dyn Engine,
+    coordinator: &Coordinator,
+    alerts: &BTreeMap<TenantId, u64>,
+    faults: &mut Vec<String>,
+) -> Result<()> {
+    let (from, to) = range_of::<CaseKey>(&[]);
+    let mut counted: BTreeMap<TenantId, u64> = BTreeMap::new();
+    for (_, case) in engine.load_range::<CaseKey>(&from..&to, Direction::Forward, usize::MAX)? {
+        *counted.entry(case.tenant).or_default() += case.alert_count;
+    }
+    if counted != *alerts {
+        faults.push(format!("L2: alerts in cases {counted:?}, in blocks {alerts:?}"));
+    }
+    let entries = read_after(engine, 0, usize::MAX)?;
+    let chain = check_chain(&entries, 0, [0; 32]);
+    if chain != ChainCheck::Whole {
+        faults.push(format!("the journal is {chain:?}"));
+    }
+    let token = coordinator.admin_token()?;
+    if engine.load(&tokens::key_of(&token))?.is_none() {
+        faults.push(format!("the first administrator's token {token:?} is not the store's"));
+    }
+    Ok(())
+}

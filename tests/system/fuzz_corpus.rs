@@ -1,0 +1,65 @@
+//! The fuzz targets over the corpus that is checked in, without a fuzzer: what was found once stays found.
+
+use std::{fs, path::Path};
+
+use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
+
+#[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "for the fuzzer it is a crate of its own")]
+mod fuzz;
+
+type Target = fn(&[u8]);
+
+/// Most bytes of the whole corpus: it is a beginning for the fuzzer, which keeps what it finds elsewhere.
+const CORPUS_BYTES_MAX: u64 = 200_000;
+
+#[test]
+fn every_input_of_the_corpus_keeps_its_targets_promises() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let targets: [(&str, Target); 4] = [
+        ("block_decode", block_decode),
+        ("frame_decode", frame_decode),
+        ("session_operations", session_operations),
+        ("spool_recovery", spool_recovery),
+    ];
+    let mut names: Vec<_> = list(&corpus).iter().map(|path| name(path)).collect();
+    names.sort();
+    assert_eq!(names, targets.map(|(name, _)| name.to_owned()), "each target has a corpus");
+    let mut bytes = 0;
+    for (target, run) in targets {
+        let files = list(&corpus.join(target));
+        assert!(!files.is_empty(), "{target} has inputs");
+        for file in files {
+            let input = fs::read(&file).unwrap();
+            bytes += input.len() as u64;
+            let file = name(&file);
+            let outcome = std::panic::catch_unwind(|| run(&input));
+            assert!(outcome.is_ok(), "{target} breaks a promise over corpus/{target}/{file}");
+        }
+    }
+    assert!(bytes <= CORPUS_BYTES_MAX, "{bytes} bytes are too much to check in");
+}
+
+#[test]
+fn no_cut_or_changed_input_of_the_corpus_breaks_a_promise() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for file in list(&corpus.join("frame_decode")) {
+        let input = fs::read(file).unwrap();
+        for at in 0..input.len() {
+            frame_decode(&input[..at]);
+            for byte in [0, 0x7f, 0xfb, 0xff] {
+                let mut changed = input.clone();
+                changed[at] = byte;
+                frame_decode(&changed);
+            }
+        }
+    }
+}
+
+fn list(folder: &Path) -> Vec<std::path::PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
