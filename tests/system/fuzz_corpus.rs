@@ -7,7 +7,6 @@ use std::{
 
 use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
 
-#[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "for the fuzzer it is a crate of its own")]
 mod fuzz;
