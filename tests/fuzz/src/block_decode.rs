@@ -19,7 +19,7 @@ const ZSTD_BLOCK_BYTES_MAX: usize = 128 << 10;
 /// If not so.
 pub fn block_decode(data: &[u8]) {
     let mut input = Input::new(data);
-    let block = if input.byte() % 2 == 0 {
+    let block = if input.byte().is_multiple_of(2) {
         Bytes::copy_from_slice(input.bytes(usize::MAX))
     } else {
         around_columns(&mut input)

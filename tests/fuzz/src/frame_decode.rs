@@ -12,10 +12,10 @@ use shared::{
 /// # Panics
 /// If not so.
 pub fn frame_decode(data: &[u8]) {
-    if let Some(len) = data.first_chunk() {
-        if let Ok(len) = checked_len(*len, FRAME_BYTES_MAX) {
-            assert!((1..=FRAME_BYTES_MAX).contains(&len));
-        }
+    if let Some(len) = data.first_chunk()
+        && let Ok(len) = checked_len(*len, FRAME_BYTES_MAX)
+    {
+        assert!((1..=FRAME_BYTES_MAX).contains(&len));
     }
     let Ok(frame) = Frame::decode(Bytes::copy_from_slice(data)) else { return };
     let encoded = bytes_of(&frame);

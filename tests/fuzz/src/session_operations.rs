@@ -313,7 +313,7 @@ impl LiedTo {
     /// Gives the receiver a frame, and now and then the news that all of it is durable.
     fn receive(&mut self, input: &mut Input<'_>) {
         let stream = input.choose(&STREAMS);
-        let commits = input.byte() % 2 == 0;
+        let commits = input.byte().is_multiple_of(2);
         let Some(frame) = frame(input) else { return };
         if self.receiver.handle_frame(stream, frame, self.now).is_err() {
             self.receiver = receiver(4, self.now);
