@@ -49,7 +49,7 @@ status, reports = int(sys.argv[1]), sys.argv[2]
 log = open(f"{reports}/api-check.log", encoding="utf-8").read()
 number = lambda pattern: int(match.group(1)) if (match := re.search(pattern, log)) else 0
 report = {
-    "operations": number(r"(\d+) tested"),
+    "operations": number(r"Tested: (\d+)"),
     "test_cases": number(r"(\d+) generated"),
     "server_errors": len(re.findall(r"- Server error", log)),
     "undocumented": len(re.findall(r"- Undocumented", log)),
