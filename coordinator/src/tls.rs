@@ -24,6 +24,7 @@ use quinn::{
     Connection, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
     crypto::rustls::QuicServerConfig,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
@@ -202,8 +203,15 @@ pub fn api(config: &ApiConfig) -> Result<rustls::ServerConfig, TlsError> {
 /// # Errors
 /// [`TlsError::ResetKey`] and [`TlsError::ResetKeyDamaged`], and [`TlsError::KeyExposed`].
 pub fn endpoint_config(store_dir: &Path) -> Result<EndpointConfig, TlsError> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &reset_key(store_dir)?);
-    Ok(EndpointConfig::new(Arc::new(key)))
+    let secret = reset_key(store_dir)?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    // A packet whose connection id is not of our making is dropped without a word, so ids must be known again, too.
+    let id_key = hmac::sign(&key, b"signalbox connection ids");
+    let (id_key, _) = id_key.as_ref().split_first_chunk().expect("a digest has 32 bytes");
+    let id_key = u64::from_le_bytes(*id_key);
+    let mut config = EndpointConfig::new(Arc::new(key));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    Ok(config)
 }
 
 /// Returns whose agent is at the other end (L5).

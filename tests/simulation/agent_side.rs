@@ -6,7 +6,8 @@
 use std::{sync::Arc, time::Instant};
 
 use agent::spool::{
-    AppendError, Commit, ReadBlock, Spool, SpoolConfig, SpoolReader, disk::Disk, disk::SimDisk,
+    AppendError, Commit, LostReason, ReadBlock, Spool, SpoolConfig, SpoolReader, disk::Disk,
+    disk::SimDisk,
 };
 use bytes::Bytes;
 use shared::{
@@ -18,7 +19,7 @@ use shared::{
     limits::{BACKOFF_MAX, BACKOFF_MIN},
     session::{Sender, SenderConfig, SenderEvent, Transmit},
     time::Timestamp,
-    wire::{AgentStats, Hello, LaneHead, WIRE_VERSION},
+    wire::{AgentStats, Gap, GapReason, Hello, LaneHead, WIRE_VERSION},
 };
 
 use crate::{network::ConnectionId, random::Random};
@@ -316,6 +317,10 @@ impl AgentSide {
                 Ok(ReadBlock::Block(block)) => {
                     pumped.sent.push((lane, seq, block.clone()));
                     sender.handle_block(lane, seq, block, now);
+                }
+                Ok(ReadBlock::Lost { last, reason: LostReason::Skipped, .. }) => {
+                    let reason = GapReason::Skipped;
+                    sender.handle_gap(lane, Gap { first: seq, last, reason }, now);
                 }
                 Ok(lost) => panic!("L1: a durable block of the {lane} lane is lost: {lost:?}"),
                 Err(error) => {

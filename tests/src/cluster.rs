@@ -85,7 +85,8 @@ impl Source {
         };
         let Self { name, path, .. } = self;
         format!(
-            "[[source]]\nname = {name:?}\nkind = {kind:?}\npath = {path:?}\nfrom = \"start\"\n{fields}\n"
+            "[[source]]\nname = {name:?}\nkind = {kind:?}\npath = {path:?}\n\
+             from = \"start\"\n{fields}\n"
         )
     }
 }
@@ -166,7 +167,8 @@ impl Cluster {
         let sources: String = sources.iter().map(Source::to_toml).collect();
         let text = format!(
             "[coordinator]\naddresses = [{address:?}]\n\
-             [identity]\ncertificate = {certificate:?}\nkey = {key:?}\ntrust_anchor = \"root.pem\"\n\
+             [identity]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             trust_anchor = \"root.pem\"\n\
              [spool]\ndir = \"spool\"\n\
              {sources}"
         );

@@ -1,4 +1,5 @@
 //! Tests that need more than one crate; they are the targets under `system` and `simulation`. What they share is here.
 
+pub mod bench;
 pub mod cluster;
 pub mod report;

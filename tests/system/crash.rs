@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `RUNS` | how many runs; 10 where it is not set |
 //! | `CRASH_SEED` | seed of the first run; by chance where it is not set, and then one run unless `RUNS` says more |
-//! | `SIGNALBOX_DATA` | folder of real alert data, `../shared/data` by default: where it is, the last run replays a network |
+//! | `SIGNALBOX_DATA` | folder of real alerts, `../shared/data` by default; where it is, the last run replays them |
 //!
 //! A seed fixes what is written and the pauses between kills. What a program was doing when it was killed is up to the
 //! machine.
@@ -44,8 +44,10 @@ use self::{
 const RUNS_DEFAULT: u64 = 10;
 /// After so many failures the rest says nothing new.
 const FAILURES_MAX: usize = 5;
-/// Time within which all must have arrived after the last kill; a hundred times what it takes.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(18);
+/// Time within which all must have arrived after the last kill; many times what it takes, but less than the
+/// [`shared::limits::ACK_TIMEOUT`] after which an agent gives up a connection: it must learn before that its
+/// coordinator is another process.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(25);
 /// More than the grace of either program.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 

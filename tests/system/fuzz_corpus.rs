@@ -1,13 +1,17 @@
 //! The fuzz targets over the corpus that is checked in, without a fuzzer: what was found once stays found.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
 
+#[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
-#[expect(unreachable_pub, reason = "for the fuzzer it is a crate of its own")]
 mod fuzz;
 
+/// A target: panics if its input breaks a promise.
 type Target = fn(&[u8]);
 
 /// Most bytes of the whole corpus: it is a beginning for the fuzzer, which keeps what it finds elsewhere.
@@ -56,10 +60,11 @@ fn no_cut_or_changed_input_of_the_corpus_breaks_a_promise() {
     }
 }
 
-fn list(folder: &Path) -> Vec<std::path::PathBuf> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the corpus is beside the targets");
+    entries.map(|entry| entry.expect("the folder can be read").path()).collect()
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap().to_string_lossy().into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -11,10 +11,10 @@ use std::{collections::BTreeMap, io, ops::Range};
 use shared::ids::{Epoch, Lane, Seq};
 
 use super::{
-    disk::{Disk, SegmentId, is_full},
+    disk::{Disk, SegmentId, is_bad_sector, is_full},
     index::SegmentIndex,
     open::{Damage, OpenError},
-    scan::{Found, Scan},
+    scan::{Found, SECTOR, Scan},
     segment::{BLOCK_ENTRY_BYTES, Head, Kind, Meta, PerLane, State},
 };
 
@@ -526,8 +526,7 @@ impl Replay {
     fn sync(&self, disk: &dyn Disk, is_doubtful: bool) -> Result<(), OpenError> {
         if let Some(SegmentIndex { id, bytes, .. }) = self.segments.last() {
             if is_doubtful {
-                let mut scan = Scan::new(disk, *id, *bytes, None);
-                let rewritten = rewrite(disk, &mut scan, *id, 0..*bytes);
+                let rewritten = rewrite(disk, *id, 0..*bytes);
                 rewritten.map_err(OpenError::io("making the newest segment durable"))?;
             }
             // It may have been written by a process that was killed before its sync.
@@ -553,8 +552,7 @@ fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Res
     let Held { head, meta, .. } = held;
     if head.is_skip() {
         // Its head says all that matters, and may have been told to the coordinator.
-        let mut scan = Scan::new(disk, head.segment, size, None);
-        rewrite(disk, &mut scan, head.segment, begin..head.end_offset().min(size))?;
+        rewrite(disk, head.segment, begin..head.end_offset().min(size))?;
         return Ok(true);
     }
     if head.kind == Kind::Commit && head.end_offset() < size {
@@ -566,24 +564,31 @@ fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Res
     if !scan.has_whole_data(head, meta)? {
         return Ok(false);
     }
-    rewrite(disk, &mut scan, head.segment, begin..head.end_offset())?;
+    rewrite(disk, head.segment, begin..head.end_offset())?;
     Ok(true)
 }
 
 /// Writes bytes of a segment again. Their sync may have failed before the process ended: the system
 /// then still shows them, and would sync them without an error and without writing them.
-fn rewrite(
-    disk: &dyn Disk,
-    scan: &mut Scan<'_>,
-    segment: SegmentId,
-    range: Range<u64>,
-) -> io::Result<()> {
-    let mut offset = range.start;
+fn rewrite(disk: &dyn Disk, segment: SegmentId, range: Range<u64>) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(REWRITE_BYTES.min(range.end)).unwrap_or(0)];
+    let (mut offset, mut step) = (range.start, REWRITE_BYTES);
     while offset < range.end {
-        let len = REWRITE_BYTES.min(range.end - offset);
-        let Some(bytes) = scan.bytes(offset, usize::try_from(len).unwrap_or(0))? else { break };
-        match disk.rewrite(segment, offset, bytes) {
-            Ok(()) => offset += len,
+        let end = (offset / step + 1).saturating_mul(step).min(range.end);
+        let bytes = &mut buffer[..usize::try_from(end - offset).unwrap_or(0)];
+        let read = match disk.read_at(segment, offset, bytes) {
+            Ok(0) => break,
+            Ok(read) => read,
+            // What the medium has lost is not written as zeros: a later read may bring it back.
+            Err(error) if is_bad_sector(&error) => {
+                offset = if step > SECTOR as u64 { offset } else { end };
+                step = SECTOR as u64;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match disk.rewrite(segment, offset, &bytes[..read]) {
+            Ok(()) => offset += read as u64,
             // Some file systems need room even to write in place; an agent must start without it.
             Err(error) if is_full(&error) => break,
             Err(error) => return Err(error),

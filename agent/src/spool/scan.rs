@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Bytes lost around one unreadable place: a disk's physical sector.
-const SECTOR: usize = 4096;
+pub(super) const SECTOR: usize = 4096;
 
 /// Bytes read at once when nothing longer is asked for.
 const CHUNK: usize = 16 << 10;

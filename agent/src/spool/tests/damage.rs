@@ -249,6 +249,28 @@ fn bad_sectors_are_damage_and_no_error() {
 }
 
 #[test]
+fn a_bad_sector_before_a_cut_end_does_not_keep_the_spool_from_opening() {
+    let disk = SimDisk::new(0);
+    let config = SpoolConfig { segment_bytes: 64 << 10, total_bytes_max: 1 << 20 };
+    let (mut spool, _) = open_with(&disk, config);
+    for _ in 0..10 {
+        spool.append(&blocks(&[(Lane::Normal, 5000)])).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    let size = disk.size(SegmentId(1)).unwrap();
+    disk.flip(SegmentId(1), size - 1, 1);
+    disk.make_unreadable(SegmentId(1), 20_000..20_001);
+    let (spool, opened) = open_with(&disk, config);
+    assert!(opened.torn_bytes > 5000);
+    let is_lost = |number| {
+        let read = spool.reader().read(Lane::Normal, seq(number)).unwrap();
+        matches!(read, ReadBlock::Lost { reason: LostReason::Damaged, .. })
+    };
+    assert_eq!((1..=9).filter(|number| is_lost(*number)).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
 fn a_shortened_or_missing_segment_is_a_gap() {
     let (disk, made) = example();
     let ids: Vec<_> = disk.list().unwrap().into_iter().collect();

@@ -94,15 +94,15 @@ const VERDICTS: [&str; 5] =
     ["malicious", "suspicious", "benign_expected", "benign_false_positive", "out_of_time"];
 
 names! {
-    /// How bad a product says that it is: [`Severity`] in the document.
+    /// How bad a product says that it is: `Severity` in the document.
     SeverityName, Severity::ALL.map(Severity::as_str);
-    /// A lane of an agent: [`Lane`] in the document.
+    /// A lane of an agent: `Lane` in the document.
     LaneName, Lane::ALL.map(Lane::as_str);
-    /// Why blocks will never come: [`GapReason`] in the document.
+    /// Why blocks will never come: `GapReason` in the document.
     GapReasonName, ["damaged", "missing"];
-    /// What a token allows: [`Role`] in the document.
+    /// What a token allows: `Role` in the document.
     RoleName, ["customer", "auditor", "analyst", "lead", "admin"];
-    /// What a case was found to be: [`VerdictKind`] in the document.
+    /// What a case was found to be: `VerdictKind` in the document.
     VerdictName, VERDICTS;
 }
 
@@ -128,7 +128,7 @@ macro_rules! patterns {
 }
 
 patterns! {
-    /// A tenant's id: [`TenantId`] in the document.
+    /// A tenant's id: `TenantId` in the document.
     TenantName, "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", "A tenant's id";
     /// A case's id, or the first letters of one, in a path.
     CaseName, "^[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{4,12}$",

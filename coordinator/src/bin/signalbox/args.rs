@@ -36,7 +36,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Global {
-    /// Address of the coordinator's API, such as https://signalbox.example:8443.
+    /// Address of the coordinator's API, such as `https://signalbox.example:8443`.
     #[arg(long, global = true, value_name = "URL", env = "SIGNALBOX_COORDINATOR")]
     pub(crate) coordinator: Option<String>,
     /// File with the root certificates (PEM) that the coordinator's certificate must lead to.
