@@ -7,10 +7,11 @@ use std::{
 };
 
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+use tests::cluster::Programs;
 
 #[test]
 fn the_demo_shows_a_decided_and_a_claimed_case_and_leaves_no_process_behind() {
-    build_programs();
+    Programs::build().unwrap();
     let folder = tempfile::tempdir().unwrap();
 
     let done = demo(folder.path()).env("DEMO_EXIT", "1").output().unwrap();
@@ -54,20 +55,6 @@ fn a_second_demo_in_the_same_folder_is_refused_and_names_the_first() {
         complaint.contains("runs already") && complaint.contains("process 4711"),
         "{complaint}"
     );
-}
-
-/// Builds the programs that the demo runs: cargo gives a test only those of its own package.
-fn build_programs() {
-    let demo = Path::new(env!("CARGO_BIN_EXE_demo"));
-    let target = demo.ancestors().nth(2).unwrap();
-    let profile = if demo.parent().unwrap().ends_with("debug") { "dev" } else { "release" };
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--bins", "--locked", "--quiet", "--profile", profile])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .status();
-    assert!(built.unwrap().success());
 }
 
 fn recorded_lines() -> usize {

@@ -42,7 +42,6 @@ fn build() -> Result<Programs> {
     let profile = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let profile = if profile == "debug" { "dev" } else { profile };
     let target = folder.parent().context("the profile lies in no target folder")?;
-    // With the package `tests` among them the dependencies have the features with which they were built for it.
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What the outer cargo says of the running test's package would make build scripts run again, here and there.
     for (name, _) in env::vars_os() {
@@ -51,9 +50,9 @@ fn build() -> Result<Programs> {
             command.env_remove(&name);
         }
     }
+    // With the whole workspace the dependencies have the features with which they were built for the tests.
     let built = command
-        .args(["build", "--quiet", "--locked", "--bins", "--profile", profile])
-        .args(["--package", "agent", "--package", "coordinator", "--package", "tests"])
+        .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
