@@ -222,7 +222,7 @@ mod tests {
             text
         };
         let text = make(1);
-        assert!((950..1_150).contains(&(text.len() / 2_000)), "{}", text.len() / 2_000);
+        assert!((950..1_250).contains(&(text.len() / 2_000)), "{}", text.len() / 2_000);
         assert!(make(1) == text && make(2) != text);
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!(first["timestamp"], "2023-11-14T22:13:20.000020+0000");
