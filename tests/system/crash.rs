@@ -265,7 +265,9 @@ fn wait_until_stored(site: &mut Site) -> Result<()> {
             status.written_at > written_at && Some(status.pid) == site.agent.process.id();
         let mut is_read = status.sources.len() == site.detectors.len();
         for (source, detector) in status.sources.iter().zip(&site.detectors) {
-            is_read &= source.offset == fs::metadata(detector.path())?.len();
+            // After a rotation the agent stays with the old file until the new one has something.
+            let len = fs::metadata(detector.path())?.len();
+            is_read &= len == 0 || source.offset == len;
         }
         let is_acked = status.lanes.iter().all(|lane| lane.waiting == 0);
         last = Some(status);

@@ -112,7 +112,8 @@ impl Site {
             "[coordinator]\naddresses = [\"{coordinator}\"]\n\
              [identity]\ncertificate = \"agent-{number}.pem\"\nkey = \"agent-{number}.key\"\n\
              trust_anchor = \"root.pem\"\n[spool]\ndir = \"spool\"\nmax_bytes = \"4GiB\"\n\
-             [[source]]\nname = \"eve\"\nkind = \"suricata_eve\"\npath = \"eve\"\nfrom = \"start\"\n\
+             [[source]]\nname = \"eve\"\nkind = \"suricata_eve\"\npath = \"eve\"\n\
+             from = \"start\"\n\
              [log]\nlevel = \"warn\"\n"
         );
         let path = self.path("agent.toml");

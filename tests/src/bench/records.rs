@@ -175,10 +175,12 @@ impl Alert {
              \"attack_target\":[\"Client_Endpoint\"],\"created_at\":[\"2024_03_12\"],\
              \"deployment\":[\"Perimeter\"],\"mitre_technique_id\":[\"{technique}\"],\
              \"signature_severity\":[\"Major\"],\"updated_at\":[\"2025_11_02\"]}}}},\
-             \"http\":{{\"hostname\":\"cdn{domain}.example.net\",\"url\":\"/v1/{url:06x}/status.js\",\
+             \"http\":{{\"hostname\":\"cdn{domain}.example.net\",\
+             \"url\":\"/v1/{url:06x}/status.js\",\
              \"http_user_agent\":\"{agent}\",\"http_method\":\"GET\",\"protocol\":\"HTTP/1.1\",\
              \"status\":200,\"length\":{bytes_down}}},\"app_proto\":\"http\",\
-             \"direction\":\"to_server\",\"flow\":{{\"pkts_toserver\":{pkts},\"pkts_toclient\":{pkts},\
+             \"direction\":\"to_server\",\"flow\":{{\"pkts_toserver\":{pkts},\
+             \"pkts_toclient\":{pkts},\
              \"bytes_toserver\":{bytes_up},\"bytes_toclient\":{bytes_down},\"start\":\"{at}\",\
              \"src_ip\":\"{src}\",\"dest_ip\":\"{dst}\",\"src_port\":{src_port},\
              \"dest_port\":{dst_port}}}}}",

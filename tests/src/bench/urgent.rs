@@ -50,7 +50,8 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
     coordinator.stop()?;
     let ms = |share| times.percentile(share).as_secs_f64() * 1_000.0;
     println!(
-        "  {} probes while {alerts} alerts drained in {:.1} s, half within {:.1} ms, slowest {:.1} ms",
+        "  {} probes while {alerts} alerts drained in {:.1} s, half within {:.1} ms, \
+         slowest {:.1} ms",
         times.len(),
         start.elapsed().as_secs_f64(),
         ms(0.5),
