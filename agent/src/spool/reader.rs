@@ -123,7 +123,8 @@ impl SpoolReader {
         let mut scan = Scan::new(&*self.disk, from.segment, bytes, Some(self.epoch));
         let mut offset = from.offset;
         while let Some((head, meta)) = scan.record_from(offset)? {
-            let (next, after) = (head.next[lane.index()], head.end()[lane.index()]);
+            // Read again, a head may claim more than it did when the spool was opened.
+            let (next, after) = (head.next[lane.index()], head.end()[lane.index()].min(end));
             if wanted < next {
                 return Ok(lost(seq, next.min(end) - 1, LostReason::Damaged));
             }

@@ -182,7 +182,7 @@ impl RawHead {
             && head.is_skip() == (self.version == VERSION_SKIP)
             && head.meta_len as usize <= META_BYTES_MAX
             && head.data_len as usize <= DATA_BYTES_MAX
-            && head.commit < u64::MAX >> 1
+            && (u64::from(kind == Kind::Commit)..u64::MAX >> 1).contains(&head.commit)
             && head.next.iter().all(|next| (1..u64::MAX >> 1).contains(next))
             && (kind == Kind::Commit) == (head.offset != 0)
             && (kind == Kind::Commit || snapshot_fits);
@@ -497,6 +497,21 @@ mod tests {
             let crc = crc32c::crc32c(&bytes[..HEAD_BYTES - 4]);
             bytes[HEAD_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
             assert_eq!(Head::decode(&bytes), Err(HeadError::Damaged), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_spool_counts_to_are_refused() {
+        let (head, ..) = example();
+        assert!(Head::decode(&Head { commit: 1, ..head.clone() }.encode()).is_ok());
+        let lying = [
+            Head { commit: 0, ..head.clone() },
+            Head { commit: u64::MAX >> 1, ..head.clone() },
+            Head { next: [1, 0, 1], ..head.clone() },
+            Head { next: [1, u64::MAX >> 1, 1], ..head },
+        ];
+        for head in lying {
+            assert_eq!(Head::decode(&head.encode()), Err(HeadError::Damaged), "{head:?}");
         }
     }
 

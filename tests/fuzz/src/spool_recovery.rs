@@ -365,13 +365,21 @@ impl Run {
         }
         assert_eq!((opened.torn_bytes, opened.created), (0, false), "its end is whole");
         let again = self.read_all();
-        let heads = self.spool.as_ref().expect("it is open").reader().heads();
+        let reader = self.spool.as_ref().expect("it is open").reader();
         for (at, block) in after {
-            // What was lost with the beginning of the spool is before its first block after a restart: the coordinator
-            // is told so when it sees that.
-            let is_before = block.is_none() && at.1 < heads[at.0].first.as_u64();
-            let is_told = self.is_damaged && is_before;
-            assert!(is_told || again.get(&at) == Some(&block), "{at:?} is {:?}", again.get(&at));
+            if block.is_some() {
+                assert_eq!(again.get(&at), Some(&block), "{at:?} changed");
+                continue;
+            }
+            // What is lost stays so. With the beginning of the spool lost, it is before the first block after a restart:
+            // the coordinator is told so when it sees that.
+            let number = Seq::new(at.1).expect("it was read");
+            let is_told = match reader.read(Lane::ALL[at.0], number) {
+                Ok(read) => matches!(read, ReadBlock::Lost { .. }),
+                Err(ReadError::Acked { .. }) => self.is_damaged,
+                Err(_) => false,
+            };
+            assert!(is_told, "{at:?} was lost and is not any more");
         }
     }
 }

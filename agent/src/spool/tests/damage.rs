@@ -198,6 +198,23 @@ fn a_skip_whose_note_is_damaged_is_not_forgotten() {
 }
 
 #[test]
+fn a_gap_ends_within_the_spool_whatever_a_head_claims_when_it_is_read_again() {
+    let (disk, _) = example();
+    let (id, begin) = newest_record(&disk);
+    disk.flip(id, begin, 1);
+    let (spool, opened) = open_again(&disk);
+    let (lane, first, last) = opened.skipped[0];
+    let (note, _) = disk.list().unwrap().into_iter().max().unwrap();
+    let mut bytes = disk.contents(note).unwrap();
+    let mut head = Head::decode(&bytes).unwrap();
+    head.counts = [1 << 30; 3];
+    bytes[..HEAD_BYTES].copy_from_slice(&head.encode());
+    disk.put(note, bytes);
+    let lost = ReadBlock::Lost { first, last, reason: LostReason::Skipped };
+    assert_eq!(spool.reader().read(lane, first).unwrap(), lost);
+}
+
+#[test]
 fn a_flipped_byte_is_told_unless_it_is_told_when_the_block_is_read() {
     let (disk, made) = example();
     for (id, size) in disk.list().unwrap() {
