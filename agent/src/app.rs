@@ -86,6 +86,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<Outcome> {
         context: context_in.clone(),
         status: Arc::clone(&status),
     };
+    let last_look = spool.reader();
     let boot = BootId(rand::random());
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
     let (pipeline_stop, stop_signal) = mpsc::sync_channel(1);
@@ -103,6 +104,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<Outcome> {
     let pipeline = PipelineThread { stop: pipeline_stop, ended: start(pipeline)? };
     let outcome = supervise(&config, uplink, context_out, pipeline, &status, stop).await;
     status.set_process(ProcessState::Stopped);
+    // The last acks may have come after the pipeline's last look.
+    status.update(|snapshot| snapshot.lanes = pipeline::lanes(last_look.heads()));
     if let Err(error) = status.snapshot().store(&config.status_path) {
         tracing::warn!(%error, "status file cannot be written");
     }

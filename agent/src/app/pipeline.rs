@@ -326,7 +326,8 @@ impl Pipeline {
     }
 }
 
-fn lanes(heads: [crate::spool::LaneHead; Lane::COUNT]) -> Vec<LaneStatus> {
+/// Returns what the spool holds of each lane, as the status shows it.
+pub(super) fn lanes(heads: [crate::spool::LaneHead; Lane::COUNT]) -> Vec<LaneStatus> {
     let lane = |(lane, head): (Lane, crate::spool::LaneHead)| {
         let acked = Seq::new(head.first.as_u64() - 1);
         let number = |seq: Option<Seq>| seq.map_or(0, Seq::as_u64);
