@@ -371,8 +371,8 @@ impl Run {
                 assert_eq!(again.get(&at), Some(&block), "{at:?} changed");
                 continue;
             }
-            // What is lost stays so. With the beginning of the spool lost, it is before the first block after a restart:
-            // the coordinator is told so when it sees that.
+            // What is lost stays so. With the beginning of the spool lost, it is before the first block
+            // after a restart: the coordinator is told so when it sees that.
             let number = Seq::new(at.1).expect("it was read");
             let is_told = match reader.read(Lane::ALL[at.0], number) {
                 Ok(read) => matches!(read, ReadBlock::Lost { .. }),
