@@ -383,14 +383,16 @@ impl Replay {
         disk: &dyn Disk,
         files: &[(SegmentId, u64)],
     ) -> Result<Recovered, OpenError> {
+        let had_void = self.void.len();
         let newest = self.find_newest(disk);
         let newest = newest.map_err(OpenError::io("making the newest record durable"))?;
+        let is_revived = newest.is_some() && self.void.len() < had_void;
         let newest_at = newest.as_ref().map(|newest| newest.at);
         if let Some(newest) = newest {
             self.take_in(newest);
         }
         self.cut_void();
-        let (torn, torn_bytes) = self.split_torn();
+        let (torn, torn_bytes) = self.split_torn(is_revived);
         // A segment without a byte was created and not written.
         files.iter().filter(|(_, size)| *size == 0).for_each(|(id, _)| self.cut_from(*id, 0));
         let is_clean = self.cut(disk).map_err(OpenError::io("cutting unfinished bytes off"))?;
@@ -457,12 +459,17 @@ impl Replay {
     }
 
     /// Returns from where on segments are cut off because of bytes that are no record and have none
-    /// after them, and how many bytes those are.
-    fn split_torn(&mut self) -> (BTreeMap<SegmentId, u64>, u64) {
+    /// after them, and how many bytes those are. A segment that says a record does not count which
+    /// now does, as it `is_revived`, is not left until the skip is durable: it would say so again.
+    fn split_torn(&mut self, is_revived: bool) -> (BTreeMap<SegmentId, u64>, u64) {
         let bad = std::mem::take(&mut self.bad);
         let mut torn = BTreeMap::new();
         for Bad { segment, offset, .. } in &bad {
             let cut = self.cuts.remove(segment).unwrap_or(*offset).min(*offset);
+            if is_revived && cut == 0 {
+                self.cut_from(*segment, 0);
+                continue;
+            }
             let least = torn.entry(*segment).or_insert(cut);
             *least = cut.min(*least);
         }

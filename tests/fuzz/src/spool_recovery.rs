@@ -372,8 +372,7 @@ impl Run {
                 continue;
             }
             // What is lost stays so. With the beginning of the spool lost, it is before the first block
-            // after a restart:
-            // the coordinator is told so when it sees that.
+            // after a restart: the coordinator is told so when it sees that.
             let number = Seq::new(at.1).expect("it was read");
             let is_told = match reader.read(Lane::ALL[at.0], number) {
                 Ok(read) => matches!(read, ReadBlock::Lost { .. }),

@@ -302,3 +302,30 @@ fn an_end_is_cut_off_only_after_its_skip_is_noted() {
     assert_eq!(spool.reader().heads(), heads);
     assert!(disk.size(SegmentId(1)).unwrap() < size);
 }
+
+#[test]
+fn a_record_that_counts_after_all_is_not_lost_by_the_remains_that_said_it_does_not() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+    disk.fail_syncs(1);
+    disk.fail_truncates(1);
+    assert!(spool.sync().is_err());
+    // The next segment says that the record does not count, and is not finished.
+    disk.set_capacity(Some(disk.size(SegmentId(1)).unwrap() + 96));
+    disk.fail_deletes(1);
+    assert!(spool.sync().is_err());
+    assert_eq!(disk.size(SegmentId(2)).unwrap(), 96);
+    drop(spool);
+    disk.set_capacity(None);
+    disk.fail_deletes(1);
+    let refused = Spool::open(Arc::new(disk.clone()), CONFIG, 1);
+    assert!(matches!(refused, Err(OpenError::Io { .. })), "what is left would count again");
+    for round in 0..3 {
+        let (mut spool, opened) = open_again(&disk);
+        assert_eq!((opened.damage, opened.is_stale), (vec![], false), "{round}");
+        assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(500));
+        spool.append(&blocks(&[(Lane::Normal, 600)])).unwrap();
+        spool.sync().unwrap();
+    }
+}

@@ -14,6 +14,7 @@ enum Op {
     Collect,
     Crash,
     CrashOnFullDisk { room: u64 },
+    CrashWhileOpening { what: u8, count: u32 },
     Reopen,
     FillDisk { room: u64 },
     FreeDisk,
@@ -35,6 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Collect),
         2 => Just(Op::Crash),
         1 => (0..400_u64).prop_map(|room| Op::CrashOnFullDisk { room }),
+        2 => (0..4_u8, 1..4_u32).prop_map(|(what, count)| Op::CrashWhileOpening { what, count }),
         1 => Just(Op::Reopen),
         1 => (0..4000_u64).prop_map(|room| Op::FillDisk { room }),
         2 => Just(Op::FreeDisk),
@@ -121,6 +123,11 @@ impl Run {
             Op::Collect => _ = self.spool.collect(),
             Op::Crash => self.reopen(true, None, tries),
             Op::CrashOnFullDisk { room } => self.reopen(true, Some(*room), tries),
+            Op::CrashWhileOpening { what, count } => {
+                self.disk.crash();
+                self.fail_opening(*what, *count);
+                self.reopen(true, None, tries);
+            }
             Op::Reopen => self.reopen(false, None, tries),
             Op::FillDisk { room } => {
                 let used: u64 = self.disk.list().unwrap().iter().map(|(_, size)| size).sum();
@@ -171,19 +178,36 @@ impl Run {
         assert!(self.spool.reader().advance(Lane::ALL[lane], seq(durable + 1)).is_err());
     }
 
+    /// Opens the spool while something fails, if it can be, and forgets it again.
+    fn fail_opening(&mut self, what: u8, count: u32) {
+        self.heal();
+        match what {
+            0 => self.disk.fail_syncs(count),
+            1 => self.disk.fail_dir_syncs(count),
+            2 => self.disk.fail_truncates(count),
+            _ => self.disk.fail_deletes(count),
+        }
+        drop(Spool::open(Arc::new(self.disk.clone()), CONFIG, 0xe90c));
+    }
+
+    fn heal(&self) {
+        self.disk.set_capacity(None);
+        self.disk.fail_syncs(0);
+        self.disk.fail_dir_syncs(0);
+        self.disk.fail_truncates(0);
+        self.disk.fail_deletes(0);
+    }
+
     /// Opens the spool again, after a crash or without one, on a disk with `room` for so many bytes.
     /// What a sync tried, wholly, is allowed; nothing between. What was tried and is not there has
-    /// numbers that are not used again.
+    /// numbers that are not used again, and so may be skipped by an opening before this one.
     fn reopen(&mut self, crash: bool, room: Option<u64>, tries: &mut Vec<Model>) {
         if crash {
             self.disk.crash();
         }
         let used: u64 = self.disk.list().unwrap().iter().map(|(_, size)| size).sum();
+        self.heal();
         self.disk.set_capacity(room.map(|room| used + room));
-        self.disk.fail_syncs(0);
-        self.disk.fail_dir_syncs(0);
-        self.disk.fail_truncates(0);
-        self.disk.fail_deletes(0);
         let (spool, opened) = open_again(&self.disk);
         self.spool = spool;
         // A segment whose beginning alone was not finished looks damaged, but without a loss.
@@ -198,13 +222,17 @@ impl Run {
             lens[lane.index()] = first.as_u64() - 1;
         }
         let is_it = |model: &&Model| {
-            model.lens() == lens
+            let skips = model.lens().iter().zip(lens).all(|(made, len)| *made < len);
+            (skips || model.lens() == lens)
                 && model.checkpoints == opened.checkpoints
                 && model.ledger == opened.ledger
         };
         let mut allowed = std::iter::once(&self.durable).chain(tries.iter());
         let found = allowed.rfind(is_it);
         self.durable = found.expect("what was synced, or also what was being synced").clone();
+        for (blocks, len) in self.durable.blocks.iter_mut().zip(lens) {
+            blocks.resize(usize::try_from(len).unwrap(), None);
+        }
         self.appended = self.durable.clone();
         self.appended.skip(&opened.skipped);
         assert_eq!(opened.torn_bytes > 0, !opened.skipped.is_empty());
