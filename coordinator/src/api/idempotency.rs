@@ -25,6 +25,7 @@ use crate::{
         schema::{IdempotencyKey, TokenKey},
         tables::{Source, put},
         values::Remembered,
+        writer::Priority,
     },
 };
 
@@ -193,7 +194,7 @@ where
     F: FnOnce(&mut Staged<'_>, Timestamp) -> Result<Answer, Refusal> + Send + 'static,
 {
     let clock = api.clock.clone();
-    let outcome = api.store.write(move |staged| -> Result<Answer, Refusal> {
+    let command = move |staged: &mut Staged<'_>| -> Result<Answer, Refusal> {
         let now = clock.now();
         // The token was good when the request came; it may have waited since.
         let token = staged.load(&once.token)?;
@@ -210,7 +211,8 @@ where
             put(staged, &key, &Remembered { request, status, body, at: now });
         }
         Ok(answer)
-    });
+    };
+    let outcome = async { api.store.submit(Priority::Urgent, command).await?.await };
     outcome.await.map_err(Problem::from)
 }
 

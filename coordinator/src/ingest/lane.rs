@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use shared::{
     block::BlockError,
-    ids::{Seq, StreamId, TenantId},
+    ids::{Lane, Seq, StreamId, TenantId},
     limits::COMMIT_TIMEOUT,
     wire::Gap,
 };
@@ -28,7 +28,7 @@ use crate::{
     },
     store::{
         engine::Staged,
-        writer::{Submitted, WriteError},
+        writer::{Priority, Submitted, WriteError},
     },
 };
 
@@ -144,18 +144,24 @@ async fn hand_over(
     let ready = ready.map_err(|error| CommitFailure::Panicked(error.to_string()))??;
     let since = clock::instant();
     let now = shared.clock.now();
+    let priority = match stream.lane {
+        Lane::Urgent => Priority::Urgent,
+        Lane::Normal | Lane::Bulk => Priority::Normal,
+    };
     let (up_to, bytes, alerts, submitted) = match ready {
         Ready::Block(seq, prepared, bytes) => {
             let alerts = prepared.alerts();
             let command =
                 move |staged: &mut Staged<'_>| block::commit(staged, &prepared, now).map(Some);
-            (seq, bytes, alerts, timeout(COMMIT_TIMEOUT, shared.store.submit(command)).await)
+            let submitted = shared.store.submit(priority, command);
+            (seq, bytes, alerts, timeout(COMMIT_TIMEOUT, submitted).await)
         }
         Ready::Gap(gap) => {
             let command = move |staged: &mut Staged<'_>| {
                 block::record_gap(staged, tenant, stream, gap, now).map(|()| None)
             };
-            (gap.last, 0, 0, timeout(COMMIT_TIMEOUT, shared.store.submit(command)).await)
+            let submitted = shared.store.submit(priority, command);
+            (gap.last, 0, 0, timeout(COMMIT_TIMEOUT, submitted).await)
         }
     };
     let outcome = submitted

@@ -1,9 +1,14 @@
 //! The one thread through which every change goes.
 //!
 //! Waiting commands run one after the other against one overlay, so each sees what the earlier ones
-//! of its group staged; a
-//! command that is refused stages nothing. The group is committed with one sync, and only then is
-//! anybody answered (L1).
+//! of its group staged; a command that is refused stages nothing. The group is committed with one
+//! sync, and only then is anybody answered (L1).
+//!
+//! # Priority
+//! Urgent commands, which are people's and the urgent lane's, go before all others that wait, and
+//! end the group that they came into: they wait for the command that runs and for the sync, not for
+//! a backlog. Each group takes one other command all the same, so urgent ones never starve those.
+//! Within a priority commands take effect in the order in which they were accepted.
 //!
 //! # Cost
 //! One sync a group: with N commands waiting, each pays an Nth of it.
@@ -48,11 +53,21 @@ pub enum WriteError<E> {
 type Reply = Box<dyn FnOnce(&Result<(), CommitError>) + Send>;
 type Job = Box<dyn FnOnce(&mut Staged<'_>) -> Reply + Send>;
 
+/// Which commands go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Before all others: somebody waits for it.
+    Urgent,
+    /// In the order in which they come.
+    Normal,
+}
+
 /// The store: reads go to the engine, changes to the writer.
 #[derive(Clone)]
 pub struct Store {
     engine: Arc<dyn Engine>,
-    jobs: mpsc::Sender<Job>,
+    urgent: mpsc::Sender<Job>,
+    normal: mpsc::Sender<Job>,
     head: watch::Receiver<u64>,
 }
 
@@ -83,13 +98,17 @@ impl std::fmt::Debug for Store {
 /// The head of the journal cannot be read, or no thread can be started.
 pub fn start(engine: Arc<dyn Engine>) -> Result<(Store, Writer), StartError> {
     let number = (*engine).load(&MetaKey::JOURNAL)?.map_or(0, |head| head.number);
-    let (jobs, inbox) = mpsc::channel(WRITER_QUEUE_MAX);
+    let (urgent, urgent_inbox) = mpsc::channel(WRITER_QUEUE_MAX);
+    let (normal, normal_inbox) = mpsc::channel(WRITER_QUEUE_MAX);
+    let inbox = Inbox { urgent: urgent_inbox, normal: normal_inbox };
+    // It drives nothing: the writer's thread only waits in it for whichever inbox is first.
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (announce, head) = watch::channel(number);
     let writer_engine = Arc::clone(&engine);
     let thread = thread::Builder::new()
         .name("store-writer".into())
-        .spawn(move || run(&*writer_engine, inbox, &announce))?;
-    Ok((Store { engine, jobs, head }, Writer { thread }))
+        .spawn(move || run(&*writer_engine, &runtime, inbox, &announce))?;
+    Ok((Store { engine, urgent, normal, head }, Writer { thread }))
 }
 
 /// Why the writer cannot start.
@@ -125,10 +144,11 @@ impl Store {
     /// Returns how many commands wait, and how many may.
     #[must_use]
     pub fn backlog(&self) -> (usize, usize) {
-        (WRITER_QUEUE_MAX - self.jobs.capacity(), WRITER_QUEUE_MAX)
+        let waiting = |queue: &mpsc::Sender<Job>| queue.max_capacity() - queue.capacity();
+        (waiting(&self.urgent) + waiting(&self.normal), 2 * WRITER_QUEUE_MAX)
     }
 
-    /// Runs `command` and makes what it staged durable. Waits while the queue is full.
+    /// Runs `command` in its turn and makes what it staged durable. Waits while the queue is full.
     ///
     /// # Errors
     /// The command refused, or the store did not take the change.
@@ -141,18 +161,23 @@ impl Store {
         E: Send + 'static,
         F: FnOnce(&mut Staged<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.submit(command).await?.await
+        self.submit(Priority::Normal, command).await?.await
     }
 
-    /// Hands `command` to the writer, behind all that were accepted before, and returns what waits for its outcome.
-    /// So one caller may have several under way, and they take effect in the order in which they were accepted.
+    /// Hands `command` to the writer, behind all of its priority that were accepted before, and returns what waits for
+    /// its outcome. So one caller may have several under way, and they take effect in the order in which they were
+    /// accepted.
     ///
     /// # Errors
     /// The writer has stopped.
     ///
     /// # Cancel safety
     /// As [`Self::write`].
-    pub async fn submit<T, E, F>(&self, command: F) -> Result<Submitted<T, E>, WriteError<E>>
+    pub async fn submit<T, E, F>(
+        &self,
+        priority: Priority,
+        command: F,
+    ) -> Result<Submitted<T, E>, WriteError<E>>
     where
         T: Send + 'static,
         E: Send + 'static,
@@ -179,7 +204,11 @@ impl Store {
                 drop(reply.send(result)); // whoever asked may have gone
             })
         });
-        self.jobs.send(job).await.map_err(|_| WriteError::Stopped)?;
+        let queue = match priority {
+            Priority::Urgent => &self.urgent,
+            Priority::Normal => &self.normal,
+        };
+        queue.send(job).await.map_err(|_| WriteError::Stopped)?;
         Ok(Submitted(answer))
     }
 }
@@ -198,15 +227,35 @@ impl<T, E> Future for Submitted<T, E> {
     }
 }
 
+/// What waits for the writer.
+struct Inbox {
+    urgent: mpsc::Receiver<Job>,
+    normal: mpsc::Receiver<Job>,
+}
+
+impl Inbox {
+    /// Waits for a job; nothing once every [`Store`] is dropped and all that they sent was taken.
+    async fn recv(&mut self) -> Option<(Priority, Job)> {
+        tokio::select! {
+            biased;
+            Some(job) = self.urgent.recv() => Some((Priority::Urgent, job)),
+            Some(job) = self.normal.recv() => Some((Priority::Normal, job)),
+            else => None,
+        }
+    }
+}
+
 /// Runs waiting jobs into one synced commit, then answers them.
-fn run(engine: &dyn Engine, mut inbox: mpsc::Receiver<Job>, announce: &watch::Sender<u64>) {
-    while let Some(first) = inbox.blocking_recv() {
+fn run(
+    engine: &dyn Engine,
+    runtime: &tokio::runtime::Runtime,
+    mut inbox: Inbox,
+    announce: &watch::Sender<u64>,
+) {
+    while let Some((priority, first)) = runtime.block_on(inbox.recv()) {
         let mut staged = Staged::new(engine);
         let mut replies = vec![first(&mut staged)];
-        while replies.len() < GROUP_COMMANDS_MAX && staged.bytes() < GROUP_BYTES_MAX {
-            let Ok(job) = inbox.try_recv() else { break };
-            replies.push(job(&mut staged));
-        }
+        fill(&mut staged, &mut replies, &mut inbox, priority == Priority::Urgent);
         let head = staged.load(&MetaKey::JOURNAL);
         let committed = engine.commit(staged.into_changes());
         match (&committed, head) {
@@ -222,3 +271,27 @@ fn run(engine: &dyn Engine, mut inbox: mpsc::Receiver<Job>, announce: &watch::Se
         }
     }
 }
+
+/// Runs what waits into the group, up to its bounds, or until urgent jobs are in it and one other: that one has its
+/// place kept.
+fn fill(staged: &mut Staged<'_>, replies: &mut Vec<Reply>, inbox: &mut Inbox, is_urgent: bool) {
+    let mut is_urgent = is_urgent;
+    loop {
+        while replies.len() < GROUP_COMMANDS_MAX - 1
+            && staged.bytes() < GROUP_BYTES_MAX
+            && let Ok(job) = inbox.urgent.try_recv()
+        {
+            is_urgent = true;
+            replies.push(job(staged));
+        }
+        let Ok(job) = inbox.normal.try_recv() else { return };
+        replies.push(job(staged));
+        let is_full = replies.len() >= GROUP_COMMANDS_MAX || staged.bytes() >= GROUP_BYTES_MAX;
+        if is_urgent || is_full {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,10 +37,20 @@ struct Entry {
     until: Option<Timestamp>,
 }
 
+/// The waiting cases of one tenant.
+#[derive(Debug, Default)]
+struct Waiting {
+    places: BTreeSet<Place>,
+    by_severity: BySeverity,
+}
+
+/// Numbers of cases, by [`Severity::id`].
+type BySeverity = [usize; Severity::ALL.len()];
+
 /// All cases that are not closed.
 #[derive(Debug, Default)]
 pub struct QueueView {
-    waiting: BTreeMap<TenantId, BTreeSet<Place>>,
+    waiting: BTreeMap<TenantId, Waiting>,
     leases: BTreeSet<(Timestamp, CaseId)>,
     entries: HashMap<CaseId, Entry>,
 }
@@ -119,7 +129,11 @@ impl QueueView {
         };
         let place = Place { deadline: case.deadline, risk: Reverse(case.risk), case: case.id };
         match until {
-            None => drop(self.waiting.entry(case.tenant).or_default().insert(place)),
+            None => {
+                let waiting = self.waiting.entry(case.tenant).or_default();
+                waiting.places.insert(place);
+                waiting.by_severity[usize::from(case.severity.id())] += 1;
+            }
             Some(until) => drop(self.leases.insert((until, case.id))),
         }
         let (tenant, severity, revision) = (case.tenant, case.severity, case.revision);
@@ -133,8 +147,9 @@ impl QueueView {
             Some(until) => drop(self.leases.remove(&(until, case))),
             None => {
                 if let Some(waiting) = self.waiting.get_mut(&entry.tenant) {
-                    waiting.remove(&entry.place);
-                    if waiting.is_empty() {
+                    waiting.places.remove(&entry.place);
+                    waiting.by_severity[usize::from(entry.severity.id())] -= 1;
+                    if waiting.places.is_empty() {
                         self.waiting.remove(&entry.tenant);
                     }
                 }
@@ -152,8 +167,7 @@ impl QueueView {
     /// Returns the first `limit` waiting cases that `scope` allows, in the order in which they will be given out.
     #[must_use]
     pub fn head(&self, scope: &TenantScope, limit: usize) -> Vec<CaseId> {
-        let allowed = self.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
-        let mut runs: Vec<_> = allowed.map(|(_, waiting)| waiting.iter()).collect();
+        let mut runs: Vec<_> = self.allowed(scope).map(|waiting| waiting.places.iter()).collect();
         let mut heads: BinaryHeap<Reverse<(Place, usize)>> = runs
             .iter_mut()
             .enumerate()
@@ -171,44 +185,47 @@ impl QueueView {
     /// Returns how many cases of the scope wait and are claimed.
     #[must_use]
     pub fn counts(&self, scope: &TenantScope) -> QueueCounts {
-        let waiting = self.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
         let claimed = self.leases.iter().filter(|(_, case)| {
             self.entries.get(case).is_some_and(|entry| scope.allows(entry.tenant))
         });
-        QueueCounts { waiting: waiting.map(|(_, set)| set.len()).sum(), claimed: claimed.count() }
+        let waiting = self.allowed(scope).map(|waiting| waiting.places.len()).sum();
+        QueueCounts { waiting, claimed: claimed.count() }
     }
 
     /// Returns how many waiting cases are past their deadline. Costs as many steps.
     #[must_use]
     pub fn late(&self, now: Timestamp) -> usize {
-        let late = |waiting: &BTreeSet<Place>| {
-            waiting.iter().take_while(|place| place.deadline < now).count()
-        };
-        self.waiting.values().map(late).sum()
+        self.waiting.values().map(|waiting| waiting.late(now)).sum()
     }
 
-    /// Returns how many waiting cases there are by severity, and how many of all are past their deadline.
+    /// Returns how many waiting cases there are by severity, and how many of all are past their deadline. Costs a step
+    /// for each tenant and each late case.
     #[must_use]
-    pub fn totals(&self, now: Timestamp) -> ([usize; Severity::ALL.len()], usize) {
+    pub fn totals(&self, now: Timestamp) -> (BySeverity, usize) {
         self.totals_of(&TenantScope::All, now)
     }
 
     /// Returns what [`Self::totals`] does, of the cases that `scope` allows.
     #[must_use]
-    pub fn totals_of(
-        &self,
-        scope: &TenantScope,
-        now: Timestamp,
-    ) -> ([usize; Severity::ALL.len()], usize) {
-        let mut by_severity = [0; Severity::ALL.len()];
+    pub fn totals_of(&self, scope: &TenantScope, now: Timestamp) -> (BySeverity, usize) {
+        let mut by_severity = BySeverity::default();
         let mut late = 0;
-        let waiting = self.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
-        for place in waiting.flat_map(|(_, waiting)| waiting) {
-            let Some(entry) = self.entries.get(&place.case) else { continue };
-            by_severity[usize::from(entry.severity.id())] += 1;
-            late += usize::from(place.deadline < now);
+        for waiting in self.allowed(scope) {
+            by_severity.iter_mut().zip(waiting.by_severity).for_each(|(sum, here)| *sum += here);
+            late += waiting.late(now);
         }
         (by_severity, late)
+    }
+
+    fn allowed(&self, scope: &TenantScope) -> impl Iterator<Item = &Waiting> {
+        let allowed = self.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
+        allowed.map(|(_, waiting)| waiting)
+    }
+}
+
+impl Waiting {
+    fn late(&self, now: Timestamp) -> usize {
+        self.places.iter().take_while(|place| place.deadline < now).count()
     }
 }
 
@@ -219,12 +236,11 @@ pub fn next(
     scope: &TenantScope,
     now: Timestamp,
 ) -> Option<(CaseId, Vec<Reason>)> {
-    let allowed = view.waiting.iter().filter(|(tenant, _)| scope.allows(**tenant));
     let mut cases = 0;
     let mut best: Option<Place> = None;
-    for waiting in allowed.map(|(_, waiting)| waiting) {
-        cases += waiting.len();
-        let first = waiting.first().copied();
+    for waiting in view.allowed(scope) {
+        cases += waiting.places.len();
+        let first = waiting.places.first().copied();
         best = best.into_iter().chain(first).min();
     }
     let place = best?;
@@ -289,6 +305,27 @@ mod tests {
         assert_eq!(first(&view, &only("acme")), Some(1));
         assert_eq!(first(&view, &only("initech")), None);
         assert_eq!(view.counts(&only("globex")).waiting, 1);
+    }
+
+    #[test]
+    fn the_totals_are_those_of_the_cases_that_wait_whatever_happened_before() {
+        let (low, high) = (case(1, "acme", Severity::Low, 0), case(2, "globex", Severity::High, 0));
+        let lease = std::time::Duration::from_secs(60);
+        let claimed = low.claim("ann", lease, Timestamp::ZERO).unwrap();
+        let mut view = view(&[low.clone(), high.clone()]);
+        let end = high.deadline.saturating_add(std::time::Duration::from_millis(1));
+        let severities = |view: &QueueView, scope: &TenantScope| {
+            let (by_severity, late) = view.totals_of(scope, end);
+            let of = |severity: Severity| by_severity[usize::from(severity.id())];
+            (of(Severity::Low), of(Severity::High), late)
+        };
+        assert_eq!(severities(&view, &TenantScope::All), (1, 1, 1));
+        assert_eq!(severities(&view, &only("acme")), (1, 0, 0));
+        view.apply(&claimed);
+        assert_eq!(severities(&view, &TenantScope::All), (0, 1, 1));
+        view.apply(&claimed.expire(Timestamp::from_ms(60_000)).unwrap());
+        view.remove(high.id);
+        assert_eq!(severities(&view, &TenantScope::All), (1, 0, 0));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::{
         engine::{Direction, Space},
         schema::{BlockKey, Key as _, range_of},
         tables::Source as _,
+        writer::Priority,
     },
     triage::{case::CaseId, queue::TenantScope},
 };
@@ -143,7 +144,7 @@ pub(super) struct Gate(
 impl Gate {
     pub(super) async fn close(running: &Running) -> Self {
         let (opener, gate) = mpsc::channel::<()>();
-        let submitted = running.store.submit(move |_| {
+        let submitted = running.store.submit(Priority::Normal, move |_| {
             let _opened = gate.recv().is_err();
             Ok::<(), CommandError>(())
         });
