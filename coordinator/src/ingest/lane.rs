@@ -61,6 +61,10 @@ pub(super) enum CommitFailure {
     Panicked(String),
 }
 
+/// Up to where a lane is durable, or why it will not be. The failure is boxed, because a channel sets aside room for
+/// 32 of these for every connection.
+pub(super) type Outcome = (StreamId, Result<Seq, Box<CommitFailure>>);
+
 enum Ready {
     Block(Seq, Box<Prepared>, usize),
     Gap(Gap),
@@ -81,7 +85,7 @@ pub(super) async fn commit_lane(
     shared: Arc<Shared>,
     (tenant, stream): (TenantId, StreamId),
     mut inbox: mpsc::Receiver<Work>,
-    outcomes: mpsc::Sender<(StreamId, Result<Seq, CommitFailure>)>,
+    outcomes: mpsc::Sender<Outcome>,
 ) {
     let mut preparing: FuturesOrdered<JoinHandle<Result<Ready, CommitFailure>>> =
         FuturesOrdered::new();
@@ -110,7 +114,7 @@ pub(super) async fn commit_lane(
         };
         let has_failed = outcome.is_err();
         // A session that has gone needs no news.
-        if outcomes.send((stream, outcome)).await.is_err() || has_failed {
+        if outcomes.send((stream, outcome.map_err(Box::new))).await.is_err() || has_failed {
             return;
         }
     }

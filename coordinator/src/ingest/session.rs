@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    lane::{CommitFailure, Work, commit_lane},
+    lane::{CommitFailure, Outcome, Work, commit_lane},
     registry::{Place, Registry},
     streams::{Read, ReadError, read, write},
 };
@@ -147,8 +147,8 @@ pub(super) struct Session<'a> {
     lanes: [LaneSide; Lane::COUNT],
     reading: FuturesUnordered<Reading>,
     noting: FuturesUnordered<Noting>,
-    outcomes: mpsc::Receiver<(StreamId, Result<Seq, CommitFailure>)>,
-    outcome_from: mpsc::Sender<(StreamId, Result<Seq, CommitFailure>)>,
+    outcomes: mpsc::Receiver<Outcome>,
+    outcome_from: mpsc::Sender<Outcome>,
     replaced: CancellationToken,
     place: Option<Place<'a>>,
     old_age: Pin<Box<Sleep>>,
@@ -229,7 +229,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.old_age.as_mut() => return Ok(GoodbyeReason::MaxAge),
                 () = until(wake) => self.receiver.handle_timeout(clock::instant())?,
-                Some((stream, outcome)) = self.outcomes.recv() => self.durable(stream, outcome)?,
+                Some(outcome) = self.outcomes.recv() => self.durable(outcome)?,
                 Some(noted) = self.noting.next() => self.noted(noted?),
                 Some(came) = self.reading.next() => self.take(came)?,
                 opened = self.connection.accept_bi() => self.open(opened)?,
@@ -342,14 +342,10 @@ impl<'a> Session<'a> {
     }
 
     /// Takes the news of a lane, and all that waits: acks of one lane that come together are one ack.
-    fn durable(
-        &mut self,
-        stream: StreamId,
-        outcome: Result<Seq, CommitFailure>,
-    ) -> Result<(), Failure> {
-        let mut next = Some((stream, outcome));
+    fn durable(&mut self, outcome: Outcome) -> Result<(), Failure> {
+        let mut next = Some(outcome);
         while let Some((StreamId { lane, .. }, outcome)) = next {
-            let up_to = outcome.map_err(|failure| Failure::Commit { lane, failure })?;
+            let up_to = outcome.map_err(|failure| Failure::Commit { lane, failure: *failure })?;
             let side = &mut self.lanes[lane.index()];
             side.pending = side.pending.saturating_sub(1);
             self.receiver.handle_committed(lane, up_to);
@@ -413,8 +409,8 @@ impl<'a> Session<'a> {
         self.lanes.iter_mut().for_each(|side| drop(side.work.take()));
         let finishing = async {
             while self.lanes.iter().any(|side| side.pending > 0) {
-                let Some((stream, outcome)) = self.outcomes.recv().await else { break };
-                self.durable(stream, outcome)?;
+                let Some(outcome) = self.outcomes.recv().await else { break };
+                self.durable(outcome)?;
                 self.transmit().await?;
             }
             self.receiver.handle_close(reason);
