@@ -297,11 +297,11 @@ impl Spool {
 
     /// Tries again to be rid of what failed writes left.
     fn remove_left_overs(&mut self) -> io::Result<()> {
-        if self.has_skip() {
-            // The end of the newest segment is all that tells of the skip until a snapshot does.
-            return Ok(());
-        }
-        while let Some((id, len)) = self.strays.last().copied() {
+        // The end of the newest segment is all that tells of a skip until a snapshot does. Segments that never came to
+        // be tell of nothing, and would fill the spool while the disk fails.
+        while !self.has_skip()
+            && let Some((id, len)) = self.strays.last().copied()
+        {
             self.cut(id, len)?;
             self.strays.pop();
         }
