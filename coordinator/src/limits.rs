@@ -32,7 +32,8 @@ pub const LEASE_MIN: Duration = Duration::from_secs(30);
 /// How often a claim is tried again when the view was a moment behind the store.
 pub const CLAIM_TRIES_MAX: usize = 16;
 
-/// Most commands that wait for the writer. Each holds at most one block, so this bounds waiting bytes, too.
+/// Most commands of one priority that wait for the writer. Each holds at most one block, so this bounds waiting bytes,
+/// too.
 pub const WRITER_QUEUE_MAX: usize = 256;
 /// Most commands that share one sync, and most bytes. 4 MiB is a few milliseconds of disk, so nobody waits long.
 pub const GROUP_COMMANDS_MAX: usize = 128;

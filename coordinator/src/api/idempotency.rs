@@ -212,8 +212,8 @@ where
         }
         Ok(answer)
     };
-    let outcome = async { api.store.submit(Priority::Urgent, command).await?.await };
-    outcome.await.map_err(Problem::from)
+    let submitted = api.store.submit(Priority::Urgent, command).await?;
+    submitted.await.map_err(Problem::from)
 }
 
 /// Returns the answer that was given before.
