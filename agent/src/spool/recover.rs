@@ -315,7 +315,8 @@ impl Replay {
     fn take_in(&mut self, held: Held) {
         let Held { head, meta, at, .. } = held;
         let end = head.end();
-        self.cut_void();
+        // A snapshot of which only the head is left sums nothing up: those before it are needed.
+        self.cut_void(head.kind == Kind::Commit || meta.is_some());
         self.next = end;
         self.segments[at].end = end;
         self.segments[at].has_skip |= head.is_skip();
@@ -347,13 +348,15 @@ impl Replay {
         self.commit = head.commit;
     }
 
-    fn cut_void(&mut self) {
+    /// Has the records cut off that do not count, with all of their segment where nothing else is in it and
+    /// `is_summed_up` later what its snapshot says.
+    fn cut_void(&mut self, is_summed_up: bool) {
         for void in std::mem::take(&mut self.void) {
             // Of a segment with nothing else the snapshot is doubtful, and needed no more than the
             // record.
             let segment = &self.segments[void.at];
-            let is_only = segment.is_empty() && !segment.has_skip;
-            self.cut_from(void.head.segment, if is_only { 0 } else { void.head.offset });
+            let is_whole = is_summed_up && segment.is_empty() && !segment.has_skip;
+            self.cut_from(void.head.segment, if is_whole { 0 } else { void.head.offset });
         }
     }
 
@@ -391,7 +394,7 @@ impl Replay {
         if let Some(newest) = newest {
             self.take_in(newest);
         }
-        self.cut_void();
+        self.cut_void(true);
         let (torn, torn_bytes) = self.split_torn(is_revived);
         // A segment without a byte was created and not written.
         files.iter().filter(|(_, size)| *size == 0).for_each(|(id, _)| self.cut_from(*id, 0));

@@ -329,3 +329,37 @@ fn a_record_that_counts_after_all_is_not_lost_by_the_remains_that_said_it_does_n
         spool.sync().unwrap();
     }
 }
+
+#[test]
+fn a_skip_whose_summary_was_not_written_keeps_the_segment_that_it_follows() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    spool.append(&blocks(&[(Lane::Normal, 500)])).unwrap();
+    spool.sync().unwrap();
+    drop(spool);
+    disk.flip(SegmentId(1), disk.size(SegmentId(1)).unwrap() - 1, 1);
+    let noted = disk.copy();
+    drop(open_again(&noted));
+    let mut note = noted.contents(SegmentId(2)).expect("it notes the skip");
+    note.truncate(HEAD_BYTES + 2);
+    disk.put(SegmentId(2), note);
+    for _ in 0..2 {
+        let (_, opened) = open_again(&disk);
+        assert!(!opened.is_stale, "the checkpoints are known");
+        assert!(opened.damage.iter().all(|damage| damage.lost.is_empty()));
+        assert!(disk.size(SegmentId(1)).is_ok());
+        disk.crash();
+    }
+}
+
+#[test]
+fn segments_that_failed_go_although_a_skip_is_not_noted_yet() {
+    let disk = torn();
+    let size = disk.size(SegmentId(1)).unwrap();
+    disk.set_capacity(Some(size + 50));
+    disk.fail_deletes(1);
+    let (mut spool, _) = open_again(&disk);
+    assert_eq!(disk.list().unwrap().len(), 2, "it could not be deleted");
+    spool.collect().unwrap();
+    assert_eq!(disk.list().unwrap(), [(SegmentId(1), size)], "the end still tells of the skip");
+}
