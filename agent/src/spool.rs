@@ -155,6 +155,8 @@ pub struct Spool {
     active: Option<Active>,
     /// Files that are to be deleted and could not be.
     dead: Vec<(SegmentId, u64)>,
+    /// Segments of which nothing counts and which tell of the skip: dead once it is noted.
+    torn: Vec<(SegmentId, u64)>,
     /// Segments that are to be cut to a length and could not be.
     strays: Vec<(SegmentId, u64)>,
     next_segment: u64,
@@ -188,9 +190,9 @@ impl Spool {
     pub fn usage(&self) -> Usage {
         let index = self.reader.index();
         Usage {
-            bytes: index.bytes() + self.dead_bytes(),
+            bytes: index.bytes() + total(&self.dead) + total(&self.torn),
             bytes_max: self.config.total_bytes_max,
-            segments: index.segment_count() + self.dead.len(),
+            segments: index.segment_count() + self.dead.len() + self.torn.len(),
             unsynced_bytes: self.pending.record_len() as u64,
         }
     }
@@ -263,7 +265,7 @@ impl Spool {
     /// Checks that `needed` bytes more keep the spool's bound (L7). There was room for them when the
     /// commits were taken in; what failed writes left since then may have taken it.
     fn check_bound(&mut self, needed: u64) -> Result<(), SyncError> {
-        let is_over = |spool: &Self| spool.usage().bytes + needed > spool.config.total_bytes_max;
+        let is_over = |spool: &Self| spool.lasting_bytes() + needed > spool.config.total_bytes_max;
         if !is_over(self) {
             return Ok(());
         }
@@ -297,13 +299,14 @@ impl Spool {
 
     /// Tries again to be rid of what failed writes left.
     fn remove_left_overs(&mut self) -> io::Result<()> {
-        // The end of the newest segment is all that tells of a skip until a snapshot does. Segments that never came to
-        // be tell of nothing, and would fill the spool while the disk fails.
-        while !self.has_skip()
-            && let Some((id, len)) = self.strays.last().copied()
-        {
-            self.cut(id, len)?;
-            self.strays.pop();
+        // What is torn is all that tells of a skip until a snapshot does. Segments that never came to be tell of
+        // nothing, and would fill the spool while the disk fails.
+        if !self.has_skip() {
+            while let Some((id, len)) = self.strays.last().copied() {
+                self.cut(id, len)?;
+                self.strays.pop();
+            }
+            self.dead.append(&mut self.torn);
         }
         if self.dead.is_empty() {
             return Ok(());
@@ -342,11 +345,11 @@ impl Spool {
         let total = self.config.total_bytes_max;
         let limit = if is_privileged { total } else { total - total / 10 };
         let needed = (2 * HEAD_BYTES + self.snapshot_len + data + meta) as u64;
-        if self.usage().bytes + needed > limit {
+        if self.lasting_bytes() + needed > limit {
             if let Err(error) = self.collect() {
                 tracing::warn!(%error, "acked segments cannot be deleted");
             }
-            if self.usage().bytes + needed > limit {
+            if self.lasting_bytes() + needed > limit {
                 return Err(AppendError::Full { needed, limit });
             }
         }
@@ -526,9 +529,19 @@ impl Spool {
         std::array::from_fn(|lane| self.next[lane] + u64::from(self.skip[lane]))
     }
 
-    fn dead_bytes(&self) -> u64 {
-        self.dead.iter().map(|(_, bytes)| bytes).sum()
+    /// Returns how many bytes are left on disk once the skip is noted: the next sync does that first, in a new
+    /// segment, so what is torn does not stand in its way.
+    fn lasting_bytes(&self) -> u64 {
+        let bytes = self.usage().bytes;
+        if !self.has_skip() {
+            return bytes;
+        }
+        bytes.saturating_sub(total(&self.torn) + self.reader.index().stray_bytes())
     }
+}
+
+fn total(files: &[(SegmentId, u64)]) -> u64 {
+    files.iter().map(|(_, bytes)| bytes).sum()
 }
 
 /// By how much a commit makes the next record longer, in bytes, at most.

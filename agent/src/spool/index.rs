@@ -253,6 +253,11 @@ impl Index {
         self.segments.iter().map(|segment| segment.bytes + segment.stray_bytes).sum()
     }
 
+    /// Returns how many of them could not be cut off.
+    pub(super) fn stray_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.stray_bytes).sum()
+    }
+
     /// Returns how many segments there are.
     pub(super) const fn segment_count(&self) -> usize {
         self.segments.len()

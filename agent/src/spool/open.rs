@@ -124,6 +124,7 @@ impl Spool {
                 .filter(|(_, len)| recovered.is_clean && *len < config.segment_bytes)
                 .map(|(id, len)| Active { id, len, is_fresh: false }),
             dead: Vec::new(),
+            torn: Vec::new(),
             strays: Vec::new(),
             next_segment,
             is_disk_full: false,
@@ -147,7 +148,7 @@ impl Spool {
     fn cut_torn(&mut self, torn: Vec<(SegmentId, u64, u64)>) -> Result<(), OpenError> {
         for (id, len, bytes) in torn {
             if len == 0 {
-                self.dead.push((id, bytes));
+                self.torn.push((id, bytes));
             } else {
                 self.strays.push((id, len));
                 self.reader.index().note_stray(id, bytes);

@@ -363,3 +363,26 @@ fn segments_that_failed_go_although_a_skip_is_not_noted_yet() {
     spool.collect().unwrap();
     assert_eq!(disk.list().unwrap(), [(SegmentId(1), size)], "the end still tells of the skip");
 }
+
+#[test]
+fn what_tells_of_a_skip_neither_goes_before_it_is_noted_nor_stands_in_its_way() {
+    let disk = torn();
+    let size = disk.size(SegmentId(1)).unwrap();
+    // A whole segment that does not count, and no room for the note when the spool is opened.
+    disk.put(SegmentId(2), vec![1; usize::try_from(CONFIG.total_bytes_max).unwrap()]);
+    let torn_len = CONFIG.total_bytes_max;
+    disk.set_capacity(Some(size + torn_len + 50));
+    let (mut spool, opened) = open_again(&disk);
+    assert_eq!(opened.skipped.len(), 3);
+    spool.collect().unwrap();
+    assert_eq!(disk.list().unwrap(), [(SegmentId(1), size), (SegmentId(2), torn_len)]);
+    drop(spool);
+    let (mut spool, again) = open_again(&disk);
+    assert_eq!(again.skipped, opened.skipped);
+    disk.set_capacity(None);
+    spool.sync().unwrap();
+    let appended = spool.append(&blocks(&[(Lane::Normal, 700)])).unwrap();
+    spool.sync().unwrap();
+    assert_eq!(appended.seqs[0].1, opened.skipped[1].2.next().unwrap());
+    assert!(spool.usage().bytes <= CONFIG.total_bytes_max);
+}
