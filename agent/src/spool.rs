@@ -271,11 +271,24 @@ impl Spool {
         }
         let doing = "making room among what failed writes left";
         self.collect().map_err(|source| SyncError::Io { doing, source })?;
+        if is_over(self) && self.has_skip() {
+            self.note_skip()?;
+            self.collect().map_err(|source| SyncError::Io { doing, source })?;
+        }
         if is_over(self) {
             let source = io::Error::from(io::ErrorKind::StorageFull);
             return Err(SyncError::Io { doing, source });
         }
         Ok(())
+    }
+
+    /// Notes durably which numbers are skipped, in a new segment without blocks. As when the spool is opened, that one
+    /// snapshot is not held to the bound: it lets what is torn go, and acked segments before it.
+    fn note_skip(&mut self) -> Result<(), SyncError> {
+        let pending = std::mem::take(&mut self.pending);
+        let noted = self.roll();
+        self.pending = pending;
+        noted
     }
 
     /// Deletes the segments of which all blocks are acked, and returns how many bytes that were.
@@ -350,6 +363,10 @@ impl Spool {
                 tracing::warn!(%error, "acked segments cannot be deleted");
             }
             if self.lasting_bytes() + needed > limit {
+                if self.has_skip() {
+                    // Only a sync, which notes the skip, can make room.
+                    return Err(AppendError::Unsynced { bytes: self.pending.record_len() });
+                }
                 return Err(AppendError::Full { needed, limit });
             }
         }

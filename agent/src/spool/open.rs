@@ -157,7 +157,7 @@ impl Spool {
         if !self.has_skip() {
             return Ok(());
         }
-        match self.roll() {
+        match self.note_skip() {
             // An agent must start without room. The ends stay, and say the same again.
             Ok(()) | Err(SyncError::DiskFull) => Ok(()),
             Err(SyncError::Io { doing, source }) => Err(OpenError::Io { doing, source }),

@@ -117,6 +117,8 @@ impl Run {
                 if self.spool.sync().is_ok() {
                     self.durable = self.appended.clone();
                     tries.clear();
+                } else {
+                    self.may_have_noted_a_skip();
                 }
             }
             Op::Ack { lane, back } => self.ack(*lane, *back),
@@ -138,6 +140,18 @@ impl Run {
             Op::FailDirSyncs { count } => self.disk.fail_dir_syncs(*count),
             Op::FailTruncates { count } => self.disk.fail_truncates(*count),
             Op::FailDeletes { count } => self.disk.fail_deletes(*count),
+        }
+    }
+
+    /// A sync that fails may have noted a skip all the same, to make room.
+    fn may_have_noted_a_skip(&mut self) {
+        for (lane, head) in self.spool.reader().heads().iter().enumerate() {
+            let last = usize::try_from(head.last.map_or(0, Seq::as_u64)).unwrap();
+            let (durable, appended) = (&mut self.durable.blocks[lane], &self.appended.blocks[lane]);
+            let noted = appended[durable.len()..].iter().take_while(|block| block.is_none());
+            if last == durable.len() + noted.count() {
+                durable.resize(last, None);
+            }
         }
     }
 
