@@ -245,8 +245,8 @@ impl Spool {
     /// See [`SyncError`]. The commits stay in memory and the next sync writes them again, to
     /// another segment unless it is certain what is in this one.
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        if self.pending.is_empty() && !self.has_skip() {
-            return Ok(());
+        if self.pending.is_empty() {
+            return if self.has_skip() { self.note_skip() } else { Ok(()) };
         }
         let record_len = self.pending.record_len() as u64;
         let room = self.segment_room();
@@ -270,21 +270,21 @@ impl Spool {
             return Ok(());
         }
         let doing = "making room among what failed writes left";
-        self.collect().map_err(|source| SyncError::Io { doing, source })?;
+        let failed = |source| SyncError::Io { doing, source };
+        self.collect().map_err(failed)?;
         if is_over(self) && self.has_skip() {
             self.note_skip()?;
-            self.collect().map_err(|source| SyncError::Io { doing, source })?;
+            self.collect().map_err(failed)?;
         }
-        if is_over(self) {
-            let source = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(SyncError::Io { doing, source });
-        }
-        Ok(())
+        if is_over(self) { Err(failed(io::ErrorKind::StorageFull.into())) } else { Ok(()) }
     }
 
     /// Notes durably which numbers are skipped, in a new segment without blocks. As when the spool is opened, that one
     /// snapshot is not held to the bound: it lets what is torn go, and acked segments before it.
     fn note_skip(&mut self) -> Result<(), SyncError> {
+        // Attempts that failed must not pile up.
+        let doing = "deleting what failed writes left";
+        self.remove_left_overs().map_err(|source| SyncError::Io { doing, source })?;
         let pending = std::mem::take(&mut self.pending);
         let noted = self.roll();
         self.pending = pending;
