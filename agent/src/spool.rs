@@ -299,7 +299,9 @@ impl Spool {
         let before = self.usage().bytes;
         // First: they would count, or look like damage, once the segments around them are gone.
         self.remove_left_overs()?;
-        let done = self.reader.index().done();
+        let mut done = self.reader.index().done();
+        // What tells of a skip stays until that is noted, acked or not.
+        done.retain(|id| self.strays.iter().all(|(stray, _)| stray != id));
         for id in &done {
             delete(&*self.disk, *id)?;
             self.reader.index().remove(*id);

@@ -470,6 +470,7 @@ impl Replay {
         for Bad { segment, offset, .. } in &bad {
             let cut = self.cuts.remove(segment).unwrap_or(*offset).min(*offset);
             if is_revived && cut == 0 {
+                torn.remove(segment); // an end of it may have come before
                 self.cut_from(*segment, 0);
                 continue;
             }
