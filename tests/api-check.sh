@@ -7,11 +7,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-target=${CARGO_TARGET_DIR:-target}
+mkdir -p "${CARGO_TARGET_DIR:-target}/reports"
+target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 reports=$target/reports
 venv=$target/schemathesis
+demo_files=$PWD/.demo
 seconds=${SECONDS_MAX:-300}
-mkdir -p "$reports"
 
 if ! [ -x "$venv/bin/schemathesis" ]; then
     echo "api-check: installing schemathesis into $venv"
@@ -31,13 +32,15 @@ until grep -q "^Ctrl-C ends it" "$reports/api-check.demo.log" 2>/dev/null; do
     sleep 1
 done
 
-api=$(sed -n "s/.*SIGNALBOX_COORDINATOR=\([^ ]*\).*/\1/p" .demo/signalbox)
+api=$(sed -n "s/.*SIGNALBOX_COORDINATOR=\([^ ]*\).*/\1/p" "$demo_files/signalbox")
 
 # The administrator's token may do everything, so that every route is reached. Negative and positive acceptance are not
-# asked for: a cursor or a case's name is a text to the document, and few texts are one.
+# asked for: a cursor or a case's name is a text to the document, and few texts are one. It keeps what it learnt in the
+# folder that it runs in.
 status=0
+cd "$reports"
 "$venv/bin/schemathesis" run "$api/v1/openapi.json" \
-    --header "Authorization: Bearer $(cat .demo/store/admin.token)" --tls-verify .demo/coordinator/root.pem \
+    --header "Authorization: Bearer $(cat "$demo_files/store/admin.token")" --tls-verify "$demo_files/coordinator/root.pem" \
     --phases examples,coverage,fuzzing --continue-on-failure --max-time "$seconds" --request-timeout 60 \
     --exclude-path /v1/events \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,unsupported_method \
