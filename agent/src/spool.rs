@@ -50,8 +50,8 @@
 //!   durable and seen, and damaged since (L2). A new segment says so before the end is cut off, and
 //!   readers are told [`LostReason::Skipped`]. As every block takes at least 9 bytes, what is
 //!   skipped on each lane is a ninth of the bytes cut off, and one.
-//! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be
-//!   replaced by reading the segment before it.
+//! - A segment is deleted only when there are two newer ones with a whole snapshot, so that a
+//!   damaged one can be replaced by reading the segment before it.
 //!
 //! # Limits
 //! Bytes on disk: [`SpoolConfig::total_bytes_max`], of which the last tenth is for urgent blocks
@@ -445,7 +445,9 @@ impl Spool {
             }
             return Err(self.failed(doing, source));
         }
-        self.reader.index().push(SegmentIndex::new(id, header_len, self.next));
+        let mut segment = SegmentIndex::new(id, header_len, self.next);
+        segment.has_state = true;
+        self.reader.index().push(segment);
         if self.has_skip() {
             self.next = self.after_skip();
             self.skip = [0; Lane::COUNT];

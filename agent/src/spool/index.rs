@@ -53,6 +53,8 @@ pub(super) struct SegmentIndex {
     pub(super) end: PerLane<u64>,
     /// Whether its snapshot skips numbers, and so is needed without any commit.
     pub(super) has_skip: bool,
+    /// Whether its snapshot is whole, so that the state can be read from it on.
+    pub(super) has_state: bool,
     marks: Vec<Mark>,
 }
 
@@ -89,7 +91,16 @@ pub(super) enum Located {
 impl SegmentIndex {
     /// Returns a segment of `bytes` bytes, with no blocks yet, of which `first` come next.
     pub(super) const fn new(id: SegmentId, bytes: u64, first: PerLane<u64>) -> Self {
-        Self { id, bytes, stray_bytes: 0, first, end: first, has_skip: false, marks: Vec::new() }
+        Self {
+            id,
+            bytes,
+            stray_bytes: 0,
+            first,
+            end: first,
+            has_skip: false,
+            has_state: false,
+            marks: Vec::new(),
+        }
     }
 
     /// Takes in the record at `offset`, which has the blocks from `next` until before `end`.
@@ -235,11 +246,14 @@ impl Index {
         }
     }
 
-    /// Returns the segments of which nothing is needed any more. The two newest always are: the
-    /// newest begins with the state, and should that be damaged, the one before it ends with the
-    /// same.
+    /// Returns the segments of which nothing is needed any more. The two newest that begin with the
+    /// state always are, and those after them: should one of the two be damaged, the other is there.
     pub(super) fn done(&self) -> Vec<SegmentId> {
-        let older = &self.segments[..self.segments.len().saturating_sub(2)];
+        let len = self.segments.len();
+        let mut with_state = (0..len).rev().filter(|at| self.segments[*at].has_state);
+        let newest = with_state.next().unwrap_or(len);
+        let needed = with_state.next().unwrap_or(newest).min(len.saturating_sub(2));
+        let older = &self.segments[..needed];
         older.iter().filter(|segment| segment.is_done(&self.lanes)).map(|s| s.id).collect()
     }
 
@@ -272,6 +286,7 @@ mod tests {
 
     fn segment(id: u64, first: u64, count: u64, record: u64) -> SegmentIndex {
         let mut segment = SegmentIndex::new(SegmentId(id), 0, [1, first, 1]);
+        segment.has_state = true;
         for at in 0..count {
             let next = first + at;
             segment.note(100 + at * record, [1, next, 1], [1, next + 1, 1]);

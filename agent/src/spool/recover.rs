@@ -330,6 +330,7 @@ impl Replay {
             Some(meta) => {
                 if head.kind == Kind::Snapshot {
                     self.is_stale = false;
+                    self.segments[at].has_state = true;
                 }
                 self.state.apply(head.kind, meta);
             }

@@ -386,3 +386,41 @@ fn what_tells_of_a_skip_neither_goes_before_it_is_noted_nor_stands_in_its_way() 
     assert_eq!(appended.seqs[0].1, opened.skipped[1].2.next().unwrap());
     assert!(spool.usage().bytes <= CONFIG.total_bytes_max);
 }
+
+#[test]
+fn the_checkpoints_stay_while_no_newer_segment_has_them_whole() {
+    let disk = torn();
+    let commit = Commit { checkpoints: vec![("eve".into(), vec![7])], ..Commit::default() };
+    let full = |disk: &SimDisk, room: u64| {
+        let used: u64 = disk.list().unwrap().iter().map(|(_, size)| size).sum();
+        disk.set_capacity(Some(used + room));
+    };
+    let (mut spool, _) = open_again(&disk);
+    for commit in [commit, blocks(&[(Lane::Normal, 600)])] {
+        spool.append(&commit).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    let newest = *disk.list().unwrap().last().unwrap();
+    disk.flip(newest.0, newest.1 - 1, 1);
+    // Of each note only the head is written, and it cannot be deleted.
+    for _ in 0..3 {
+        full(&disk, HEAD_BYTES as u64 + 2);
+        disk.fail_deletes(1);
+        drop(open_again(&disk));
+    }
+    full(&disk, 0);
+    let (mut spool, opened) = open_again(&disk);
+    let expected = opened.checkpoints;
+    assert_eq!(expected["eve"], [7]);
+    for lane in Lane::ALL {
+        if let Some(last) = spool.reader().heads()[lane.index()].last {
+            spool.reader().advance(lane, last).unwrap();
+        }
+    }
+    spool.collect().unwrap();
+    drop(spool);
+    disk.crash();
+    let (_, opened) = open_again(&disk);
+    assert_eq!((opened.checkpoints, opened.is_stale), (expected, false));
+}
