@@ -403,12 +403,14 @@ fn the_checkpoints_stay_while_no_newer_segment_has_them_whole() {
     drop(spool);
     let newest = *disk.list().unwrap().last().unwrap();
     disk.flip(newest.0, newest.1 - 1, 1);
-    // Of each note only the head is written, and it cannot be deleted.
-    for _ in 0..3 {
-        full(&disk, HEAD_BYTES as u64 + 2);
-        disk.fail_deletes(1);
-        drop(open_again(&disk));
-    }
+    // Of the note only the head is written, twice.
+    full(&disk, HEAD_BYTES as u64 + 2);
+    disk.fail_deletes(1);
+    drop(open_again(&disk));
+    let id = disk.list().unwrap().last().unwrap().0;
+    let head = Head::decode(&disk.contents(id).unwrap()).unwrap();
+    let again = SegmentId(id.0 + 1);
+    disk.put(again, Head { segment: again, ..head }.encode().to_vec());
     full(&disk, 0);
     let (mut spool, opened) = open_again(&disk);
     let expected = opened.checkpoints;
