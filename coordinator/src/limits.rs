@@ -40,6 +40,10 @@ pub const GROUP_COMMANDS_MAX: usize = 128;
 /// Most bytes that share one sync.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 
+/// Most bytes of rows that stay decoded beside the writer, about: some 20,000 cases of a few findings, which is more
+/// than are added to within an hour.
+pub const KEPT_BYTES_MAX: usize = 16 << 20;
+
 /// Most items on a page, and how many where none is asked for.
 pub const PAGE_ITEMS_MAX: usize = 500;
 /// Items on a page where none is asked for.

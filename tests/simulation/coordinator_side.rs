@@ -17,7 +17,7 @@ use coordinator::{
         journal::read_after,
     },
     store::{
-        engine::{CommitError, Engine, Fault, MemoryEngine, Refusal, Staged},
+        engine::{CommitError, Engine, Fault, Kept, MemoryEngine, Refusal, Staged},
         schema::{CaseKey, range_of},
         tables::{LoadError, Source},
     },
@@ -106,6 +106,8 @@ pub(crate) struct Process {
     pub(crate) view: QueueView,
     /// Number of the last journal entry that the view knows of.
     tail: u64,
+    /// What the newest group left decoded.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -165,6 +167,7 @@ impl CoordinatorSide {
             answers: None,
             view: build_view(engine).expect("the store can be read"),
             tail,
+            kept: Kept::default(),
         });
     }
 
@@ -299,7 +302,7 @@ impl CoordinatorSide {
         }
         let count = usize::try_from(random.between(1, GROUP_MAX)).expect("it is small");
         let count = count.min(process.jobs.len());
-        let mut staged = Staged::new(&self.engine);
+        let mut staged = Staged::over(&self.engine, std::mem::take(&mut process.kept));
         let mut replies = Vec::with_capacity(count);
         for job in process.jobs.drain(..count) {
             let savepoint = staged.savepoint();
@@ -312,7 +315,8 @@ impl CoordinatorSide {
                 }
             });
         }
-        let committed = self.engine.commit(staged.into_changes());
+        let committed;
+        (process.kept, committed) = staged.commit();
         let is_planned = |error: &CommitError| {
             matches!(
                 error,

@@ -127,7 +127,7 @@ impl Fixture {
 
     pub(super) async fn put_token(&self, key: TokenKey, token: Token) {
         self.write(move |staged, _| {
-            put(staged, &key, &token);
+            put(staged, &key, token);
             Ok(())
         })
         .await;

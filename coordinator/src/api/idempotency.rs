@@ -208,7 +208,7 @@ where
         if let Some((key, request)) = once.key {
             let body = answer.remembered.as_ref().unwrap_or(&answer.body).clone();
             let status = answer.status.as_u16();
-            put(staged, &key, &Remembered { request, status, body, at: now });
+            put(staged, &key, Remembered { request, status, body, at: now });
         }
         Ok(answer)
     };

@@ -160,7 +160,7 @@ pub fn case(case: &Case, now: Timestamp) -> types::Case {
         verdict,
         reopened_count: case.reopened_count,
         revision: case.revision,
-        findings: case.findings.iter().map(finding).collect(),
+        findings: case.findings.iter().map(|found| finding(found)).collect(),
         other_count: case.other_count,
         fence: case.fence.0,
         last_holder: case.last_holder.clone(),

@@ -55,7 +55,7 @@ pub fn greet(
         stats: known.map_or_else(AgentStats::default, |agent| agent.stats),
         clock_ahead_ms: 0,
     };
-    put(staged, &key, &value);
+    put(staged, &key, value);
     let event = Event::AgentConnected { agent, epoch: hello.epoch, boot: hello.boot };
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
     let mut committed = [None; Lane::COUNT];
@@ -85,7 +85,7 @@ pub fn heartbeat(
     value.stats = heartbeat.stats;
     let ahead = i128::from(heartbeat.sent_at.as_ms()) - i128::from(now.as_ms());
     value.clock_ahead_ms = i64::try_from(ahead).unwrap_or(i64::MAX);
-    put(staged, &key, &value);
+    put(staged, &key, value);
     Ok(())
 }
 
@@ -108,8 +108,8 @@ pub fn set_context(
     }
     value.context = version;
     value.last_seen_at = now;
-    put(staged, &key, &value);
-    put(staged, &ContextKey { tenant, agent, received_at: now }, context);
+    put(staged, &key, value);
+    put(staged, &ContextKey { tenant, agent, received_at: now }, context.clone());
     let event = Event::ContextChanged { agent, version };
     let actor = Actor::Agent(agent);
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;

@@ -105,7 +105,7 @@ pub fn commit(
     }
     staged.put(Space::Blocks, &BlockKey { tenant, place }.encode(), block.bytes().clone());
     let alerts = cursor.map_or(0, |cursor| cursor.alerts) + u64::from(block.alerts());
-    put(staged, &cursor_key, &Cursor { committed: seq, committed_at: now, alerts });
+    put(staged, &cursor_key, Cursor { committed: seq, committed_at: now, alerts });
     debug_assert!(groups.iter().map(Group::count).sum::<u64>() == u64::from(block.alerts()));
     let event = Event::BlockCommitted { stream, seq, alerts: block.alerts(), cases: cases.clone() };
     let actor = Actor::Agent(stream.agent);
@@ -163,10 +163,10 @@ fn fold_into_cases(
     for (id, (case, mut positions)) in cases {
         let case = case.expect("a case that was not there was opened");
         positions.sort_unstable();
-        put(staged, &CaseBlockKey { case: id, place }, &Positions(positions));
-        put(staged, &CaseKey(id), &case);
+        put(staged, &CaseBlockKey { case: id, place }, Positions(positions));
+        put(staged, &CaseKey(id), case);
     }
-    for (host, known) in &hosts {
+    for (host, known) in hosts {
         put(staged, &host_key(*tenant, host), known);
     }
     Ok(ids)
@@ -207,9 +207,9 @@ pub fn record_gap(
     }
     let gap = Gap { first: next, ..gap };
     let alerts = cursor.map_or(0, |cursor| cursor.alerts);
-    put(staged, &cursor_key, &Cursor { committed: gap.last, committed_at: now, alerts });
+    put(staged, &cursor_key, Cursor { committed: gap.last, committed_at: now, alerts });
     let record = GapRecord { last: gap.last, reason: gap.reason, noticed_at: now };
-    put(staged, &GapKey { tenant, stream, first: gap.first }, &record);
+    put(staged, &GapKey { tenant, stream, first: gap.first }, record);
     let event = Event::GapRecorded { stream, gap };
     let actor = Actor::Agent(stream.agent);
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;

@@ -42,7 +42,7 @@ fn store(
     event: Event,
     now: Timestamp,
 ) -> Result<Case, CommandError> {
-    put(staged, &CaseKey(case.id), &case);
+    put(staged, &CaseKey(case.id), case.clone());
     let tenant: Option<TenantId> = Some(case.tenant);
     journal::append(staged, &Entry { at: now, actor, tenant, event })?;
     Ok(case)

@@ -27,7 +27,7 @@ pub fn append(staged: &mut Staged<'_>, entry: &Entry) -> Result<(), LoadError> {
     let number = head.number + 1;
     let head = JournalHead { number, hash: Sha256::digest(&value).into() };
     staged.put(Space::Rows, &JournalKey(number).encode(), value);
-    put(staged, &MetaKey::JOURNAL, &head);
+    put(staged, &MetaKey::JOURNAL, head);
     Ok(())
 }
 

@@ -92,7 +92,7 @@ fn store(
     now: Timestamp,
 ) -> Result<Tenant, CommandError> {
     value.revision += 1;
-    put(staged, &TenantKey(tenant), &value);
+    put(staged, &TenantKey(tenant), value.clone());
     let event = Event::TenantChanged { revision: value.revision };
     journal::append(staged, &Entry { at: now, actor: actor.clone(), tenant: Some(tenant), event })?;
     Ok(value)

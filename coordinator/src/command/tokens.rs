@@ -71,7 +71,7 @@ pub fn create(
         expires_at: now.saturating_add(grant.life),
         revoked_at: None,
     };
-    put(staged, &key, &token);
+    put(staged, &key, token.clone());
     let event = Event::TokenCreated {
         token: token.id.clone(),
         holder: token.holder.clone(),
@@ -104,7 +104,7 @@ pub fn revoke(
     let (key, mut token) = found.ok_or_else(|| CommandError::not_found("token", id))?;
     if token.revoked_at.is_none() {
         token.revoked_at = Some(now);
-        put(staged, &key, &token);
+        put(staged, &key, token.clone());
         let event = Event::TokenRevoked { token: token.id.clone() };
         journal::append(staged, &Entry { at: now, actor: actor.clone(), tenant: None, event })?;
     }

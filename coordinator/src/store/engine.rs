@@ -26,15 +26,17 @@ use thiserror::Error;
 
 #[cfg(test)]
 mod contract;
+pub mod kept;
 pub mod memory;
 mod ranges;
 pub mod rocks;
 pub mod staged;
 mod wal;
 
+pub use kept::Kept;
 pub use memory::{Fault, MemoryEngine, Torn};
 pub use rocks::{OpenError, RocksEngine};
-pub use staged::{Savepoint, Staged};
+pub use staged::{Found, Savepoint, Staged, Stored};
 
 /// One of an engine's two key spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 //! from what one group
 //! of commands has staged.
 
-use std::ops::Range;
+use std::{any::Any, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use shared::context::HostContext;
@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     store::{
-        engine::{Direction, Engine, ReadError, Space, Staged},
+        engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
             AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
             IdempotencyKey, Key, KeyError, MetaKey, TenantKey, TokenKey,
@@ -27,16 +27,30 @@ use crate::{
 pub trait Table: Key {
     /// What stands under it.
     type Value: Value;
+    /// Whether it is read and written again by group after group: then it stays decoded, and is encoded once a group.
+    const IS_KEPT: bool;
 }
 
 macro_rules! tables {
-    ($($key:ty => $value:ty),* $(,)?) => { $(impl Table for $key { type Value = $value; })* };
+    ($is_kept:literal: $($key:ty => $value:ty),* $(,)?) => {
+        $(impl Table for $key { type Value = $value; const IS_KEPT: bool = $is_kept; })*
+    };
 }
 
+tables! { true: MetaKey => JournalHead, CursorKey => Cursor, CaseKey => Case, HostKey => HostCases }
 tables! {
-    MetaKey => JournalHead, TenantKey => Tenant, AgentKey => Agent, CursorKey => Cursor,
-    ContextKey => HostContext, CaseKey => Case, HostKey => HostCases, CaseBlockKey => Positions,
-    TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
+    false: TenantKey => Tenant, AgentKey => Agent, ContextKey => HostContext,
+    CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
+}
+
+impl<V: Value> Stored for V {
+    fn to_bytes(&self) -> Bytes {
+        self.encode().into()
+    }
+
+    fn weight(&self) -> usize {
+        Value::weight(self)
+    }
 }
 
 /// Why something cannot be read from the store.
@@ -165,11 +179,43 @@ impl Source for Staged<'_> {
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.scan(space, range, direction, limit)
     }
+
+    fn load_many<K: Table>(&self, keys: &[K]) -> Result<Vec<Option<K::Value>>, LoadError> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(Key::encode).collect();
+        let mut values: Vec<Option<K::Value>> = Vec::new();
+        values.resize_with(keys.len(), || None);
+        let mut asked: Vec<(usize, &[u8])> = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            values[at] = match self.find(Space::Rows, key) {
+                Found::Value(value) => match (value as &dyn Any).downcast_ref::<K::Value>() {
+                    Some(value) => Some(value.clone()),
+                    None => Some(K::Value::decode(&value.to_bytes())?),
+                },
+                Found::Bytes(bytes) => Some(K::Value::decode(bytes)?),
+                Found::Nothing => None,
+                Found::Unknown => {
+                    asked.push((at, key));
+                    None
+                }
+            };
+        }
+        if !asked.is_empty() {
+            let refs: Vec<&[u8]> = asked.iter().map(|(_, key)| *key).collect();
+            for ((at, _), bytes) in asked.iter().zip(self.read_below(Space::Rows, &refs)?) {
+                values[*at] = bytes.map(|bytes| K::Value::decode(&bytes)).transpose()?;
+            }
+        }
+        Ok(values)
+    }
 }
 
 /// Stages `value` under `key`.
-pub fn put<K: Table>(staged: &mut Staged<'_>, key: &K, value: &K::Value) {
-    staged.put(Space::Rows, &key.encode(), value.encode());
+pub fn put<K: Table>(staged: &mut Staged<'_>, key: &K, value: K::Value) {
+    if K::IS_KEPT {
+        staged.put_value(&key.encode(), Arc::new(value));
+    } else {
+        staged.put(Space::Rows, &key.encode(), value.encode());
+    }
 }
 
 /// Stages a key without a value.

@@ -12,7 +12,7 @@ use shared::{
 use thiserror::Error;
 
 use crate::triage::{
-    case::{Case, CaseId, VerdictKind},
+    case::{Case, CaseId, Finding, VerdictKind},
     fold::HostCases,
     sla::Sla,
 };
@@ -27,8 +27,11 @@ pub struct ValueError {
     pub detail: String,
 }
 
+/// About how many bytes a finding takes in memory, with its texts: a title of 60 and a few short ones.
+const FINDING_BYTES: usize = size_of::<Finding>() + 128;
+
 /// A value of the store.
-pub trait Value: Serialize + for<'de> Deserialize<'de> {
+pub trait Value: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + 'static {
     /// Version that is written.
     const VERSION: u8 = 1;
     /// What it is, for errors.
@@ -39,6 +42,11 @@ pub trait Value: Serialize + for<'de> Deserialize<'de> {
         let mut bytes = vec![Self::VERSION];
         bytes.extend(codec::encode(self).expect("stored values are plain data"));
         bytes
+    }
+
+    /// Returns about how many bytes it takes, encoded or in memory, whichever is more.
+    fn weight(&self) -> usize {
+        size_of::<Self>()
     }
 
     /// Decodes a value.
@@ -332,9 +340,25 @@ macro_rules! values {
     };
 }
 
+impl Value for Case {
+    const NAME: &'static str = "case";
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.findings.len() * FINDING_BYTES
+    }
+}
+
+impl Value for HostCases {
+    const NAME: &'static str = "host";
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.cases)
+    }
+}
+
 values! {
     u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
-    HostContext = "context", Case = "case", HostCases = "host", Positions = "positions",
+    HostContext = "context", Positions = "positions",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     limits::{GROUP_BYTES_MAX, GROUP_COMMANDS_MAX, WRITER_QUEUE_MAX},
     store::{
-        engine::{CommitError, Engine, Staged},
+        engine::{CommitError, Engine, Kept, Staged},
         schema::MetaKey,
         tables::{LoadError, Source},
     },
@@ -252,12 +252,14 @@ fn run(
     mut inbox: Inbox,
     announce: &watch::Sender<u64>,
 ) {
+    let mut kept = Kept::default();
     while let Some((priority, first)) = runtime.block_on(inbox.recv()) {
-        let mut staged = Staged::new(engine);
+        let mut staged = Staged::over(engine, kept);
         let mut replies = vec![first(&mut staged)];
         fill(&mut staged, &mut replies, &mut inbox, priority == Priority::Urgent);
         let head = staged.load(&MetaKey::JOURNAL);
-        let committed = engine.commit(staged.into_changes());
+        let committed;
+        (kept, committed) = staged.commit();
         match (&committed, head) {
             (Ok(()), Ok(Some(head))) => {
                 announce

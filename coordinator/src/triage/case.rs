@@ -9,7 +9,7 @@
 //! Invariants: at most one live lease (L6); `fence` goes up with each claim, and a write that brings an older one is
 //! refused; `revision` goes up with each change.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use shared::{alert::Severity, ids::TenantId, time::Timestamp};
@@ -191,7 +191,7 @@ pub struct Case {
     /// How many alerts it holds.
     pub alert_count: u64,
     /// What was found, at most [`FINDINGS_MAX`], in order of appearance.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Arc<Finding>>,
     /// Alerts of findings beyond that bound.
     pub other_count: u64,
     /// Of the newest claim.
@@ -268,13 +268,15 @@ impl Case {
         let is_news = known.is_none() || group.severity > self.severity;
         match known {
             Some(index) => {
-                let finding = &mut self.findings[index];
+                let finding = Arc::make_mut(&mut self.findings[index]);
                 finding.count += group.count();
                 finding.severity = finding.severity.max(group.severity);
                 finding.first_at = finding.first_at.min(group.first_at);
                 finding.last_at = finding.last_at.max(group.last_at);
             }
-            None if self.findings.len() < FINDINGS_MAX => self.findings.push(group.finding()),
+            None if self.findings.len() < FINDINGS_MAX => {
+                self.findings.push(Arc::new(group.finding()));
+            }
             None => self.other_count += group.count(),
         }
         self.alert_count += group.count();
@@ -289,7 +291,9 @@ impl Case {
         }
         // A worse severity may bring the deadline forward, never push it back.
         self.deadline = self.deadline.min(deadline);
-        self.risk = self.assess();
+        if is_news {
+            self.risk = self.assess();
+        }
         self.revision += 1;
     }
 

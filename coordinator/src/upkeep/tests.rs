@@ -228,7 +228,7 @@ async fn a_view_is_built_of_more_open_cases_than_a_page_holds() {
     let command = move |staged: &mut Staged<'_>| {
         for n in 0..count {
             let (id, group) = (CaseId::from_u64(n), group("scan", Severity::Low, n));
-            put(staged, &CaseKey(id), &Case::open(id, acme(), &group, &Sla::default(), at(n)));
+            put(staged, &CaseKey(id), Case::open(id, acme(), &group, &Sla::default(), at(n)));
         }
         Ok::<(), CommandError>(())
     };
@@ -390,7 +390,7 @@ async fn answers_are_remembered_for_a_day_and_then_forgotten() {
         for n in 0..1_200 {
             let answer =
                 Remembered { request: [0; 32], status: 200, body: vec![], at: answered_at(n) };
-            put(staged, &key(n), &answer);
+            put(staged, &key(n), answer);
         }
         Ok::<(), CommandError>(())
     };

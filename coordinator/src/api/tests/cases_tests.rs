@@ -112,7 +112,7 @@ async fn an_ambiguous_beginning_lists_what_fits() {
         let (group, tenant) = (group("scan", Severity::Low, 0), "acme".parse().unwrap());
         let case =
             Case::open(CaseId::from_u64(n), tenant, &group, &Sla::default(), Timestamp::ZERO);
-        put(&mut staged, &CaseKey(case.id), &case);
+        put(&mut staged, &CaseKey(case.id), case);
     }
     house.engine.commit(staged.into_changes()).unwrap();
     let token = house.token(Role::Customer, &["acme"]).await;

@@ -29,7 +29,7 @@ fn store_with_case() -> (MemoryEngine, CaseId) {
     let group = group("scan", Severity::High, 5);
     let case = Case::open(id, "acme".parse().unwrap(), &group, &Sla::default(), at(1_000));
     let mut staged = Staged::new(&engine);
-    put(&mut staged, &CaseKey(id), &case);
+    put(&mut staged, &CaseKey(id), case);
     engine.commit(staged.into_changes()).unwrap();
     (engine, id)
 }

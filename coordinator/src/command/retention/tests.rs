@@ -54,9 +54,9 @@ fn put_case(staged: &mut Staged<'_>, n: u64, ms: u64, decided: Option<u64>) -> C
         let kind = VerdictKind::BenignExpected;
         claimed.decide("ann", claimed.fence, kind, "known", at(decided)).unwrap()
     });
-    put(staged, &CaseKey(id), &case);
+    put(staged, &CaseKey(id), case);
     put_key(staged, &TenantCaseKey { tenant: tenant("acme"), opened_at: at(ms), case: id });
-    put(staged, &CaseBlockKey { case: id, place: place(ms) }, &Positions(vec![0]));
+    put(staged, &CaseBlockKey { case: id, place: place(ms) }, Positions(vec![0]));
     id
 }
 
@@ -165,7 +165,7 @@ fn an_answer_that_was_renewed_meanwhile_is_not_forgotten() {
     let keys = [1, 2, 3].map(|n| IdempotencyKey([n; 32]));
     for (key, ms) in keys.iter().zip([10, 100]) {
         let answer = Remembered { request: [0; 32], status: 200, body: vec![], at: at(ms) };
-        put(&mut staged, key, &answer);
+        put(&mut staged, key, answer);
     }
     assert_eq!(forget(&mut staged, &keys, at(100)), Ok(1));
     let left = staged.load_many(&keys).unwrap();

@@ -14,23 +14,29 @@
 //! Staging a range delete drops the staged puts and deletes that it covers, so those that remain
 //! are always later than every range delete. Values are shared, not copied; keys are copied once.
 //!
-//! Not here: bounds on a group ([`Staged::len`] and [`Staged::bytes`] are there for them), and the
-//! commit.
+//! A value may be staged decoded ([`Stored`]): it is encoded when the group is committed, once,
+//! however often the group wrote it. What a commit made true stays decoded in [`Kept`] for the
+//! groups after it.
+//!
+//! Not here: bounds on a group ([`Staged::len`] and [`Staged::bytes`] are there for them).
 
 use std::{
+    any::Any,
     cmp::Ordering,
     collections::{BTreeMap, VecDeque},
     ops::{
         Bound::{Excluded, Included},
         Range,
     },
+    sync::Arc,
     vec,
 };
 
 use bytes::Bytes;
 
 use super::{
-    Changes, Direction, Engine, ReadError, Row, Space,
+    Changes, CommitError, Direction, Engine, ReadError, Row, Space,
+    kept::Kept,
     ranges::{Ranges, Replaced},
 };
 
@@ -39,9 +45,32 @@ use super::{
 /// cost little.
 const SPARE_ROWS_MAX: usize = 64;
 
+/// A value of [`Space::Rows`] that is not encoded yet.
+pub trait Stored: Any + Send + Sync {
+    /// Returns its bytes.
+    fn to_bytes(&self) -> Bytes;
+
+    /// Returns about how many bytes those are, without making them.
+    fn weight(&self) -> usize;
+}
+
+/// What is known of a key without asking the engine.
+pub enum Found<'s> {
+    /// Its value, decoded.
+    Value(&'s dyn Stored),
+    /// Its value.
+    Bytes(&'s Bytes),
+    /// It does not exist.
+    Nothing,
+    /// Only the engine knows.
+    Unknown,
+}
+
 /// What a group has staged over an engine.
 pub struct Staged<'e> {
     engine: &'e dyn Engine,
+    /// What the engine's rows are known to be.
+    kept: Kept,
     rows: Overlay,
     blocks: Overlay,
     undo: Vec<Undo>,
@@ -64,13 +93,15 @@ struct Overlay {
 #[derive(Clone)]
 enum Entry {
     Put(Bytes),
+    Value(Arc<dyn Stored>),
     Deleted,
 }
 
 impl Entry {
-    fn value(&self) -> Option<&Bytes> {
+    fn value(&self) -> Option<Bytes> {
         match self {
-            Self::Put(value) => Some(value),
+            Self::Put(value) => Some(value.clone()),
+            Self::Value(value) => Some(value.to_bytes()),
             Self::Deleted => None,
         }
     }
@@ -86,8 +117,31 @@ impl<'e> Staged<'e> {
     /// Returns an overlay with nothing staged over `engine`.
     #[must_use]
     pub fn new(engine: &'e dyn Engine) -> Self {
+        Self::over(engine, Kept::default())
+    }
+
+    /// Returns an overlay with nothing staged over `engine`, of which `kept` is known: what a
+    /// commit of an overlay over the same engine gave back, with none between that it has not seen.
+    #[must_use]
+    pub fn over(engine: &'e dyn Engine, kept: Kept) -> Self {
         let (rows, blocks) = Default::default();
-        Self { engine, rows, blocks, undo: Vec::new(), bytes: 0 }
+        Self { engine, kept, rows, blocks, undo: Vec::new(), bytes: 0 }
+    }
+
+    /// Returns what is known of a key without asking the engine.
+    #[must_use]
+    pub fn find(&self, space: Space, key: &[u8]) -> Found<'_> {
+        let overlay = self.overlay(space);
+        match overlay.entries.get(key) {
+            Some(Entry::Value(value)) => Found::Value(&**value),
+            Some(Entry::Put(bytes)) => Found::Bytes(bytes),
+            Some(Entry::Deleted) => Found::Nothing,
+            None if overlay.gone.covers(key) => Found::Nothing,
+            None if space == Space::Rows => {
+                self.kept.find(key).map_or(Found::Unknown, Found::Value)
+            }
+            None => Found::Unknown,
+        }
     }
 
     /// Returns the values of `keys`, in their order, with `None` for a key that does not exist.
@@ -104,7 +158,7 @@ impl<'e> Staged<'e> {
         let mut asked_at = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             if let Some(entry) = overlay.entries.get(*key) {
-                values[at] = entry.value().cloned();
+                values[at] = entry.value();
             } else if !overlay.gone.covers(key) {
                 asked.push(*key);
                 asked_at.push(at);
@@ -116,6 +170,18 @@ impl<'e> Staged<'e> {
             }
         }
         Ok(values)
+    }
+
+    /// Returns the engine's values of `keys`, whatever is staged.
+    ///
+    /// # Errors
+    /// Fails as [`Engine::read`] does.
+    pub fn read_below(
+        &self,
+        space: Space,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.engine.read(space, keys)
     }
 
     /// Returns the value of one key.
@@ -148,7 +214,7 @@ impl<'e> Staged<'e> {
         if overlay.gone.is_empty() && entries.clone().next().is_none() {
             return self.engine.scan(space, range, direction, limit);
         }
-        let hidden = entries.clone().filter(|(_, entry)| entry.value().is_none());
+        let hidden = entries.clone().filter(|(_, entry)| matches!(entry, Entry::Deleted));
         let page = limit.saturating_add(hidden.take(SPARE_ROWS_MAX).count());
         let below = Pages::new(self.engine, space, gaps, direction, page);
         match direction {
@@ -160,6 +226,11 @@ impl<'e> Staged<'e> {
     /// Stages a put.
     pub fn put(&mut self, space: Space, key: &[u8], value: impl Into<Bytes>) {
         self.set(space, key, Entry::Put(value.into()));
+    }
+
+    /// Stages a put of a row that is encoded when the group is committed.
+    pub fn put_value(&mut self, key: &[u8], value: Arc<dyn Stored>) {
+        self.set(Space::Rows, key, Entry::Value(value));
     }
 
     /// Stages a delete.
@@ -223,10 +294,40 @@ impl<'e> Staged<'e> {
         self.undo.is_empty()
     }
 
-    /// Returns the bytes of the keys and values that a commit would write now.
+    /// Returns the bytes of the keys and values that a commit would write now; of values that are
+    /// not encoded yet, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Commits what is staged, and returns what is kept decoded from here on.
+    ///
+    /// # Errors
+    /// Fails as [`Engine::commit`] does.
+    pub fn commit(mut self) -> (Kept, Result<(), CommitError>) {
+        let mut kept = std::mem::take(&mut self.kept);
+        let news = self.news(&kept);
+        let is_ranged = !self.rows.gone.is_empty();
+        let engine = self.engine;
+        let committed = engine.commit(self.into_changes());
+        match &committed {
+            Ok(()) if is_ranged => kept.clear(),
+            Ok(()) => kept.take_in(news),
+            Err(CommitError::Refused(_)) => {}
+            Err(CommitError::Unknown { .. }) => kept.clear(),
+        }
+        (kept, committed)
+    }
+
+    /// Returns the rows that are staged and concern what is `kept`, with their values where those
+    /// are decoded.
+    fn news(&self, kept: &Kept) -> Vec<(Bytes, Option<Arc<dyn Stored>>)> {
+        let news = self.rows.entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Value(value) => Some((key.clone(), Some(Arc::clone(value)))),
+            Entry::Put(_) | Entry::Deleted => kept.find(key).map(|_| (key.clone(), None)),
+        });
+        news.collect()
     }
 
     /// Returns what to commit.
@@ -236,7 +337,7 @@ impl<'e> Staged<'e> {
         for (space, overlay) in [(Space::Rows, self.rows), (Space::Blocks, self.blocks)] {
             let gone = &overlay.gone;
             let needed = |key: &Bytes, entry: &Entry| match entry {
-                Entry::Put(_) => true,
+                Entry::Put(_) | Entry::Value(_) => true,
                 Entry::Deleted => !gone.covers(key),
             };
             let entries: Vec<(Bytes, Entry)> =
@@ -247,6 +348,7 @@ impl<'e> Staged<'e> {
             for (key, entry) in entries {
                 match entry {
                     Entry::Put(value) => changes.put(space, key, value),
+                    Entry::Value(value) => changes.put(space, key, value.to_bytes()),
                     Entry::Deleted => changes.delete(space, key),
                 }
             }
@@ -294,7 +396,12 @@ impl Overlay {
 }
 
 fn weight(key: &Bytes, entry: &Entry) -> usize {
-    key.len() + entry.value().map_or(0, Bytes::len)
+    let value = match entry {
+        Entry::Put(bytes) => bytes.len(),
+        Entry::Value(value) => value.weight(),
+        Entry::Deleted => 0,
+    };
+    key.len() + value
 }
 
 /// Merges staged entries with the engine's rows, both in the order that `compare` gives; an entry
@@ -319,7 +426,7 @@ fn merge<'a>(
             && let Some((key, entry)) = entries.next()
             && let Some(value) = entry.value()
         {
-            rows.push((key.clone(), value.clone()));
+            rows.push((key.clone(), value));
         }
         if order.is_ge()
             && let Some(stored) = row.take()

@@ -318,7 +318,7 @@ mod tests {
         let mut staged = Staged::new(&engine);
         for case in cases {
             let (tenant, opened_at) = (case.tenant, case.opened_at);
-            put(&mut staged, &CaseKey(case.id), case);
+            put(&mut staged, &CaseKey(case.id), case.clone());
             put_key(&mut staged, &TenantCaseKey { tenant, opened_at, case: case.id });
         }
         engine.commit(staged.into_changes()).unwrap();

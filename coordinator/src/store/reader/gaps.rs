@@ -62,7 +62,7 @@ mod tests {
                 let stream = StreamId { agent, epoch: Epoch(1), lane };
                 let first = Seq::new(first).unwrap();
                 let key = GapKey { tenant: tenant.parse().unwrap(), stream, first };
-                put(&mut staged, &key, &record);
+                put(&mut staged, &key, record);
             }
         }
         engine.commit(staged.into_changes()).unwrap();

@@ -1,5 +1,11 @@
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use proptest::prelude::*;
+
 use super::*;
-use crate::store::engine::{Change, MemoryEngine};
+use crate::store::engine::{Change, Fault, MemoryEngine};
+
+const FAULTS: [Fault; 4] = [Fault::Refused, Fault::UnknownApplied, Fault::UnknownLost, Fault::Torn];
 
 #[test]
 fn a_group_that_writes_a_key_often_commits_it_once() {
@@ -113,4 +119,104 @@ fn what_is_staged_can_be_read_while_the_engine_cannot() {
     assert_eq!(staged.read_one(Space::Rows, b"m").unwrap(), None);
     staged.read(Space::Rows, &[b"a", b"b"]).unwrap_err();
     staged.scan(Space::Rows, b"a"..b"z", Direction::Forward, 5).unwrap_err();
+}
+
+/// A value that counts how often it is encoded.
+struct Counted(u8, Arc<AtomicUsize>);
+
+impl Stored for Counted {
+    fn to_bytes(&self) -> Bytes {
+        self.1.fetch_add(1, Relaxed);
+        vec![self.0].into()
+    }
+
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+#[test]
+fn a_decoded_value_is_encoded_once_a_group_however_often_it_is_written() {
+    let engine = MemoryEngine::new(1);
+    let encoded = Arc::new(AtomicUsize::new(0));
+    let mut staged = Staged::new(&engine);
+    for number in 0..100 {
+        staged.put_value(b"counter", Arc::new(Counted(number, Arc::clone(&encoded))));
+    }
+    assert_eq!((staged.bytes(), encoded.load(Relaxed)), (8, 0));
+    let (kept, committed) = staged.commit();
+    committed.unwrap();
+    assert_eq!(encoded.load(Relaxed), 1);
+    assert_eq!(engine.read(Space::Rows, &[b"counter"]).unwrap(), [Some(Bytes::from(vec![99]))]);
+
+    engine.set_unreadable(true);
+    let staged = Staged::over(&engine, kept);
+    let Found::Value(value) = staged.find(Space::Rows, b"counter") else { panic!("it is kept") };
+    assert_eq!(value.to_bytes(), vec![99]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    PutValue(u8, u8),
+    Put(u8, u8),
+    Delete(u8),
+    DeleteRange(u8, u8),
+    Refuse(Vec<Self>),
+    Commit(Option<u8>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let change = prop_oneof![
+        4 => (0..6_u8, any::<u8>()).prop_map(|(key, value)| Step::PutValue(key, value)),
+        1 => (0..6_u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
+        1 => (0..6_u8).prop_map(Step::Delete),
+        1 => (0..6_u8, 0..7_u8).prop_map(|(from, to)| Step::DeleteRange(from, to)),
+    ];
+    prop_oneof![
+        6 => change.clone(),
+        1 => prop::collection::vec(change, 1..4).prop_map(Step::Refuse),
+        2 => prop::option::of(0..4_u8).prop_map(Step::Commit),
+    ]
+}
+
+fn stage(staged: &mut Staged<'_>, step: &Step) {
+    match step {
+        Step::PutValue(key, value) => {
+            staged.put_value(&[*key], Arc::new(Counted(*value, Arc::default())));
+        }
+        Step::Put(key, value) => staged.put(Space::Rows, &[*key], vec![*value]),
+        Step::Delete(key) => staged.delete(Space::Rows, &[*key]),
+        Step::DeleteRange(from, to) => staged.delete_range(Space::Rows, &[*from]..&[*to]),
+        Step::Refuse(steps) => {
+            let before = staged.savepoint();
+            steps.iter().for_each(|step| stage(staged, step));
+            staged.rollback(before);
+        }
+        Step::Commit(_) => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_kept_is_what_the_engine_has(steps in prop::collection::vec(step(), 1..60)) {
+        let engine = MemoryEngine::new(1);
+        let mut kept = Kept::default();
+        for group in steps.split_inclusive(|step| matches!(step, Step::Commit(_))) {
+            let mut staged = Staged::over(&engine, kept);
+            group.iter().for_each(|step| stage(&mut staged, step));
+            if let Some(Step::Commit(Some(fault))) = group.last() {
+                engine.fail_next_commit(FAULTS[usize::from(*fault)]);
+            }
+            let committed;
+            (kept, committed) = staged.commit();
+            if matches!(committed, Err(CommitError::Unknown { .. })) {
+                engine.crash();
+            }
+            for key in 0..6 {
+                let Some(value) = kept.find(&[key]) else { continue };
+                let stored = engine.read(Space::Rows, &[&[key]]).unwrap().remove(0);
+                prop_assert_eq!(Some(value.to_bytes()), stored);
+            }
+        }
+    }
 }
