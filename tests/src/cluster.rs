@@ -40,7 +40,10 @@ use coordinator::clock::Clock;
 use shared::ids::{AgentId, TenantId};
 use tempfile::TempDir;
 
-pub use self::{process::Process, programs::Programs};
+pub use self::{
+    process::{Process, terminate},
+    programs::Programs,
+};
 
 /// Name in the coordinator's certificate, which is also where agents look for it by default.
 const COORDINATOR: &str = "coordinator";

@@ -21,6 +21,7 @@ use super::{
     measure::{Resident, scratch},
     records::now,
 };
+use crate::cluster::terminate;
 
 /// How long anything may take that is no measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -244,11 +245,7 @@ impl Program {
     }
 
     fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().context("run kill")?;
-        if !told.success() {
-            bail!("{} has ended by itself", self.name);
-        }
+        terminate(self.child.id()).with_context(|| format!("{} has ended by itself", self.name))?;
         eventually("the program has ended", || Ok(self.child.try_wait()?.is_some()))?;
         let status = self.child.wait()?;
         if !status.success() {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
 
@@ -91,10 +92,7 @@ impl Process {
         if let Some(status) = child.try_wait()? {
             ensure!(false, "{program} ended by itself: {status}");
         }
-        // The standard library sends no other signal than SIGKILL.
-        let id = child.id();
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status()?;
-        ensure!(sent.success(), "SIGTERM to {program} ({id}): {sent}");
+        terminate(child.id()).with_context(|| format!("stop {program}"))?;
         let what = format!("{program} to stop");
         let status = eventually(&what, timeout, || Ok(child.try_wait()?))?;
         self.child = None;
@@ -119,4 +117,13 @@ impl Drop for Process {
             let _is_gone = child.wait().is_ok();
         }
     }
+}
+
+/// Asks a process with SIGTERM to stop. The standard library sends SIGKILL only, and not every machine has `kill`.
+///
+/// # Errors
+/// There is no such process.
+pub fn terminate(pid: u32) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process has this id")?;
+    kill_process(pid, Signal::TERM).with_context(|| format!("SIGTERM to process {pid:?}"))
 }

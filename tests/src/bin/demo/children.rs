@@ -12,7 +12,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+use tests::cluster::terminate;
 use tokio::time::sleep;
 
 /// Longest time that a program may take to stop: more than any of them allows itself.
@@ -86,7 +87,8 @@ impl Children {
         let mut failed = Vec::new();
         while let Some(running) = self.running.last_mut() {
             if running.child.try_wait()?.is_none() {
-                terminate(running.child.id())?;
+                // That there is none any more is as good.
+                let _told = terminate(running.child.id()).is_ok();
             }
             let stopped = tokio::time::timeout(STOP_TIMEOUT, ended(&mut running.child)).await;
             let problem = match stopped {
@@ -134,16 +136,6 @@ async fn ended(child: &mut Child) -> std::process::ExitStatus {
     }
 }
 
-/// Tells a process to stop. That there is none any more is as good.
-fn terminate(pid: u32) -> Result<()> {
-    let pid = Pid::from_u32(pid);
-    let mut system = System::new().context("look at processes")?;
-    let kind = ProcessRefreshKind::nothing().without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
-    let _told = system.process(pid).and_then(|process| process.kill_with(Signal::Term));
-    Ok(())
-}
-
 /// Stops what an earlier demo in the same folder left behind because it was killed, and waits for it.
 ///
 /// # Errors
@@ -152,7 +144,7 @@ pub(crate) async fn stop_leftovers(folder: &Path) -> Result<()> {
     let told = leftovers(folder)?;
     for pid in &told {
         println!("stopping process {pid}, which an earlier demo left behind");
-        terminate(*pid)?;
+        let _told = terminate(*pid).is_ok();
     }
     let gone = async {
         while !leftovers(folder)?.is_empty() {
