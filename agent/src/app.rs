@@ -17,6 +17,7 @@
 pub mod check;
 mod feed;
 mod pipeline;
+pub mod show;
 
 use std::{
     sync::{Arc, mpsc},

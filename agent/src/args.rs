@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::config::DEFAULT_PATH;
+use crate::{config::DEFAULT_PATH, normalise::Kind};
 
 /// Reads detectors' alerts on this host and carries them to the coordinator.
 #[derive(Debug, Parser)]
@@ -41,6 +41,15 @@ pub enum Command {
     Check(Common),
     /// Show what a running agent does.
     Status(StatusArgs),
+    /// Show what the records of files become: each alert by OCSF's names, then the counts.
+    ///
+    /// Reads the files as a running agent would, and sends and remembers nothing. Other events and
+    /// what could not be parsed are counted at the end, on standard error.
+    #[command(after_help = "Examples:\n  \
+        signalbox-agent normalise --kind suricata_eve /var/log/suricata/eve.json\n  \
+        signalbox-agent normalise --source honeypot alerts.json    with the configured field map\n  \
+        signalbox-agent normalise --kind falco --json events.json | jq .time")]
+    Normalise(NormaliseArgs),
 }
 
 /// Options of all commands.
@@ -60,6 +69,27 @@ pub struct StatusArgs {
     /// Print JSON for programs.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `normalise`.
+#[derive(Debug, Args)]
+pub struct NormaliseArgs {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub common: Common,
+    /// Which product's records they are; without it, --source.
+    #[arg(long, value_name = "KIND", required_unless_present = "source",
+        value_parser = PossibleValuesParser::new(Kind::of_products()))]
+    pub kind: Option<String>,
+    /// A source of the configuration, whose kind and field map are taken.
+    #[arg(long, value_name = "NAME", conflicts_with = "kind")]
+    pub source: Option<String>,
+    /// Print JSON for programs, an object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Files to read.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
 //! The `signalbox-agent` program: see the library for how it works.
 
-use std::{io::IsTerminal as _, path::Path, process::ExitCode};
+use std::{
+    io::{ErrorKind, IsTerminal as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use agent::{
     app::{
         self, Outcome,
         check::{Verdict, check},
+        show::{Counts, Form, ShowError, show},
     },
-    args::{Cli, Command, StatusArgs},
+    args::{Cli, Command, NormaliseArgs, StatusArgs},
     clock,
     config::{Config, LogConfig, LogFormat},
+    normalise::{Kind, LanePolicy, Normaliser},
     status::Snapshot,
 };
 use anyhow::{Context as _, Result};
@@ -32,6 +38,8 @@ fn main() -> ExitCode {
     let path = match &cli.command {
         Command::Run(common) | Command::Check(common) => &common.config,
         Command::Status(args) => &args.common.config,
+        Command::Normalise(args) if args.kind.is_some() => return normalise(None, args),
+        Command::Normalise(args) => &args.common.config,
     };
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -44,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(_) => run(config),
         Command::Check(common) => check_all(&config, &common.config),
         Command::Status(args) => show_status(&config, &args),
+        Command::Normalise(args) => normalise(Some(&config), &args),
     }
 }
 
@@ -176,6 +185,45 @@ fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
         print!("{}", snapshot.render(now));
     }
     if snapshot.is_running(now) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+/// Shows what the records of files become, with the kind that is named or a source of `config`.
+fn normalise(config: Option<&Config>, args: &NormaliseArgs) -> ExitCode {
+    let named = args.source.as_deref().unwrap_or_default();
+    let sources = config.map(|config| config.sources.as_slice()).unwrap_or_default();
+    let source = sources.iter().find(|source| source.name == named);
+    let kind = match (&args.kind, source) {
+        (Some(kind), _) => Kind::of_product(kind),
+        (None, source) => source.map(|source| source.kind.clone()),
+    };
+    let Some(kind) = kind else {
+        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        report(&format!("there is no source {named:?}: it has {}", names.join(", ")));
+        return ExitCode::from(USAGE);
+    };
+    let reader = Normaliser::new(kind, source.map_or("", |source| &source.name));
+    let lanes = config.map_or_else(LanePolicy::default, |config| config.lanes);
+    let form = if args.json { Form::Json } else { Form::Text };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut counts = Counts::default();
+    for file in &args.files {
+        let now = (clock::wall(), clock::now());
+        let shown = show(file, &reader, &lanes, form, now, &mut out, &mut counts)
+            .and_then(|()| Ok(out.flush()?));
+        match shown {
+            Ok(()) => {}
+            // Whoever reads has seen enough.
+            Err(ShowError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                report(&error.to_string());
+                return ExitCode::from(FAILED);
+            }
+        }
+    }
+    report(&counts.to_string());
+    ExitCode::SUCCESS
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet")]

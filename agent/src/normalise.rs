@@ -11,12 +11,14 @@
 //! lists. Events of an EVE file that are no alerts are not read further than their type.
 
 mod eve;
+mod falco;
 mod json_lines;
 mod paths;
 mod slots;
 mod timestamp;
 mod value;
 mod wazuh;
+mod zeek;
 
 use std::fmt;
 
@@ -26,37 +28,93 @@ use shared::{
     time::Timestamp,
 };
 
-use self::{
-    eve::Event,
-    paths::{Paths, Slots},
-};
+use self::paths::{Paths, Slots, Stop};
 pub use self::{
     json_lines::{FieldMap, FieldMapError},
     paths::PathError,
 };
 
+/// The products whose records are read without a field map. A further one is a file beside theirs
+/// and a line here.
+const PRODUCTS: [&Product; 4] =
+    [&eve::PRODUCT, &wazuh::PRODUCT, &falco::PRODUCT, &zeek::NOTICE_PRODUCT];
+
+/// How the records of one product are read.
+#[derive(Debug)]
+pub struct Product {
+    /// Its records' name in the configuration.
+    kind: &'static str,
+    /// Its name in alerts.
+    name: &'static str,
+    /// Where the values stand; of several for one slot the first wins.
+    table: &'static [(u8, &'static str)],
+    /// When a record need not be read to its end.
+    stop: Option<Stop>,
+    /// Says what a readable record is.
+    event: fn(&Slots<'_>) -> Event,
+    /// Sets what is the product's own language.
+    finish: for<'a> fn(&mut Alert<'a>, &Slots<'a>, &mut Notes),
+}
+
+/// What a readable record is.
+enum Event {
+    /// An alert.
+    Alert,
+    /// Something else that the product writes.
+    Other,
+    /// It does not say.
+    Untyped,
+}
+
 /// Which product's records they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Kind {
-    /// Suricata's EVE.
-    SuricataEve,
-    /// Wazuh's `alerts.json`.
-    Wazuh,
+    /// Those of a product that is known.
+    Product(&'static Product),
     /// JSON lines of a product whose values stand where the map says.
     JsonLines(FieldMap),
 }
 
 impl Kind {
+    /// Suricata's EVE.
+    pub const SURICATA_EVE: Self = Self::Product(&eve::PRODUCT);
+    /// Wazuh's `alerts.json`.
+    pub const WAZUH: Self = Self::Product(&wazuh::PRODUCT);
+
+    /// Returns the kind of a known product that the configuration calls `kind`.
+    #[must_use]
+    pub fn of_product(kind: &str) -> Option<Self> {
+        PRODUCTS.into_iter().find(|product| product.kind == kind).map(Self::Product)
+    }
+
+    /// Returns what the configuration calls the known products' kinds.
+    pub fn of_products() -> impl Iterator<Item = &'static str> {
+        PRODUCTS.into_iter().map(|product| product.kind)
+    }
+
     /// Returns the product's name in alerts.
     #[must_use]
     pub fn product(&self) -> &str {
         match self {
-            Self::SuricataEve => "suricata",
-            Self::Wazuh => "wazuh",
+            Self::Product(product) => product.name,
             Self::JsonLines(map) => map.product(),
         }
     }
 }
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Product(own), Self::Product(other)) => own.kind == other.kind,
+            (Self::JsonLines(own), Self::JsonLines(other)) => own == other,
+            (Self::Product(_), Self::JsonLines(_)) | (Self::JsonLines(_), Self::Product(_)) => {
+                false
+            }
+        }
+    }
+}
+
+impl Eq for Kind {}
 
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,8 +240,7 @@ impl Normaliser {
             Paths::new(table.iter().copied()).expect("the products' own tables hold paths")
         };
         let paths = match &kind {
-            Kind::SuricataEve => fixed(eve::TABLE),
-            Kind::Wazuh => fixed(wazuh::TABLE),
+            Kind::Product(product) => fixed(product.table),
             Kind::JsonLines(map) => map.paths(),
         };
         Self { kind, log_name: log_name.into(), paths }
@@ -211,23 +268,21 @@ impl Normaliser {
         let mut found = Slots::default();
         let mut broken = invalid.map(|at| Malformed::InvalidUtf8 { at });
         if text.trim_ascii_start().starts_with('{') {
-            let stop = matches!(self.kind, Kind::SuricataEve).then_some(eve::STOP);
-            if let Err(error) = self.paths.walk(text, stop, &mut found) {
+            if let Err(error) = self.paths.walk(text, self.stop(), &mut found) {
                 broken = broken.or(Some(malformed(&error)));
             }
         } else {
             broken = broken.or(Some(Malformed::NotAnObject));
         }
+        if found.stopped {
+            return Outcome::Skip(SkipReason::NotAnAlert);
+        }
         let why = match (&self.kind, broken) {
-            (Kind::SuricataEve, _) if found.stopped => {
-                return Outcome::Skip(SkipReason::NotAnAlert);
-            }
-            (Kind::SuricataEve, None) if matches!(eve::event(&found), Event::Untyped) => {
-                Some(Malformed::Untyped)
-            }
-            (Kind::Wazuh, None) if !wazuh::is_alert(&found) => {
-                return Outcome::Skip(SkipReason::NotAnAlert);
-            }
+            (Kind::Product(product), None) => match (product.event)(&found) {
+                Event::Alert => None,
+                Event::Other => return Outcome::Skip(SkipReason::NotAnAlert),
+                Event::Untyped => Some(Malformed::Untyped),
+            },
             (_, broken) => broken,
         };
         let (mut alert, notes) = self.alert(&found, observed_at);
@@ -240,6 +295,13 @@ impl Normaliser {
         }
     }
 
+    const fn stop(&self) -> Option<Stop> {
+        match self.kind {
+            Kind::Product(product) => product.stop,
+            Kind::JsonLines(_) => None,
+        }
+    }
+
     fn alert<'a>(&'a self, found: &Slots<'a>, observed_at: Timestamp) -> (Alert<'a>, Notes) {
         let mut notes = Notes::default();
         let mut alert = Alert::default();
@@ -248,8 +310,7 @@ impl Normaliser {
         alert.set(Field::Product, self.kind.product());
         slots::fill(&mut alert, found, &mut notes);
         match &self.kind {
-            Kind::SuricataEve => eve::finish(&mut alert, found, &mut notes),
-            Kind::Wazuh => wazuh::finish(&mut alert, found, &mut notes),
+            Kind::Product(product) => (product.finish)(&mut alert, found, &mut notes),
             Kind::JsonLines(map) => map.finish(&mut alert, found, &mut notes),
         }
         (alert, notes)

@@ -33,6 +33,8 @@ const BLOCK_AGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 /// zstd's levels that a host can spare the processor for; from 10 on it is slower than any link.
 const COMPRESSION_LEVELS: RangeInclusive<i32> = 1..=9;
 const GRACE: RangeInclusive<Duration> = Duration::from_millis(0)..=Duration::from_secs(300);
+/// The kind of source that says itself where its values stand.
+const JSON_LINES: &str = "json_lines";
 const GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Turns raw values into checked ones; knows the text, so that errors can name lines.
@@ -189,19 +191,16 @@ impl Check<'_> {
 
     fn kind(&self, raw: &RawSource, section: Range<usize>) -> Result<Kind, ConfigError> {
         let key = "source.fields";
-        let kind = match raw.kind.get_ref().as_str() {
-            "suricata_eve" => Kind::SuricataEve,
-            "wazuh" => Kind::Wazuh,
-            "json_lines" => {
-                return raw.fields.as_ref().map_or_else(
-                    || Err(self.error(key, section, "json_lines needs a field map".to_owned())),
-                    |fields| Ok(Kind::JsonLines(fields.get_ref().clone())),
-                );
-            }
-            _ => {
-                let kinds = ["suricata_eve", "wazuh", "json_lines"];
-                return Err(self.not_one_of("source.kind", &raw.kind, &kinds));
-            }
+        let name = raw.kind.get_ref().as_str();
+        if name == JSON_LINES {
+            return raw.fields.as_ref().map_or_else(
+                || Err(self.error(key, section, "json_lines needs a field map".to_owned())),
+                |fields| Ok(Kind::JsonLines(fields.get_ref().clone())),
+            );
+        }
+        let Some(kind) = Kind::of_product(name) else {
+            let kinds: Vec<&str> = Kind::of_products().chain([JSON_LINES]).collect();
+            return Err(self.not_one_of("source.kind", &raw.kind, &kinds));
         };
         match &raw.fields {
             None => Ok(kind),

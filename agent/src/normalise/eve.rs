@@ -6,16 +6,24 @@
 use shared::alert::{Alert, Field, Severity};
 
 use super::{
-    Notes,
+    Event, Notes, Product,
     paths::{Slots, Stop},
     slots::{self, of},
     value,
 };
 
+pub(super) const PRODUCT: Product = Product {
+    kind: "suricata_eve",
+    name: "suricata",
+    table: TABLE,
+    stop: Some(STOP),
+    event,
+    finish,
+};
+
 const EVENT_TYPE: u8 = slots::OWN;
 
-/// Where the values stand; of several for one slot the first wins.
-pub(super) const TABLE: &[(u8, &str)] = &[
+const TABLE: &[(u8, &str)] = &[
     (EVENT_TYPE, "event_type"),
     (slots::TIME, "timestamp"),
     (slots::SEVERITY, "alert.severity"),
@@ -44,25 +52,12 @@ pub(super) const TABLE: &[(u8, &str)] = &[
 
 /// An event of another type is not read further than its type: most lines of an EVE file are no
 /// alerts.
-pub(super) const STOP: Stop = Stop { slot: EVENT_TYPE, unless: |raw| raw == "\"alert\"" };
-
-/// What an event is.
-pub(super) enum Event {
-    /// An alert.
-    Alert,
-    /// Another type of event.
-    Other,
-    /// No type, and no alert in it either.
-    Untyped,
-}
+const STOP: Stop = Stop { slot: EVENT_TYPE, unless: |raw| raw == "\"alert\"" };
 
 /// Says what the event is. One without type counts as an alert if it has an `alert`.
-pub(super) fn event(found: &Slots<'_>) -> Event {
+fn event(found: &Slots<'_>) -> Event {
     let alert = [slots::SEVERITY, slots::ACTION, of(Field::RuleUid), of(Field::Title)];
-    if found.stopped {
-        Event::Other
-    } else if found.raw(EVENT_TYPE).is_some() || alert.iter().any(|slot| found.raw(*slot).is_some())
-    {
+    if found.raw(EVENT_TYPE).is_some() || alert.iter().any(|slot| found.raw(*slot).is_some()) {
         Event::Alert
     } else {
         Event::Untyped
@@ -70,7 +65,7 @@ pub(super) fn event(found: &Slots<'_>) -> Event {
 }
 
 /// Sets what is Suricata's own language.
-pub(super) fn finish(alert: &mut Alert<'_>, found: &Slots<'_>, notes: &mut Notes) {
+fn finish(alert: &mut Alert<'_>, found: &Slots<'_>, notes: &mut Notes) {
     if let Some(raw) = found.raw(slots::SEVERITY) {
         alert.severity = match value::number(raw) {
             Some(1) => Severity::High,

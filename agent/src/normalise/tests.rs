@@ -12,11 +12,13 @@ use shared::alert::Action;
 
 use super::*;
 
+mod falco_zeek;
+
 const NOW: Timestamp = Timestamp::from_ms(1_793_610_800_000);
 
 #[test]
 fn an_eve_alert_says_what_suricata_said() {
-    let reader = Normaliser::new(Kind::SuricataEve, "edge-ids");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "edge-ids");
     let record = r#"{"timestamp":"2026-11-02T09:12:33.123456+0000","host":"sensor-1",
         "event_type":"alert","src_ip":"10.0.0.5","src_port":"40000","dest_ip":"192.0.2.7",
         "dest_port":443,"proto":"TCP","alert":{"action":"blocked","gid":1,"signature_id":2010937,
@@ -51,7 +53,7 @@ fn an_eve_alert_says_what_suricata_said() {
 
 #[test]
 fn suricatas_severities_become_ocsfs() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     for (written, expected) in [
         ("1", Severity::High),
         ("2", Severity::Medium),
@@ -70,7 +72,7 @@ fn suricatas_severities_become_ocsfs() {
 
 #[test]
 fn an_eve_event_of_another_type_is_skipped_even_if_it_is_cut_off() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     for record in [r#"{"event_type":"flow","alert":{}}"#, r#"{"event_type":"dns","dns":{"#] {
         let outcome = reader.normalise(record.as_bytes(), NOW);
         assert_eq!(outcome, Outcome::Skip(SkipReason::NotAnAlert), "{record}");
@@ -79,14 +81,14 @@ fn an_eve_event_of_another_type_is_skipped_even_if_it_is_cut_off() {
 
 #[test]
 fn an_eve_event_without_type_counts_as_an_alert_if_it_has_one() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     assert_eq!(alert(&reader, r#"{"alert":{"signature":"s"}}"#).0.text(Field::Title), Some("s"));
     assert_eq!(malformed(&reader, b"{\"a\":1}").1, Malformed::Untyped);
 }
 
 #[test]
 fn a_record_that_cannot_be_read_is_an_alert_that_says_so() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     for (record, expected) in [
         (&b"hello"[..], Malformed::NotAnObject),
         (b"", Malformed::NotAnObject),
@@ -114,7 +116,7 @@ fn a_record_that_cannot_be_read_is_an_alert_that_says_so() {
 
 #[test]
 fn what_stood_before_the_break_is_not_lost() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     let start = br#"{"event_type":"alert","src_ip":"10.0.0.5","alert":{"severity":1},"payload":""#;
     for end in [&b"AAAA"[..], b"\xff\"}"] {
         let record = [&start[..], end].concat();
@@ -126,7 +128,7 @@ fn what_stood_before_the_break_is_not_lost() {
 
 #[test]
 fn a_value_of_an_unexpected_type_costs_itself_only() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     let record = r#"{"event_type":"alert","timestamp":{},"src_ip":["10.0.0.5"],"src_port":"x",
         "dest_port":70000,"proto":6,"http":"none","dns":[[{"query":7}]],"src_ip":"again",
         "alert":{"signature_id":"7","signature":null,"severity":[2],"metadata":[]}}"#;
@@ -140,7 +142,7 @@ fn a_value_of_an_unexpected_type_costs_itself_only() {
 
 #[test]
 fn a_time_that_is_not_believed_is_absent_and_noted() {
-    let reader = Normaliser::new(Kind::SuricataEve, "eve");
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     for (time, expected, note) in [
         ("2026-11-03T09:12:00Z", true, Notes::default()),
         ("2026-11-03T09:14:00Z", false, Notes::TIME_AHEAD),
@@ -156,7 +158,7 @@ fn a_time_that_is_not_believed_is_absent_and_noted() {
 
 #[test]
 fn a_wazuh_alert_says_what_wazuh_said() {
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let record = r#"{"timestamp":"2026-11-02T09:12:33.123+0000","rule":{"level":10,"id":"5712",
         "description":"sshd: brute force","groups":["sshd","authentication_failures"],
         "mitre":{"id":["T1110"],"technique":["Brute Force"]}},
@@ -186,7 +188,7 @@ fn a_wazuh_alert_says_what_wazuh_said() {
 
 #[test]
 fn wazuhs_levels_become_ocsfs_severities() {
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let expected = |level| match level {
         0..=3 => Severity::Informational,
         4..=6 => Severity::Low,
@@ -204,7 +206,7 @@ fn wazuhs_levels_become_ocsfs_severities() {
 
 #[test]
 fn wazuhs_manager_names_the_host_that_the_message_names() {
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     for (id, message, expected) in [
         ("000", r#""predecoder":{"hostname":"router"},"#, "router"),
         ("000", "", "manager"),
@@ -221,7 +223,7 @@ fn wazuhs_manager_names_the_host_that_the_message_names() {
 
 #[test]
 fn wazuhs_windows_and_file_events_give_process_user_and_file() {
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let record = r#"{"rule":{"level":12,"id":"92000"},"data":{"win":{"eventdata":{
         "image":"C:\\Windows\\cmd.exe","user":"ACME\\eve","hashes":"SHA1=aa,SHA256=bb",
         "sourceIp":"10.0.0.1","sourcePort":"50000","destinationPort":"445",
@@ -246,7 +248,7 @@ fn wazuhs_windows_and_file_events_give_process_user_and_file() {
 
 #[test]
 fn an_endpoint_that_is_a_name_or_has_a_port_is_sorted_out() {
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let record = r#"{"rule":{"id":1},"data":{"srcip":"client.lan","dstip":"10.0.0.2:80"}}"#;
     let (alert, _) = alert(&reader, record);
     assert_eq!(alert.text(Field::SrcIp), None);
@@ -320,7 +322,7 @@ fn every_real_eve_alert_gives_title_rule_and_time() {
         ("cptc2017/eve_alerts.dev.jsonl.gz", 20_263),
     ] {
         let Some(lines) = real_lines(file) else { continue };
-        let reader = Normaliser::new(Kind::SuricataEve, "eve");
+        let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
         let (mut alerts, mut skipped, mut untitled) = (0, 0, 0);
         for line in lines {
             let event = serde_json::from_str::<Value>(&line).unwrap()["eve"].take();
@@ -355,7 +357,7 @@ fn every_real_eve_alert_gives_title_rule_and_time() {
 #[test]
 fn every_real_wazuh_alert_gives_title_rule_time_and_host() {
     let Some(lines) = real_lines("wazuh/wazuh_alerts_json_snippet.jsonl") else { return };
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     for record in lines {
         let (alert, notes) = alert(&reader, &record);
         assert!(notes.is_empty() && alert.time.is_some(), "{record}");
@@ -369,7 +371,7 @@ fn every_real_wazuh_alert_gives_title_rule_time_and_host() {
 #[test]
 fn wazuh_alerts_of_real_rules_keep_level_title_and_techniques() {
     let Some(lines) = real_lines("wazuh/wazuh-4.14.9-log-to-rule.dev.jsonl.gz") else { return };
-    let reader = Normaliser::new(Kind::Wazuh, "wazuh");
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let mut read = 0;
     for line in lines {
         let case: Value = serde_json::from_str(&line).unwrap();

@@ -7,11 +7,14 @@
 use shared::alert::{Alert, Field, Severity};
 
 use super::{
-    Notes,
+    Event, Notes, Product,
     paths::Slots,
     slots::{self, of},
     value,
 };
+
+pub(super) const PRODUCT: Product =
+    Product { kind: "wazuh", name: "wazuh", table: TABLE, stop: None, event, finish };
 
 const AGENT_ID: u8 = slots::OWN;
 const AGENT_NAME: u8 = slots::OWN + 1;
@@ -20,8 +23,7 @@ const MESSAGE_HOST: u8 = slots::OWN + 2;
 const HTTP_METHODS: [&str; 9] =
     ["get", "post", "head", "put", "delete", "options", "connect", "patch", "propfind"];
 
-/// Where the values stand; of several for one slot the first wins.
-pub(super) const TABLE: &[(u8, &str)] = &[
+const TABLE: &[(u8, &str)] = &[
     (slots::TIME, "timestamp"),
     (slots::TIME, "@timestamp"),
     (slots::SEVERITY, "rule.level"),
@@ -80,14 +82,14 @@ pub(super) const TABLE: &[(u8, &str)] = &[
     (of(Field::Domain), "data.win.eventdata.queryName"),
 ];
 
-/// Returns whether the record is an alert: one without any rule is an event of an archive.
-pub(super) fn is_alert(found: &Slots<'_>) -> bool {
+/// Without any rule it is an event of an archive.
+fn event(found: &Slots<'_>) -> Event {
     let rule = [slots::SEVERITY, of(Field::RuleUid), of(Field::Title)];
-    rule.iter().any(|slot| found.raw(*slot).is_some())
+    if rule.iter().any(|slot| found.raw(*slot).is_some()) { Event::Alert } else { Event::Other }
 }
 
 /// Sets what is Wazuh's own language.
-pub(super) fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
+fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     if let Some(raw) = found.raw(slots::SEVERITY) {
         alert.severity = match value::number(raw) {
             Some(0..=3) => Severity::Informational,

@@ -12,7 +12,7 @@ use super::records::{Records, now};
 /// # Errors
 /// An alert could not be read: the maker of alerts is broken.
 pub(super) fn full(records: &mut Records, count: usize) -> Result<Vec<Bytes>> {
-    let normaliser = Normaliser::new(Kind::SuricataEve, "eve");
+    let normaliser = Normaliser::new(Kind::SURICATA_EVE, "eve");
     let mut builder = BlockBuilder::new();
     let mut line = String::new();
     let mut blocks = Vec::with_capacity(count);

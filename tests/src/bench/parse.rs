@@ -29,7 +29,7 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
 
 /// Takes all records once; returns how many a second of processor time.
 fn pass(text: &str, count: usize) -> Result<f64> {
-    let normaliser = Normaliser::new(Kind::SuricataEve, "eve");
+    let normaliser = Normaliser::new(Kind::SURICATA_EVE, "eve");
     let lanes = LanePolicy::default();
     let mut blocks = Blocks::new(BlockPolicy::default());
     let (observed_at, since) = (now(), std::time::Instant::now());

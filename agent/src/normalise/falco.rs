@@ -1,0 +1,100 @@
+//! Falco's JSON output (`json_output: true`), one object an alert.
+//!
+//! What a rule prints stands under `output_fields` too, under the names of Falco's own fields, which
+//! have dots in them.
+
+use shared::alert::{Alert, Field, Severity};
+
+use super::{
+    Event, Notes, Product,
+    paths::Slots,
+    slots::{self, of},
+    value,
+};
+
+pub(super) const PRODUCT: Product =
+    Product { kind: "falco", name: "falco", table: TABLE, stop: None, event, finish };
+
+const OUTPUT: u8 = slots::OWN;
+const FD_NAME: u8 = slots::OWN + 1;
+
+const TABLE: &[(u8, &str)] = &[
+    (slots::TIME, "time"),
+    (slots::TIME, "/output_fields/evt.time"),
+    (slots::SEVERITY, "priority"),
+    (of(Field::Title), "rule"),
+    (OUTPUT, "output"),
+    (of(Field::Category), "source"),
+    (of(Field::Techniques), "tags"),
+    (of(Field::DeviceHostname), "hostname"),
+    (of(Field::DeviceHostname), "/output_fields/evt.hostname"),
+    (of(Field::User), "/output_fields/user.name"),
+    (of(Field::User), "/output_fields/ka.user.name"),
+    (of(Field::Process), "/output_fields/proc.exepath"),
+    (of(Field::Process), "/output_fields/proc.name"),
+    (of(Field::FileHash), "/output_fields/proc.hash.sha256"),
+    (of(Field::FilePath), "/output_fields/fs.path.name"),
+    (FD_NAME, "/output_fields/fd.name"),
+    (of(Field::SrcIp), "/output_fields/fd.cip"),
+    (slots::SRC_PORT, "/output_fields/fd.cport"),
+    (of(Field::DstIp), "/output_fields/fd.sip"),
+    (slots::DST_PORT, "/output_fields/fd.sport"),
+    (of(Field::Protocol), "/output_fields/fd.l4proto"),
+    (of(Field::Domain), "/output_fields/fd.sip.name"),
+];
+
+/// How Falco writes what it could not find out.
+const NOT_AVAILABLE: &str = "<NA>";
+
+fn event(found: &Slots<'_>) -> Event {
+    let alert = [of(Field::Title), OUTPUT, slots::SEVERITY];
+    if alert.iter().any(|slot| found.raw(*slot).is_some()) { Event::Alert } else { Event::Untyped }
+}
+
+fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
+    if let Some(priority) = found.raw(slots::SEVERITY).and_then(value::text) {
+        alert.severity = severity(&priority).unwrap_or_else(|| {
+            notes.add(Notes::SEVERITY_UNKNOWN);
+            Severity::Unknown
+        });
+    }
+    if alert.text(Field::Title).is_none()
+        && let Some(output) = found.raw(OUTPUT).and_then(value::text)
+    {
+        alert.set(Field::Title, output);
+    }
+    for field in Field::ALL {
+        if alert.text(field) == Some(NOT_AVAILABLE) {
+            alert.set(field, "");
+        }
+    }
+    if let Some(name) = found.raw(FD_NAME).and_then(value::text) {
+        if name.starts_with('/') && alert.text(Field::FilePath).is_none() {
+            alert.set(Field::FilePath, name);
+        } else if let Some((src, dst)) = name.split_once("->")
+            && alert.text(Field::SrcIp).is_none()
+            && alert.text(Field::DstIp).is_none()
+        {
+            alert.set(Field::SrcIp, src.to_owned());
+            alert.set(Field::DstIp, dst.to_owned());
+        }
+    }
+    slots::sort_out_endpoints(alert);
+}
+
+/// Reads a priority, which are syslog's severities by name; Falco writes them with a capital.
+fn severity(priority: &str) -> Option<Severity> {
+    let known = [
+        ("emergency", Severity::Fatal),
+        ("alert", Severity::Critical),
+        ("critical", Severity::Critical),
+        ("error", Severity::High),
+        ("warning", Severity::Medium),
+        ("notice", Severity::Low),
+        ("informational", Severity::Informational),
+        ("info", Severity::Informational),
+        ("debug", Severity::Informational),
+    ];
+    let is_it = |(name, _): &(&str, Severity)| priority.eq_ignore_ascii_case(name);
+    known.into_iter().find(is_it).map(|(_, severity)| severity)
+}
