@@ -12,7 +12,7 @@ use shared::{
 use thiserror::Error;
 
 use crate::triage::{
-    case::{Case, CaseId, Finding, VerdictKind},
+    case::{Case, CaseId, CaseState, Finding, VerdictKind},
     fold::HostCases,
     sla::Sla,
 };
@@ -26,9 +26,6 @@ pub struct ValueError {
     /// What is wrong with it.
     pub detail: String,
 }
-
-/// About how many bytes a finding takes in memory, with its texts: a title of 60 and a few short ones.
-const FINDING_BYTES: usize = size_of::<Finding>() + 128;
 
 /// A value of the store.
 pub trait Value: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + 'static {
@@ -44,7 +41,8 @@ pub trait Value: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + '
         bytes
     }
 
-    /// Returns about how many bytes it takes, encoded or in memory, whichever is more.
+    /// Returns how many bytes it takes in memory, and so at least about as many as when it is encoded. Only kept
+    /// values are weighed: one with texts or lists must count them.
     fn weight(&self) -> usize {
         size_of::<Self>()
     }
@@ -344,7 +342,19 @@ impl Value for Case {
     const NAME: &'static str = "case";
 
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.findings.len() * FINDING_BYTES
+        let texts = |finding: &Finding| {
+            let Finding { product, rule_uid, title, techniques, .. } = finding;
+            product.len() + rule_uid.len() + title.len() + techniques.len()
+        };
+        let findings = self.findings.iter().map(|finding| size_of::<Finding>() + texts(finding));
+        let state = match &self.state {
+            CaseState::Open => 0,
+            CaseState::Claimed { holder, .. } => holder.len(),
+            CaseState::Closed(verdict) => verdict.reason.len() + verdict.by.len(),
+        };
+        let last_holder = self.last_holder.as_ref().map_or(0, String::len);
+        let rest = self.host.len() + state + last_holder;
+        size_of::<Self>() + rest + findings.sum::<usize>()
     }
 }
 
@@ -364,7 +374,10 @@ values! {
 
 #[cfg(test)]
 mod tests {
+    use shared::alert::Severity;
+
     use super::*;
+    use crate::triage::case::tests::group;
 
     #[test]
     fn a_value_of_another_version_or_damaged_is_refused_and_says_what_it_was() {
@@ -376,5 +389,20 @@ mod tests {
         let error = JournalHead::decode(&bytes).unwrap_err();
         assert_eq!(error.to_string(), "stored journal head cannot be read: version 9 is unknown");
         assert!(JournalHead::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn a_case_of_version_1_stays_readable_byte_by_byte() {
+        let group = group("scan", Severity::Medium, 5);
+        let id = CaseId::from_digest([7; 16]);
+        let now = Timestamp::from_ms(1_000);
+        let case = Case::open(id, "acme".parse().unwrap(), &group, &Sla::default(), now);
+        let hex: String = case.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "01fd70707070707070000461636d6504737276310003fb3701fbe803fce8bddb00050501\
+             01abb49f619bf3f68746f7f103a71a6aed047465737400047363616e055431313130030105050000000001"
+        );
+        assert_eq!(Case::decode(&case.encode()), Ok(case));
     }
 }

@@ -50,7 +50,7 @@ pub trait Stored: Any + Send + Sync {
     /// Returns its bytes.
     fn to_bytes(&self) -> Bytes;
 
-    /// Returns about how many bytes those are, without making them.
+    /// Returns how many bytes it takes in memory, which is at least about as many as those are.
     fn weight(&self) -> usize;
 }
 

@@ -129,3 +129,17 @@ fn findings_have_a_bound_and_what_is_beyond_it_is_counted() {
     let named: u64 = case.findings.iter().map(|finding| finding.count).sum();
     assert_eq!(named + case.other_count, case.alert_count);
 }
+
+#[test]
+fn the_risk_is_always_that_of_what_the_case_holds() {
+    let mut case = case();
+    let titles: Vec<String> =
+        (0..FINDINGS_MAX + 4).map(|n| format!("finding {}", n % 70)).collect();
+    for (n, title) in titles.iter().chain(&titles).enumerate() {
+        let severity = Severity::ALL[n * 5 % Severity::ALL.len()];
+        let technique = format!("T{:04}", n % 12);
+        let group = Group { techniques: technique, ..group(title, severity, 5) };
+        case.absorb(&group, &Sla::default(), at(2_000));
+        assert_eq!(case.risk, case.assess(), "after {n} groups");
+    }
+}

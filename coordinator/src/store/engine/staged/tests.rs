@@ -3,7 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::engine::{Change, Fault, MemoryEngine};
+use crate::{
+    limits::KEPT_BYTES_MAX,
+    store::engine::{Change, Fault, MemoryEngine},
+};
 
 const FAULTS: [Fault; 4] = [Fault::Refused, Fault::UnknownApplied, Fault::UnknownLost, Fault::Torn];
 
@@ -121,6 +124,9 @@ fn what_is_staged_can_be_read_while_the_engine_cannot() {
     staged.scan(Space::Rows, b"a"..b"z", Direction::Forward, 5).unwrap_err();
 }
 
+/// What fills half a generation of what is kept.
+const HEAVY: usize = KEPT_BYTES_MAX / 4;
+
 /// A value that counts how often it is encoded.
 struct Counted(u8, Arc<AtomicUsize>);
 
@@ -131,7 +137,7 @@ impl Stored for Counted {
     }
 
     fn weight(&self) -> usize {
-        1
+        if self.0.is_multiple_of(4) { HEAVY } else { 1 }
     }
 }
 
@@ -196,14 +202,37 @@ fn stage(staged: &mut Staged<'_>, step: &Step) {
     }
 }
 
+fn follow(model: &mut BTreeMap<u8, u8>, step: &Step) {
+    match step {
+        Step::PutValue(key, value) | Step::Put(key, value) => drop(model.insert(*key, *value)),
+        Step::Delete(key) => drop(model.remove(key)),
+        Step::DeleteRange(from, to) => model.retain(|key, _| key < from || key >= to),
+        Step::Refuse(_) | Step::Commit(_) => {}
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_kept_is_what_the_engine_has(steps in prop::collection::vec(step(), 1..60)) {
         let engine = MemoryEngine::new(1);
         let mut kept = Kept::default();
+        let mut model = BTreeMap::new();
         for group in steps.split_inclusive(|step| matches!(step, Step::Commit(_))) {
             let mut staged = Staged::over(&engine, kept);
-            group.iter().for_each(|step| stage(&mut staged, step));
+            for step in group {
+                stage(&mut staged, step);
+                follow(&mut model, step);
+                for key in 0..6 {
+                    let found = match staged.find(Space::Rows, &[key]) {
+                        Found::Value(value) => Some(value.to_bytes()),
+                        Found::Bytes(bytes) => Some(bytes.clone()),
+                        Found::Nothing => None,
+                        Found::Unknown => staged.read_below(Space::Rows, &[&[key]]).unwrap().remove(0),
+                    };
+                    let expected = model.get(&key).map(|value| Bytes::from(vec![*value]));
+                    prop_assert_eq!(found, expected);
+                }
+            }
             if let Some(Step::Commit(Some(fault))) = group.last() {
                 engine.fail_next_commit(FAULTS[usize::from(*fault)]);
             }
@@ -211,6 +240,15 @@ proptest! {
             (kept, committed) = staged.commit();
             if matches!(committed, Err(CommitError::Unknown { .. })) {
                 engine.crash();
+            }
+            if committed.is_err() {
+                model.clear();
+                for key in 0..6 {
+                    let stored = engine.read(Space::Rows, &[&[key]]).unwrap().remove(0);
+                    if let Some(stored) = stored {
+                        model.insert(key, stored[0]);
+                    }
+                }
             }
             for key in 0..6 {
                 let Some(value) = kept.find(&[key]) else { continue };
