@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{config::DEFAULT_PATH, normalise::Kind};
+use crate::config::{DEFAULT_PATH, product_kinds};
 
 /// Reads detectors' alerts on this host and carries them to the coordinator.
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ pub enum Command {
     /// what could not be parsed are counted at the end, on standard error.
     #[command(after_help = "Examples:\n  \
         signalbox-agent normalise --kind suricata_eve /var/log/suricata/eve.json\n  \
-        signalbox-agent normalise --source honeypot alerts.json    with the configured field map\n  \
+        signalbox-agent normalise --source honeypot alerts.json   with its field map\n  \
         signalbox-agent normalise --kind falco --json events.json | jq .time")]
     Normalise(NormaliseArgs),
 }
@@ -79,7 +79,7 @@ pub struct NormaliseArgs {
     pub common: Common,
     /// Which product's records they are; without it, --source.
     #[arg(long, value_name = "KIND", required_unless_present = "source",
-        value_parser = PossibleValuesParser::new(Kind::of_products()))]
+        value_parser = PossibleValuesParser::new(product_kinds()))]
     pub kind: Option<String>,
     /// A source of the configuration, whose kind and field map are taken.
     #[arg(long, value_name = "NAME", conflicts_with = "kind")]

@@ -294,5 +294,10 @@ fn prefix(key: &str) -> String {
     if key.is_empty() { String::new() } else { format!("{key}: ") }
 }
 
+/// Returns the kinds of source that need no field map.
+pub fn product_kinds() -> impl Iterator<Item = &'static str> {
+    Kind::of_products()
+}
+
 #[cfg(test)]
 mod tests;

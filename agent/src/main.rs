@@ -10,12 +10,11 @@ use agent::{
     app::{
         self, Outcome,
         check::{Verdict, check},
-        show::{Counts, Form, ShowError, show},
+        show::{Counts, Form, Reading, ShowError, show},
     },
     args::{Cli, Command, NormaliseArgs, StatusArgs},
     clock,
     config::{Config, LogConfig, LogFormat},
-    normalise::{Kind, LanePolicy, Normaliser},
     status::Snapshot,
 };
 use anyhow::{Context as _, Result};
@@ -189,27 +188,26 @@ fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
 
 /// Shows what the records of files become, with the kind that is named or a source of `config`.
 fn normalise(config: Option<&Config>, args: &NormaliseArgs) -> ExitCode {
-    let named = args.source.as_deref().unwrap_or_default();
-    let sources = config.map(|config| config.sources.as_slice()).unwrap_or_default();
-    let source = sources.iter().find(|source| source.name == named);
-    let kind = match (&args.kind, source) {
-        (Some(kind), _) => Kind::of_product(kind),
-        (None, source) => source.map(|source| source.kind.clone()),
+    let reading = match (&args.kind, config) {
+        (Some(kind), _) => Reading::of_kind(kind),
+        (None, Some(config)) => {
+            Reading::of_source(config, args.source.as_deref().unwrap_or_default())
+        }
+        (None, None) => None,
     };
-    let Some(kind) = kind else {
+    let Some(reading) = reading else {
+        let sources = config.map(|config| config.sources.as_slice()).unwrap_or_default();
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-        report(&format!("there is no source {named:?}: it has {}", names.join(", ")));
+        report(&format!("the configuration has no such source, only: {}", names.join(", ")));
         return ExitCode::from(USAGE);
     };
-    let reader = Normaliser::new(kind, source.map_or("", |source| &source.name));
-    let lanes = config.map_or_else(LanePolicy::default, |config| config.lanes);
     let form = if args.json { Form::Json } else { Form::Text };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut counts = Counts::default();
     for file in &args.files {
         let now = (clock::wall(), clock::now());
-        let shown = show(file, &reader, &lanes, form, now, &mut out, &mut counts)
-            .and_then(|()| Ok(out.flush()?));
+        let shown =
+            show(file, &reading, form, now, &mut out, &mut counts).and_then(|()| Ok(out.flush()?));
         match shown {
             Ok(()) => {}
             // Whoever reads has seen enough.

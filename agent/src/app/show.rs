@@ -17,8 +17,9 @@ use shared::{
 use thiserror::Error;
 
 use crate::{
+    config::Config,
     limits::READ_BYTES,
-    normalise::{LanePolicy, Normaliser, Notes, Outcome, lane_of},
+    normalise::{Kind, LanePolicy, Normaliser, Notes, Outcome, lane_of},
     source::{Begin, ReadBuffer, ReadError, Status, Tail},
 };
 
@@ -61,6 +62,30 @@ impl fmt::Display for Counts {
     }
 }
 
+/// How the records of files are read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    normaliser: Normaliser,
+    lanes: LanePolicy,
+}
+
+impl Reading {
+    /// Returns how records of a known product are read; nothing if `kind` is none.
+    #[must_use]
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        let normaliser = Normaliser::new(Kind::of_product(kind)?, "");
+        Some(Self { normaliser, lanes: LanePolicy::default() })
+    }
+
+    /// Returns how a source of the configuration is read; nothing if it has none of this name.
+    #[must_use]
+    pub fn of_source(config: &Config, name: &str) -> Option<Self> {
+        let source = config.sources.iter().find(|source| source.name == name)?;
+        let normaliser = Normaliser::new(source.kind.clone(), name);
+        Some(Self { normaliser, lanes: config.lanes })
+    }
+}
+
 /// Why a file's records cannot be shown.
 #[derive(Debug, Error)]
 pub enum ShowError {
@@ -87,8 +112,7 @@ pub enum ShowError {
 /// See [`ShowError`].
 pub fn show(
     path: &Path,
-    reader: &Normaliser,
-    lanes: &LanePolicy,
+    reading: &Reading,
     form: Form,
     now: (Timestamp, Instant),
     out: &mut dyn Write,
@@ -105,7 +129,7 @@ pub fn show(
         for line in batch.lines() {
             counts.records += 1;
             counts.over_long += u64::from(line.cut);
-            let (alert, why) = match reader.normalise(line.bytes, now.0) {
+            let (alert, why) = match reading.normaliser.normalise(line.bytes, now.0) {
                 Outcome::Skip(_) => {
                     counts.others += 1;
                     continue;
@@ -120,7 +144,7 @@ pub fn show(
                     (alert, Some(why.to_string()))
                 }
             };
-            let mut values = values(&alert, lanes);
+            let mut values = values(&alert, &reading.lanes);
             values.extend(why.map(|why| ("malformed", why.into())));
             write_one(out, form, counts.records, values)?;
         }
@@ -197,24 +221,24 @@ fn write_one(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock, normalise::Kind};
+    use crate::clock;
 
     fn shown(text: &str, form: Form) -> (String, Counts) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("eve.json");
         std::fs::write(&path, text).unwrap();
-        let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
+        let reading = Reading::of_kind("suricata_eve").unwrap();
         let (mut out, mut counts) = (Vec::new(), Counts::default());
         let now = (Timestamp::from_ms(1_793_610_800_000), clock::now());
-        let lanes = LanePolicy::default();
-        show(&path, &reader, &lanes, form, now, &mut out, &mut counts).unwrap();
+        show(&path, &reading, form, now, &mut out, &mut counts).unwrap();
         (String::from_utf8(out).unwrap(), counts)
     }
 
     const RECORDS: &str = concat!(
         r#"{"event_type":"flow"}"#,
         "\n",
-        r#"{"event_type":"alert","alert":{"signature":"a \u001b[31mred","severity":1},"src_port":7}"#,
+        r#"{"event_type":"alert","src_port":7,"#,
+        r#""alert":{"signature":"a \u001b[31mred","severity":1}}"#,
         "\n{\"event_type\":\"alert\",\n",
     );
 
@@ -233,7 +257,8 @@ mod tests {
         assert_eq!((counts.records, counts.alerts, counts.others), (3, 1, 1));
         assert_eq!(
             counts.to_string(),
-            "3 records: 1 alerts, 1 other events\n       1  record could not be parsed: it ends early"
+            "3 records: 1 alerts, 1 other events\n       \
+             1  record could not be parsed: it ends early"
         );
     }
 
@@ -245,12 +270,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let reader = Normaliser::new(Kind::WAZUH, "wazuh");
+        let reading = Reading::of_kind("wazuh").unwrap();
         let now = (Timestamp::from_ms(0), clock::now());
         let error = show(
             Path::new("/not/there.json"),
-            &reader,
-            &LanePolicy::default(),
+            &reading,
             Form::Text,
             now,
             &mut Vec::new(),

@@ -227,7 +227,9 @@ proptest! {
                         Found::Value(value) => Some(value.to_bytes()),
                         Found::Bytes(bytes) => Some(bytes.clone()),
                         Found::Nothing => None,
-                        Found::Unknown => staged.read_below(Space::Rows, &[&[key]]).unwrap().remove(0),
+                        Found::Unknown => {
+                            staged.read_below(Space::Rows, &[&[key]]).unwrap().remove(0)
+                        }
                     };
                     let expected = model.get(&key).map(|value| Bytes::from(vec![*value]));
                     prop_assert_eq!(found, expected);
