@@ -50,9 +50,8 @@
 //!   durable and seen, and damaged since (L2). A new segment says so before the end is cut off, and
 //!   readers are told [`LostReason::Skipped`]. As every block takes at least 9 bytes, what is
 //!   skipped on each lane is a ninth of the bytes cut off, and one.
-//! - A segment is deleted only when there are two newer ones, and as long as there are any, two
-//!   with a whole snapshot are kept: should one be damaged, the other and what follows it say the
-//!   same.
+//! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be
+//!   replaced by reading the segment before it, and a newer one whose snapshot is whole.
 //!
 //! # Limits
 //! Bytes on disk: [`SpoolConfig::total_bytes_max`], of which the last tenth is for urgent blocks

@@ -246,13 +246,13 @@ impl Index {
         }
     }
 
-    /// Returns the segments of which nothing is needed any more. The two newest that begin with the
-    /// state always are, and those after them: should one of the two be damaged, the other is there.
+    /// Returns the segments of which nothing is needed any more. The newest that begins with the
+    /// state always is, with those after it, and so are the two newest: should the newest be damaged,
+    /// the one before it ends with the same.
     pub(super) fn done(&self) -> Vec<SegmentId> {
-        let len = self.segments.len();
-        let mut with_state = (0..len).rev().filter(|at| self.segments[*at].has_state);
-        let newest = with_state.next().unwrap_or(len);
-        let needed = with_state.next().unwrap_or(newest).min(len.saturating_sub(2));
+        let two_newest = self.segments.len().saturating_sub(2);
+        let with_state = self.segments.iter().rposition(|segment| segment.has_state);
+        let needed = with_state.map_or(two_newest, |at| at.min(two_newest));
         let older = &self.segments[..needed];
         older.iter().filter(|segment| segment.is_done(&self.lanes)).map(|s| s.id).collect()
     }
@@ -339,5 +339,24 @@ mod tests {
             LaneHead { first: Seq::new(11).unwrap(), last: Seq::new(10) }
         });
         assert_eq!(index.locate(Lane::Normal, 10), Located::Acked);
+    }
+
+    #[test]
+    fn what_is_kept_for_the_state_is_its_newest_segment_and_those_after_it() {
+        for (with_state, done) in [
+            ([true, true, true, true], 2),
+            ([true, false, false, true], 2),
+            ([true, true, false, false], 1),
+            ([true, false, false, false], 0),
+            ([false, false, false, false], 2),
+        ] {
+            let mut segments: Vec<_> = (1..=4).map(|id| segment(id, id, 1, 10)).collect();
+            for (segment, has_state) in segments.iter_mut().zip(with_state) {
+                segment.has_state = has_state;
+            }
+            let mut index = Index::new(segments, [1, 5, 1]);
+            assert!(index.advance(Lane::Normal, 4));
+            assert_eq!(index.done().len(), done, "{with_state:?}");
+        }
     }
 }

@@ -11,13 +11,13 @@
 //!
 //! # Invariants
 //! - A key that is kept has this value in the engine, durably. Only a commit that succeeded puts
-//!   anything in; one whose outcome is unknown, or that deleted a range, forgets everything.
+//!   anything in; one whose outcome is unknown forgets everything.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::staged::Stored;
+use super::{ranges::Ranges, staged::Stored};
 use crate::limits::KEPT_BYTES_MAX;
 
 /// What is known of the engine's rows.
@@ -40,6 +40,12 @@ impl Kept {
     /// Returns a value that is kept.
     pub(super) fn find(&self, key: &[u8]) -> Option<&dyn Stored> {
         self.young.get(key).or_else(|| self.old.get(key)).map(|value| &**value)
+    }
+
+    /// Returns the keys that are kept and that a range delete covers, as news of their end.
+    pub(super) fn covered_by(&self, gone: &Ranges) -> Vec<(Bytes, Option<Arc<dyn Stored>>)> {
+        let keys = self.young.keys().chain(self.old.keys());
+        keys.filter(|key| gone.covers(key)).map(|key| (key.clone(), None)).collect()
     }
 
     /// Takes in what a commit made true of some keys; `None` is anything that is not kept.

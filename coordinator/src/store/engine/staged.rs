@@ -308,11 +308,9 @@ impl<'e> Staged<'e> {
     pub fn commit(mut self) -> (Kept, Result<(), CommitError>) {
         let mut kept = std::mem::take(&mut self.kept);
         let news = self.news(&kept);
-        let is_ranged = !self.rows.gone.is_empty();
         let engine = self.engine;
         let committed = engine.commit(self.into_changes());
         match &committed {
-            Ok(()) if is_ranged => kept.clear(),
             Ok(()) => kept.take_in(news),
             Err(CommitError::Refused(_)) => {}
             Err(CommitError::Unknown { .. }) => kept.clear(),
@@ -320,14 +318,16 @@ impl<'e> Staged<'e> {
         (kept, committed)
     }
 
-    /// Returns the rows that are staged and concern what is `kept`, with their values where those
-    /// are decoded.
+    /// Returns the rows that are staged and concern what is `kept`, in order, with their values where
+    /// those are decoded.
     fn news(&self, kept: &Kept) -> Vec<(Bytes, Option<Arc<dyn Stored>>)> {
-        let news = self.rows.entries.iter().filter_map(|(key, entry)| match entry {
+        let Overlay { entries, gone } = &self.rows;
+        let mut news = if gone.is_empty() { Vec::new() } else { kept.covered_by(gone) };
+        news.extend(entries.iter().filter_map(|(key, entry)| match entry {
             Entry::Value(value) => Some((key.clone(), Some(Arc::clone(value)))),
             Entry::Put(_) | Entry::Deleted => kept.find(key).map(|_| (key.clone(), None)),
-        });
-        news.collect()
+        }));
+        news
     }
 
     /// Returns what to commit.
