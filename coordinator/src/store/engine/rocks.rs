@@ -26,9 +26,9 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, LogLevel, Options, ReadOptions,
-    WriteBatch, WriteOptions, properties,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, LogLevel, Options,
+    ReadOptions, WriteBatch, WriteOptions, properties,
 };
 use thiserror::Error;
 
@@ -55,6 +55,10 @@ const CACHE_BYTES: usize = 64 * MIB;
 /// Unit in which rows are read, in bytes. 8 KiB: half the index of the default 4 KiB, still one
 /// disk read.
 const ROWS_READ_BYTES: usize = 8 << 10;
+/// Unit in which index and filter are read, in bytes. 8 KiB, as rows. In one piece a filter grows
+/// with its table file to some MiB, more than a part of the cache may hold (a 64th), and then every
+/// lookup reads all of it.
+const META_READ_BYTES: usize = 8 << 10;
 /// Bits a key in the rows' bloom filters. 10: one lookup of an absent key in 100 reads the disk in
 /// vain.
 const BLOOM_BITS: f64 = 10.0;
@@ -361,6 +365,10 @@ fn table_options(cache: &Cache) -> BlockBasedOptions {
     table.set_block_cache(cache); // one bound for both spaces
     table.set_cache_index_and_filter_blocks(true); // they count towards it
     table.set_pin_l0_filter_and_index_blocks_in_cache(true); // every lookup needs these
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch); // in pieces that a cache can hold
+    table.set_partition_filters(true); // likewise
+    table.set_metadata_block_size(META_READ_BYTES);
+    table.set_pin_top_level_index_and_filter(true); // small, and it says which piece
     table
 }
 

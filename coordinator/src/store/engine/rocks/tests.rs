@@ -1,3 +1,4 @@
+use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use tempfile::TempDir;
 
 use super::*;
@@ -151,6 +152,40 @@ fn after_an_unknown_outcome_no_commit_is_taken() {
     changes.put(Space::Rows, "a", "1");
     let error = disk.engine().commit(changes).unwrap_err();
     assert!(matches!(error, CommitError::Refused(Refusal::Stopped { .. })));
+}
+
+#[test]
+fn a_lookup_reads_little_however_many_rows_there_are() {
+    const ROWS: u32 = 2_000_000;
+    const COMMITS: u32 = 8;
+    let disk = OnDisk::new();
+    for commit in 0..COMMITS {
+        let mut changes = Changes::new();
+        for row in (commit..ROWS).step_by(COMMITS as usize) {
+            changes.put(Space::Rows, row.to_be_bytes().to_vec(), "1");
+        }
+        disk.engine().commit(changes).unwrap();
+    }
+    disk.flush();
+    disk.engine().reclaim(Space::Rows, &[0]..&[255]);
+
+    // Rows far apart, present and absent ones, in turns: what one reads does not help the next.
+    let lookups = || (0..1_000_u32).map(|at| at.wrapping_mul(7_919 * 104_729) % ROWS);
+    for row in lookups() {
+        disk.engine().read(Space::Rows, &[&row.to_be_bytes()]).unwrap();
+    }
+    set_perf_stats(PerfStatsLevel::EnableCount);
+    let mut read = PerfContext::default();
+    read.reset();
+    for row in lookups() {
+        let absent = [row.to_be_bytes().as_slice(), &[1]].concat();
+        let keys: [&[u8]; 1] = [if row % 2 == 0 { &absent } else { &row.to_be_bytes() }];
+        let found = disk.engine().read(Space::Rows, &keys).unwrap();
+        assert_eq!(found[0].is_some(), row % 2 == 1);
+    }
+    let bytes = read.metric(PerfMetric::BlockReadByte) / 1_000;
+    set_perf_stats(PerfStatsLevel::Disable);
+    assert!(bytes < 32 << 10, "a lookup reads {bytes} bytes");
 }
 
 struct OnDisk {
