@@ -365,7 +365,7 @@ fn table_options(cache: &Cache) -> BlockBasedOptions {
     table.set_block_cache(cache); // one bound for both spaces
     table.set_cache_index_and_filter_blocks(true); // they count towards it
     table.set_pin_l0_filter_and_index_blocks_in_cache(true); // every lookup needs these
-    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch); // in pieces that a cache can hold
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch); // in pieces, see their unit
     table.set_partition_filters(true); // likewise
     table.set_metadata_block_size(META_READ_BYTES);
     table.set_pin_top_level_index_and_filter(true); // small, and it says which piece
