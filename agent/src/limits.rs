@@ -43,6 +43,10 @@ pub const BLOCK_AGE_MAX: Duration = Duration::from_millis(50);
 /// Most alternative paths in a field map, over all its fields.
 pub const FIELD_MAP_PATHS_MAX: usize = 128;
 
+/// Most bytes of a file's beginning in which header lines are looked for. Zeek's widest logs have
+/// headers of 2 kB.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");

@@ -10,6 +10,7 @@
 //! One pass over the record without copying; allocations only for texts with escapes and joined
 //! lists. Events of an EVE file that are no alerts are not read further than their type.
 
+mod columns;
 mod eve;
 mod falco;
 mod json_lines;
@@ -28,7 +29,10 @@ use shared::{
     time::Timestamp,
 };
 
-use self::paths::{Paths, Slots, Stop};
+use self::{
+    columns::Header,
+    paths::{Paths, Slots, Stop},
+};
 pub use self::{
     json_lines::{FieldMap, FieldMapError},
     paths::PathError,
@@ -48,12 +52,22 @@ pub struct Product {
     name: &'static str,
     /// Where the values stand; of several for one slot the first wins.
     table: &'static [(u8, &'static str)],
-    /// When a record need not be read to its end.
-    stop: Option<Stop>,
+    /// How its records are written.
+    writing: Writing,
     /// Says what a readable record is.
     event: fn(&Slots<'_>) -> Event,
     /// Sets what is the product's own language.
     finish: for<'a> fn(&mut Alert<'a>, &Slots<'a>, &mut Notes),
+}
+
+/// How a product writes its records.
+#[derive(Clone, Copy, Debug)]
+enum Writing {
+    /// As JSON objects, which need not be read to their end where the stop says so.
+    Json(Option<Stop>),
+    /// As JSON objects, too, or in columns that header lines name (Zeek's ASCII writer). Of the
+    /// logs only the one of this name holds alerts.
+    JsonOrColumns(Stop, &'static str),
 }
 
 /// What a readable record is.
@@ -162,6 +176,13 @@ pub enum Malformed {
         /// The place.
         at: usize,
     },
+    /// Nothing before the record says what its columns are.
+    NoHeader,
+    /// The record has this many columns, and the header names another number.
+    Columns {
+        /// How many.
+        found: usize,
+    },
     /// Neither a type nor anything else says what kind of event it is.
     Untyped,
 }
@@ -176,6 +197,8 @@ impl Malformed {
             Self::NotAnObject => "record could not be parsed: no JSON object",
             Self::EndsEarly => "record could not be parsed: it ends early",
             Self::Syntax { .. } => "record could not be parsed: invalid JSON",
+            Self::NoHeader => "record could not be parsed: no header names its columns",
+            Self::Columns { .. } => "record could not be parsed: other columns than its header's",
             Self::Untyped => "record could not be parsed: no event type",
         }
     }
@@ -188,6 +211,10 @@ impl fmt::Display for Malformed {
             Self::NotAnObject => f.write_str("no JSON object"),
             Self::EndsEarly => f.write_str("JSON ends early"),
             Self::Syntax { at } => write!(f, "invalid JSON near byte {at}"),
+            Self::NoHeader => f.write_str("no header names its columns"),
+            Self::Columns { found } => {
+                write!(f, "{found} columns, the header names another number")
+            }
             Self::Untyped => f.write_str("no event type"),
         }
     }
@@ -230,6 +257,7 @@ pub struct Normaliser {
     kind: Kind,
     log_name: String,
     paths: Paths,
+    header: Header,
 }
 
 impl Normaliser {
@@ -243,13 +271,38 @@ impl Normaliser {
             Kind::Product(product) => fixed(product.table),
             Kind::JsonLines(map) => map.paths(),
         };
-        Self { kind, log_name: log_name.into(), paths }
+        Self { kind, log_name: log_name.into(), paths, header: Header::default() }
     }
 
     /// Returns which product's records it reads.
     #[must_use]
     pub fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// Returns whether lines at a file's head say how its records are written: whoever begins within
+    /// a file gives them to [`Self::begin_file`].
+    #[must_use]
+    pub fn has_header(&self) -> bool {
+        matches!(self.kind, Kind::Product(Product { writing: Writing::JsonOrColumns(..), .. }))
+    }
+
+    /// Forgets what was said of the records before, and takes what the lines of `head`, with which
+    /// their file begins, say of those that follow.
+    pub fn begin_file(&mut self, head: &[u8]) {
+        self.header = Header::default();
+        for line in head.split(|byte| *byte == b'\n').take_while(|line| columns::is_header(line)) {
+            self.header.take(line);
+        }
+    }
+
+    /// Takes what the line says of those after it; returns whether it is such a line, and no record.
+    pub fn take_header(&mut self, line: &[u8]) -> bool {
+        let is_header = self.has_header() && columns::is_header(line);
+        if is_header {
+            self.header.take(line);
+        }
+        is_header
     }
 
     /// Reads a record that was taken from its source at `observed_at`. Never panics, whatever the
@@ -267,12 +320,8 @@ impl Normaliser {
         };
         let mut found = Slots::default();
         let mut broken = invalid.map(|at| Malformed::InvalidUtf8 { at });
-        if text.trim_ascii_start().starts_with('{') {
-            if let Err(error) = self.paths.walk(text, self.stop(), &mut found) {
-                broken = broken.or(Some(malformed(&error)));
-            }
-        } else {
-            broken = broken.or(Some(Malformed::NotAnObject));
+        if let Err(why) = self.read(text, &mut found) {
+            broken = broken.or(Some(why));
         }
         if found.stopped {
             return Outcome::Skip(SkipReason::NotAnAlert);
@@ -295,11 +344,23 @@ impl Normaliser {
         }
     }
 
-    const fn stop(&self) -> Option<Stop> {
-        match self.kind {
-            Kind::Product(product) => product.stop,
+    /// Finds the values in a record.
+    fn read<'a>(&self, text: &'a str, found: &mut Slots<'a>) -> Result<(), Malformed> {
+        let is_object = text.trim_ascii_start().starts_with('{');
+        let stop = match self.kind {
             Kind::JsonLines(_) => None,
+            Kind::Product(product) => match product.writing {
+                Writing::Json(stop) => stop,
+                Writing::JsonOrColumns(_, log) if !is_object => {
+                    return self.header.read(text, log, &self.paths, found);
+                }
+                Writing::JsonOrColumns(stop, _) => Some(stop),
+            },
+        };
+        if !is_object {
+            return Err(Malformed::NotAnObject);
         }
+        self.paths.walk(text, stop, found).map_err(|error| malformed(&error))
     }
 
     fn alert<'a>(&'a self, found: &Slots<'a>, observed_at: Timestamp) -> (Alert<'a>, Notes) {

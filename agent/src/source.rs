@@ -220,6 +220,18 @@ impl Tail {
         self.reading.as_ref().map_or(0, |reading| reading.offset)
     }
 
+    /// Returns what the open file begins with, up to `bytes_max`; nothing if none is open.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read.
+    pub fn head(&self, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let Some(reading) = &self.reading else { return Ok(Vec::new()) };
+        let mut head = vec![0; bytes_max];
+        let len = reading.file.read_full(&mut head, 0)?;
+        head.truncate(len);
+        Ok(head)
+    }
+
     /// Looks at the file and its path; returns whether there is something to read.
     ///
     /// A file that cannot be opened is tried again after [`OPEN_RETRY_INTERVAL`], one that is

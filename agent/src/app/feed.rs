@@ -7,6 +7,7 @@ use shared::{alert::Alert, context::ContextVersion, time::Timestamp};
 use crate::{
     blocks::{Blocks, Flow},
     config::{SourceConfig, StartFrom},
+    limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
     source::{Batch, Begin, CheckpointError, FileId, ReadBuffer, Status, Tail},
     status::SourceStatus,
@@ -27,6 +28,8 @@ pub(super) struct Feed {
     name: String,
     tail: Tail,
     normaliser: Normaliser,
+    /// The file whose header lines the normaliser has, and its generation.
+    header_of: Option<(FileId, u64)>,
     committed: Option<Vec<u8>>,
     committed_offset: u64,
     skipped: u64,
@@ -56,6 +59,7 @@ impl Feed {
             committed_offset: tail.offset(),
             tail,
             normaliser: Normaliser::new(config.kind.clone(), config.name.clone()),
+            header_of: None,
             committed: checkpoint.cloned(),
             skipped: 0,
             malformed: 0,
@@ -94,11 +98,29 @@ impl Feed {
         bytes_max: usize,
     ) -> Option<Batch<'b>> {
         match self.tail.read_batch(buffer, bytes_max) {
-            Ok(batch) => Some(batch),
+            Ok(batch) => {
+                self.learn_header();
+                Some(batch)
+            }
             Err(error) => {
                 tracing::debug!(source = self.name, %error, "source");
                 None
             }
+        }
+    }
+
+    /// Has the normaliser know the header of the file that is read, wherever reading began in it.
+    fn learn_header(&mut self) {
+        let file = self.tail.file_id().map(|id| (id, self.tail.generation()));
+        if !self.normaliser.has_header() || self.header_of == file {
+            return;
+        }
+        match self.tail.head(HEADER_BYTES_MAX) {
+            Ok(head) => {
+                self.normaliser.begin_file(&head);
+                self.header_of = file;
+            }
+            Err(error) => tracing::debug!(source = self.name, %error, "source"),
         }
     }
 
@@ -112,6 +134,10 @@ impl Feed {
         lanes: &LanePolicy,
         blocks: &mut Blocks,
     ) -> Pushed {
+        if self.normaliser.take_header(record) {
+            self.skipped += 1;
+            return Pushed::GoOn;
+        }
         let mut alert: Alert<'_> = match self.normaliser.normalise(record, observed_at) {
             Outcome::Alert { alert, .. } => alert,
             Outcome::Malformed { alert, .. } => {
@@ -164,5 +190,55 @@ impl Feed {
             rotated: stats.rotated,
             truncated: stats.truncated,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{blocks::BlockPolicy, clock, limits::READ_BYTES, normalise::Kind};
+
+    const HEADER: &str = "#separator \\x09\n#path\tnotice\n#fields\tts\tnote\tmsg\n";
+    const RECORD: &str = "1793610753.1\tA::B\tm\n";
+
+    /// Reads all that is there, and returns the checkpoint behind it.
+    fn read(feed: &mut Feed) -> Vec<u8> {
+        let (mut buffer, mut blocks) = (ReadBuffer::new(), Blocks::new(BlockPolicy::default()));
+        let now = clock::now();
+        while feed.poll(now) {
+            let batch = feed.read(&mut buffer, READ_BYTES).unwrap();
+            for line in batch.lines() {
+                let lanes = LanePolicy::default();
+                let at = Timestamp::from_ms(1_793_610_800_000);
+                feed.push(line.bytes, at, now, ContextVersion::default(), &lanes, &mut blocks);
+            }
+        }
+        feed.changed_checkpoint(None).unwrap()
+    }
+
+    #[test]
+    fn a_files_header_is_known_where_reading_begins_within_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notice.log");
+        let kind = Kind::of_product("zeek_notice").unwrap();
+        let name = "border".to_owned();
+        let config = SourceConfig { name, kind, path: path.clone(), from: StartFrom::Start };
+        fs::write(&path, [HEADER, RECORD].concat()).unwrap();
+        let checkpoint = read(&mut Feed::open(&config, None).unwrap());
+
+        fs::write(&path, [HEADER, RECORD, RECORD].concat()).unwrap();
+        let mut after_restart = Feed::open(&config, Some(&checkpoint)).unwrap();
+        read(&mut after_restart);
+        let status = after_restart.status();
+        assert_eq!((status.records, status.skipped, status.malformed), (1, 0, 0));
+
+        // The next file has other columns.
+        fs::rename(&path, folder.path().join("notice.1.log")).unwrap();
+        fs::write(&path, "#separator \\x09\n#fields\tnote\tmsg\nA::B\tm\n").unwrap();
+        read(&mut after_restart);
+        let status = after_restart.status();
+        assert_eq!((status.records, status.skipped, status.malformed), (4, 2, 0));
     }
 }

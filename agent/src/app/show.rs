@@ -121,6 +121,7 @@ pub fn show(
     let mut tail =
         Tail::open(path, None, Begin::Start).expect("there is no checkpoint to be wrong");
     let mut buffer = ReadBuffer::new();
+    let mut normaliser = reading.normaliser.clone(); // a header is its file's alone
     while tail.poll(now.1) {
         let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
         if batch.is_empty() {
@@ -129,7 +130,11 @@ pub fn show(
         for line in batch.lines() {
             counts.records += 1;
             counts.over_long += u64::from(line.cut);
-            let (alert, why) = match reading.normaliser.normalise(line.bytes, now.0) {
+            if normaliser.take_header(line.bytes) {
+                counts.others += 1;
+                continue;
+            }
+            let (alert, why) = match normaliser.normalise(line.bytes, now.0) {
                 Outcome::Skip(_) => {
                     counts.others += 1;
                     continue;

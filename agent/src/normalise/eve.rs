@@ -6,7 +6,7 @@
 use shared::alert::{Alert, Field, Severity};
 
 use super::{
-    Event, Notes, Product,
+    Event, Notes, Product, Writing,
     paths::{Slots, Stop},
     slots::{self, of},
     value,
@@ -16,7 +16,7 @@ pub(super) const PRODUCT: Product = Product {
     kind: "suricata_eve",
     name: "suricata",
     table: TABLE,
-    stop: Some(STOP),
+    writing: Writing::Json(Some(STOP)),
     event,
     finish,
 };

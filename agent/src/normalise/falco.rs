@@ -6,14 +6,20 @@
 use shared::alert::{Alert, Field, Severity};
 
 use super::{
-    Event, Notes, Product,
+    Event, Notes, Product, Writing,
     paths::Slots,
     slots::{self, of},
     value,
 };
 
-pub(super) const PRODUCT: Product =
-    Product { kind: "falco", name: "falco", table: TABLE, stop: None, event, finish };
+pub(super) const PRODUCT: Product = Product {
+    kind: "falco",
+    name: "falco",
+    table: TABLE,
+    writing: Writing::Json(None),
+    event,
+    finish,
+};
 
 const OUTPUT: u8 = slots::OWN;
 const FD_NAME: u8 = slots::OWN + 1;

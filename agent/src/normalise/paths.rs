@@ -17,7 +17,7 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::value;
+use super::value::{self, Raw};
 
 /// How many slots a table can fill.
 pub(super) const SLOTS: usize = 32;
@@ -138,6 +138,14 @@ impl Paths {
         let walked = walk.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if slots.stopped { Ok(()) } else { walked }
     }
+
+    /// Takes the value that stands beside `name` in a record without depth.
+    pub(super) fn take<'a>(&self, name: &str, raw: Raw<'a>, slots: &mut Slots<'a>) {
+        let child = self.nodes[0].children.iter().find(|child| *child.name == *name);
+        for fill in child.into_iter().flat_map(|child| &child.fills) {
+            slots.fill(*fill, raw);
+        }
+    }
 }
 
 /// When a walk need not go on.
@@ -149,18 +157,18 @@ pub(super) struct Stop {
     pub(super) unless: fn(&str) -> bool,
 }
 
-/// What a walk found: the raw JSON text of each slot's value.
+/// What was found: each slot's value as the record writes it.
 #[derive(Debug, Default)]
 pub(super) struct Slots<'a> {
-    raw: [Option<&'a str>; SLOTS],
+    raw: [Option<Raw<'a>>; SLOTS],
     rank: [u8; SLOTS],
     /// Whether the walk was ended early.
     pub(super) stopped: bool,
 }
 
 impl<'a> Slots<'a> {
-    /// Returns the raw JSON text of the slot's value; values that say nothing are absent.
-    pub(super) fn raw(&self, slot: u8) -> Option<&'a str> {
+    /// Returns the slot's value; values that say nothing are absent.
+    pub(super) fn raw(&self, slot: u8) -> Option<Raw<'a>> {
         self.raw[usize::from(slot)]
     }
 
@@ -169,7 +177,7 @@ impl<'a> Slots<'a> {
         self.raw.iter().all(Option::is_none)
     }
 
-    fn fill(&mut self, fill: Fill, raw: &'a str) {
+    fn fill(&mut self, fill: Fill, raw: Raw<'a>) {
         let slot = usize::from(fill.slot);
         if self.raw[slot].is_none() || fill.rank < self.rank[slot] {
             self.raw[slot] = Some(raw);
@@ -196,7 +204,7 @@ impl<'a> Walk<'_, 'a> {
     fn take<E: serde::de::Error>(&mut self, child: &Child, raw: &'a str) -> Result<(), E> {
         if value::says_something(raw) {
             for fill in &child.fills {
-                self.slots.fill(*fill, raw);
+                self.slots.fill(*fill, Raw::json(raw));
                 if self.stop.is_some_and(|stop| stop.slot == fill.slot && !(stop.unless)(raw)) {
                     self.slots.stopped = true;
                     return Err(E::custom("not to be read further"));
@@ -339,7 +347,7 @@ mod tests {
         for record in [r#"{"first":1,"second":2}"#, r#"{"second":2,"first":1}"#] {
             let mut slots = Slots::default();
             paths.walk(record, None, &mut slots).unwrap();
-            assert_eq!(slots.raw(0), Some("1"));
+            assert_eq!(slots.raw(0), Some(Raw::json("1")));
         }
     }
 
@@ -350,7 +358,7 @@ mod tests {
             let record = format!(r#"{{"first":{nothing},"second":2}}"#);
             let mut slots = Slots::default();
             paths.walk(&record, None, &mut slots).unwrap();
-            assert_eq!(slots.raw(0), Some("2"), "{nothing}");
+            assert_eq!(slots.raw(0), Some(Raw::json("2")), "{nothing}");
         }
     }
 
@@ -386,7 +394,7 @@ mod tests {
         let paths = Paths::new([(0, "a"), (1, "b")]).unwrap();
         let mut slots = Slots::default();
         assert!(paths.walk(r#"{"a":1,"b":"unfini"#, None, &mut slots).is_err());
-        assert_eq!((slots.raw(0), slots.raw(1)), (Some("1"), None));
+        assert_eq!((slots.raw(0), slots.raw(1)), (Some(Raw::json("1")), None));
     }
 
     fn walk<'a>(table: &[&str], record: &'a str) -> Vec<Option<&'a str>> {
@@ -394,6 +402,6 @@ mod tests {
         let paths = Paths::new(slots).unwrap();
         let mut slots = Slots::default();
         paths.walk(record, None, &mut slots).unwrap();
-        (0_u8..).take(table.len()).map(|slot| slots.raw(slot)).collect()
+        (0_u8..).take(table.len()).map(|slot| slots.raw(slot).map(Raw::written)).collect()
     }
 }

@@ -1,8 +1,7 @@
-//! JSON values read leniently: what matters is what they say, not the type that they were written
-//! in.
+//! Values read leniently: what matters is what they say, not the type that they were written in.
 //!
-//! A value is taken as the raw JSON text of the record, so numbers become texts, and texts numbers,
-//! without being copied. Only a text with escapes is written anew.
+//! A value is taken as the text that stands in the record, so numbers become texts, and texts
+//! numbers, without being copied. Only a text with escapes is written anew.
 
 use std::borrow::Cow;
 
@@ -10,13 +9,54 @@ use memchr::memchr;
 use serde_json::value::RawValue;
 use shared::limits::TECHNIQUES_MAX;
 
-/// Returns whether `raw` says something: null, the empty text and the customary `"-"` do not.
+/// A value as its record writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Raw<'a> {
+    written: &'a str,
+    escapes: Escapes,
+}
+
+/// What stands for what cannot be written as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escapes {
+    /// It is a JSON value, quotes included.
+    Json,
+    /// `\x09`, as in Zeek's columns.
+    Hex,
+}
+
+impl<'a> Raw<'a> {
+    /// A JSON value.
+    pub(super) const fn json(written: &'a str) -> Self {
+        Self { written, escapes: Escapes::Json }
+    }
+
+    /// A text that has bytes by their number in base 16 in it.
+    pub(super) const fn hex(written: &'a str) -> Self {
+        Self { written, escapes: Escapes::Hex }
+    }
+
+    /// Returns what stands in the record.
+    #[cfg(test)]
+    pub(super) const fn written(self) -> &'a str {
+        self.written
+    }
+}
+
+/// Returns whether the JSON value says something: null, the empty text and the customary `"-"` do not.
 pub(super) fn says_something(raw: &str) -> bool {
     !matches!(raw, "null" | "\"\"" | "\"-\"" | "[]" | "{}")
 }
 
 /// Returns the text of a scalar, or a list's texts joined by `,`. Objects have none.
-pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
+pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    match raw.escapes {
+        Escapes::Json => json_text(raw.written),
+        Escapes::Hex => Some(unescaped_hex(raw.written)),
+    }
+}
+
+fn json_text(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'"' => Some(unquoted(raw)),
         b'{' | b'n' => None,
@@ -26,7 +66,7 @@ pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Returns a whole number, also where it was written as a text or with a fraction.
-pub(super) fn number(raw: &str) -> Option<i64> {
+pub(super) fn number(raw: Raw<'_>) -> Option<i64> {
     let text = text(raw)?;
     let text = text.trim_ascii();
     let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
@@ -34,7 +74,7 @@ pub(super) fn number(raw: &str) -> Option<i64> {
 }
 
 /// Returns a port, also where it was written as a text.
-pub(super) fn port(raw: &str) -> Option<u16> {
+pub(super) fn port(raw: Raw<'_>) -> Option<u16> {
     number(raw).and_then(|number| u16::try_from(number).ok())
 }
 
@@ -42,10 +82,11 @@ pub(super) fn port(raw: &str) -> Option<u16> {
 ///
 /// Emerging Threats writes `T1059_001` for `T1059.001`; both become the latter. At most
 /// [`TECHNIQUES_MAX`] are returned.
-pub(super) fn techniques(raw: &str) -> Option<Cow<'_, str>> {
-    let text = match raw.as_bytes().first()? {
-        b'[' => joined(raw, TECHNIQUES_MAX, technique),
-        _ => {
+pub(super) fn techniques(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    let is_list = raw.escapes == Escapes::Json && raw.written.starts_with('[');
+    let text = match is_list {
+        true => joined(raw.written, TECHNIQUES_MAX, technique),
+        false => {
             let text = text(raw)?;
             if technique(text.clone()).as_ref() == Some(&text) {
                 return Some(text);
@@ -107,6 +148,31 @@ fn unquoted(raw: &str) -> Cow<'_, str> {
     serde_json::from_str(raw).map_or(Cow::Borrowed(inner), Cow::Owned)
 }
 
+/// Returns the text with its bytes in place of their numbers; as it is where they make no UTF-8.
+pub(super) fn unescaped_hex(written: &str) -> Cow<'_, str> {
+    if !written.contains("\\x") {
+        return Cow::Borrowed(written);
+    }
+    let mut bytes = Vec::with_capacity(written.len());
+    let mut rest = written.as_bytes();
+    while let [first, after @ ..] = rest {
+        let number = rest.get(2..4).filter(|_| rest.starts_with(b"\\x"));
+        let number = number.and_then(|digits| str::from_utf8(digits).ok());
+        let is_digits = |digits: &&str| digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        match number.filter(is_digits).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &rest[4..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(written), Cow::Owned)
+}
+
 /// Joins the first `max` texts that `keep` returns.
 fn joined<'a>(
     raw: &'a str,
@@ -115,7 +181,7 @@ fn joined<'a>(
 ) -> Option<Cow<'a, str>> {
     let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
     let scalars = items.iter().map(|item| item.get()).filter(|raw| !raw.starts_with(['[', '{']));
-    let mut texts = scalars.filter_map(text).filter_map(keep).take(max);
+    let mut texts = scalars.filter_map(json_text).filter_map(keep).take(max);
     let first = texts.next()?;
     let Some(second) = texts.next() else { return Some(first) };
     let mut all = first.into_owned();
@@ -129,6 +195,24 @@ fn joined<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(raw: &str) -> Option<Cow<'_, str>> {
+        super::text(Raw::json(raw))
+    }
+
+    #[test]
+    fn bytes_that_are_written_by_their_number_are_themselves_again() {
+        for (written, expected) in [
+            ("plain", "plain"),
+            (r"a\x09b\x5cx", "a\tb\\x"),
+            (r"\xc3\xa4", "ä"),
+            (r"\xc3", r"\xc3"),
+            (r"\x+1\x4", r"\x+1\x4"),
+            ("-5", "-5"),
+        ] {
+            assert_eq!(super::text(Raw::hex(written)).unwrap(), expected, "{written}");
+        }
+    }
 
     #[test]
     fn a_scalar_is_a_text_whatever_its_type() {
@@ -161,10 +245,13 @@ mod tests {
     #[test]
     fn a_number_may_be_written_as_a_text() {
         for raw in ["3", "\"3\"", "3.0", "\"3.000000\"", "\" 3\""] {
-            assert_eq!(number(raw), Some(3), "{raw}");
+            assert_eq!(number(Raw::json(raw)), Some(3), "{raw}");
         }
-        assert_eq!(number("\"three\""), None);
-        assert_eq!((port("\"443\""), port("65536"), port("-1")), (Some(443), None, None));
+        assert_eq!(number(Raw::json("\"three\"")), None);
+        assert_eq!(
+            (port(Raw::json("\"443\"")), port(Raw::json("65536")), port(Raw::json("-1"))),
+            (Some(443), None, None)
+        );
     }
 
     #[test]
@@ -177,10 +264,10 @@ mod tests {
             (r#""Valid Accounts""#, None),
             ("7", None),
         ] {
-            assert_eq!(techniques(raw).as_deref(), expected, "{raw}");
+            assert_eq!(techniques(Raw::json(raw)).as_deref(), expected, "{raw}");
         }
         let many = format!("[{}\"T1000\"]", "\"T1001\",".repeat(100));
-        assert_eq!(techniques(&many).unwrap().split(',').count(), TECHNIQUES_MAX);
+        assert_eq!(techniques(Raw::json(&many)).unwrap().split(',').count(), TECHNIQUES_MAX);
     }
 
     #[test]

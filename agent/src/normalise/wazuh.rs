@@ -7,14 +7,20 @@
 use shared::alert::{Alert, Field, Severity};
 
 use super::{
-    Event, Notes, Product,
+    Event, Notes, Product, Writing,
     paths::Slots,
     slots::{self, of},
     value,
 };
 
-pub(super) const PRODUCT: Product =
-    Product { kind: "wazuh", name: "wazuh", table: TABLE, stop: None, event, finish };
+pub(super) const PRODUCT: Product = Product {
+    kind: "wazuh",
+    name: "wazuh",
+    table: TABLE,
+    writing: Writing::Json(None),
+    event,
+    finish,
+};
 
 const AGENT_ID: u8 = slots::OWN;
 const AGENT_NAME: u8 = slots::OWN + 1;
@@ -108,7 +114,8 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     }
     // Agent 000 is the manager itself: it also reads what other hosts send by syslog, and says who
     // in the message.
-    let manager = matches!(found.raw(AGENT_ID), Some("\"000\"" | "\"0\"" | "0"));
+    let agent = found.raw(AGENT_ID).and_then(value::text);
+    let manager = matches!(agent.as_deref(), Some("000" | "0"));
     let (first, second) =
         if manager { (MESSAGE_HOST, AGENT_NAME) } else { (AGENT_NAME, MESSAGE_HOST) };
     let name = found.raw(first).or(found.raw(second)).and_then(value::text);

@@ -1,19 +1,29 @@
-//! Zeek's `notice.log`, written as JSON (`LogAscii::use_json`).
+//! Zeek's `notice.log`, in columns or written as JSON (`LogAscii::use_json`).
 //!
-//! A stream of several logs may be read: where `_path` names another log, the record is no alert.
+//! A stream of several logs may be read: where `_path` or the header's `#path` names another log,
+//! the record is no alert.
 //! Zeek says no severity, so alerts have none.
 
 use shared::alert::{Action, Alert, Field};
 
 use super::{
-    Event, Notes, Product,
+    Event, Notes, Product, Writing,
     paths::{Slots, Stop},
     slots::{self, of},
     value,
 };
 
-pub(super) const NOTICE_PRODUCT: Product =
-    Product { kind: "zeek_notice", name: "zeek", table: TABLE, stop: Some(STOP), event, finish };
+pub(super) const NOTICE_PRODUCT: Product = Product {
+    kind: "zeek_notice",
+    name: "zeek",
+    table: TABLE,
+    writing: Writing::JsonOrColumns(STOP, LOG_NAME),
+    event,
+    finish,
+};
+
+/// What Zeek calls the log.
+const LOG_NAME: &str = "notice";
 
 const LOG: u8 = slots::OWN;
 const ACTIONS: u8 = slots::OWN + 1;

@@ -121,6 +121,77 @@ fn records_of_zeeks_other_logs_are_no_alerts() {
     }
 }
 
+const NOTICE_HEADER: &str = "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n\
+    #unset_field\t-\n#path\tnotice\n#open\t2026-11-02-09-12-33\n\
+    #fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tnote\tmsg\tactions\n\
+    #types\ttime\tstring\taddr\tport\taddr\tport\tenum\tenum\tstring\tset[enum]\n";
+
+fn notices_after(header: &str) -> Normaliser {
+    let mut reader = Normaliser::new(Kind::of_product("zeek_notice").unwrap(), "border");
+    reader.begin_file(header.as_bytes());
+    reader
+}
+
+#[test]
+fn a_notice_in_columns_says_the_same_as_one_in_json() {
+    let reader = notices_after(NOTICE_HEADER);
+    let record = "1793610753.123456\tCHhAvV\t10.0.0.5\t40000\t192.0.2.7\t-\ttcp\t\
+        SSH::Password_Guessing\tguesses\\x09passwords\tNotice::ACTION_LOG,Notice::ACTION_DROP";
+    let (alert, notes) = alert(&reader, record);
+    assert!(notes.is_empty());
+    assert_eq!(alert.time, Some(Timestamp::from_ms(1_793_610_753_123)));
+    assert_eq!((alert.severity, alert.action), (Severity::Unknown, Action::Denied));
+    assert_eq!((alert.src_port, alert.dst_port), (Some(40_000), None));
+    assert_texts(
+        &alert,
+        &[
+            (Field::LogName, "border"),
+            (Field::Product, "zeek"),
+            (Field::RuleUid, "SSH::Password_Guessing"),
+            (Field::Title, "guesses\tpasswords"),
+            (Field::SrcIp, "10.0.0.5"),
+            (Field::DstIp, "192.0.2.7"),
+            (Field::Protocol, "tcp"),
+        ],
+    );
+}
+
+#[test]
+fn columns_that_no_header_names_or_not_so_many_are_malformed() {
+    let record = b"1793610753.1\tC1\t-\t-\t-\t-\t-\tA::B\tm\tNotice::ACTION_LOG";
+    let reader = notices_after("");
+    let (alert, why) = malformed(&reader, record);
+    assert_eq!((why, alert.time), (Malformed::NoHeader, None));
+    let reader = notices_after(NOTICE_HEADER);
+    let (alert, why) = malformed(&reader, &record[..record.len() - 20]);
+    assert_eq!((why, alert.time), (Malformed::Columns { found: 9 }, None));
+}
+
+#[test]
+fn a_header_says_separator_log_and_columns_until_the_next_one() {
+    let mut reader = notices_after(NOTICE_HEADER);
+    for line in ["#separator \\x7c", "#path|notice", "#unset_field|none", "#fields|note|msg|src"] {
+        assert!(reader.take_header(line.as_bytes()));
+    }
+    let (alert, _) = alert(&reader, "A::B|said - so|none");
+    assert_texts(
+        &alert,
+        &[
+            (Field::LogName, "border"),
+            (Field::Product, "zeek"),
+            (Field::RuleUid, "A::B"),
+            (Field::Title, "said - so"),
+        ],
+    );
+    let mut reader = reader.clone();
+    reader.begin_file(NOTICE_HEADER.replace("path\tnotice", "path\tconn").as_bytes());
+    let outcome = reader.normalise(b"a\tb", NOW);
+    assert_eq!(outcome, Outcome::Skip(SkipReason::NotAnAlert));
+    assert!(!reader.take_header(b"{}"));
+    let mut eve = Normaliser::new(Kind::SURICATA_EVE, "eve");
+    assert!(!eve.take_header(b"#separator"), "a line of JSON cannot be a header");
+}
+
 #[test]
 fn falcos_own_events_are_read_where_they_are_at_hand() {
     let Some(lines) = real_lines("falco/falco_alerts_snippet.jsonl") else { return };
