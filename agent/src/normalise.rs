@@ -10,12 +10,14 @@
 //! One pass over the record without copying; allocations only for texts with escapes and joined
 //! lists. Events of an EVE file that are no alerts are not read further than their type.
 
+mod cef;
 mod columns;
 mod eve;
 mod falco;
 mod json_lines;
 mod paths;
 mod slots;
+mod syslog;
 mod timestamp;
 mod value;
 mod wazuh;
@@ -40,8 +42,8 @@ pub use self::{
 
 /// The products whose records are read without a field map. A further one is a file beside theirs
 /// and a line here.
-const PRODUCTS: [&Product; 4] =
-    [&eve::PRODUCT, &wazuh::PRODUCT, &falco::PRODUCT, &zeek::NOTICE_PRODUCT];
+const PRODUCTS: [&Product; 5] =
+    [&eve::PRODUCT, &wazuh::PRODUCT, &falco::PRODUCT, &zeek::NOTICE_PRODUCT, &syslog::PRODUCT];
 
 /// How the records of one product are read.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ enum Writing {
     /// As JSON objects, too, or in columns that header lines name (Zeek's ASCII writer). Of the
     /// logs only the one of this name holds alerts.
     JsonOrColumns(Stop, &'static str),
+    /// As syslog messages, with or without an event in CEF or LEEF in them, or as such events.
+    Syslog,
 }
 
 /// What a readable record is.
@@ -183,6 +187,8 @@ pub enum Malformed {
         /// How many.
         found: usize,
     },
+    /// The header of an event in CEF or LEEF ends early.
+    EventHeader,
     /// Neither a type nor anything else says what kind of event it is.
     Untyped,
 }
@@ -199,6 +205,7 @@ impl Malformed {
             Self::Syntax { .. } => "record could not be parsed: invalid JSON",
             Self::NoHeader => "record could not be parsed: no header names its columns",
             Self::Columns { .. } => "record could not be parsed: other columns than its header's",
+            Self::EventHeader => "record could not be parsed: its CEF or LEEF header ends early",
             Self::Untyped => "record could not be parsed: no event type",
         }
     }
@@ -215,6 +222,7 @@ impl fmt::Display for Malformed {
             Self::Columns { found } => {
                 write!(f, "{found} columns, the header names another number")
             }
+            Self::EventHeader => f.write_str("CEF or LEEF header ends early"),
             Self::Untyped => f.write_str("no event type"),
         }
     }
@@ -355,6 +363,7 @@ impl Normaliser {
                     return self.header.read(text, log, &self.paths, found);
                 }
                 Writing::JsonOrColumns(stop, _) => Some(stop),
+                Writing::Syslog => return syslog::read(text, &self.paths, found),
             },
         };
         if !is_object {

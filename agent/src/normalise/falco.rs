@@ -1,7 +1,7 @@
 //! Falco's JSON output (`json_output: true`), one object an alert.
 //!
 //! What a rule prints stands under `output_fields` too, under the names of Falco's own fields, which
-//! have dots in them.
+//! have dots in them. Its priorities are syslog's severities.
 
 use shared::alert::{Alert, Field, Severity};
 
@@ -59,7 +59,7 @@ fn event(found: &Slots<'_>) -> Event {
 
 fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     if let Some(priority) = found.raw(slots::SEVERITY).and_then(value::text) {
-        alert.severity = severity(&priority).unwrap_or_else(|| {
+        alert.severity = slots::syslog_severity(&priority).unwrap_or_else(|| {
             notes.add(Notes::SEVERITY_UNKNOWN);
             Severity::Unknown
         });
@@ -86,21 +86,4 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
         }
     }
     slots::sort_out_endpoints(alert);
-}
-
-/// Reads a priority, which are syslog's severities by name; Falco writes them with a capital.
-fn severity(priority: &str) -> Option<Severity> {
-    let known = [
-        ("emergency", Severity::Fatal),
-        ("alert", Severity::Critical),
-        ("critical", Severity::Critical),
-        ("error", Severity::High),
-        ("warning", Severity::Medium),
-        ("notice", Severity::Low),
-        ("informational", Severity::Informational),
-        ("info", Severity::Informational),
-        ("debug", Severity::Informational),
-    ];
-    let is_it = |(name, _): &(&str, Severity)| priority.eq_ignore_ascii_case(name);
-    known.into_iter().find(is_it).map(|(_, severity)| severity)
 }

@@ -119,10 +119,30 @@ pub(super) fn ocsf_severity(text: &str) -> Option<Severity> {
     })
 }
 
+/// Reads a severity of syslog by its name, or one of the customary short ones (RFC 5424, table 2).
+pub(super) fn syslog_severity(text: &str) -> Option<Severity> {
+    let known = [
+        ("emergency", Severity::Fatal),
+        ("emerg", Severity::Fatal),
+        ("alert", Severity::Critical),
+        ("critical", Severity::Critical),
+        ("crit", Severity::Critical),
+        ("error", Severity::High),
+        ("err", Severity::High),
+        ("warning", Severity::Medium),
+        ("notice", Severity::Low),
+        ("informational", Severity::Informational),
+        ("info", Severity::Informational),
+        ("debug", Severity::Informational),
+    ];
+    let is_it = |(name, _): &(&str, Severity)| text.eq_ignore_ascii_case(name);
+    known.into_iter().find(is_it).map(|(_, severity)| severity)
+}
+
 /// Reads an action from the words of detectors.
 pub(super) fn action(text: &str) -> Action {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is(&["allowed", "allow", "pass", "accept", "permit"]) {
+    if is(&["allowed", "allow", "pass", "passed", "accept", "accepted", "permit"]) {
         Action::Allowed
     } else if is(&["blocked", "block", "denied", "deny", "drop", "dropped", "reject"]) {
         Action::Denied

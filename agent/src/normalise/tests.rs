@@ -13,6 +13,7 @@ use shared::alert::Action;
 use super::*;
 
 mod falco_zeek;
+mod syslog;
 
 const NOW: Timestamp = Timestamp::from_ms(1_793_610_800_000);
 

@@ -4,7 +4,7 @@
 //! ```text
 //! 2026-11-02T09:12:33.123456+0000    2026-11-02 09:12:33,5 +01:00    2026-11-02T09:12:33Z
 //! 1793610753    1793610753.123    1793610753123 (ms)    1793610753123456 (us)
-//! 1793610753123456789 (ns)
+//! 1793610753123456789 (ns)            Nov 02 2026 09:12:33.123 UTC (CEF)
 //! ```
 //! A time without offset is taken as UTC. Fractions are cut to milliseconds. A leap second counts
 //! as the second after it. Times before 1970 have no [`Timestamp`].
@@ -20,7 +20,11 @@ const SECONDS_END: u64 = 100_000_000_000;
 /// Returns the instant that `text` names, or `None` if it names none.
 pub(super) fn parse(text: &str) -> Option<Timestamp> {
     let bytes = text.trim_ascii().as_bytes();
-    if bytes.len() >= 19 && bytes[4] == b'-' { calendar(bytes) } else { epoch(bytes) }
+    match bytes {
+        [_, _, _, _, b'-', ..] if bytes.len() >= 19 => calendar(bytes),
+        [b'A'..=b'Z' | b'a'..=b'z', ..] => month_first(bytes),
+        _ => epoch(bytes),
+    }
 }
 
 /// Reads `YYYY-MM-DD` `T` `hh:mm:ss`, then an optional fraction and an optional offset.
@@ -30,16 +34,43 @@ fn calendar(bytes: &[u8]) -> Option<Timestamp> {
         return None;
     }
     let year = two_digits(bytes, 0)? * 100 + two_digits(bytes, 2)?;
-    let (month, day) = (two_digits(bytes, 5)?, two_digits(bytes, 8)?);
-    let (hour, minute) = (two_digits(bytes, 11)?, two_digits(bytes, 14)?);
-    let second = two_digits(bytes, 17)?;
+    instant((year, two_digits(bytes, 5)?, two_digits(bytes, 8)?), &bytes[11..])
+}
+
+/// Reads `MMM dd YYYY hh:mm:ss`, then an optional fraction and an optional offset.
+fn month_first(bytes: &[u8]) -> Option<Timestamp> {
+    const MONTHS: [&[u8]; 12] = [
+        b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov",
+        b"dec",
+    ];
+    let (name, rest) = bytes.split_at_checked(3)?;
+    let month = MONTHS.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+    let rest = rest.strip_prefix(b" ")?;
+    let (day, rest) = match rest {
+        [b' ' | b'0', day, b' ', rest @ ..] | [day, b' ', rest @ ..] => {
+            (two_digits(&[b'0', *day], 0)?, rest)
+        }
+        [_, _, b' ', rest @ ..] => (two_digits(bytes, 4)?, rest),
+        _ => return None,
+    };
+    let (year, rest) = rest.split_at_checked(4)?;
+    let year = two_digits(year, 0)? * 100 + two_digits(year, 2)?;
+    let time = rest.strip_prefix(b" ")?;
+    let is_time = matches!(time, [_, _, b':', _, _, b':', _, _, ..]);
+    instant((year, i64::try_from(month).ok()? + 1, day), time).filter(|_| is_time)
+}
+
+/// Reads `hh:mm:ss`, whose colons were looked at, and what may follow, on a date.
+fn instant((year, month, day): (i64, i64, i64), time: &[u8]) -> Option<Timestamp> {
+    let (hour, minute) = (two_digits(time, 0)?, two_digits(time, 3)?);
+    let second = two_digits(time, 6)?;
     if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
         return None;
     }
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let (milli, rest) = fraction(&bytes[19..])?;
+    let (milli, rest) = fraction(&time[8..])?;
     let time_of_day = ((hour * 60 + minute) * 60 + second) * 1_000 + milli;
     let ms = days_since_epoch(year, month, day) * MS_PER_DAY + time_of_day - offset_ms(rest)?;
     u64::try_from(ms).ok().map(Timestamp::from_ms)
@@ -77,7 +108,7 @@ fn offset_ms(bytes: &[u8]) -> Option<i64> {
 }
 
 fn two_digits(bytes: &[u8], at: usize) -> Option<i64> {
-    let (tens, ones) = (bytes[at].wrapping_sub(b'0'), bytes[at + 1].wrapping_sub(b'0'));
+    let (tens, ones) = (bytes.get(at)?.wrapping_sub(b'0'), bytes.get(at + 1)?.wrapping_sub(b'0'));
     (tens <= 9 && ones <= 9).then(|| i64::from(tens) * 10 + i64::from(ones))
 }
 
@@ -155,6 +186,34 @@ mod tests {
             "2026-11-01T23:12:33.123456-10:00",
         ] {
             assert_eq!(ms(text), Some(1_793_610_753_123), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_may_begin_with_the_months_name() {
+        for (text, expected) in [
+            ("Nov 02 2026 09:12:33.123 UTC", "2026-11-02T09:12:33.123Z"),
+            ("NOV  2 2026 09:12:33", "2026-11-02T09:12:33Z"),
+            ("nov 2 2026 09:12:33 +01:00", "2026-11-02T08:12:33Z"),
+            ("Dec 31 1999 23:59:59Z", "1999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(ms(text), ms(expected), "{text}");
+            assert!(ms(text).is_some(), "{text}");
+        }
+        for text in [
+            "Nov",
+            "Nov 02",
+            "Nov 02 09:12:33",
+            "Nov 31 2026 09:12:33",
+            "Nov 0 2026 09:12:33",
+            "Nox 02 2026 09:12:33",
+            "Nov 02 2026 09:12",
+            "Nov 02 2026 09:12:3",
+            "Nov 02 2026 09.12.33",
+            "Nov 02 2026 09:12:33 CEST",
+            "Növ 02 2026 09:12:33",
+        ] {
+            assert_eq!(ms(text), None, "{text}");
         }
     }
 

@@ -23,6 +23,10 @@ enum Escapes {
     Json,
     /// `\x09`, as in Zeek's columns.
     Hex,
+    /// A backslash before what would mean something else, as in CEF.
+    Backslash,
+    /// Nothing does.
+    None,
 }
 
 impl<'a> Raw<'a> {
@@ -36,8 +40,17 @@ impl<'a> Raw<'a> {
         Self { written, escapes: Escapes::Hex }
     }
 
+    /// A text in which a backslash stands before what would mean something else.
+    pub(super) const fn backslash(written: &'a str) -> Self {
+        Self { written, escapes: Escapes::Backslash }
+    }
+
+    /// A text that is as it is written.
+    pub(super) const fn plain(written: &'a str) -> Self {
+        Self { written, escapes: Escapes::None }
+    }
+
     /// Returns what stands in the record.
-    #[cfg(test)]
     pub(super) const fn written(self) -> &'a str {
         self.written
     }
@@ -53,6 +66,8 @@ pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     match raw.escapes {
         Escapes::Json => json_text(raw.written),
         Escapes::Hex => Some(unescaped_hex(raw.written)),
+        Escapes::Backslash => Some(unescaped_backslash(raw.written)),
+        Escapes::None => Some(Cow::Borrowed(raw.written)),
     }
 }
 
@@ -171,6 +186,29 @@ pub(super) fn unescaped_hex(written: &str) -> Cow<'_, str> {
         }
     }
     String::from_utf8(bytes).map_or(Cow::Borrowed(written), Cow::Owned)
+}
+
+/// Returns the text as CEF means it: a backslash before itself, a bar or an equals sign goes, one
+/// before `n` or `r` is a line's end. Others are what they are.
+fn unescaped_backslash(written: &str) -> Cow<'_, str> {
+    if memchr(b'\\', written.as_bytes()).is_none() {
+        return Cow::Borrowed(written);
+    }
+    let mut text = String::with_capacity(written.len());
+    let mut chars = written.chars().peekable();
+    while let Some(char) = chars.next() {
+        let meant = match (char, chars.peek()) {
+            ('\\', Some(escaped @ ('\\' | '|' | '='))) => Some(*escaped),
+            ('\\', Some('n')) => Some('\n'),
+            ('\\', Some('r')) => Some('\r'),
+            _ => None,
+        };
+        text.push(meant.unwrap_or(char));
+        if meant.is_some() {
+            chars.next();
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// Joins the first `max` texts that `keep` returns.

@@ -1,0 +1,203 @@
+//! What syslog messages say, and events in CEF and LEEF.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn reader() -> Normaliser {
+    Normaliser::new(Kind::of_product("syslog").unwrap(), "devices")
+}
+
+#[test]
+fn a_message_of_rfc_5424_says_host_program_time_and_text() {
+    let reader = reader();
+    let record = "<35>1 2026-11-02T10:12:33.123+01:00 gw-2 audit 77 - [m s=\"4\"] login failed";
+    let (alert, notes) = alert(&reader, record);
+    assert!(notes.is_empty());
+    assert_eq!(alert.time, Some(Timestamp::from_ms(1_793_610_753_123)));
+    assert_eq!(alert.severity, Severity::High);
+    assert_texts(
+        &alert,
+        &[
+            (Field::LogName, "devices"),
+            (Field::Product, "audit"),
+            (Field::Title, "login failed"),
+            (Field::DeviceHostname, "gw-2"),
+        ],
+    );
+}
+
+#[test]
+fn a_time_without_a_year_stays_absent() {
+    let reader = reader();
+    for record in
+        ["<38>Feb 29 09:12:33 gw-2 sshd[7]: refused", "Feb 29 09:12:33 gw-2 sshd: refused"]
+    {
+        let (alert, notes) = alert(&reader, record);
+        assert!(notes.is_empty(), "{record}");
+        assert_eq!(alert.time, None, "{record}");
+        assert_texts(
+            &alert,
+            &[
+                (Field::LogName, "devices"),
+                (Field::Product, "sshd"),
+                (Field::Title, "refused"),
+                (Field::DeviceHostname, "gw-2"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn an_event_in_cef_says_more_than_the_message_around_it() {
+    let reader = reader();
+    let record = r"<131>Nov  2 09:12:33 relay fw:CEF:0|Acme|Wall\|2|1.0|4711|Port \\ scan|8|
+        rt=Nov 02 2026 09:12:33 UTC src=10.0.0.5 spt=40000 dst=192.0.2.7 dpt=22 proto=TCP act=blocked
+        suser=- duser=eve smith request=https://a.example/?x=1&y\=2 cs1Label=a b cs1=c dvchost=fw-1";
+    let record = record.replace("\n       ", "");
+    let (alert, notes) = alert(&reader, &record);
+    assert!(notes.is_empty());
+    assert_eq!(alert.time, Some(Timestamp::from_ms(1_793_610_753_000)));
+    assert_eq!((alert.severity, alert.action), (Severity::High, Action::Denied));
+    assert_eq!((alert.src_port, alert.dst_port), (Some(40_000), Some(22)));
+    assert_texts(
+        &alert,
+        &[
+            (Field::LogName, "devices"),
+            (Field::Product, "Wall|2"),
+            (Field::RuleUid, "4711"),
+            (Field::Title, r"Port \ scan"),
+            (Field::SrcIp, "10.0.0.5"),
+            (Field::DstIp, "192.0.2.7"),
+            (Field::Protocol, "tcp"),
+            (Field::User, "eve smith"),
+            (Field::Url, "https://a.example/?x=1&y=2"),
+        ],
+    );
+}
+
+#[test]
+fn an_event_without_endpoints_is_about_the_device_that_it_names() {
+    let reader = reader();
+    for (record, host) in [
+        ("Nov  2 09:12:33 relay CEF: 0|A|P|1|7|n|Low|dvchost=box-1", "box-1"),
+        ("Nov  2 09:12:33 relay CEF:1|A|P|1|7|n|Low|cat=x", "relay"),
+    ] {
+        let (alert, _) = alert(&reader, record);
+        assert_eq!(alert.text(Field::DeviceHostname), Some(host), "{record}");
+        assert_eq!(alert.severity, Severity::Low);
+    }
+}
+
+#[test]
+fn leefs_attributes_are_read_by_the_delimiter_that_it_names() {
+    let reader = reader();
+    for record in [
+        "LEEF:1.0|Acme|EP|1|exec|sev=7\tsrc=10.0.0.5\tusrName=eve smith\tcat=a=b",
+        "LEEF:2.0|Acme|EP|1|exec||sev=7\tsrc=10.0.0.5\tusrName=eve smith\tcat=a=b",
+        "LEEF:2.0|Acme|EP|1|exec|^|sev=7^src=10.0.0.5^usrName=eve smith^cat=a=b",
+        "LEEF:2.0|Acme|EP|1|exec|0x5E|sev=7^src=10.0.0.5^usrName=eve smith^cat=a=b",
+        "LEEF:2.0|Acme|EP|1|exec|x5E|sev=7^src=10.0.0.5^usrName=eve smith^cat=a=b",
+        "LEEF:1.0|Acme|EP|1|exec|sev=7 src=10.0.0.5 usrName=eve smith cat=a=b",
+    ] {
+        let (alert, notes) = alert(&reader, record);
+        assert!(notes.is_empty(), "{record}");
+        assert_eq!(alert.severity, Severity::High, "{record}");
+        assert_texts(
+            &alert,
+            &[
+                (Field::LogName, "devices"),
+                (Field::Product, "EP"),
+                (Field::RuleUid, "exec"),
+                (Field::Title, "exec"),
+                (Field::Category, "a=b"),
+                (Field::SrcIp, "10.0.0.5"),
+                (Field::User, "eve smith"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn an_event_whose_header_ends_early_is_malformed_and_keeps_what_it_has() {
+    let reader = reader();
+    for record in ["gw CEF:0|Acme|Wall|1.0|4711|Port sc", "LEEF:1.0|Acme|Wall|1|4711"] {
+        let (alert, why) = malformed(&reader, record.as_bytes());
+        assert_eq!(why, Malformed::EventHeader, "{record}");
+        assert_eq!(alert.text(Field::RuleUid), Some("4711"), "{record}");
+    }
+}
+
+#[test]
+fn severities_of_events_become_ocsfs() {
+    let reader = reader();
+    for (written, expected) in [
+        ("0", Severity::Low),
+        ("3", Severity::Low),
+        ("4", Severity::Medium),
+        ("6", Severity::Medium),
+        ("7", Severity::High),
+        ("8", Severity::High),
+        ("9", Severity::Critical),
+        ("10", Severity::Critical),
+        ("Very-High", Severity::Critical),
+        ("Unknown", Severity::Unknown),
+        ("", Severity::Unknown),
+        ("11", Severity::Unknown),
+    ] {
+        let record = format!("CEF:0|A|P|1|7|n|{written}|");
+        let (alert, notes) = alert(&reader, &record);
+        assert_eq!(alert.severity, expected, "{written}");
+        assert_eq!(notes.contains(Notes::SEVERITY_UNKNOWN), written == "11", "{written}");
+    }
+}
+
+#[test]
+fn a_word_that_only_looks_like_an_events_name_begins_none() {
+    let reader = reader();
+    for record in ["see CEF: the format", "aCEF:0|A|P|1|7|n|5|", "LEEF:x|A|P|1|7|"] {
+        let (alert, _) = alert(&reader, record);
+        assert_eq!(alert.text(Field::RuleUid), None, "{record}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_message_makes_it_panic(text in r"(<[0-9]{0,3}>)?.{0,40}(CEF|LEEF)?:?[ -~]{0,20}[|=\\é\t ]*.{0,60}") {
+        let _ = reader().normalise(text.as_bytes(), NOW);
+    }
+
+    #[test]
+    fn every_value_of_an_extension_comes_out_as_it_went_in(
+        user in r"[a-z=|\\é ]{0,12}[a-z|\\é]",
+        path in r"/[A-Za-z=|\\ ]{0,12}[a-z|\\]",
+    ) {
+        prop_assume!(!user.starts_with(' ') && user != "-");
+        let escaped = |text: &str| text.replace('\\', r"\\").replace('=', r"\=");
+        let record = format!("CEF:0|A|P|1|7|n|5|duser={} filePath={}", escaped(&user), escaped(&path));
+        let reader = reader();
+        let (alert, _) = alert(&reader, &record);
+        prop_assert_eq!(alert.text(Field::User), Some(user.as_str()));
+        prop_assert_eq!(alert.text(Field::FilePath), Some(path.as_str()));
+    }
+}
+
+#[test]
+fn every_real_message_gives_a_title() {
+    let Some(lines) = real_lines("cef-syslog/lines.jsonl.gz") else { return };
+    let reader = reader();
+    let (mut events, mut hosts) = (0, 0);
+    for line in &lines {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let record = line["line"].as_str().unwrap();
+        let (alert, _) = alert(&reader, record);
+        assert!(alert.text(Field::Title).is_some(), "{record}");
+        if matches!(line["kind"].as_str(), Some("cef" | "leef")) {
+            assert!(alert.text(Field::RuleUid).is_some(), "{record}");
+            events += 1;
+        }
+        hosts += usize::from(alert.text(Field::DeviceHostname).is_some());
+    }
+    assert_eq!((lines.len(), events), (1_207, 23));
+    assert!(hosts > 1_180, "{hosts}");
+}
