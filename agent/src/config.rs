@@ -15,7 +15,7 @@ pub use units::{parse_bytes, parse_duration, show_bytes};
 
 use std::{
     fmt,
-    net::Ipv6Addr,
+    net::{Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -115,10 +115,34 @@ pub struct SourceConfig {
     pub name: String,
     /// What wrote the records, and for JSON lines the map of their fields.
     pub kind: Kind,
-    /// The file.
-    pub path: PathBuf,
-    /// Where to start in a file that was never read before.
-    pub from: StartFrom,
+    /// Where they come from.
+    pub input: Input,
+}
+
+/// Where a source's records come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A file that a detector writes.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Where to start in one that was never read before.
+        from: StartFrom,
+    },
+    /// Datagrams that are sent to this address.
+    Udp(SocketAddr),
+    /// Connections that are made to this address.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => path.display().fmt(f),
+            Self::Udp(address) => write!(f, "udp://{address}"),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
 }
 
 /// Where to start in a file that was never read before.

@@ -47,6 +47,13 @@ pub const FIELD_MAP_PATHS_MAX: usize = 128;
 /// headers of 2 kB.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 
+/// Most connections of one source that messages come over. 128: a site's devices; each holds at most
+/// one message that is not whole, together 17 MiB at worst and some 10 kB each as a rule.
+pub const CONNECTIONS_MAX: usize = 128;
+
+/// Most bytes of a datagram: what UDP's length can say.
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
+
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");

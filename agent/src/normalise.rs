@@ -110,6 +110,12 @@ impl Kind {
         PRODUCTS.into_iter().map(|product| product.kind)
     }
 
+    /// Returns whether its records say what they mean only together with their file's beginning.
+    #[must_use]
+    pub const fn is_file_only(&self) -> bool {
+        matches!(self, Self::Product(Product { writing: Writing::JsonOrColumns(..), .. }))
+    }
+
     /// Returns the product's name in alerts.
     #[must_use]
     pub fn product(&self) -> &str {
@@ -292,7 +298,7 @@ impl Normaliser {
     /// a file gives them to [`Self::begin_file`].
     #[must_use]
     pub fn has_header(&self) -> bool {
-        matches!(self.kind, Kind::Product(Product { writing: Writing::JsonOrColumns(..), .. }))
+        self.kind.is_file_only()
     }
 
     /// Forgets what was said of the records before, and takes what the lines of `head`, with which

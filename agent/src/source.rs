@@ -1,4 +1,5 @@
-//! Follows a file that a detector writes, through everything that happens to such files.
+//! Follows a file that a detector writes, through everything that happens to such files; what
+//! detectors send is taken by a [`Listener`].
 //!
 //! A file is its device, inode and first bytes, and the generation counts the files that were
 //! begun; a path alone is never a file. A [`Tail`] is polled: it has no thread, timer or runtime,
@@ -29,7 +30,9 @@
 
 mod checkpoint;
 mod file;
+mod framing;
 mod lines;
+mod listener;
 mod rotation;
 
 use std::{
@@ -49,6 +52,7 @@ pub use self::{
     checkpoint::CheckpointError,
     file::FileId,
     lines::{Batch, Line, ReadBuffer},
+    listener::{Listener, ListenerStats},
 };
 use crate::limits::{OPEN_RETRY_INTERVAL, READ_BYTES};
 

@@ -137,7 +137,7 @@ pub struct LaneStatus {
 pub struct SourceStatus {
     /// Its name.
     pub name: String,
-    /// Its file.
+    /// Its file, or the address that it listens at.
     pub path: PathBuf,
     /// Why it is not read, if it is not.
     pub error: Option<String>,
@@ -157,6 +157,12 @@ pub struct SourceStatus {
     pub rotated: u64,
     /// How often the file was cut.
     pub truncated: u64,
+    /// Datagrams that the system dropped because they came faster than they were read.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Connections that were refused because there were too many.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// Everything that the agent shows of itself.

@@ -1,12 +1,18 @@
 //! Says of each part whether it would work, and what to do if not. Connects to nobody and changes
 //! nothing.
 
-use std::{fmt, fs, io::Read, net::ToSocketAddrs, path::Path, time::Duration};
+use std::{
+    fmt, fs,
+    io::{self, Read},
+    net::{TcpListener, ToSocketAddrs, UdpSocket},
+    path::Path,
+    time::Duration,
+};
 
 use shared::time::Timestamp;
 
 use crate::{
-    config::{Address, Config, SourceConfig, show_bytes},
+    config::{Address, Config, Input, SourceConfig, show_bytes},
     tls::Credentials,
 };
 
@@ -107,7 +113,7 @@ fn spool(config: &Config) -> Finding {
 }
 
 /// Tries to write by making a file that has no name, or one that is gone at once.
-fn can_write(folder: &Path) -> std::io::Result<()> {
+fn can_write(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".signalbox-check-{}", std::process::id()));
     fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
     fs::remove_file(&probe)
@@ -134,18 +140,23 @@ fn coordinator(address: &Address) -> Finding {
 }
 
 fn source(config: &SourceConfig) -> Finding {
-    let path = config.path.display();
-    let opened = fs::File::open(&config.path).and_then(|mut file| {
+    let path = match &config.input {
+        Input::File { path, .. } => path,
+        Input::Udp(address) => return listen(config, UdpSocket::bind(address).err()),
+        Input::Tcp(address) => return listen(config, TcpListener::bind(address).err()),
+    };
+    let opened = fs::File::open(path).and_then(|mut file| {
         // A folder can be opened, but not read.
         let first_bytes = file.read(&mut [0])?;
         debug_assert!(first_bytes <= 1, "a reader keeps to its buffer");
         file.metadata()
     });
+    let path = path.display();
     let (verdict, text) = match opened {
         Ok(metadata) => {
             (Verdict::Ok, format!("{path} is readable, {}", show_bytes(metadata.len())))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (
             Verdict::Warning,
             format!("{path} is not there yet: the agent waits for it; check the path"),
         ),
@@ -153,6 +164,28 @@ fn source(config: &SourceConfig) -> Finding {
             Verdict::Problem,
             format!("{path} cannot be read: {error}: give the agent's user the right to read it"),
         ),
+    };
+    finding(&config.name, verdict, text)
+}
+
+/// Says whether the source's address can be listened at; a running agent does so itself.
+fn listen(config: &SourceConfig, error: Option<io::Error>) -> Finding {
+    let input = &config.input;
+    let (verdict, text) = match error {
+        None => (Verdict::Ok, format!("{input} can be listened at")),
+        Some(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let text =
+                format!("{input} is in use: by the agent itself if it runs, else by another");
+            (Verdict::Warning, text)
+        }
+        Some(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let text =
+                format!("{input}: {error}: take a port from 1024 on, or grant the right to it");
+            (Verdict::Problem, text)
+        }
+        Some(error) => {
+            (Verdict::Problem, format!("{input}: {error}: name an address of this host"))
+        }
     };
     finding(&config.name, verdict, text)
 }

@@ -6,10 +6,10 @@ use shared::{alert::Alert, context::ContextVersion, time::Timestamp};
 
 use crate::{
     blocks::{Blocks, Flow},
-    config::{SourceConfig, StartFrom},
+    config::{self, SourceConfig, StartFrom},
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
-    source::{Batch, Begin, CheckpointError, FileId, ReadBuffer, Status, Tail},
+    source::{Batch, Begin, CheckpointError, FileId, Listener, ReadBuffer, Status, Tail},
     status::SourceStatus,
 };
 
@@ -22,11 +22,18 @@ pub(super) enum Pushed {
     CommitFirst,
 }
 
+/// What the records come from.
+#[derive(Debug)]
+enum Input {
+    File(Tail),
+    Listener(Listener),
+}
+
 /// One source.
 #[derive(Debug)]
 pub(super) struct Feed {
     name: String,
-    tail: Tail,
+    input: Input,
     normaliser: Normaliser,
     /// The file whose header lines the normaliser has, and its generation.
     header_of: Option<(FileId, u64)>,
@@ -46,18 +53,24 @@ impl Feed {
         config: &SourceConfig,
         checkpoint: Option<&Vec<u8>>,
     ) -> Result<Self, CheckpointError> {
-        let begin = match config.from {
-            StartFrom::Start => Begin::Start,
-            StartFrom::End => Begin::End,
+        let input = match &config.input {
+            config::Input::File { path, from } => {
+                let begin = match from {
+                    StartFrom::Start => Begin::Start,
+                    StartFrom::End => Begin::End,
+                };
+                Input::File(Tail::open(path, checkpoint.map(Vec::as_slice), begin)?)
+            }
+            config::Input::Udp(address) => Input::Listener(Listener::udp(*address)),
+            config::Input::Tcp(address) => Input::Listener(Listener::tcp(*address)),
         };
-        let tail = Tail::open(&config.path, checkpoint.map(Vec::as_slice), begin)?;
-        let shown = tail.status().clone();
-        let (source, path) = (&config.name, config.path.display());
-        tracing::info!(source, %path, status = %shown, "source");
+        let shown = input.status().clone();
+        let (source, place) = (&config.name, &config.input);
+        tracing::info!(source, %place, status = %shown, "source");
         Ok(Self {
             name: config.name.clone(),
-            committed_offset: tail.offset(),
-            tail,
+            committed_offset: input.tail().map_or(0, Tail::offset),
+            input,
             normaliser: Normaliser::new(config.kind.clone(), config.name.clone()),
             header_of: None,
             committed: checkpoint.cloned(),
@@ -73,14 +86,17 @@ impl Feed {
 
     /// Returns which file is open, if one is.
     pub(super) fn file_id(&self) -> Option<FileId> {
-        self.tail.file_id()
+        self.input.tail().and_then(Tail::file_id)
     }
 
     /// Returns whether there is something to read.
     pub(super) fn poll(&mut self, now: Instant) -> bool {
-        let is_ready = self.tail.poll(now);
-        if *self.tail.status() != self.shown {
-            self.shown = self.tail.status().clone();
+        let is_ready = match &mut self.input {
+            Input::File(tail) => tail.poll(now),
+            Input::Listener(listener) => listener.poll(now),
+        };
+        if *self.input.status() != self.shown {
+            self.shown = self.input.status().clone();
             let (source, status) = (&self.name, &self.shown);
             if matches!(status, Status::Unreadable(_)) {
                 tracing::warn!(source, %status, "source");
@@ -91,19 +107,23 @@ impl Feed {
         is_ready
     }
 
-    /// Reads lines; nothing if the file cannot be read, which the next poll shows.
+    /// Reads records; nothing if there is no reading from the input, which the next poll shows.
     pub(super) fn read<'b>(
         &mut self,
         buffer: &'b mut ReadBuffer,
         bytes_max: usize,
     ) -> Option<Batch<'b>> {
-        match self.tail.read_batch(buffer, bytes_max) {
+        let read = match &mut self.input {
+            Input::File(tail) => tail.read_batch(buffer, bytes_max).map_err(|e| e.to_string()),
+            Input::Listener(listener) => listener.read_batch(buffer).map_err(|e| e.to_string()),
+        };
+        match read {
             Ok(batch) => {
                 self.learn_header();
                 Some(batch)
             }
             Err(error) => {
-                tracing::debug!(source = self.name, %error, "source");
+                tracing::debug!(source = self.name, error, "source");
                 None
             }
         }
@@ -111,11 +131,12 @@ impl Feed {
 
     /// Has the normaliser know the header of the file that is read, wherever reading began in it.
     fn learn_header(&mut self) {
-        let file = self.tail.file_id().map(|id| (id, self.tail.generation()));
+        let Input::File(tail) = &self.input else { return };
+        let file = tail.file_id().map(|id| (id, tail.generation()));
         if !self.normaliser.has_header() || self.header_of == file {
             return;
         }
-        match self.tail.head(HEADER_BYTES_MAX) {
+        match tail.head(HEADER_BYTES_MAX) {
             Ok(head) => {
                 self.normaliser.begin_file(&head);
                 self.header_of = file;
@@ -160,9 +181,10 @@ impl Feed {
     /// Returns the checkpoint to be committed, if it is another than the last: up to `end` within
     /// the last batch, or behind all that was read.
     pub(super) fn changed_checkpoint(&self, end: Option<u64>) -> Option<Vec<u8>> {
+        let tail = self.input.tail()?; // nothing can be read twice from a socket
         let checkpoint = match end {
-            Some(end) => self.tail.checkpoint_at(end),
-            None => self.tail.checkpoint(),
+            Some(end) => tail.checkpoint_at(end),
+            None => tail.checkpoint(),
         };
         checkpoint.filter(|checkpoint| self.committed.as_ref() != Some(checkpoint))
     }
@@ -170,25 +192,63 @@ impl Feed {
     /// Notes that a checkpoint is stored.
     pub(super) fn committed(&mut self, checkpoint: Vec<u8>) {
         self.committed = Some(checkpoint);
-        self.committed_offset = self.tail.offset();
+        self.committed_offset = self.input.tail().map_or(0, Tail::offset);
     }
 
     /// Returns what is shown of the source.
     pub(super) fn status(&self) -> SourceStatus {
-        let stats = self.tail.stats();
         let is_reading = self.shown == Status::Reading;
-        SourceStatus {
+        let status = SourceStatus {
             name: self.name.clone(),
-            path: self.tail.path().to_owned(),
+            path: match &self.input {
+                Input::File(tail) => tail.path().to_owned(),
+                Input::Listener(listener) => listener.to_string().into(),
+            },
             error: (!is_reading).then(|| self.shown.to_string()),
             offset: self.committed_offset,
-            records: stats.lines,
-            bytes: stats.bytes,
             skipped: self.skipped,
             malformed: self.malformed,
-            over_long: stats.over_long,
-            rotated: stats.rotated,
-            truncated: stats.truncated,
+            ..SourceStatus::default()
+        };
+        match &self.input {
+            Input::File(tail) => {
+                let stats = tail.stats();
+                SourceStatus {
+                    records: stats.lines,
+                    bytes: stats.bytes,
+                    over_long: stats.over_long,
+                    rotated: stats.rotated,
+                    truncated: stats.truncated,
+                    ..status
+                }
+            }
+            Input::Listener(listener) => {
+                let stats = listener.stats();
+                SourceStatus {
+                    records: stats.messages,
+                    bytes: stats.bytes,
+                    over_long: stats.over_long,
+                    dropped: stats.dropped,
+                    refused: stats.refused,
+                    ..status
+                }
+            }
+        }
+    }
+}
+
+impl Input {
+    fn tail(&self) -> Option<&Tail> {
+        match self {
+            Self::File(tail) => Some(tail),
+            Self::Listener(_) => None,
+        }
+    }
+
+    fn status(&self) -> &Status {
+        match self {
+            Self::File(tail) => tail.status(),
+            Self::Listener(listener) => listener.status(),
         }
     }
 }
@@ -224,7 +284,8 @@ mod tests {
         let path = folder.path().join("notice.log");
         let kind = Kind::of_product("zeek_notice").unwrap();
         let name = "border".to_owned();
-        let config = SourceConfig { name, kind, path: path.clone(), from: StartFrom::Start };
+        let input = config::Input::File { path: path.clone(), from: StartFrom::Start };
+        let config = SourceConfig { name, kind, input };
         fs::write(&path, [HEADER, RECORD].concat()).unwrap();
         let checkpoint = read(&mut Feed::open(&config, None).unwrap());
 

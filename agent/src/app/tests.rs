@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -22,6 +23,8 @@ use super::*;
 use crate::{
     app::check::{Verdict, check},
     clock,
+    config::{Input, SourceConfig},
+    normalise::Kind,
     status::{LinkState, Snapshot},
     uplink::testing::{Coordinator, Stored},
 };
@@ -53,6 +56,46 @@ async fn what_is_written_to_the_file_is_acked_once_and_a_restart_goes_on_behind_
     assert_eq!(snapshot.process, ProcessState::Stopped);
     assert_eq!(snapshot.sources[0].records, 500);
     assert!(snapshot.lanes.iter().all(|lane| lane.waiting == 0), "{snapshot:?}");
+}
+
+#[tokio::test]
+async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
+    let world = World::new();
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    for (name, input) in [("tcp", Input::Tcp(LOOPBACK)), ("udp", Input::Udp(LOOPBACK))] {
+        let kind = Kind::of_product("syslog").unwrap();
+        config.sources.push(SourceConfig { name: name.to_owned(), kind, input });
+    }
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, stop.clone()));
+    let address = |source: usize| {
+        let place = world.snapshot()?.sources.get(source)?.path.to_str()?.to_owned();
+        place.split_once("://")?.1.parse::<SocketAddr>().ok()
+    };
+    let tcp = eventually_some("it listens by TCP", || address(1)).await;
+    let udp = eventually_some("it listens by UDP", || address(2)).await;
+    world.write(0..10);
+    let mut device = TcpStream::connect(tcp).unwrap();
+    device.write_all(b"<10>1 - gw ids - - - by a line\n24 <10>Nov  2 09:12:33 gw a").unwrap();
+    let sender = UdpSocket::bind(LOOPBACK).unwrap();
+    sender.send_to(b"CEF:0|Acme|Wall|1|4711|Port scan|9|src=10.0.0.5", udp).unwrap();
+    eventually("all is stored", || world.stored_count() == 13).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+
+    let stored = world.stored.lock().unwrap();
+    let urgent = &stored.records[Lane::Urgent.index()];
+    for record in [
+        "<10>1 - gw ids - - - by a line",
+        "<10>Nov  2 09:12:33 gw a",
+        "CEF:0|Acme|Wall|1|4711|Port scan|9|src=10.0.0.5",
+    ] {
+        assert!(urgent.iter().any(|stored| stored == record), "{record}: {urgent:?}");
+    }
+    let sources = Snapshot::load(&world.path("spool/status.json")).unwrap().sources;
+    let counts: Vec<_> = sources.iter().map(|it| (it.records, it.malformed, it.dropped)).collect();
+    assert_eq!(counts, [(10, 0, 0), (2, 0, 0), (1, 0, 0)]);
 }
 
 #[tokio::test]
@@ -142,6 +185,8 @@ async fn a_check_says_of_each_part_whether_it_works() {
     assert_eq!(verdicts(&config), expected);
 }
 
+/// Any free port of this host alone.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DOMAIN: &str = "signalbox.internal";
 const AGENT: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad2";
 
@@ -188,7 +233,7 @@ impl World {
         Coordinator::start(&self.authority, &self.coordinator_leaf(), Arc::clone(&self.stored))
     }
 
-    fn config(&self, coordinator: std::net::SocketAddr) -> Config {
+    fn config(&self, coordinator: SocketAddr) -> Config {
         let text = format!(
             "[coordinator]\naddresses = [\"{coordinator}\"]\n\
              [identity]\ncertificate = \"agent.pem\"\nkey = \"agent.key\"\n\
@@ -203,7 +248,7 @@ impl World {
 
     fn start_agent(
         &self,
-        coordinator: std::net::SocketAddr,
+        coordinator: SocketAddr,
     ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
         let stop = CancellationToken::new();
         let agent = tokio::spawn(run(self.config(coordinator), stop.clone()));

@@ -10,7 +10,7 @@ use shared::alert::Severity;
 use toml::Spanned;
 
 use super::{
-    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, LogConfig, LogFormat, LogLevel,
+    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, Input, LogConfig, LogFormat, LogLevel,
     SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, StartFrom, parse_bytes,
     parse_duration,
     raw::{RawBlocks, RawCoordinator, RawLanes, RawLog, RawShutdown, RawSource, RawSpool},
@@ -36,6 +36,15 @@ const GRACE: RangeInclusive<Duration> = Duration::from_millis(0)..=Duration::fro
 /// The kind of source that says itself where its values stand.
 const JSON_LINES: &str = "json_lines";
 const GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Returns whether two sources would get the same records, or keep one another from them.
+fn is_same(one: &Input, other: &Input) -> bool {
+    match (one, other) {
+        (Input::File { path: one, .. }, Input::File { path: other, .. }) => one == other,
+        (Input::Udp(one), Input::Udp(other)) | (Input::Tcp(one), Input::Tcp(other)) => one == other,
+        _ => false,
+    }
+}
 
 /// Turns raw values into checked ones; knows the text, so that errors can name lines.
 pub(super) struct Check<'a> {
@@ -159,9 +168,13 @@ impl Check<'_> {
                 let message = format!("another source is named {:?} already", source.name);
                 return Err(self.error("source.name", name.span(), message));
             }
-            if let Some(other) = sources.iter().find(|other| other.path == source.path) {
-                let message = format!("source {:?} reads this file already", other.name);
-                return Err(self.error("source.path", raw.get_ref().path.span(), message));
+            if let Some(other) = sources.iter().find(|other| is_same(&other.input, &source.input)) {
+                let message = format!("source {:?} reads {} already", other.name, source.input);
+                let raw = raw.get_ref();
+                let path = raw.path.as_ref().map(|path| ("source.path", path.span()));
+                let listen = raw.listen.as_ref().map(|listen| ("source.listen", listen.span()));
+                let (key, span) = path.or(listen).expect("one of them made the input");
+                return Err(self.error(key, span, message));
             }
             sources.push(source);
         }
@@ -179,14 +192,53 @@ impl Check<'_> {
             );
             return Err(self.error("source.name", raw.name.span(), message));
         }
-        let starts = [("start", StartFrom::Start), ("end", StartFrom::End)];
-        let from = raw.from.as_ref().map(|raw| self.choice("source.from", raw, &starts));
-        Ok(SourceConfig {
-            name: name.clone(),
-            kind: self.kind(raw, section)?,
-            path: self.base.join(raw.path.get_ref()),
-            from: from.unwrap_or(Ok(StartFrom::End))?,
-        })
+        let kind = self.kind(raw, section.clone())?;
+        let input = self.input(raw, &kind, section)?;
+        Ok(SourceConfig { name: name.clone(), kind, input })
+    }
+
+    fn input(
+        &self,
+        raw: &RawSource,
+        kind: &Kind,
+        section: Range<usize>,
+    ) -> Result<Input, ConfigError> {
+        let listen = match (&raw.path, &raw.listen) {
+            (Some(path), None) => {
+                let starts = [("start", StartFrom::Start), ("end", StartFrom::End)];
+                let from = raw.from.as_ref().map(|raw| self.choice("source.from", raw, &starts));
+                let from = from.unwrap_or(Ok(StartFrom::End))?;
+                return Ok(Input::File { path: self.base.join(path.get_ref()), from });
+            }
+            (None, Some(listen)) => listen,
+            (None, None) | (Some(_), Some(_)) => {
+                let message = "needs either a path or an address to listen at".to_owned();
+                return Err(self.error("source", section, message));
+            }
+        };
+        let key = "source.listen";
+        if let Some(from) = &raw.from {
+            let message = "only a file has a place to start from".to_owned();
+            return Err(self.error("source.from", from.span(), message));
+        }
+        if kind.is_file_only() {
+            let message = "records of this kind are read from a file only".to_owned();
+            return Err(self.error(key, listen.span(), message));
+        }
+        let parts = listen.get_ref().split_once("://");
+        let parts = parts.and_then(|(scheme, address)| Some((scheme, address.parse().ok()?)));
+        match parts {
+            Some(("udp", address)) => Ok(Input::Udp(address)),
+            Some(("tcp", address)) => Ok(Input::Tcp(address)),
+            _ => {
+                let message = format!(
+                    "{:?} is not udp:// or tcp:// with an address and a port, such as \
+                     udp://192.0.2.7:514 or, at every address of this host, tcp://[::]:514",
+                    listen.get_ref()
+                );
+                Err(self.error(key, listen.span(), message))
+            }
+        }
     }
 
     fn kind(&self, raw: &RawSource, section: Range<usize>) -> Result<Kind, ConfigError> {

@@ -73,7 +73,8 @@ pub(super) struct RawBlocks {
 pub(super) struct RawSource {
     pub(super) name: Spanned<String>,
     pub(super) kind: Spanned<String>,
-    pub(super) path: Spanned<PathBuf>,
+    pub(super) path: Option<Spanned<PathBuf>>,
+    pub(super) listen: Option<Spanned<String>>,
     pub(super) from: Option<Spanned<String>>,
     pub(super) fields: Option<Spanned<FieldMap>>,
 }

@@ -35,7 +35,7 @@ fn what_a_file_does_not_say_has_its_default() {
     assert_eq!(config.lanes.urgent_from, Some(Severity::High));
     assert_eq!(config.lanes.bulk_up_to, Some(Severity::Informational));
     assert_eq!(config.blocks, BlockPolicy { age_max: Duration::from_millis(50), level: 1 });
-    assert_eq!(config.sources[0].from, StartFrom::End);
+    assert!(matches!(config.sources[0].input, Input::File { from: StartFrom::End, .. }));
     assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
     assert_eq!(config.grace, Duration::from_secs(5));
 }
@@ -47,7 +47,18 @@ fn relative_paths_are_taken_from_the_files_folder() {
     assert_eq!(config.identity.trust_anchor, Path::new("/etc/root.pem"));
     assert_eq!(config.spool.dir, Path::new("/base/spool"));
     assert_eq!(config.status_path, Path::new("/base/spool/status.json"));
-    assert_eq!(config.sources[0].path, Path::new("/base/eve.json"));
+    assert_eq!(config.sources[0].input.to_string(), "/base/eve.json");
+}
+
+#[test]
+fn a_source_may_listen_by_udp_and_by_tcp_at_one_port() {
+    let listen = MINIMAL.replace("path = \"eve.json\"", "listen = \"udp://192.0.2.7:514\"");
+    let both = format!(
+        "{listen}[[source]]\nname=\"b\"\nkind=\"syslog\"\nlisten=\"tcp://192.0.2.7:514\"\n"
+    );
+    let config = parse(&both).unwrap();
+    let inputs: Vec<String> = config.sources.iter().map(|it| it.input.to_string()).collect();
+    assert_eq!(inputs, ["udp://192.0.2.7:514", "tcp://192.0.2.7:514"]);
 }
 
 #[test]
@@ -113,6 +124,26 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
             "\"eve.json\"\n[[source]]\nname=\"b\"\nkind=\"wazuh\"\npath=\"eve.json\"",
             "17:6: source.path: ",
         ),
+        ("path = \"eve.json\"", "", "10:1: source: "),
+        ("path = \"eve.json\"", "path = \"a\"\nlisten = \"udp://[::]:514\"", "10:1: source: "),
+        ("path = \"eve.json\"", "listen = \"udp://[::]\"", "13:10: source.listen: "),
+        ("path = \"eve.json\"", "listen = \"udp://host:514\"", "13:10: source.listen: "),
+        ("path = \"eve.json\"", "listen = \"http://[::]:514\"", "13:10: source.listen: "),
+        (
+            "path = \"eve.json\"",
+            "listen = \"tcp://[::]:514\"\nfrom = \"end\"",
+            "14:8: source.from: ",
+        ),
+        (
+            "kind = \"suricata_eve\"\npath = \"eve.json\"",
+            "kind = \"zeek_notice\"\nlisten = \"tcp://[::]:514\"",
+            "13:10: source.listen: ",
+        ),
+        (
+            "path = \"eve.json\"",
+            "listen = \"udp://[::]:514\"\n[[source]]\nname=\"b\"\nkind=\"syslog\"\nlisten=\"udp://[::]:514\"",
+            "17:8: source.listen: ",
+        ),
         (
             "\"eve.json\"",
             "\"eve.json\"\nfields = {product = \"p\", paths = {time = \"t\"}}",
@@ -152,7 +183,7 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     // With the comment signs before keys and sections taken away, it says the same, and all keys
     // are known.
     let full = parse(&uncommented()).unwrap();
-    assert_eq!(full.sources.len(), 2);
+    assert_eq!(full.sources.len(), 3);
     assert_eq!(full.sources[0], shipped.sources[0]);
     assert_eq!(
         (full.coordinator, full.identity, full.spool, full.lanes, full.blocks),

@@ -28,6 +28,48 @@ impl ReadBuffer {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Empties it, to be filled message by message.
+    pub(super) fn clear(&mut self) {
+        self.spans.clear();
+    }
+
+    fn filled(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.next as usize)
+    }
+
+    /// Returns where the next message can be put, if there is room for `bytes`.
+    pub(super) fn room(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        let filled = self.filled();
+        let has_room = self.spans.len() < READ_LINES_MAX && self.bytes.len() - filled >= bytes;
+        has_room.then(|| &mut self.bytes[filled..])
+    }
+
+    /// Takes the `len` bytes that were put into the room as a message; the newlines at its end are
+    /// none of it, and nothing is left of an empty one.
+    pub(super) fn took(&mut self, len: usize) {
+        self.add(len, false);
+    }
+
+    /// Takes a message like [`Self::took`]; returns whether there was room for it.
+    pub(super) fn push(&mut self, message: &[u8], cut: bool) -> bool {
+        let Some(room) = self.room(message.len()) else { return false };
+        room[..message.len()].copy_from_slice(message);
+        self.add(message.len(), cut);
+        true
+    }
+
+    fn add(&mut self, len: usize, cut: bool) {
+        let start = self.filled();
+        let is_text = |byte: &u8| !matches!(byte, b'\n' | b'\r' | 0);
+        let message = &self.bytes[start..start + len];
+        let len = message.iter().rposition(is_text).map_or(0, |last| last + 1);
+        if len > 0 {
+            let number = |at: usize| u32::try_from(at).expect("the buffer is READ_BYTES long");
+            let next = number(start + len);
+            self.spans.push(Span { start: number(start), len: number(len), next, cut });
+        }
+    }
 }
 
 /// Where a line stands in the buffer.

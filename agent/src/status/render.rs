@@ -52,6 +52,13 @@ impl Snapshot {
                 source.truncated,
                 source.offset,
             )?;
+            let lost = [
+                (source.dropped, "datagrams were dropped by the system: they came too fast"),
+                (source.refused, "connections were refused: there were too many"),
+            ];
+            for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
+                writeln!(out, "  {}: {count} {what}", source.path.display())?;
+            }
             if let Some(error) = &source.error {
                 writeln!(out, "  {}: {error}", source.path.display())?;
             }

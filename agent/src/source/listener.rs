@@ -1,0 +1,388 @@
+//! Takes messages that detectors send to this host, by UDP or TCP.
+//!
+//! A [`Listener`] is polled: it has no thread, timer or runtime. Nothing is answered in syslog's
+//! protocols, so what lies in the sockets' buffers when the agent ends is lost, and the sender does
+//! not know.
+//!
+//! # What happens to messages
+//! ```text
+//! faster than they are read    by TCP the sender waits; by UDP the system drops, and its count is
+//!                              shown
+//! a datagram                   is one message
+//! over a connection            counted or a line each (RFC 6587), whichever it begins as
+//! message too long             cut to the longest record, the rest skipped
+//! connection ends within one   the message is taken as it is
+//! too many connections         the newest is closed at once and counted
+//! ```
+
+use std::{
+    fmt, fs,
+    io::{self, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
+    time::{Duration, Instant},
+};
+
+use socket2::{SockRef, TcpKeepalive};
+
+use super::{
+    Batch, ReadBuffer, Status,
+    framing::{Frame, Framing},
+};
+use crate::limits::{CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, OPEN_RETRY_INTERVAL, READ_BYTES};
+
+/// Room that is asked for before messages are dropped, in bytes: 10,000 messages, a tenth of a
+/// second of a flood. The system gives less where its own bound is lower.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+/// Bytes asked for in one read of a connection.
+const CHUNK_BYTES: usize = 8 << 10;
+/// How often the system's count of dropped datagrams is read.
+const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
+/// After how long without a byte the system asks whether the other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// What a listener has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerStats {
+    /// Messages handed out.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages that were cut.
+    pub over_long: u64,
+    /// Connections that were closed at once because there were too many.
+    pub refused: u64,
+    /// Datagrams that the system dropped because they were not read fast enough, as far as it says.
+    pub dropped: u64,
+}
+
+/// By what messages come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Udp(UdpSocket),
+    Tcp { listener: TcpListener, connections: Vec<Connection> },
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    /// What was read and not handed out.
+    pending: Vec<u8>,
+    framing: Framing,
+    /// Whether the other end will send no more.
+    is_over: bool,
+    /// Whether a whole message may be pending.
+    is_ready: bool,
+}
+
+/// Listens at one address.
+#[derive(Debug)]
+pub struct Listener {
+    transport: Transport,
+    address: SocketAddr,
+    socket: Option<Socket>,
+    /// Which connection is read next.
+    turn: usize,
+    retry_at: Option<Instant>,
+    dropped_at: Option<Instant>,
+    /// What was dropped by the sockets before this one.
+    dropped_before: u64,
+    status: Status,
+    stats: ListenerStats,
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        write!(f, "{scheme}://{}", self.local_address().unwrap_or(self.address))
+    }
+}
+
+impl Listener {
+    /// Returns a listener for datagrams; one that cannot listen yet says so in its status.
+    #[must_use]
+    pub fn udp(address: SocketAddr) -> Self {
+        Self::new(Transport::Udp, address)
+    }
+
+    /// Returns a listener for connections; one that cannot listen yet says so in its status.
+    #[must_use]
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self::new(Transport::Tcp, address)
+    }
+
+    fn new(transport: Transport, address: SocketAddr) -> Self {
+        let mut listener = Self {
+            transport,
+            address,
+            socket: None,
+            turn: 0,
+            retry_at: None,
+            dropped_at: None,
+            dropped_before: 0,
+            status: Status::Reading,
+            stats: ListenerStats::default(),
+        };
+        listener.bind();
+        listener
+    }
+
+    /// Returns the address that it listens at, if it does: with the port that the system chose where
+    /// none was named.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self.socket.as_ref()? {
+            Socket::Udp(socket) => socket.local_addr().ok(),
+            Socket::Tcp { listener, .. } => listener.local_addr().ok(),
+        }
+    }
+
+    /// Returns how it is.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Returns what was counted.
+    #[must_use]
+    pub fn stats(&self) -> ListenerStats {
+        self.stats
+    }
+
+    /// Takes new connections; returns whether there may be something to read. Where it cannot
+    /// listen, it tries again after [`OPEN_RETRY_INTERVAL`].
+    pub fn poll(&mut self, now: Instant) -> bool {
+        if self.socket.is_none() {
+            if self.retry_at.is_some_and(|at| now < at) {
+                return false;
+            }
+            self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
+            self.bind();
+        }
+        self.count_dropped(now);
+        match &mut self.socket {
+            None => false,
+            Some(Socket::Udp(socket)) => !would_block(socket.peek_from(&mut [0])),
+            Some(Socket::Tcp { listener, connections }) => {
+                self.stats.refused += accept(listener, connections);
+                connections.iter().any(|connection| {
+                    connection.is_ready || !would_block(connection.stream.peek(&mut [0]))
+                })
+            }
+        }
+    }
+
+    /// Reads messages into `buffer`.
+    ///
+    /// # Errors
+    /// Fails if the socket cannot be read; the next [`Self::poll`] opens it anew.
+    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
+        buffer.clear();
+        let read = match &mut self.socket {
+            None => Ok(()),
+            Some(Socket::Udp(socket)) => read_datagrams(socket, buffer),
+            Some(Socket::Tcp { connections, .. }) => {
+                self.stats.over_long += read_connections(connections, &mut self.turn, buffer);
+                Ok(())
+            }
+        };
+        if let Err(error) = read {
+            self.dropped_before = self.stats.dropped;
+            self.socket = None;
+            self.status = Status::Unreadable(error.to_string());
+            return Err(error);
+        }
+        let batch = Batch::new(buffer, 0);
+        self.stats.messages += batch.len() as u64;
+        self.stats.bytes += batch.lines().map(|message| message.bytes.len() as u64).sum::<u64>();
+        Ok(batch)
+    }
+
+    fn bind(&mut self) {
+        let bound = match self.transport {
+            Transport::Udp => bind_udp(self.address),
+            Transport::Tcp => bind_tcp(self.address),
+        };
+        match bound {
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.status = Status::Reading;
+            }
+            Err(error) => self.status = Status::Unreadable(error.to_string()),
+        }
+    }
+
+    fn count_dropped(&mut self, now: Instant) {
+        let Some(Socket::Udp(socket)) = &self.socket else { return };
+        if self.dropped_at.is_some_and(|at| now.duration_since(at) < DROPPED_INTERVAL) {
+            return;
+        }
+        self.dropped_at = Some(now);
+        self.stats.dropped = self.dropped_before + dropped(socket).unwrap_or_default();
+    }
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    // Less room is no reason not to listen.
+    SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap_or_default();
+    Ok(Socket::Udp(socket))
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(Socket::Tcp { listener, connections: Vec::new() })
+}
+
+fn would_block<T>(result: io::Result<T>) -> bool {
+    result.is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    })
+}
+
+/// Takes the connections that wait; returns how many were refused.
+fn accept(listener: &TcpListener, connections: &mut Vec<Connection>) -> u64 {
+    let mut refused = 0;
+    // What does not come to a connection concerns its other end alone.
+    for _ in 0..CONNECTIONS_MAX {
+        let Ok((stream, _)) = listener.accept() else { break };
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        let is_ready = stream.set_nonblocking(true).is_ok()
+            && SockRef::from(&stream).set_tcp_keepalive(&keepalive).is_ok();
+        if connections.len() == CONNECTIONS_MAX || !is_ready {
+            refused += 1;
+            continue;
+        }
+        connections.push(Connection {
+            stream,
+            pending: Vec::new(),
+            framing: Framing::default(),
+            is_over: false,
+            is_ready: false,
+        });
+    }
+    refused
+}
+
+fn read_datagrams(socket: &UdpSocket, buffer: &mut ReadBuffer) -> io::Result<()> {
+    while let Some(room) = buffer.room(DATAGRAM_BYTES_MAX) {
+        match socket.recv_from(room) {
+            Ok((len, _)) => buffer.took(len),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Gives each connection a turn, beginning with the one whose turn it is; returns how many messages
+/// were cut.
+fn read_connections(
+    connections: &mut Vec<Connection>,
+    turn: &mut usize,
+    buffer: &mut ReadBuffer,
+) -> u64 {
+    let mut over_long = 0;
+    for step in 0..connections.len() {
+        let index = (*turn + step) % connections.len();
+        let (cut, has_room) = connections[index].read(buffer);
+        over_long += cut;
+        if !has_room {
+            *turn = index + 1;
+            break;
+        }
+    }
+    connections.retain(|connection| !connection.is_over || connection.is_ready);
+    *turn = if connections.is_empty() { 0 } else { *turn % connections.len() };
+    over_long
+}
+
+impl Connection {
+    /// Reads what is there; returns how many messages were cut, and whether the buffer still had
+    /// room.
+    fn read(&mut self, buffer: &mut ReadBuffer) -> (u64, bool) {
+        let mut over_long = 0;
+        loop {
+            let (cut, has_room) = self.hand_out(buffer);
+            over_long += cut;
+            if !has_room || self.is_over {
+                self.is_ready = !has_room;
+                return (over_long, has_room);
+            }
+            let filled = self.pending.len();
+            self.pending.resize(filled + CHUNK_BYTES, 0);
+            let read = self.stream.read(&mut self.pending[filled..]);
+            self.pending.truncate(filled + read.as_ref().copied().unwrap_or_default());
+            match read {
+                Ok(0) => self.is_over = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_ready = false;
+                    return (over_long, true);
+                }
+                // Broken off: what came before is as good as from one that ended.
+                Err(_) => self.is_over = true,
+            }
+        }
+    }
+
+    /// Puts the whole messages that are pending into the buffer.
+    fn hand_out(&mut self, buffer: &mut ReadBuffer) -> (u64, bool) {
+        let (mut done, mut over_long, mut has_room) = (0, 0, true);
+        loop {
+            let rest = &self.pending[done..];
+            let before = self.framing;
+            match self.framing.next(rest, self.is_over) {
+                Frame::More => break,
+                Frame::Skip(count) => done += count,
+                Frame::Message { head, len, consumed, cut } => {
+                    if !buffer.push(&rest[head..head + len], cut) {
+                        self.framing = before;
+                        has_room = false;
+                        break;
+                    }
+                    done += consumed;
+                    over_long += u64::from(cut);
+                }
+            }
+        }
+        self.pending.drain(..done);
+        if self.pending.is_empty() {
+            self.pending.shrink_to(CHUNK_BYTES);
+        }
+        (over_long, has_room)
+    }
+}
+
+/// Returns how many datagrams the system dropped because nobody read them in time; none where it
+/// does not say.
+fn dropped(socket: &UdpSocket) -> Option<u64> {
+    let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
+    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
+    let table =
+        if socket.local_addr().ok()?.is_ipv4() { "/proc/net/udp" } else { "/proc/net/udp6" };
+    let table = fs::read_to_string(table).ok()?;
+    let columns = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        (columns.get(9) == Some(&inode.as_str())).then(|| columns.last()?.parse().ok()).flatten()
+    };
+    table.lines().find_map(columns)
+}
+
+const _: () = assert!(READ_BYTES > DATAGRAM_BYTES_MAX, "a datagram fits the buffer");
+
+#[cfg(test)]
+mod tests;
