@@ -141,7 +141,8 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
         ),
         (
             "path = \"eve.json\"",
-            "listen = \"udp://[::]:514\"\n[[source]]\nname=\"b\"\nkind=\"syslog\"\nlisten=\"udp://[::]:514\"",
+            "listen = \"udp://[::]:514\"\n\
+             [[source]]\nname=\"b\"\nkind=\"syslog\"\nlisten=\"udp://[::]:514\"",
             "17:8: source.listen: ",
         ),
         (

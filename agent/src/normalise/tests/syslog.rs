@@ -52,8 +52,9 @@ fn a_time_without_a_year_stays_absent() {
 fn an_event_in_cef_says_more_than_the_message_around_it() {
     let reader = reader();
     let record = r"<131>Nov  2 09:12:33 relay fw:CEF:0|Acme|Wall\|2|1.0|4711|Port \\ scan|8|
-        rt=Nov 02 2026 09:12:33 UTC src=10.0.0.5 spt=40000 dst=192.0.2.7 dpt=22 proto=TCP act=blocked
-        suser=- duser=eve smith request=https://a.example/?x=1&y\=2 cs1Label=a b cs1=c dvchost=fw-1";
+        rt=Nov 02 2026 09:12:33 UTC src=10.0.0.5 spt=40000 dst=192.0.2.7 dpt=22 proto=TCP
+        act=blocked suser=- duser=eve smith request=https://a.example/?x=1&y\=2 cs1Label=a b
+        cs1=c dvchost=fw-1";
     let record = record.replace("\n       ", "");
     let (alert, notes) = alert(&reader, &record);
     assert!(notes.is_empty());
@@ -163,7 +164,9 @@ fn a_word_that_only_looks_like_an_events_name_begins_none() {
 
 proptest! {
     #[test]
-    fn no_message_makes_it_panic(text in r"(<[0-9]{0,3}>)?.{0,40}(CEF|LEEF)?:?[ -~]{0,20}[|=\\é\t ]*.{0,60}") {
+    fn no_message_makes_it_panic(
+        text in r"(<[0-9]{0,3}>)?.{0,40}(CEF|LEEF)?:?[ -~]{0,20}[|=\\é\t ]*.{0,60}",
+    ) {
         drop(reader().normalise(text.as_bytes(), NOW));
     }
 
@@ -174,7 +177,8 @@ proptest! {
     ) {
         prop_assume!(!user.starts_with(' ') && user != "-");
         let escaped = |text: &str| text.replace('\\', r"\\").replace('=', r"\=");
-        let record = format!("CEF:0|A|P|1|7|n|5|duser={} filePath={}", escaped(&user), escaped(&path));
+        let (user_written, path_written) = (escaped(&user), escaped(&path));
+        let record = format!("CEF:0|A|P|1|7|n|5|duser={user_written} filePath={path_written}");
         let reader = reader();
         let (alert, _) = alert(&reader, &record);
         prop_assert_eq!(alert.text(Field::User), Some(user.as_str()));

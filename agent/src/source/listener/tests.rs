@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a driver's time, as a test hands it in")]
+
 use std::{io::Write as _, thread};
 
 use super::*;
