@@ -47,9 +47,14 @@ pub const FIELD_MAP_PATHS_MAX: usize = 128;
 /// headers of 2 kB.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 
-/// Most connections of one source that messages come over. 128: a site's devices; each holds at most
+/// Most connections of one source that messages come over. 64: a site's devices; each holds at most
 /// one message that is not whole, together 17 MiB at worst and some 10 kB each as a rule.
-pub const CONNECTIONS_MAX: usize = 128;
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// How long a connection may leave a message unfinished before it is taken as it is and the
+/// connection closed. A minute: no sender pauses within a message for so long, and what it holds is
+/// memory.
+pub const UNFINISHED_MAX: Duration = Duration::from_secs(60);
 
 /// Most bytes of a datagram: what UDP's length can say.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;

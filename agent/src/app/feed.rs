@@ -107,15 +107,18 @@ impl Feed {
         is_ready
     }
 
-    /// Reads records; nothing if there is no reading from the input, which the next poll shows.
+    /// Reads records; nothing if there is no reading from the input.
     pub(super) fn read<'b>(
         &mut self,
+        now: Instant,
         buffer: &'b mut ReadBuffer,
         bytes_max: usize,
     ) -> Option<Batch<'b>> {
         let read = match &mut self.input {
             Input::File(tail) => tail.read_batch(buffer, bytes_max).map_err(|e| e.to_string()),
-            Input::Listener(listener) => listener.read_batch(buffer).map_err(|e| e.to_string()),
+            Input::Listener(listener) => {
+                listener.read_batch(now, buffer).map_err(|e| e.to_string())
+            }
         };
         match read {
             Ok(batch) => {
@@ -141,7 +144,10 @@ impl Feed {
                 self.normaliser.begin_file(&head);
                 self.header_of = file;
             }
-            Err(error) => tracing::debug!(source = self.name, %error, "source"),
+            Err(error) => {
+                tracing::debug!(source = self.name, %error, "source");
+                self.normaliser.begin_file(&[]); // another file's header is none of this one's
+            }
         }
     }
 
@@ -268,7 +274,7 @@ mod tests {
         let (mut buffer, mut blocks) = (ReadBuffer::new(), Blocks::new(BlockPolicy::default()));
         let now = clock::now();
         while feed.poll(now) {
-            let batch = feed.read(&mut buffer, READ_BYTES).unwrap();
+            let batch = feed.read(now, &mut buffer, READ_BYTES).unwrap();
             for line in batch.lines() {
                 let lanes = LanePolicy::default();
                 let at = Timestamp::from_ms(1_793_610_800_000);

@@ -6,8 +6,8 @@
 //!      └────────── tell the uplink ◀─ sync ◀─ append ◀────────────────────┘
 //! ```
 //! Sources take turns, one batch each, so that a flood in one does not silence another. While a
-//! commit cannot be stored, nothing is read: what the detectors write waits in their own files
-//! (L7).
+//! commit cannot be stored, nothing is read: what the detectors write waits in their own files, and
+//! what they send with the senders (TCP) or nowhere (UDP) (L7).
 //!
 //! # Invariants
 //! A commit holds all that was pushed since the one before and the checkpoints that cover exactly
@@ -112,7 +112,7 @@ impl Pipeline {
     }
 
     /// Runs until it is told to stop; then all that was read is in the spool, or, if the spool
-    /// takes nothing, is read again after the next start.
+    /// takes nothing, is read again after the next start, except for what was sent to a listener.
     ///
     /// # Errors
     /// [`PipelineError`]: a bug of ours that going on would not cure.
@@ -169,7 +169,7 @@ impl Pipeline {
     fn turn(&mut self, index: usize, buffer: &mut ReadBuffer) -> Result<Next, PipelineError> {
         let observed_at = clock::wall();
         let now = clock::now();
-        let Some(batch) = self.parts.feeds[index].read(buffer, READ_BYTES) else {
+        let Some(batch) = self.parts.feeds[index].read(now, buffer, READ_BYTES) else {
             return Ok(Next::GoOn);
         };
         for line in batch.lines() {

@@ -1,6 +1,7 @@
 //! From raw values to checked ones.
 
 use std::{
+    net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::Path,
     time::Duration,
@@ -227,7 +228,7 @@ impl Check<'_> {
         }
         let parts = listen.get_ref().split_once("://");
         let parts = parts.and_then(|(scheme, address)| Some((scheme, address.parse().ok()?)));
-        match parts {
+        match parts.filter(|(_, address): &(&str, SocketAddr)| address.port() > 0) {
             Some(("udp", address)) => Ok(Input::Udp(address)),
             Some(("tcp", address)) => Ok(Input::Tcp(address)),
             _ => {

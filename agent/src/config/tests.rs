@@ -126,7 +126,7 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
         ),
         ("path = \"eve.json\"", "", "10:1: source: "),
         ("path = \"eve.json\"", "path = \"a\"\nlisten = \"udp://[::]:514\"", "10:1: source: "),
-        ("path = \"eve.json\"", "listen = \"udp://[::]\"", "13:10: source.listen: "),
+        ("path = \"eve.json\"", "listen = \"udp://[::]:0\"", "13:10: source.listen: "),
         ("path = \"eve.json\"", "listen = \"udp://host:514\"", "13:10: source.listen: "),
         ("path = \"eve.json\"", "listen = \"http://[::]:514\"", "13:10: source.listen: "),
         (

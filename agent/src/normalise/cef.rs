@@ -29,21 +29,15 @@ const LEEF: &str = "LEEF:";
 const CEF_PARTS: usize = 8;
 const LEEF_PARTS: usize = 6;
 
-/// Returns where an event begins in the text.
-pub(super) fn find(text: &str) -> Option<usize> {
-    let begins = |at: usize, name: &str| {
-        let is_word = !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric());
-        let rest = text[at + name.len()..].trim_ascii_start();
-        let version = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.');
-        let digits = version.count();
-        is_word && digits > 0 && rest[digits..].starts_with('|')
-    };
-    let first =
-        |name: &str| text.match_indices(name).map(|(at, _)| at).find(|at| begins(*at, name));
-    match (first(CEF), first(LEEF)) {
-        (Some(cef), Some(leef)) => Some(cef.min(leef)),
-        (cef, leef) => cef.or(leef),
-    }
+/// Returns whether the text is an event: the format's name, its version and a bar.
+pub(super) fn is_event(text: &str) -> bool {
+    let version = text.strip_prefix(CEF).or_else(|| text.strip_prefix(LEEF));
+    version.is_some_and(|version| {
+        let version = version.trim_ascii_start();
+        let is_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+        let digits = version.bytes().take_while(is_number).count();
+        digits > 0 && version[digits..].starts_with('|')
+    })
 }
 
 /// Finds the values of the event that `text` begins with.
@@ -76,7 +70,8 @@ pub(super) fn read<'a>(
     }
     let Some(attributes) = parts.get(LEEF_PARTS - 1) else { return Err(Malformed::EventHeader) };
     let (delimiter, attributes) = delimiter(parts[0], attributes);
-    if !attributes.contains(delimiter) {
+    // Some senders' tabs become blanks on the way.
+    if delimiter == '\t' && !attributes.contains(delimiter) {
         pairs(attributes, |key, value| take(key, Raw::plain(value)));
         return Ok(());
     }

@@ -8,7 +8,10 @@
 //! #fields ts      uid     id.orig_h       note    msg
 //! ```
 //! The lines after the first are written with the separator that the first names. Further lines
-//! that begin with `#` say nothing that is needed here. See Zeek's `LogAscii` options.
+//! that begin with `#` say nothing that is needed here. Whoever goes on within a file knows the
+//! header at its beginning: a second one before that place, with other columns, is not looked for.
+//!
+//! See Zeek's `LogAscii` options.
 
 use super::{
     Malformed,

@@ -8,10 +8,10 @@
 //! The device of a message about a connection is the sensor, not the host that the alert is about;
 //! it stays in the record.
 
-use chrono::Utc;
 use shared::alert::{Alert, Field, Severity};
-use syslog_loose::Variant;
+mod head;
 
+use self::head::Head;
 use super::{
     Event, Malformed, Notes, Product, Writing,
     cef::{self, EVENT_ID, EVENT_NAME, EVENT_PRODUCT, EVENT_SEVERITY},
@@ -34,8 +34,9 @@ const MESSAGE_HOST: u8 = slots::OWN + 1;
 const DEVICE_HOST: u8 = slots::OWN + 2;
 const DEVICE_IP: u8 = slots::OWN + 3;
 
-/// A year that has every date.
-const LEAP_YEAR: i32 = 2000;
+/// Syslog's severities by their number (RFC 5424, table 2).
+const SEVERITIES: [&str; 8] =
+    ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
 
 // Names of a message's parts, which no event has as keys.
 const MESSAGE_TIME: &str = "message:time";
@@ -103,51 +104,31 @@ pub(super) fn read<'a>(
     paths: &Paths,
     found: &mut Slots<'a>,
 ) -> Result<(), Malformed> {
-    let event = cef::find(record);
-    let head = event.map_or(record, |at| &record[..at]);
-    read_message(head, event.is_none(), paths, found);
-    event.map_or(Ok(()), |at| cef::read(&record[at..], paths, found))
-}
-
-/// Finds the values of the message itself, its text only if that is all there is.
-fn read_message<'a>(text: &'a str, is_all: bool, paths: &Paths, found: &mut Slots<'a>) {
+    let head = head::split(record);
     let mut take = |name, value: &'a str| {
         if !matches!(value, "" | "-") {
             paths.take(name, Raw::plain(value), found);
         }
     };
-    take(MESSAGE_TIME, time(text));
-    // Asked for where a time lacks year or offset; such a time is not used.
-    let (year, offset) = (|_| LEAP_YEAR, Some(Utc));
-    let either = Variant::Either;
-    let parsed = syslog_loose::parse_message_with_year_exact_tz(text, year, offset, either);
-    let Ok(message) = parsed else {
-        if is_all {
-            take(MESSAGE_TEXT, text.trim_ascii());
-        }
-        return;
+    take(MESSAGE_TIME, head.time);
+    let severity = head.priority.map(|priority| SEVERITIES[usize::from(priority % 8)]);
+    take(MESSAGE_PRIORITY, severity.unwrap_or_default());
+    take(MESSAGE_HOSTNAME, head.host);
+    let Some(event) = event(&head) else {
+        take(MESSAGE_APP, head.app);
+        take(MESSAGE_TEXT, if head.text.is_empty() { record.trim_ascii() } else { head.text });
+        return Ok(());
     };
-    if let Some(severity) = message.severity {
-        take(MESSAGE_PRIORITY, severity.as_str());
-    }
-    take(MESSAGE_HOSTNAME, message.hostname.unwrap_or_default());
-    if is_all {
-        take(MESSAGE_APP, message.appname.unwrap_or_default());
-        let said = message.msg.trim_ascii();
-        take(MESSAGE_TEXT, if said.is_empty() { text.trim_ascii() } else { said });
-    }
+    cef::read(event, paths, found)
 }
 
-/// Returns a message's time, if it is one with a year: the first word behind the priority and the
-/// version.
-fn time(text: &str) -> &str {
-    let text = text.trim_ascii_start();
-    let behind = text.strip_prefix('<').and_then(|rest| rest.split_once('>'));
-    let text = behind.map_or(text, |(_, rest)| rest);
-    let text = text.strip_prefix("1 ").unwrap_or(text);
-    let word = text.split(' ').next().unwrap_or_default();
-    let is_date = word.len() >= 19 && word.as_bytes()[4] == b'-' && word.as_bytes()[10] == b'T';
-    if is_date { word } else { "" }
+/// Returns the event that is the message's whole text. One that stands further within was put there
+/// by whom the message is about.
+fn event<'a>(head: &Head<'a>) -> Option<&'a str> {
+    // Without a time before it, the first word may be a host.
+    let behind_host = head.body.split_once(' ').filter(|_| !head.has_time);
+    let places = [Some(head.body), Some(head.text), behind_host.map(|(_, rest)| rest)];
+    places.into_iter().flatten().find(|text| cef::is_event(text))
 }
 
 fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {

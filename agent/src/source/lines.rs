@@ -34,6 +34,11 @@ impl ReadBuffer {
         self.spans.clear();
     }
 
+    /// Returns whether nothing was put into it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
     fn filled(&self) -> usize {
         self.spans.last().map_or(0, |span| span.next as usize)
     }
@@ -64,7 +69,7 @@ impl ReadBuffer {
         let is_text = |byte: &u8| !matches!(byte, b'\n' | b'\r' | 0);
         let message = &self.bytes[start..start + len];
         let len = message.iter().rposition(is_text).map_or(0, |last| last + 1);
-        if len > 0 {
+        if !message[..len].trim_ascii().is_empty() {
             let number = |at: usize| u32::try_from(at).expect("the buffer is READ_BYTES long");
             let next = number(start + len);
             self.spans.push(Span { start: number(start), len: number(len), next, cut });

@@ -12,7 +12,9 @@
 //! over a connection            counted or a line each (RFC 6587), whichever it begins as
 //! message too long             cut to the longest record, the rest skipped
 //! connection ends within one   the message is taken as it is
+//! connection pauses within one for long, the same, and the connection is closed
 //! too many connections         the newest is closed at once and counted
+//! nothing but blanks           skipped
 //! ```
 
 use std::{
@@ -29,7 +31,10 @@ use super::{
     Batch, ReadBuffer, Status,
     framing::{Frame, Framing},
 };
-use crate::limits::{CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, OPEN_RETRY_INTERVAL, READ_BYTES};
+use crate::limits::{
+    CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, OPEN_RETRY_INTERVAL, READ_BYTES, READ_LINES_MAX,
+    UNFINISHED_MAX,
+};
 
 /// Room that is asked for before messages are dropped, in bytes: 10,000 messages, a tenth of a
 /// second of a flood. The system gives less where its own bound is lower.
@@ -75,6 +80,8 @@ struct Connection {
     /// What was read and not handed out.
     pending: Vec<u8>,
     framing: Framing,
+    /// When something came last.
+    heard_at: Instant,
     /// Whether the other end will send no more.
     is_over: bool,
     /// Whether a whole message may be pending.
@@ -173,10 +180,16 @@ impl Listener {
             None => false,
             Some(Socket::Udp(socket)) => !would_block(socket.peek_from(&mut [0])),
             Some(Socket::Tcp { listener, connections }) => {
-                self.stats.refused += accept(listener, connections);
-                connections.iter().any(|connection| {
-                    connection.is_ready || !would_block(connection.stream.peek(&mut [0]))
-                })
+                self.status = match accept(listener, connections, now) {
+                    Ok(()) => Status::Reading,
+                    Err(error) => Status::Unreadable(error.to_string()),
+                };
+                let is_ready = connections.iter_mut().any(|connection| connection.poll(now));
+                // While something is ready, reading it may make room.
+                if !is_ready && connections.len() == CONNECTIONS_MAX {
+                    self.stats.refused += refuse(listener);
+                }
+                is_ready
             }
         }
     }
@@ -185,17 +198,23 @@ impl Listener {
     ///
     /// # Errors
     /// Fails if the socket cannot be read; the next [`Self::poll`] opens it anew.
-    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
+    pub fn read_batch<'b>(
+        &mut self,
+        now: Instant,
+        buffer: &'b mut ReadBuffer,
+    ) -> io::Result<Batch<'b>> {
         buffer.clear();
         let read = match &mut self.socket {
             None => Ok(()),
             Some(Socket::Udp(socket)) => read_datagrams(socket, buffer),
             Some(Socket::Tcp { connections, .. }) => {
-                self.stats.over_long += read_connections(connections, &mut self.turn, buffer);
+                self.stats.over_long += read_connections(connections, &mut self.turn, now, buffer);
                 Ok(())
             }
         };
         if let Err(error) = read {
+            self.dropped_at = None;
+            self.count_dropped(now);
             self.dropped_before = self.stats.dropped;
             self.socket = None;
             self.status = Status::Unreadable(error.to_string());
@@ -227,7 +246,9 @@ impl Listener {
             return;
         }
         self.dropped_at = Some(now);
-        self.stats.dropped = self.dropped_before + dropped(socket).unwrap_or_default();
+        if let Some(dropped) = dropped(socket) {
+            self.stats.dropped = self.dropped_before + dropped;
+        }
     }
 }
 
@@ -251,36 +272,52 @@ fn would_block<T>(result: io::Result<T>) -> bool {
     })
 }
 
-/// Takes the connections that wait; returns how many were refused.
-fn accept(listener: &TcpListener, connections: &mut Vec<Connection>) -> u64 {
-    let mut refused = 0;
-    // What does not come to a connection concerns its other end alone.
-    for _ in 0..CONNECTIONS_MAX {
-        let Ok((stream, _)) = listener.accept() else { break };
+/// Takes the connections that wait, as many as there is room for.
+fn accept(
+    listener: &TcpListener,
+    connections: &mut Vec<Connection>,
+    now: Instant,
+) -> io::Result<()> {
+    while connections.len() < CONNECTIONS_MAX {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // The other end went away again.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        let is_ready = stream.set_nonblocking(true).is_ok()
-            && SockRef::from(&stream).set_tcp_keepalive(&keepalive).is_ok();
-        if connections.len() == CONNECTIONS_MAX || !is_ready {
-            refused += 1;
-            continue;
-        }
+        stream.set_nonblocking(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         connections.push(Connection {
             stream,
             pending: Vec::new(),
             framing: Framing::default(),
+            heard_at: now,
             is_over: false,
             is_ready: false,
         });
     }
-    refused
+    Ok(())
+}
+
+/// Closes the connections that wait; returns how many.
+fn refuse(listener: &TcpListener) -> u64 {
+    let waiting = std::iter::from_fn(|| listener.accept().ok()).take(CONNECTIONS_MAX);
+    waiting.map(drop).count() as u64
 }
 
 fn read_datagrams(socket: &UdpSocket, buffer: &mut ReadBuffer) -> io::Result<()> {
-    while let Some(room) = buffer.room(DATAGRAM_BYTES_MAX) {
+    // Empty ones take no room, and must not keep it here.
+    for _ in 0..READ_LINES_MAX {
+        let Some(room) = buffer.room(DATAGRAM_BYTES_MAX) else { break };
         match socket.recv_from(room) {
             Ok((len, _)) => buffer.took(len),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // What came before it is handed out first.
+            Err(_) if !buffer.is_empty() => break,
             Err(error) => return Err(error),
         }
     }
@@ -292,12 +329,13 @@ fn read_datagrams(socket: &UdpSocket, buffer: &mut ReadBuffer) -> io::Result<()>
 fn read_connections(
     connections: &mut Vec<Connection>,
     turn: &mut usize,
+    now: Instant,
     buffer: &mut ReadBuffer,
 ) -> u64 {
     let mut over_long = 0;
     for step in 0..connections.len() {
         let index = (*turn + step) % connections.len();
-        let (cut, has_room) = connections[index].read(buffer);
+        let (cut, has_room) = connections[index].read(now, buffer);
         over_long += cut;
         if !has_room {
             *turn = index + 1;
@@ -310,27 +348,40 @@ fn read_connections(
 }
 
 impl Connection {
-    /// Reads what is there; returns how many messages were cut, and whether the buffer still had
-    /// room.
-    fn read(&mut self, buffer: &mut ReadBuffer) -> (u64, bool) {
-        let mut over_long = 0;
+    /// Returns whether there is something to read, or an end to be made.
+    fn poll(&mut self, now: Instant) -> bool {
+        if !self.pending.is_empty() && now.duration_since(self.heard_at) >= UNFINISHED_MAX {
+            self.is_over = true;
+            self.is_ready = true;
+        }
+        self.is_ready || !would_block(self.stream.peek(&mut [0]))
+    }
+
+    /// Reads what is there, as much as fits the buffer; returns how many messages were cut, and
+    /// whether the buffer still had room.
+    fn read(&mut self, now: Instant, buffer: &mut ReadBuffer) -> (u64, bool) {
+        let (mut over_long, mut taken) = (0, 0);
         loop {
             let (cut, has_room) = self.hand_out(buffer);
             over_long += cut;
-            if !has_room || self.is_over {
-                self.is_ready = !has_room;
+            self.is_ready = !has_room;
+            // What is skipped takes no room, and must not keep it here.
+            if !has_room || self.is_over || taken >= READ_BYTES {
                 return (over_long, has_room);
             }
             let filled = self.pending.len();
+            self.pending.reserve_exact(CHUNK_BYTES);
             self.pending.resize(filled + CHUNK_BYTES, 0);
             let read = self.stream.read(&mut self.pending[filled..]);
             self.pending.truncate(filled + read.as_ref().copied().unwrap_or_default());
             match read {
                 Ok(0) => self.is_over = true,
-                Ok(_) => {}
+                Ok(len) => {
+                    taken += len;
+                    self.heard_at = now;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_ready = false;
                     return (over_long, true);
                 }
                 // Broken off: what came before is as good as from one that ended.

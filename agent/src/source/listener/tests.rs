@@ -15,7 +15,7 @@ fn read(listener: &mut Listener, count: usize) -> Vec<String> {
     while read.len() < count {
         assert!(start.elapsed() < DEADLINE, "{} of {count} messages came", read.len());
         if listener.poll(clock::now()) {
-            let batch = listener.read_batch(&mut buffer).unwrap();
+            let batch = listener.read_batch(clock::now(), &mut buffer).unwrap();
             read.extend(batch.lines().map(|line| String::from_utf8_lossy(line.bytes).into_owned()));
         } else {
             thread::sleep(Duration::from_millis(1));
@@ -60,7 +60,7 @@ fn datagrams_that_nobody_reads_are_counted_as_dropped() {
     }
     let mut buffer = ReadBuffer::new();
     while listener.poll(clock::now()) {
-        listener.read_batch(&mut buffer).unwrap();
+        listener.read_batch(clock::now(), &mut buffer).unwrap();
     }
     let later = clock::now() + DROPPED_INTERVAL;
     assert!(!listener.poll(later));
@@ -98,7 +98,7 @@ fn messages_of_many_connections_all_come_and_in_order() {
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     assert_eq!(next, [500; 20]);
     while listener.poll(clock::now()) {
-        listener.read_batch(&mut ReadBuffer::new()).unwrap();
+        listener.read_batch(clock::now(), &mut ReadBuffer::new()).unwrap();
     }
     let Some(Socket::Tcp { connections, .. }) = &listener.socket else { panic!("it listens") };
     assert!(connections.is_empty(), "connections that ended are let go");
@@ -146,11 +146,39 @@ fn connections_beyond_the_bound_are_closed_and_counted() {
     while !has_room(&listener) {
         assert!(start.elapsed() < DEADLINE, "an ended connection makes room");
         if listener.poll(clock::now()) {
-            listener.read_batch(&mut ReadBuffer::new()).unwrap();
+            listener.read_batch(clock::now(), &mut ReadBuffer::new()).unwrap();
         }
     }
     TcpStream::connect(address).unwrap().write_all(b"<1>again\n").unwrap();
     assert_eq!(read(&mut listener, 1), ["<1>again"]);
+}
+
+#[test]
+fn a_message_that_is_not_finished_for_long_is_taken_as_it_is() {
+    let (mut listener, address) = tcp();
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(b"<1>whole\n100 <1>half").unwrap();
+    assert_eq!(read(&mut listener, 1), ["<1>whole"]);
+    let later = clock::now() + UNFINISHED_MAX;
+    assert!(listener.poll(later));
+    let mut buffer = ReadBuffer::new();
+    let batch = listener.read_batch(later, &mut buffer).unwrap();
+    let records: Vec<&[u8]> = batch.lines().map(|line| line.bytes).collect();
+    assert_eq!(records, [b"<1>half"]);
+    let Some(Socket::Tcp { connections, .. }) = &listener.socket else { panic!("it listens") };
+    assert!(connections.is_empty());
+}
+
+#[test]
+fn empty_datagrams_do_not_keep_it_from_handing_out() {
+    let mut listener = Listener::udp(LOOPBACK.parse().unwrap());
+    let sender = UdpSocket::bind(LOOPBACK).unwrap();
+    let to = listener.local_address().unwrap();
+    for _ in 0..100 {
+        sender.send_to(b" \n", to).unwrap();
+    }
+    sender.send_to(b"<1>said", to).unwrap();
+    assert_eq!(read(&mut listener, 1), ["<1>said"]);
 }
 
 #[test]

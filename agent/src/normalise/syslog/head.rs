@@ -1,0 +1,265 @@
+//! Takes a syslog message apart: RFC 5424, and what is written in place of RFC 3164.
+//!
+//! ```text
+//! <35>1 2026-11-02T09:12:33Z gw audit 77 - [m s="4"] text      RFC 5424
+//! <35>1 2026-11-02T09:12:33Z gw text                           as LEEF's senders write it
+//! <35>Nov  2 09:12:33 gw sshd[77]: text                        RFC 3164
+//! <35>Nov 02 2026 09:12:33 UTC: text                           Cisco's
+//! 2026-11-02T09:12:33.123+01:00 gw sshd: text                  rsyslog's files
+//! <35>text
+//! ```
+//! Each part is there or not, whatever follows it: a priority is not lost because the time behind it
+//! is unusual. The cost grows with the message's length alone, whoever wrote it.
+
+/// The parts of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head<'a> {
+    /// Facility times 8 and severity, 0 to 191.
+    pub(super) priority: Option<u8>,
+    /// When, as it is written; empty where it does not say the year.
+    pub(super) time: &'a str,
+    /// Host; empty where there is none.
+    pub(super) host: &'a str,
+    /// Program; empty where there is none.
+    pub(super) app: &'a str,
+    /// The text, from the program's name on.
+    pub(super) body: &'a str,
+    /// The text without the program's name.
+    pub(super) text: &'a str,
+    /// Whether a time was found, also one without a year.
+    pub(super) has_time: bool,
+}
+
+/// Longest name of a program: what RFC 5424 allows.
+const APP_BYTES_MAX: usize = 48;
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Takes `message` apart.
+pub(super) fn split(message: &str) -> Head<'_> {
+    let (priority, rest) = priority(message.trim_ascii());
+    let versioned = rest.strip_prefix("1 ").filter(|_| priority.is_some());
+    if let Some(head) = versioned.and_then(structured) {
+        return Head { priority, ..head };
+    }
+    let (time, rest) = match time(rest) {
+        None => {
+            let (app, text) = app(rest);
+            return Head { priority, app, text, body: rest, ..Head::default() };
+        }
+        Some(found) => found,
+    };
+    // Cisco's devices end the time with a colon, and name no host.
+    let (host, body) = match rest.strip_prefix(':') {
+        Some(body) => ("", body.trim_ascii_start()),
+        None => host(rest),
+    };
+    let (app, text) = app(body);
+    Head { priority, time, host, app, body, text, has_time: true }
+}
+
+/// Takes `<n>` off.
+fn priority(message: &str) -> (Option<u8>, &str) {
+    let parts = message.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    let Some((digits, rest)) = parts.filter(|(digits, _)| digits.len() <= 3) else {
+        return (None, message);
+    };
+    match digits.parse() {
+        Ok(priority @ 0..=191) => (Some(priority), rest.trim_ascii_start()),
+        _ => (None, message),
+    }
+}
+
+/// Reads what follows RFC 5424's version.
+fn structured(rest: &str) -> Option<Head<'_>> {
+    let (time, rest) = word(rest);
+    if time != "-" && !is_date(time) {
+        return None;
+    }
+    let (host, body) = word(rest);
+    let known = |text| if text == "-" { "" } else { text };
+    let head = Head { time: known(time), host: known(host), has_time: true, ..Head::default() };
+    let (app, rest) = word(body);
+    let (_, rest) = word(rest);
+    let (_, rest) = word(rest);
+    match behind_data(rest) {
+        Some(text) => Some(Head { app: known(app), body: text, text, ..head }),
+        None => Some(Head { body, text: body, ..head }),
+    }
+}
+
+/// Returns what stands behind the structured data, if `rest` begins with any.
+fn behind_data(rest: &str) -> Option<&str> {
+    if let Some(rest) = rest.strip_prefix('-') {
+        return (rest.is_empty() || rest.starts_with(' ')).then(|| without_mark(rest));
+    }
+    let bytes = rest.as_bytes();
+    let (mut at, mut is_quoted, mut is_open) = (0, false, false);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' if is_quoted => at += 1,
+            b'"' if is_open => is_quoted = !is_quoted,
+            b']' if is_open && !is_quoted => is_open = false,
+            b'[' if !is_open => is_open = true,
+            _ if !is_open => break,
+            _ => {}
+        }
+        at += 1;
+    }
+    let is_data = at > 0 && !is_open;
+    is_data.then(|| without_mark(rest.get(at..).unwrap_or_default()))
+}
+
+/// Takes off the mark that RFC 5424 lets stand before UTF-8.
+fn without_mark(text: &str) -> &str {
+    let text = text.trim_ascii_start();
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Takes a time off; what is returned of one without a year is empty.
+fn time(rest: &str) -> Option<(&str, &str)> {
+    let (first, behind) = word(rest);
+    if is_date(first) {
+        return Some((first, behind));
+    }
+    // Cisco's devices mark a clock that is not set or not sure.
+    let dated = rest.trim_start_matches(['*', '.']);
+    let (month, behind) = word(dated);
+    let (day, behind) = word(behind);
+    let is_day = matches!(day.len(), 1 | 2) && day.bytes().all(|byte| byte.is_ascii_digit());
+    if !MONTHS.iter().any(|known| known.eq_ignore_ascii_case(month)) || !is_day {
+        return None;
+    }
+    let (third, after_third) = word(behind);
+    let is_year = third.len() == 4 && third.bytes().all(|byte| byte.is_ascii_digit());
+    let (clock, after) = if is_year { word(after_third) } else { (third, after_third) };
+    let whole = clock.trim_end_matches(':');
+    let is_clock = matches!(whole.as_bytes(), [_, _, b':', _, _, b':', _, _, ..]);
+    if !is_clock {
+        return None;
+    }
+    let (zone, behind_zone) = word(after);
+    let is_zone =
+        clock.len() == whole.len() && matches!(zone.trim_end_matches(':'), "UTC" | "GMT" | "Z");
+    let (last, after) = if is_zone { (zone, behind_zone) } else { (clock, after) };
+    let colon = last.len() - last.trim_end_matches(':').len();
+    let end = dated.len() - after.len();
+    let written = dated[..end].trim_ascii_end();
+    let written = &written[..written.len() - colon];
+    // The colon stands for the host that is not there.
+    let after = if colon > 0 { &dated[written.len()..] } else { after };
+    Some((if is_year { written.trim_end_matches("GMT").trim_ascii_end() } else { "" }, after))
+}
+
+/// Takes a host off: a word that is no program's name.
+fn host(rest: &str) -> (&str, &str) {
+    let (first, behind) = word(rest);
+    let is_name = !first.is_empty() && !first.contains(['[', '|']) && !first.ends_with(':');
+    if is_name { (if first == "-" { "" } else { first }, behind) } else { ("", rest) }
+}
+
+/// Takes a program's name off: `name:` or `name[number]:`.
+fn app(body: &str) -> (&str, &str) {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/()@%".contains(byte);
+    let len = body.bytes().take(APP_BYTES_MAX + 1).take_while(is_name).count();
+    let (name, rest) = body.split_at(len);
+    if name.is_empty() || len > APP_BYTES_MAX {
+        return ("", body);
+    }
+    let number = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let number = number.filter(|(number, _)| number.len() <= APP_BYTES_MAX);
+    let rest = match number {
+        Some((_, behind)) => behind.strip_prefix(':').unwrap_or(behind),
+        None => match rest.strip_prefix(':') {
+            Some(behind) => behind,
+            None => return ("", body),
+        },
+    };
+    (name, rest.trim_ascii_start())
+}
+
+/// Returns the first word, and what follows it.
+fn word(text: &str) -> (&str, &str) {
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (first, rest.trim_ascii_start())
+}
+
+fn is_date(word: &str) -> bool {
+    matches!(
+        word.as_bytes(),
+        [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _, ..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(message: &str) -> (Option<u8>, &str, &str, &str, &str) {
+        let Head { priority, time, host, app, text, .. } = split(message);
+        (priority, time, host, app, text)
+    }
+
+    #[test]
+    fn the_dialects_are_taken_apart() {
+        let iso = "2026-11-02T09:12:33.1+01:00";
+        for (message, expected) in [
+            ("<35>1 - gw audit 77 - - text", (Some(35), "", "gw", "audit", "text")),
+            ("<35>1 - - - - - [a b=\"]\\\"\"][c] \u{feff}text", (Some(35), "", "", "", "text")),
+            ("<35>1 - gw LEEF:1.0|a", (Some(35), "", "gw", "", "LEEF:1.0|a")),
+            ("<35>Nov  2 09:12:33 gw sshd[7]: t x", (Some(35), "", "gw", "sshd", "t x")),
+            ("Nov  2 09:12:33 gw postfix/smtp[7]: t", (None, "", "gw", "postfix/smtp", "t")),
+            ("Nov  2 09:12:33 gw said so", (None, "", "gw", "", "said so")),
+            ("Nov  2 09:12:33 sshd[7]: t", (None, "", "", "sshd", "t")),
+            (
+                "<35>Nov 02 2026 09:12:33 UTC: %ASA-2-1: t",
+                (Some(35), "Nov 02 2026 09:12:33 UTC", "", "%ASA-2-1", "t"),
+            ),
+            (
+                "<35>*Nov 02 2026 09:12:33.123: t",
+                (Some(35), "Nov 02 2026 09:12:33.123", "", "", "t"),
+            ),
+            (
+                "Nov 02 2026 09:12:33 GMT gw app: t",
+                (None, "Nov 02 2026 09:12:33", "gw", "app", "t"),
+            ),
+            ("<162>%ASA-2-106001: denied", (Some(162), "", "", "%ASA-2-106001", "denied")),
+            ("<130>date=2026-11-02 time=1", (Some(130), "", "", "", "date=2026-11-02 time=1")),
+            ("<192>text", (None, "", "", "", "<192>text")),
+            ("<>text", (None, "", "", "", "<>text")),
+            ("", (None, "", "", "", "")),
+            ("Nov", (None, "", "", "", "Nov")),
+            ("Nov 2 9", (None, "", "", "", "Nov 2 9")),
+        ] {
+            assert_eq!(parts(message), expected, "{message}");
+        }
+        let message = format!("{iso} gw app: t");
+        assert_eq!(parts(&message), (None, iso, "gw", "app", "t"));
+        let message = format!("<35>1 {iso} gw app 7 id [m s=\"4\"] t");
+        assert_eq!(parts(&message), (Some(35), iso, "gw", "app", "t"));
+    }
+
+    #[test]
+    fn structured_data_that_does_not_end_is_text() {
+        let broken = format!("<1>1 - h a p m [a b=\"{}x", "][a\" b=\"".repeat(30_000));
+        let head = split(&broken);
+        assert_eq!((head.host, head.app), ("h", ""));
+        assert!(head.text.starts_with("a p m [a b="));
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_taken_apart_and_keeps_its_end(
+            head in r"(<[0-9é]{0,4}>)?(1 )?(-|Nov|[*.]Nov|é)? ?[0-9]{0,2} ?([0-9]{4} )?(..:..:..)?:? ?",
+            rest in r"[ -~é\[\]\x22\\:]{0,60}",
+        ) {
+            let message = format!("{head}{rest}");
+            let split = split(&message);
+            prop_assert!(message.trim_ascii().ends_with(split.text), "{split:?}");
+            prop_assert!(split.body.ends_with(split.text));
+        }
+    }
+}
