@@ -43,12 +43,9 @@ pub(super) fn split(message: &str) -> Head<'_> {
     if let Some(head) = versioned.and_then(structured) {
         return Head { priority, ..head };
     }
-    let (time, rest) = match time(rest) {
-        None => {
-            let (app, text) = app(rest);
-            return Head { priority, app, text, body: rest, ..Head::default() };
-        }
-        Some(found) => found,
+    let Some((time, rest)) = time(rest) else {
+        let (app, text) = app(rest);
+        return Head { priority, app, text, body: rest, ..Head::default() };
     };
     // Cisco's devices end the time with a colon, and name no host.
     let (host, body) = match rest.strip_prefix(':') {

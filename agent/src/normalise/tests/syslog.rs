@@ -194,9 +194,10 @@ fn a_word_that_only_looks_like_an_events_name_begins_none() {
 proptest! {
     #[test]
     fn no_message_makes_it_panic(
-        text in r"(<[0-9]{1,3}>)?(Nov  2 09:12:33 gw )?(CEF|LEEF):[012](.0)?\|[ -~|é\\]{0,40}[|=\\é\t ]*.{0,60}",
+        head in r"(<[0-9]{1,3}>)?(Nov  2 09:12:33 gw )?(CEF|LEEF):[012](.0)?\|",
+        rest in r"[ -~|é\\]{0,40}[|=\\é\t ]*.{0,60}",
     ) {
-        drop(reader().normalise(text.as_bytes(), NOW));
+        drop(reader().normalise(format!("{head}{rest}").as_bytes(), NOW));
     }
 
     #[test]
