@@ -250,10 +250,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_message_is_taken_apart_and_keeps_its_end(
-            head in r"(<[0-9é]{0,4}>)?(1 )?(-|Nov|[*.]Nov|é)? ?[0-9]{0,2} ?([0-9]{4} )?(..:..:..)?:? ?",
+            head in r"(<[0-9é]{0,4}>)?(1 )?(-|Nov|[*.]Nov|é)? ?[0-9]{0,2} ?",
+            clock in r"([0-9]{4} )?(..:..:..)?:? ?",
             rest in r"[ -~é\[\]\x22\\:]{0,60}",
         ) {
-            let message = format!("{head}{rest}");
+            let message = format!("{head}{clock}{rest}");
             let split = split(&message);
             prop_assert!(message.trim_ascii().ends_with(split.text), "{split:?}");
             prop_assert!(split.body.ends_with(split.text));
