@@ -99,16 +99,15 @@ pub(super) fn port(raw: Raw<'_>) -> Option<u16> {
 /// [`TECHNIQUES_MAX`] are returned.
 pub(super) fn techniques(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let is_list = raw.escapes == Escapes::Json && raw.written.starts_with('[');
-    let text = match is_list {
-        true => joined(raw.written, TECHNIQUES_MAX, technique),
-        false => {
-            let text = text(raw)?;
-            if technique(text.clone()).as_ref() == Some(&text) {
-                return Some(text);
-            }
-            let ids = text.split([',', ' ', ';']).map(Cow::Borrowed).filter_map(technique);
-            Some(Cow::Owned(ids.take(TECHNIQUES_MAX).collect::<Vec<_>>().join(",")))
+    let text = if is_list {
+        joined(raw.written, TECHNIQUES_MAX, technique)
+    } else {
+        let text = text(raw)?;
+        if technique(text.clone()).as_ref() == Some(&text) {
+            return Some(text);
         }
+        let ids = text.split([',', ' ', ';']).map(Cow::Borrowed).filter_map(technique);
+        Some(Cow::Owned(ids.take(TECHNIQUES_MAX).collect::<Vec<_>>().join(",")))
     };
     text.filter(|text| !text.is_empty())
 }

@@ -19,7 +19,7 @@
 
 use std::{
     fmt, fs,
-    io::{self, Read as _},
+    io,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     time::{Duration, Instant},
@@ -75,8 +75,8 @@ enum Socket {
 }
 
 #[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
+struct Connection<S = TcpStream> {
+    stream: S,
     /// What was read and not handed out.
     pending: Vec<u8>,
     framing: Framing,
@@ -206,7 +206,9 @@ impl Listener {
         buffer.clear();
         let read = match &mut self.socket {
             None => Ok(()),
-            Some(Socket::Udp(socket)) => read_datagrams(socket, buffer),
+            Some(Socket::Udp(socket)) => {
+                read_datagrams(|room| socket.recv_from(room).map(|(len, _)| len), buffer)
+            }
             Some(Socket::Tcp { connections, .. }) => {
                 self.stats.over_long += read_connections(connections, &mut self.turn, now, buffer);
                 Ok(())
@@ -308,12 +310,16 @@ fn refuse(listener: &TcpListener) -> u64 {
     waiting.map(drop).count() as u64
 }
 
-fn read_datagrams(socket: &UdpSocket, buffer: &mut ReadBuffer) -> io::Result<()> {
+/// Takes the datagrams that `receive` gives.
+fn read_datagrams(
+    mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    buffer: &mut ReadBuffer,
+) -> io::Result<()> {
     // Empty ones take no room, and must not keep it here.
     for _ in 0..READ_LINES_MAX {
         let Some(room) = buffer.room(DATAGRAM_BYTES_MAX) else { break };
-        match socket.recv_from(room) {
-            Ok((len, _)) => buffer.took(len),
+        match receive(room) {
+            Ok(len) => buffer.took(len),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // What came before it is handed out first.
@@ -350,13 +356,19 @@ fn read_connections(
 impl Connection {
     /// Returns whether there is something to read, or an end to be made.
     fn poll(&mut self, now: Instant) -> bool {
+        if self.is_ready || !would_block(self.stream.peek(&mut [0])) {
+            return true;
+        }
+        // Only with nothing left to read: what came while nobody polled is not its sender's pause.
         if !self.pending.is_empty() && now.duration_since(self.heard_at) >= UNFINISHED_MAX {
             self.is_over = true;
             self.is_ready = true;
         }
-        self.is_ready || !would_block(self.stream.peek(&mut [0]))
+        self.is_ready
     }
+}
 
+impl<S: io::Read> Connection<S> {
     /// Reads what is there, as much as fits the buffer; returns how many messages were cut, and
     /// whether the buffer still had room.
     fn read(&mut self, now: Instant, buffer: &mut ReadBuffer) -> (u64, bool) {

@@ -169,16 +169,60 @@ fn a_message_that_is_not_finished_for_long_is_taken_as_it_is() {
     assert!(connections.is_empty());
 }
 
-#[test]
-fn empty_datagrams_do_not_keep_it_from_handing_out() {
-    let mut listener = Listener::udp(LOOPBACK.parse().unwrap());
-    let sender = UdpSocket::bind(LOOPBACK).unwrap();
-    let to = listener.local_address().unwrap();
-    for _ in 0..100 {
-        sender.send_to(b" \n", to).unwrap();
+/// Counts how often it is asked for more, of which there always is some.
+struct Endless(&'static [u8], usize);
+
+impl io::Read for Endless {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.1 += 1;
+        assert!(self.1 < 1_000_000, "it is kept here");
+        let len = self.0.len().min(room.len());
+        room[..len].copy_from_slice(&self.0[..len]);
+        Ok(len)
     }
-    sender.send_to(b"<1>said", to).unwrap();
-    assert_eq!(read(&mut listener, 1), ["<1>said"]);
+}
+
+#[test]
+fn what_yields_no_message_does_not_keep_it_from_the_other_sources() {
+    let mut buffer = ReadBuffer::new();
+    for nothing in [&b""[..], b"\n", b" \r\n\0"] {
+        let mut endless = Endless(nothing, 0);
+        read_datagrams(|room| io::Read::read(&mut endless, room), &mut buffer).unwrap();
+        assert!(buffer.is_empty());
+    }
+    let mut connection = Connection {
+        stream: Endless(&[b'\n'; CHUNK_BYTES], 0),
+        pending: Vec::new(),
+        framing: Framing::default(),
+        heard_at: clock::now(),
+        is_over: false,
+        is_ready: false,
+    };
+    assert_eq!(connection.read(clock::now(), &mut buffer), (0, true));
+    assert!(buffer.is_empty());
+}
+
+#[test]
+fn what_came_while_nobody_polled_is_read_although_it_is_long_ago() {
+    let (mut listener, address) = tcp();
+    let mut device = TcpStream::connect(address).unwrap();
+    device.write_all(b"<1>whole\n<1>half").unwrap();
+    assert_eq!(read(&mut listener, 1), ["<1>whole"]);
+    device.write_all(b" and half\n<1>more\n").unwrap();
+    let Some(Socket::Tcp { connections, .. }) = &listener.socket else { panic!("it listens") };
+    let start = clock::now();
+    while would_block(connections[0].stream.peek(&mut [0])) {
+        assert!(start.elapsed() < DEADLINE, "it has come");
+    }
+    let later = clock::now() + UNFINISHED_MAX;
+    assert!(listener.poll(later));
+    let mut buffer = ReadBuffer::new();
+    let batch = listener.read_batch(later, &mut buffer).unwrap();
+    let records: Vec<&[u8]> = batch.lines().map(|line| line.bytes).collect();
+    assert_eq!(records, [&b"<1>half and half"[..], b"<1>more"]);
+    assert!(!listener.poll(later), "nothing is unfinished now");
+    device.write_all(b"<1>again\n").unwrap();
+    assert_eq!(read(&mut listener, 1), ["<1>again"]);
 }
 
 #[test]
