@@ -105,6 +105,54 @@ impl Action {
     }
 }
 
+/// How an alert came to be sent, where the agent's policy had a say in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Handling {
+    /// Sent as it came: no rule held it back.
+    #[default]
+    Sent = 0,
+    /// Sent on the urgent lane because a rule says so.
+    Urgent = 1,
+    /// Sent for all of its key that were folded since the one before (see [`Alert::count`]).
+    Folded = 2,
+    /// A rule holds its like back; this one was sent so that people can see what is held.
+    AuditSample = 3,
+    /// A rule holds its like back, and there were more than it expects.
+    BeyondExpected = 4,
+}
+
+impl Handling {
+    /// All of them, by number.
+    pub const ALL: [Self; 5] =
+        [Self::Sent, Self::Urgent, Self::Folded, Self::AuditSample, Self::BeyondExpected];
+
+    /// Returns the handling with this number; numbers of later versions count as sent.
+    #[must_use]
+    pub fn from_id(id: u8) -> Self {
+        Self::ALL.get(usize::from(id)).copied().unwrap_or_default()
+    }
+
+    /// Returns the name in tables and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Urgent => "urgent",
+            Self::Folded => "folded",
+            Self::AuditSample => "audit_sample",
+            Self::BeyondExpected => "beyond_expected",
+        }
+    }
+}
+
+impl fmt::Display for Handling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// A field that holds text. The order is the order of columns in a block: append, never reorder (L10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -147,11 +195,26 @@ pub enum Field {
     Url,
     /// Name asked for: DNS query, TLS server name or HTTP host.
     Domain,
+    /// Command line of the process that acted.
+    CommandLine,
+    /// Name or path of the process that started the one that acted.
+    ParentProcess,
+    /// Name of the user whom it was done to.
+    TargetUser,
+    /// Path of the registry key concerned.
+    RegistryKey,
+    /// Name or id of the container that it happened in.
+    Container,
+    /// Id of the agent's policy rule that decided how it was sent; set by the agent, not by the product.
+    PolicyRule,
+    /// What the agent found out about the alert's connection on its own host, as a JSON object; set by the agent, not
+    /// by the product.
+    Attribution,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 26;
 
     /// All of them, in the order of columns.
     pub const ALL: [Self; Self::COUNT] = [
@@ -174,7 +237,17 @@ impl Field {
         Self::FilePath,
         Self::Url,
         Self::Domain,
+        Self::CommandLine,
+        Self::ParentProcess,
+        Self::TargetUser,
+        Self::RegistryKey,
+        Self::Container,
+        Self::PolicyRule,
+        Self::Attribution,
     ];
+
+    /// How many of them blocks of version 1 have.
+    pub(crate) const COUNT_V1: usize = 19;
 
     /// Returns the OCSF attribute's path in a Detection Finding; lists are named like their items.
     #[must_use]
@@ -199,6 +272,13 @@ impl Field {
             Self::FilePath => "evidences.file.path",
             Self::Url => "evidences.url.url_string",
             Self::Domain => "evidences.query.hostname",
+            Self::CommandLine => "evidences.process.cmd_line",
+            Self::ParentProcess => "evidences.process.parent_process.name",
+            Self::TargetUser => "evidences.user.name",
+            Self::RegistryKey => "evidences.reg_key.path",
+            Self::Container => "evidences.container.name",
+            Self::PolicyRule => "finding_info.related_analytics.uid",
+            Self::Attribution => "enrichments.data",
         }
     }
 
@@ -210,7 +290,7 @@ impl Field {
 }
 
 /// One alert, without its record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert<'a> {
     /// When it happened, as the product says; absent where it does not say or is not believed.
     pub time: Option<Timestamp>,
@@ -226,7 +306,29 @@ pub struct Alert<'a> {
     pub dst_port: Option<u16>,
     /// Host context that was current when it was read.
     pub context: ContextVersion,
+    /// How it came to be sent.
+    pub handling: Handling,
+    /// How many alerts it stands for, itself included: OCSF's `count`; at least 1.
+    pub count: u64,
     pub(crate) texts: [Option<Cow<'a, str>>; Field::COUNT],
+}
+
+impl Default for Alert<'_> {
+    /// One alert that says nothing.
+    fn default() -> Self {
+        Self {
+            time: None,
+            observed_at: Timestamp::ZERO,
+            severity: Severity::Unknown,
+            action: Action::Unknown,
+            src_port: None,
+            dst_port: None,
+            context: ContextVersion::default(),
+            handling: Handling::Sent,
+            count: 1,
+            texts: [const { None }; Field::COUNT],
+        }
+    }
 }
 
 impl<'a> Alert<'a> {

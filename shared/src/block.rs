@@ -4,14 +4,15 @@
 //! as columns over a dictionary of texts, and the *records*, byte for byte as the detector wrote them. A coordinator
 //! folds alerts into cases from the fields alone; the records are decompressed when somebody looks at one.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! ```text
-//! block:   magic "SBK" | version u8 = 1 | alerts u16 LE | reserved u16 = 0
+//! block:   magic "SBK" | version u8 = 2 | alerts u16 LE | reserved u16 = 0
 //!          | fields_raw u32 LE | fields_zstd u32 LE | records_raw u32 LE | records_zstd u32 LE
 //!          | crc32c u32 LE (over all the rest, header included) | fields [fields_zstd] | records [records_zstd]
-//! fields:  zstd frame of bincode(FieldsV1): texts, columns of numbers (a column that says nothing is empty)
+//! fields:  zstd frame of bincode(FieldsV2): texts, columns of numbers (a column that says nothing is empty)
 //! records: zstd frame of the records, one after the other; their lengths are a column of the fields
 //! ```
+//! Version 1 has no handling and no count, and fewer columns of texts. It is read, and made no more.
 //!
 //! # Invariants
 //! - Texts are referred to by number from 1; 0 says that the field is absent.
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    alert::{Action, Alert, Field, Severity},
+    alert::{Action, Alert, Field, Handling, Severity},
     context::ContextVersion,
     limits::{
         BLOCK_ALERTS_MAX, BLOCK_BYTES_MAX, BLOCK_FIELD_BYTES_MAX, BLOCK_RECORD_BYTES_MAX,
@@ -42,12 +43,15 @@ use crate::{
 /// Bytes of a block's header.
 pub const HEADER_BYTES: usize = 28;
 const MAGIC: &[u8; 3] = b"SBK";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
+/// Most bytes that an alert's numbers can take: a dictionary's number for each field, and the rest.
+const ALERT_NUMBER_BYTES_MAX: usize = Field::COUNT * 5 + 80;
 const CRC_AT: Range<usize> = 24..28;
 
 /// The part that was read out of the records, as columns. Never reorder; a change is a new version (L10).
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct FieldsV1<'a> {
+struct FieldsV2<'a> {
     #[serde(borrow)]
     texts: Vec<&'a str>,
     record_lens: Vec<u32>,
@@ -63,6 +67,50 @@ struct FieldsV1<'a> {
     context: Vec<u64>,
     /// One column a [`Field`], in its order; numbers of `texts`.
     columns: Vec<Vec<u32>>,
+    handling: Vec<u8>,
+    /// One less than the alert's count.
+    further: Vec<u64>,
+}
+
+/// The same as version 1 has it.
+#[derive(Debug, Deserialize)]
+struct FieldsV1<'a> {
+    #[serde(borrow)]
+    texts: Vec<&'a str>,
+    record_lens: Vec<u32>,
+    observed: Vec<i64>,
+    time: Vec<i64>,
+    severity: Vec<u8>,
+    action: Vec<u8>,
+    src_port: Vec<u32>,
+    dst_port: Vec<u32>,
+    context: Vec<u64>,
+    columns: Vec<Vec<u32>>,
+}
+
+impl<'a> From<FieldsV1<'a>> for FieldsV2<'a> {
+    fn from(old: FieldsV1<'a>) -> Self {
+        let FieldsV1 { texts, record_lens, observed, time, severity, action, .. } = old;
+        let FieldsV1 { src_port, dst_port, context, mut columns, .. } = old;
+        if columns.len() >= Field::COUNT_V1 {
+            columns.truncate(Field::COUNT_V1);
+            columns.resize(Field::COUNT, Vec::new());
+        }
+        Self {
+            texts,
+            record_lens,
+            observed,
+            time,
+            severity,
+            action,
+            src_port,
+            dst_port,
+            context,
+            columns,
+            handling: Vec::new(),
+            further: Vec::new(),
+        }
+    }
 }
 
 const NO_TIME: i64 = i64::MAX;
@@ -82,7 +130,7 @@ pub enum BlockError {
     #[error("block does not start with its magic")]
     Magic,
     /// Made by a version that this program does not know.
-    #[error("block has version {0}, known is {VERSION}")]
+    #[error("block has version {0}, known are 1 to {VERSION}")]
     Version(u8),
     /// A number in the header is over its limit.
     #[error("block's {what} is {got}, at most {max} are allowed")]
@@ -130,7 +178,7 @@ pub struct BlockBuilder {
     numbers: HashMap<String, u32>,
     /// The last alert's number in each column: neighbours repeat most of their texts.
     recent: [u32; Field::COUNT],
-    fields: FieldsV1<'static>,
+    fields: FieldsV2<'static>,
     last_observed: i64,
 }
 
@@ -138,7 +186,7 @@ impl BlockBuilder {
     /// Returns an empty builder.
     #[must_use]
     pub fn new() -> Self {
-        let fields = FieldsV1 { columns: vec![Vec::new(); Field::COUNT], ..FieldsV1::default() };
+        let fields = FieldsV2 { columns: vec![Vec::new(); Field::COUNT], ..FieldsV2::default() };
         Self { fields, ..Self::default() }
     }
 
@@ -169,7 +217,9 @@ impl BlockBuilder {
             return Err(PushError::RecordTooLong(record.len()));
         }
         // The worst case for the fields: all texts new and at their limit, and all numbers at their widest.
-        let field_room = self.text_bytes + (self.len() + 1) * 160 + Field::COUNT * FIELD_BYTES_MAX;
+        let field_room = self.text_bytes
+            + (self.len() + 1) * ALERT_NUMBER_BYTES_MAX
+            + Field::COUNT * FIELD_BYTES_MAX;
         if self.len() == BLOCK_ALERTS_MAX
             || self.records.len() + record.len() > BLOCK_RECORD_BYTES_MAX
             || field_room > BLOCK_FIELD_BYTES_MAX
@@ -193,6 +243,8 @@ impl BlockBuilder {
         fields.src_port.push(alert.src_port.map_or(0, |port| u32::from(port) + 1));
         fields.dst_port.push(alert.dst_port.map_or(0, |port| u32::from(port) + 1));
         fields.context.push(alert.context.0);
+        fields.handling.push(alert.handling as u8);
+        fields.further.push(alert.count.saturating_sub(1));
         Ok(())
     }
 
@@ -230,7 +282,7 @@ impl BlockBuilder {
         let columns = std::mem::take(&mut self.fields.columns);
         let columns =
             columns.into_iter().map(|c| if c.iter().all(|n| *n == 0) { Vec::new() } else { c });
-        let mut fields = FieldsV1 {
+        let mut fields = FieldsV2 {
             texts: self.texts.iter().map(String::as_str).collect(),
             columns: columns.collect(),
             ..std::mem::take(&mut self.fields)
@@ -239,6 +291,12 @@ impl BlockBuilder {
             if ports.iter().all(|port| *port == 0) {
                 ports.clear();
             }
+        }
+        if fields.handling.iter().all(|id| *id == 0) {
+            fields.handling.clear();
+        }
+        if fields.further.iter().all(|further| *further == 0) {
+            fields.further.clear();
         }
         let raw = codec::encode(&fields).expect("fields are bounded");
         assert!(raw.len() <= BLOCK_FIELD_BYTES_MAX, "push keeps the fields within their bound");
@@ -268,7 +326,7 @@ impl BlockBuilder {
         self.text_bytes = 0;
         self.recent = [0; Field::COUNT];
         self.last_observed = 0;
-        self.fields = FieldsV1 { columns: vec![Vec::new(); Field::COUNT], ..FieldsV1::default() };
+        self.fields = FieldsV2 { columns: vec![Vec::new(); Field::COUNT], ..FieldsV2::default() };
     }
 }
 
@@ -315,7 +373,7 @@ impl Block {
         if &bytes[..3] != MAGIC {
             return Err(BlockError::Magic);
         }
-        if bytes[3] != VERSION {
+        if !VERSIONS.contains(&bytes[3]) {
             return Err(BlockError::Version(bytes[3]));
         }
         let word = |at: usize| {
@@ -359,7 +417,8 @@ impl Block {
     pub fn decompress_fields(&self) -> Result<FieldBytes, BlockError> {
         let part = &self.bytes[HEADER_BYTES..HEADER_BYTES + self.fields_zstd];
         let raw = decompress(part, self.fields_raw, "fields")?;
-        Ok(FieldBytes { raw, alerts: usize::from(self.alerts), records_raw: self.records_raw })
+        let (version, alerts) = (self.bytes[3], usize::from(self.alerts));
+        Ok(FieldBytes { raw, version, alerts, records_raw: self.records_raw })
     }
 
     /// Decompresses the records and returns them one by one, byte for byte as the detector wrote them.
@@ -387,6 +446,7 @@ fn decompress(part: &[u8], size: usize, what: &'static str) -> Result<Vec<u8>, B
 #[derive(Debug)]
 pub struct FieldBytes {
     raw: Vec<u8>,
+    version: u8,
     alerts: usize,
     records_raw: usize,
 }
@@ -397,8 +457,11 @@ impl FieldBytes {
     /// # Errors
     /// Says what is wrong; never panics, whatever the input.
     pub fn decode(&self) -> Result<Fields<'_>, BlockError> {
-        let fields: FieldsV1<'_> =
-            codec::decode(&self.raw).map_err(|_| BlockError::Fields("encoding"))?;
+        let fields: FieldsV2<'_> = match self.version {
+            1 => codec::decode::<FieldsV1<'_>>(&self.raw).map(Into::into),
+            _ => codec::decode(&self.raw),
+        }
+        .map_err(|_| BlockError::Fields("encoding"))?;
         let full = |len: usize| len == self.alerts;
         let optional = |len: usize| len == 0 || full(len);
         if ![fields.record_lens.len(), fields.observed.len(), fields.time.len()]
@@ -408,7 +471,9 @@ impl FieldBytes {
                 .into_iter()
                 .all(full)
             || !optional(fields.src_port.len())
-            || !optional(fields.dst_port.len())
+            || ![fields.dst_port.len(), fields.handling.len(), fields.further.len()]
+                .into_iter()
+                .all(optional)
             || fields.columns.len() < Field::COUNT
             || !fields.columns.iter().all(|column| optional(column.len()))
         {
@@ -438,7 +503,7 @@ impl FieldBytes {
 /// The decoded fields of a block: its alerts without their records.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    fields: FieldsV1<'a>,
+    fields: FieldsV2<'a>,
     observed: Vec<u64>,
 }
 
@@ -481,6 +546,18 @@ impl<'a> Fields<'a> {
         Severity::from_id(self.fields.severity[position])
     }
 
+    /// Returns how the alert at `position` came to be sent.
+    #[must_use]
+    pub fn handling(&self, position: usize) -> Handling {
+        Handling::from_id(self.fields.handling.get(position).copied().unwrap_or_default())
+    }
+
+    /// Returns how many alerts the one at `position` stands for, itself included.
+    #[must_use]
+    pub fn count(&self, position: usize) -> u64 {
+        self.fields.further.get(position).copied().unwrap_or_default().saturating_add(1)
+    }
+
     /// Returns when the agent read the alert at `position`.
     #[must_use]
     pub fn observed_at(&self, position: usize) -> Timestamp {
@@ -514,6 +591,8 @@ impl<'a> Fields<'a> {
             src_port: port(&self.fields.src_port),
             dst_port: port(&self.fields.dst_port),
             context: ContextVersion(self.fields.context[position]),
+            handling: self.handling(position),
+            count: self.count(position),
             ..Alert::default()
         };
         for field in Field::ALL {

@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::value::{self, Raw};
 
 /// How many slots a table can fill.
-pub(super) const SLOTS: usize = 32;
+pub(super) const SLOTS: usize = 40;
 
 /// Why a text is not a path into a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -18,8 +18,7 @@
 //! ```
 
 use std::{
-    fmt, fs,
-    io,
+    fmt, fs, io,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     time::{Duration, Instant},

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 use shared::{
-    alert::{Action, Alert, Field, Severity},
+    alert::{Action, Alert, Field, Handling, Severity},
     context::ContextVersion,
     ids::TenantId,
 };
@@ -20,7 +20,8 @@ const ACTIVITY_CREATE: u32 = 1;
 const ANALYTIC_RULE: u32 = 1;
 
 /// Attributes of the paths that are lists.
-const LISTS: [&str; 4] = ["attacks", "evidences", "hashes", "types"];
+const LISTS: [&str; 6] =
+    ["attacks", "enrichments", "evidences", "hashes", "related_analytics", "types"];
 
 /// Returns an alert of `tenant` as a Detection Finding.
 #[must_use]
@@ -82,6 +83,12 @@ fn set_text(root: &mut Value, field: Field, text: &str) {
                 techniques.map(|uid| json!({ "technique": { "uid": uid } })).collect();
             root["finding_info"]["attacks"] = attacks;
         }
+        Field::Attribution => {
+            let data = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+            root["enrichments"] =
+                json!([{ "name": "evidences", "value": text, "data": Value::Null }]);
+            root["enrichments"][0]["data"] = data;
+        }
         _ => *at(root, field.ocsf_path()) = text.into(),
     }
 }
@@ -137,6 +144,7 @@ fn set_action(root: &mut Value, action: Action) {
 fn complete(root: &mut Value, alert: &Alert<'_>) {
     for (beside, path, value) in [
         ("finding_info.analytic", "finding_info.analytic.type_id", ANALYTIC_RULE),
+        ("finding_info.related_analytics", "finding_info.related_analytics.type_id", ANALYTIC_RULE),
         ("device", "device.type_id", 0),
         ("evidences.connection_info", "evidences.connection_info.direction_id", 0),
         ("evidences.file", "evidences.file.type_id", 0),
@@ -160,8 +168,14 @@ fn complete(root: &mut Value, alert: &Alert<'_>) {
     if !profiles.is_empty() {
         root["metadata"]["profiles"] = profiles.into();
     }
+    if alert.count > 1 {
+        root["count"] = alert.count.into();
+    }
     if alert.context != ContextVersion::default() {
-        root["unmapped"] = json!({ "context": version(alert.context) });
+        root["unmapped"]["context"] = version(alert.context).into();
+    }
+    if alert.handling != Handling::Sent {
+        root["unmapped"]["handling"] = alert.handling.as_str().into();
     }
 }
 

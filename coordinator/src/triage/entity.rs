@@ -39,7 +39,7 @@ impl EntityKind {
         match field {
             Field::DeviceHostname | Field::SrcHostname | Field::DstHostname => Some(Self::Host),
             Field::DeviceIp | Field::SrcIp | Field::DstIp => Some(Self::Ip),
-            Field::User => Some(Self::User),
+            Field::User | Field::TargetUser => Some(Self::User),
             Field::FileHash => Some(Self::Hash),
             Field::RuleUid => Some(Self::Rule),
             Field::Domain => Some(Self::Domain),
@@ -51,7 +51,13 @@ impl EntityKind {
             | Field::Protocol
             | Field::Process
             | Field::FilePath
-            | Field::Url => None,
+            | Field::Url
+            | Field::CommandLine
+            | Field::ParentProcess
+            | Field::RegistryKey
+            | Field::Container
+            | Field::PolicyRule
+            | Field::Attribution => None,
         }
     }
 

@@ -416,6 +416,8 @@ fn owned(alert: &Alert<'_>) -> Alert<'static> {
     copy.src_port = alert.src_port;
     copy.dst_port = alert.dst_port;
     copy.context = alert.context;
+    copy.handling = alert.handling;
+    copy.count = alert.count;
     for field in Field::ALL {
         if let Some(text) = alert.text(field) {
             copy.set(field, text.to_owned());
