@@ -158,12 +158,18 @@ pub(super) struct Stop {
 }
 
 /// What was found: each slot's value as the record writes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots<'a> {
     raw: [Option<Raw<'a>>; SLOTS],
     rank: [u8; SLOTS],
     /// Whether the walk was ended early.
     pub(super) stopped: bool,
+}
+
+impl Default for Slots<'_> {
+    fn default() -> Self {
+        Self { raw: [None; SLOTS], rank: [0; SLOTS], stopped: false }
+    }
 }
 
 impl<'a> Slots<'a> {
