@@ -1,8 +1,8 @@
 //! The Signalbox agent: reads detectors' alerts on a customer's host and carries them to the coordinator.
 //!
-//! [`source`] reads records, [`normalise`] makes alerts of them, [`blocks`] makes blocks, [`spool`]
-//! keeps them until they
-//! are acked, [`uplink`] carries them, and [`app`] wires it all.
+//! [`source`] reads records, [`normalise`] makes alerts of them, [`filter`] and [`fold`] say what becomes
+//! of each, [`blocks`] makes blocks, [`spool`] keeps them until they are acked, [`uplink`] carries
+//! them, and [`app`] wires it all.
 
 pub mod app;
 pub mod args;
@@ -10,6 +10,8 @@ pub mod blocks;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod filter;
+pub mod fold;
 pub mod limits;
 pub mod normalise;
 pub mod source;

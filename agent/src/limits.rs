@@ -59,7 +59,50 @@ pub const UNFINISHED_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of a datagram: what UDP's length can say.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+/// Most keys that are being folded. 4,096: a site's hosts times the few rules that fire again and
+/// again; with their texts about 1 MiB. A further key's alerts are let through.
+pub const FOLD_KEYS_MAX: usize = 4096;
+
+/// Most bytes of folded keys and of the alerts that are kept to be handed out with their counts. With
+/// what a flood takes besides, the agent stays well below its 32 MiB.
+pub const FOLD_BYTES_MAX: usize = 4 << 20;
+
+/// How long the like of an alert that was let through are folded, unless the rule says.
+pub const FOLD_PERIOD_DEFAULT: Duration = Duration::from_secs(60 * 60);
+
+/// Shortest time that a rule may fold for: what is shorter folds next to nothing, and every end of a
+/// period is a look at all keys.
+pub const FOLD_PERIOD_MIN: Duration = Duration::from_secs(10);
+
+/// Longest time that a rule may fold for: nothing goes unseen for more than a day (L8).
+pub const FOLD_PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often keys of which nothing came are looked for while there is no room: the look is at all of
+/// them.
+pub const FOLD_TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most fields that a rule may fold by. 8: more than tell any two alerts apart.
+pub const FOLD_PARTS_MAX: usize = 8;
+
+/// Largest policy in bytes: a thousand rules with their descriptions.
+pub const POLICY_BYTES_MAX: usize = 2 << 20;
+
+/// Most rules of a policy. What a customer has agreed to is some tens; every rule is a row of the
+/// status, which is written once a second.
+pub const POLICY_RULES_MAX: usize = 1024;
+
+/// Longest id, name or owner in a policy, in bytes: the rule's id stands in every alert that it
+/// decided about.
+pub const POLICY_TEXT_BYTES_MAX: usize = 128;
+
+/// How far ahead a rule's end may lie: what suppresses is looked at again at least once a year (L8).
+pub const POLICY_EXPIRY_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// How often the policy's file is looked at for a change.
+pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");
 const _: () = assert!(FIELD_MAP_PATHS_MAX < u8::MAX as usize, "a path's rank fits 8 bits");
+const _: () = assert!(FOLD_BYTES_MAX >= 8 * RECORD_BYTES_MAX, "the longest records can be folded");

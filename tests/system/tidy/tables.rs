@@ -35,7 +35,8 @@ pub(crate) const AGENT: ImportTable = &[
     // Only for value types: a checked configuration is made of what the pure modules take.
     ("config", May::Import(&["blocks", "filter", "fold", "normalise", "spool"])),
     ("context", May::Import(&[])),
-    ("filter", May::Import(&[])),
+    // A rule that folds has the terms of its fold.
+    ("filter", May::Import(&["fold"])),
     ("fold", May::Import(&[])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
