@@ -44,6 +44,19 @@ pub const CONTEXT_ITEMS_MAX: usize = 256;
 /// Longest text in a host's context, in bytes: a DNS name has at most 253.
 pub const CONTEXT_TEXT_BYTES_MAX: usize = 256;
 
+/// Longest interval of the ledger as it is encoded, in bytes. A source's sums take some 30 bytes and each rule that
+/// counted a name and a number: an agent whose interval gets this long closes it before its minute is over.
+pub const LEDGER_INTERVAL_BYTES_MAX: usize = 32 << 10;
+
+/// Most sources in one interval: twice what an agent may be configured with, for those that were just removed.
+pub const LEDGER_SOURCES_MAX: usize = 64;
+
+/// Most intervals in one frame. A day offline is a handful of frames, and a coordinator stores one in a millisecond.
+pub const LEDGER_FRAME_INTERVALS_MAX: usize = 16;
+
+/// Most bytes of intervals in one frame, beside its first.
+pub const LEDGER_FRAME_BYTES_MAX: usize = 24 << 10;
+
 /// Most blocks in flight on one lane. With 60 kB blocks this covers 100 ms at 10,000 alerts/ms.
 pub const WINDOW_BLOCKS_MAX: u32 = 64;
 
@@ -81,6 +94,10 @@ const _: () = assert!(
 );
 const _: () = assert!(FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + 16, "a full block fits one frame");
 const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX, "control frames are frames");
+const _: () = assert!(
+    LEDGER_INTERVAL_BYTES_MAX + LEDGER_FRAME_BYTES_MAX + 64 <= CONTROL_FRAME_BYTES_MAX,
+    "the longest interval and what may go with it fit one frame"
+);
 const _: () =
     assert!(WINDOW_BYTES_MAX >= 2 * BLOCK_BYTES_MAX, "a lane can have two blocks in flight");
 const _: () = assert!(BLOCK_ALERTS_MAX <= u16::MAX as usize, "a position in a block fits 16 bits");

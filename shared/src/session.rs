@@ -11,6 +11,8 @@
 //!   event Welcomed                 ◀──────       Welcome {committed}
 //!   LaneOpen, Block seq, seq+1 ... ──────▶       event Block   ─▶ driver commits and syncs
 //!   event Acked                    ◀──────       Ack {up_to}      only after handle_committed (L1)
+//!   Ledger intervals               ──────▶       event Ledger  ─▶ driver checks, commits and syncs
+//!   event LedgerAcked              ◀──────       LedgerAck {up_to}
 //! ```
 
 mod receiver;
@@ -111,6 +113,9 @@ pub enum ProtocolError {
     /// More in flight than the window allows.
     #[error("more than {0} in flight on the {1} lane")]
     WindowExceeded(&'static str, Lane),
+    /// Frames of the ledger before those before them were acked.
+    #[error("more than {0} frames of the ledger in flight")]
+    LedgerAhead(usize),
     /// A timer ran out.
     #[error("peer is silent: {0:?}")]
     Timeout(Wake),

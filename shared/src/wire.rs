@@ -12,7 +12,11 @@
 //! The agent opens all: one bidirectional control stream, whose first frame is `Hello`, and one bidirectional stream
 //! a lane when it first has a block for it, whose first frame is `LaneOpen`.
 //!
-//! Kinds 16-31 are kept for ledger, policy, recall and renewal.
+//! # Versions
+//! Version 2 adds the ledger. Each side says the highest version that it speaks, and nothing above the lower one is
+//! sent: an agent of version 1 is served, and a coordinator of version 1 gets no ledger.
+//!
+//! Kinds 18-31 are kept for policy, recall and renewal.
 
 pub mod codec;
 
@@ -23,7 +27,11 @@ use thiserror::Error;
 use crate::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch, Lane, Seq},
-    limits::{CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    ledger::Interval,
+    limits::{
+        CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX,
+        LEDGER_FRAME_INTERVALS_MAX,
+    },
     time::Timestamp,
 };
 
@@ -31,7 +39,10 @@ use crate::{
 pub const ALPN: &[u8] = b"signalbox/1";
 
 /// Version of the frames within `signalbox/1`; the coordinator answers with the lower of both sides'.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
+
+/// First version with [`Frame::Ledger`] and [`Frame::LedgerAck`].
+pub const LEDGER_VERSION: u16 = 2;
 
 /// Bytes of a frame's length.
 pub const LEN_BYTES: usize = 4;
@@ -123,6 +134,13 @@ pub enum Frame {
         /// The newest number that is durable together with all before it.
         up_to: Seq,
     },
+    /// Intervals of the agent's ledger, in order; on the control stream.
+    Ledger(Vec<Interval>),
+    /// All intervals up to here are durable (L1).
+    LedgerAck {
+        /// Number of the newest; zero where there is none yet.
+        up_to: u64,
+    },
 }
 
 /// Fields of [`Frame::Hello`].
@@ -203,6 +221,10 @@ pub enum FrameKind {
     Gap = 8,
     /// [`Frame::Ack`]
     Ack = 9,
+    /// [`Frame::Ledger`]
+    Ledger = 16,
+    /// [`Frame::LedgerAck`]
+    LedgerAck = 17,
 }
 
 /// Why bytes are not a frame.
@@ -269,13 +291,15 @@ impl Frame {
             Self::Block { .. } => FrameKind::Block,
             Self::Gap(_) => FrameKind::Gap,
             Self::Ack { .. } => FrameKind::Ack,
+            Self::Ledger(_) => FrameKind::Ledger,
+            Self::LedgerAck { .. } => FrameKind::LedgerAck,
         }
     }
 
     /// Encodes the frame with its length.
     ///
     /// # Panics
-    /// If the frame is over its limit, which the makers of blocks and contexts rule out.
+    /// If the frame is over its limit, which the makers of blocks, contexts and intervals rule out.
     #[must_use]
     pub fn encode(&self) -> Encoded {
         let fields = match self {
@@ -288,6 +312,8 @@ impl Frame {
             Self::Block { seq, .. } => Ok(seq.as_u64().to_le_bytes().to_vec()),
             Self::Gap(gap) => codec::encode(gap),
             Self::Ack { up_to } => codec::encode(up_to),
+            Self::Ledger(intervals) => codec::encode(intervals),
+            Self::LedgerAck { up_to } => codec::encode(up_to),
         }
         .expect("frames are plain data");
         let tail = if let Self::Block { block, .. } = self { block.clone() } else { Bytes::new() };
@@ -343,9 +369,24 @@ impl Frame {
                 Ok(Self::Gap(gap))
             }
             9 => Ok(Self::Ack { up_to: fields(FrameKind::Ack, &body)? }),
+            16 => Ok(Self::Ledger(ledger(&body)?)),
+            17 => Ok(Self::LedgerAck { up_to: fields(FrameKind::LedgerAck, &body)? }),
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
     }
+}
+
+/// Reads the intervals of a frame, each within its bounds, and numbered one after the other.
+fn ledger(body: &[u8]) -> Result<Vec<Interval>, DecodeError> {
+    let kind = FrameKind::Ledger;
+    valid(kind, body.len() < CONTROL_FRAME_BYTES_MAX, "longer than a control frame")?;
+    let intervals: Vec<Interval> = fields(kind, body)?;
+    let count = (1..=LEDGER_FRAME_INTERVALS_MAX).contains(&intervals.len());
+    valid(kind, count, "no intervals, or too many")?;
+    valid(kind, intervals.iter().all(|interval| interval.check().is_ok()), "an invalid interval")?;
+    let follows = |pair: &[Interval]| pair[0].number.checked_add(1) == Some(pair[1].number);
+    valid(kind, intervals.windows(2).all(follows), "numbers that do not follow each other")?;
+    Ok(intervals)
 }
 
 /// Returns the number after `last`, without a panic on numbers from outside.

@@ -301,6 +301,7 @@ impl AgentSide {
                             .expect("L1: an ack is of a block that was made");
                         pumped.acked.push((lane, up_to));
                     }
+                    SenderEvent::LedgerAcked { .. } => {}
                     SenderEvent::HeartbeatDue => {
                         sender.handle_heartbeat(wall, AgentStats::default());
                     }

@@ -245,6 +245,7 @@ impl CoordinatorSide {
                 ReceiverEvent::Gap { lane, gap } => Job::Gap(id, peer.tenant, stream(lane), gap),
                 ReceiverEvent::Context(context) => Job::Context(id, peer, context),
                 ReceiverEvent::Heartbeat(heartbeat) => Job::Heartbeat(id, peer, heartbeat),
+                ReceiverEvent::Ledger(_) => continue,
                 ReceiverEvent::Goodbye(_) => {
                     is_over = true;
                     continue;

@@ -261,6 +261,7 @@ impl<'a> Driver<'a> {
                 match event {
                     SenderEvent::Welcomed(_) => *self.welcomed = true,
                     SenderEvent::Acked { lane, up_to } => self.acked(lane, up_to)?,
+                    SenderEvent::LedgerAcked { .. } => {} // none is offered yet
                     SenderEvent::HeartbeatDue => self.beat(),
                     SenderEvent::Goodbye(reason) => return Ok(Some(End::Goodbye(reason))),
                 }

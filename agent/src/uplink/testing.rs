@@ -147,7 +147,7 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             receiver.handle_committed(lane, gap.last);
         }
         ReceiverEvent::Context(context) => stored.context = Some(*context),
-        ReceiverEvent::Heartbeat(_) => {}
+        ReceiverEvent::Heartbeat(_) | ReceiverEvent::Ledger(_) => {}
         ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
     }
 }

@@ -297,6 +297,7 @@ impl<'a> Session<'a> {
                     );
                     self.hand_over(lane, gap.last, Work::Gap(gap))?;
                 }
+                ReceiverEvent::Ledger(_) => {} // none is stored yet, and so none is acked
                 ReceiverEvent::Context(context) => {
                     let (tenant, agent) = (self.tenant, self.agent);
                     let now = self.shared.clock.now();

@@ -15,9 +15,14 @@ use super::{ProtocolError, Stream, Transmit, Wake};
 use crate::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
+    ledger::Interval,
     limits::{GREETING_TIMEOUT, SILENCE_TIMEOUT, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX},
-    wire::{Frame, Gap, GoodbyeReason, Heartbeat, Hello, WIRE_VERSION, Welcome},
+    wire::{Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, WIRE_VERSION, Welcome},
 };
+
+/// Most frames of the ledger that are not durable: an agent sends one after the other, and the word up to where the
+/// coordinator was before may cross the first.
+const LEDGER_FRAMES_MAX: usize = 2;
 
 /// Times and windows of a receiver. The defaults are those of [`crate::limits`].
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +69,8 @@ pub enum ReceiverEvent {
         /// Which, and why.
         gap: Gap,
     },
+    /// Intervals of the ledger to be made durable; the driver answers with [`Receiver::handle_ledger_committed`].
+    Ledger(Vec<Interval>),
     /// The agent's host as it is now.
     Context(Box<HostContext>),
     /// The agent lives.
@@ -97,6 +104,10 @@ pub struct Receiver {
     phase: Phase,
     heard_at: Instant,
     lanes: [LaneState; Lane::COUNT],
+    /// Version of the frames that both sides use.
+    version: u16,
+    /// The last number of each frame of the ledger that is not durable.
+    ledger: VecDeque<u64>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ReceiverEvent>,
 }
@@ -110,6 +121,8 @@ impl Receiver {
             phase: Phase::AwaitingHello { since: now },
             heard_at: now,
             lanes: Default::default(),
+            version: 0,
+            ledger: VecDeque::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -139,6 +152,15 @@ impl Receiver {
             }
             (Phase::Streaming, Stream::Control, Frame::Context(context)) => {
                 self.events.push_back(ReceiverEvent::Context(context));
+            }
+            (Phase::Streaming, Stream::Control, Frame::Ledger(intervals))
+                if self.version >= LEDGER_VERSION =>
+            {
+                if self.ledger.len() >= LEDGER_FRAMES_MAX {
+                    return Err(ProtocolError::LedgerAhead(LEDGER_FRAMES_MAX));
+                }
+                self.ledger.extend(intervals.last().map(|interval| interval.number));
+                self.events.push_back(ReceiverEvent::Ledger(intervals));
             }
             (_, Stream::Control, Frame::Goodbye(reason)) => {
                 self.phase = Phase::Closed;
@@ -188,6 +210,7 @@ impl Receiver {
         let (window_blocks, window_bytes) = (self.config.window_blocks, self.config.window_bytes);
         let welcome =
             Welcome { version, committed, window_blocks, window_bytes, policy: 0, context };
+        self.version = version;
         let frame = Frame::Welcome(welcome);
         self.transmits.push_back(Transmit { stream: Stream::Control, frame });
         self.phase = Phase::Streaming;
@@ -211,6 +234,17 @@ impl Receiver {
         let stream = Stream::Lane(lane);
         self.transmits.retain(|t| t.stream != stream);
         self.transmits.push_back(Transmit { stream, frame: Frame::Ack { up_to } });
+    }
+
+    /// Takes the news that the agent's ledger is durable up to the interval `up_to`, zero if there is none: the ack
+    /// starts here and nowhere else (L1). Once after the greeting it says up to where it was before.
+    pub fn handle_ledger_committed(&mut self, up_to: u64) {
+        if self.phase != Phase::Streaming || self.version < LEDGER_VERSION {
+            return;
+        }
+        while self.ledger.pop_front_if(|last| *last <= up_to).is_some() {}
+        let frame = Frame::LedgerAck { up_to };
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
     }
 
     /// Ends the session from this side.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a block is offered for sending only after the spool has synced it; numbers go up by
 //! one on each lane; what
-//! is in flight stays within the window that the coordinator gave; one block may always be in flight.
+//! is in flight stays within the window that the coordinator gave; one block may always be in flight. Of the ledger one
+//! frame is in flight, and intervals go up again after a reconnect until they are acked.
 
 use std::{
     collections::VecDeque,
@@ -15,12 +16,15 @@ use super::{ProtocolError, Stream, Transmit, Wake, earlier};
 use crate::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
+    ledger::Interval,
     limits::{
-        ACK_TIMEOUT, GREETING_TIMEOUT, HEARTBEAT_INTERVAL, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX,
+        ACK_TIMEOUT, GREETING_TIMEOUT, HEARTBEAT_INTERVAL, LEDGER_FRAME_BYTES_MAX,
+        LEDGER_FRAME_INTERVALS_MAX, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX,
     },
     time::Timestamp,
     wire::{
-        AgentStats, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LaneHead, WIRE_VERSION, Welcome,
+        AgentStats, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, LaneHead,
+        WIRE_VERSION, Welcome,
     },
 };
 
@@ -57,6 +61,11 @@ pub enum SenderEvent {
         /// Up to which block.
         up_to: Seq,
     },
+    /// All intervals up to here are durable at the coordinator: the ledger may let go of them.
+    LedgerAcked {
+        /// Number of the newest.
+        up_to: u64,
+    },
     /// A heartbeat is due: the driver answers with [`Sender::handle_heartbeat`].
     HeartbeatDue,
     /// The coordinator ends the session.
@@ -88,6 +97,14 @@ struct LaneState {
     bytes_in_flight: usize,
 }
 
+/// The intervals that may be sent, and how far they are.
+#[derive(Debug, Default)]
+struct LedgerState {
+    window: Vec<Interval>,
+    in_flight: Option<(u64, Instant)>,
+    acked: u64,
+}
+
 /// The agent's half of a session.
 #[derive(Debug)]
 pub struct Sender {
@@ -97,6 +114,9 @@ pub struct Sender {
     window_blocks: usize,
     window_bytes: usize,
     heartbeat_at: Instant,
+    /// Version of the frames that both sides use.
+    version: u16,
+    ledger: LedgerState,
     context: Option<(ContextVersion, Box<HostContext>)>,
     peer_context: ContextVersion,
     transmits: VecDeque<Transmit>,
@@ -123,6 +143,8 @@ impl Sender {
             window_blocks: 0,
             window_bytes: 0,
             heartbeat_at: now,
+            version: 0,
+            ledger: LedgerState::default(),
             context: None,
             peer_context: ContextVersion::default(),
             transmits: VecDeque::from([hello]),
@@ -146,6 +168,12 @@ impl Sender {
             }
             (Phase::Streaming | Phase::Draining, Stream::Lane(lane), Frame::Ack { up_to }) => {
                 self.acknowledge(lane, up_to)
+            }
+            (Phase::Streaming | Phase::Draining, Stream::Control, Frame::LedgerAck { up_to })
+                if self.version >= LEDGER_VERSION =>
+            {
+                self.acknowledge_ledger(up_to, now);
+                Ok(())
             }
             (_, Stream::Control, Frame::Goodbye(reason)) => {
                 self.phase = Phase::Closed;
@@ -205,6 +233,21 @@ impl Sender {
             "a gap ends within the spool"
         );
         self.send(lane, gap.last, 0, Frame::Gap(gap), now);
+    }
+
+    /// Takes the oldest intervals that are not acked, in order. Each was made durable with its number, and is offered
+    /// unchanged until it is acked.
+    pub fn handle_ledger(&mut self, window: Vec<Interval>, now: Instant) {
+        self.ledger.window = window;
+        self.send_ledger(now);
+    }
+
+    /// Returns whether the coordinator has all intervals that were offered, or takes none.
+    #[must_use]
+    pub fn is_ledger_settled(&self) -> bool {
+        let LedgerState { window, in_flight, acked } = &self.ledger;
+        let is_acked = window.last().is_none_or(|newest| newest.number <= *acked);
+        self.version < LEDGER_VERSION || (in_flight.is_none() && is_acked)
     }
 
     /// Takes the host's context; it is sent when the coordinator does not have it.
@@ -279,7 +322,9 @@ impl Sender {
             }
             Phase::Streaming | Phase::Draining => {
                 let oldest = self.lanes.iter().filter_map(|lane| lane.in_flight.front());
-                let overdue = oldest.map(|block| block.sent_at + self.config.ack_timeout).min();
+                let sent_at = oldest.map(|block| block.sent_at);
+                let sent_at = sent_at.chain(self.ledger.in_flight.map(|(_, sent_at)| sent_at));
+                let overdue = sent_at.min().map(|sent_at| sent_at + self.config.ack_timeout);
                 let beat = (self.phase == Phase::Streaming)
                     .then_some((self.heartbeat_at, Wake::HeartbeatDue));
                 earlier(overdue.map(|at| (at, Wake::AckOverdue)), beat)
@@ -320,8 +365,10 @@ impl Sender {
         self.window_blocks = welcome.window_blocks.clamp(1, WINDOW_BLOCKS_MAX) as usize;
         self.window_bytes = (welcome.window_bytes as usize).min(WINDOW_BYTES_MAX);
         self.peer_context = welcome.context;
+        self.version = welcome.version;
         self.events.push_back(SenderEvent::Welcomed(welcome));
         self.send_context();
+        self.send_ledger(now);
         Ok(())
     }
 
@@ -342,6 +389,44 @@ impl Sender {
             self.finish_draining();
         }
         Ok(())
+    }
+
+    /// Takes an ack of the ledger. A number that was never offered is no error: the coordinator may have had it from a
+    /// spool that was set back since, and whoever keeps the ledger knows what that means.
+    fn acknowledge_ledger(&mut self, up_to: u64, now: Instant) {
+        if self.ledger.in_flight.is_some_and(|(last, _)| last <= up_to) {
+            self.ledger.in_flight = None;
+        }
+        if up_to > self.ledger.acked {
+            self.ledger.acked = up_to;
+            self.events.push_back(SenderEvent::LedgerAcked { up_to });
+        }
+        self.send_ledger(now);
+        if self.phase == Phase::Draining {
+            self.finish_draining();
+        }
+    }
+
+    /// Sends the next frame of the ledger, unless one is in flight.
+    fn send_ledger(&mut self, now: Instant) {
+        let is_open = self.phase == Phase::Streaming && self.version >= LEDGER_VERSION;
+        if !is_open || self.ledger.in_flight.is_some() {
+            return;
+        }
+        let mut bytes = 0;
+        let acked = self.ledger.acked;
+        let mut due = self.ledger.window.iter().filter(|interval| interval.number > acked);
+        let fits = |interval: &&Interval| {
+            bytes += interval.encode().len();
+            bytes <= LEDGER_FRAME_BYTES_MAX
+        };
+        let Some(first) = due.next() else { return };
+        let rest = due.take(LEDGER_FRAME_INTERVALS_MAX - 1).take_while(fits);
+        let intervals: Vec<Interval> = [first].into_iter().chain(rest).cloned().collect();
+        let last = intervals.last().map_or(0, |interval| interval.number);
+        self.ledger.in_flight = Some((last, now));
+        let frame = Frame::Ledger(intervals);
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
     }
 
     fn send(&mut self, lane: Lane, last: Seq, bytes: usize, frame: Frame, now: Instant) {
@@ -370,7 +455,8 @@ impl Sender {
     }
 
     fn finish_draining(&mut self) {
-        if self.lanes.iter().all(|lane| lane.in_flight.is_empty()) {
+        let is_ledger_done = self.ledger.in_flight.is_none();
+        if is_ledger_done && self.lanes.iter().all(|lane| lane.in_flight.is_empty()) {
             let frame = Frame::Goodbye(GoodbyeReason::Shutdown);
             self.transmits.push_back(Transmit { stream: Stream::Control, frame });
             self.phase = Phase::Closed;

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch},
+    ledger::Interval,
     time::Timestamp,
     wire::{AgentStats, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
@@ -23,6 +24,9 @@ struct Pair {
     contexts: Vec<HostContext>,
     heartbeats: usize,
     commits_held: bool,
+    ledger: Vec<u64>,
+    ledger_waiting: VecDeque<u64>,
+    ledger_acked: u64,
 }
 
 fn seq(n: u64) -> Seq {
@@ -61,6 +65,9 @@ impl Pair {
             contexts: Vec::new(),
             heartbeats: 0,
             commits_held: false,
+            ledger: Vec::new(),
+            ledger_waiting: VecDeque::new(),
+            ledger_acked: 0,
         }
     }
 
@@ -70,6 +77,14 @@ impl Pair {
         let config = ReceiverConfig { window_blocks: 4, ..ReceiverConfig::default() };
         self.receiver = Receiver::new(config, self.now);
         self.waiting.clear();
+        self.ledger_waiting.clear();
+    }
+
+    /// Offers the intervals from the first that is not acked up to `last`.
+    fn offer_ledger(&mut self, last: u64) {
+        let interval = |number| Interval { number, ..Interval::default() };
+        let window = (self.ledger_acked + 1..=last).map(interval).collect();
+        self.sender.handle_ledger(window, self.now);
     }
 
     fn make(&mut self, lane: Lane, count: u64) {
@@ -106,6 +121,7 @@ impl Pair {
             moved = true;
             match event {
                 SenderEvent::Acked { lane, up_to } => self.acked[lane.index()] = Some(up_to),
+                SenderEvent::LedgerAcked { up_to } => self.ledger_acked = up_to,
                 SenderEvent::HeartbeatDue => {
                     self.sender.handle_heartbeat(Timestamp::ZERO, AgentStats::default());
                 }
@@ -133,6 +149,12 @@ impl Pair {
             self.committed[lane.index()] = Some(up_to);
             self.receiver.handle_committed(lane, up_to);
         }
+        if !self.commits_held
+            && let Some(up_to) = self.ledger_waiting.pop_front()
+        {
+            moved = true;
+            self.receiver.handle_ledger_committed(up_to);
+        }
         while let Some(Transmit { stream, frame }) = self.receiver.poll_transmit() {
             moved = true;
             self.sender.handle_frame(stream, frame, self.now).unwrap();
@@ -144,6 +166,13 @@ impl Pair {
         match event {
             ReceiverEvent::Greeted(_) => {
                 self.receiver.handle_cursors(self.committed, ContextVersion(0));
+                self.receiver.handle_ledger_committed(self.ledger.last().copied().unwrap_or(0));
+            }
+            ReceiverEvent::Ledger(intervals) => {
+                let known = self.ledger.last().copied().unwrap_or(0);
+                let numbers = intervals.iter().map(|interval| interval.number);
+                self.ledger.extend(numbers.filter(|number| *number > known));
+                self.ledger_waiting.extend(self.ledger.last());
             }
             ReceiverEvent::Block { lane, seq, .. } => {
                 self.stored[lane.index()].push(seq);
@@ -351,4 +380,83 @@ fn a_coordinator_that_ends_the_session_says_why() {
         pair.sender.handle_frame(stream, frame, pair.now).unwrap();
     }
     assert_eq!(pair.sender.poll_event(), Some(SenderEvent::Goodbye(GoodbyeReason::MaxAge)));
+}
+
+#[test]
+fn the_ledger_arrives_once_and_in_order_and_what_was_not_acked_comes_again() {
+    let mut pair = Pair::new([0, 3, 0]);
+    pair.offer_ledger(40);
+    pair.run();
+    assert_eq!(pair.ledger, (1..=40).collect::<Vec<_>>());
+    assert_eq!(pair.ledger_acked, 40);
+    pair.commits_held = true;
+    pair.offer_ledger(44);
+    pair.run();
+    assert_eq!((pair.ledger.len(), pair.ledger_acked), (44, 40), "L1: no ack before the commit");
+    assert!(!pair.sender.is_ledger_settled());
+    pair.reconnect();
+    pair.commits_held = false;
+    pair.offer_ledger(45);
+    pair.run();
+    assert_eq!(pair.ledger, (1..=45).collect::<Vec<_>>());
+    assert_eq!(pair.ledger_acked, 45);
+    assert!(pair.sender.is_ledger_settled());
+}
+
+#[test]
+fn intervals_that_were_stored_and_not_acked_are_not_sent_again_once_that_is_known() {
+    let mut pair = Pair::new([0; 3]);
+    pair.ledger = vec![1, 2, 3]; // stored before; the acks were lost with the connection
+    pair.run();
+    assert_eq!(pair.ledger_acked, 3);
+    let window = (1..=3).map(|number| Interval { number, ..Interval::default() }).collect();
+    pair.sender.handle_ledger(window, pair.now);
+    assert_eq!(pair.sender.poll_transmit(), None);
+}
+
+#[test]
+fn an_ack_of_intervals_that_were_never_made_is_passed_on() {
+    let mut pair = Pair::new([0; 3]);
+    pair.ledger = vec![99];
+    pair.offer_ledger(5);
+    pair.run();
+    assert_eq!(pair.ledger_acked, 99, "the agent's ledger was set back");
+}
+
+#[test]
+fn an_ack_of_the_ledger_that_does_not_come_is_missed() {
+    let mut pair = Pair::new([0; 3]);
+    pair.commits_held = true;
+    pair.offer_ledger(1);
+    pair.run();
+    let late = pair.now + SenderConfig::default().ack_timeout;
+    let missed = pair.sender.handle_timeout(late);
+    assert_eq!(missed, Err(ProtocolError::Timeout(Wake::AckOverdue)));
+}
+
+#[test]
+fn the_ledger_stays_at_home_where_the_other_side_is_of_version_one() {
+    let mut pair = Pair::new([0, 1, 0]);
+    let old = Hello { version: 1, ..hello([0, 1, 0]) };
+    pair.sender = Sender::new(SenderConfig::default(), old, pair.now);
+    pair.offer_ledger(3);
+    pair.run();
+    assert_eq!((pair.acked[1], pair.ledger.len()), (Some(seq(1)), 0), "blocks flow");
+    assert!(pair.sender.is_ledger_settled(), "nobody waits for what is not sent");
+    let frame = Frame::Ledger(vec![Interval { number: 1, ..Interval::default() }]);
+    let refused = pair.receiver.handle_frame(Stream::Control, frame, pair.now);
+    assert!(matches!(refused, Err(ProtocolError::Unexpected { .. })));
+    let ack = pair.sender.handle_frame(Stream::Control, Frame::LedgerAck { up_to: 1 }, pair.now);
+    assert!(matches!(ack, Err(ProtocolError::Unexpected { .. })));
+}
+
+#[test]
+fn more_of_the_ledger_than_was_asked_for_ends_the_session() {
+    let mut pair = Pair::new([0; 3]);
+    pair.run();
+    let frame = |number| Frame::Ledger(vec![Interval { number, ..Interval::default() }]);
+    let mut send = |number| pair.receiver.handle_frame(Stream::Control, frame(number), pair.now);
+    send(1).unwrap();
+    send(2).unwrap();
+    assert_eq!(send(3), Err(ProtocolError::LedgerAhead(2)));
 }

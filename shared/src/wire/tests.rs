@@ -1,9 +1,12 @@
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::context::{Interface, InterfaceAddress};
+use crate::{
+    context::{Interface, InterfaceAddress},
+    ledger::{DropReason, Hash, LossReason, SourceSums},
+};
 
 fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
@@ -32,6 +35,26 @@ fn one_of_each() -> Vec<Frame> {
         spool_full: 4,
         spool_bytes: 70_000,
         oldest_unacked: Some(Timestamp::from_ms(1_760_000_000_000)),
+    };
+    let sums = SourceSums {
+        read: 500,
+        sent: [1, 200, 0],
+        held: BTreeMap::from([("scan".into(), 290)]),
+        dropped: BTreeMap::from([(DropReason::SocketBuffer, 9)]),
+        losses: BTreeMap::from([(LossReason::LostFile, 1)]),
+        ..SourceSums::of("eve")
+    };
+    let interval = Interval {
+        number: 5,
+        previous: Hash([0xab; 32]),
+        from: Timestamp::from_ms(1_760_000_000_000),
+        until: Timestamp::from_ms(1_760_000_060_000),
+        restarts: 1,
+        paused_ms: 300,
+        unaccounted: true,
+        policy: 2,
+        blocks: [None, Some(seq(300)), None],
+        sources: vec![sums],
     };
     vec![
         Frame::Hello(Hello {
@@ -65,6 +88,8 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Block { seq: seq(258), block: Bytes::from_static(b"block") },
         Frame::Gap(Gap { first: seq(1), last: seq(2), reason: GapReason::Missing }),
         Frame::Ack { up_to: seq(259) },
+        Frame::Ledger(vec![interval]),
+        Frame::LedgerAck { up_to: 5 },
     ]
 }
 
@@ -73,19 +98,39 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
     [encoded.head, encoded.tail].concat()
 }
 
+/// Returns the frames that version 1 has.
+fn of_version_one() -> Vec<Frame> {
+    let mut frames = one_of_each();
+    frames.retain(|frame| frame.kind() as u8 <= FrameKind::Ack as u8);
+    for frame in &mut frames {
+        match frame {
+            Frame::Hello(hello) => hello.version = 1,
+            Frame::Welcome(welcome) => welcome.version = 1,
+            _ => {}
+        }
+    }
+    frames
+}
+
 #[test]
-fn every_frame_has_the_bytes_that_version_one_gave_it() {
+fn every_frame_has_the_bytes_that_its_version_gave_it() {
+    for (frames, version) in [(of_version_one(), 1), (one_of_each(), 2)] {
+        check_golden(&frames, version);
+    }
+}
+
+fn check_golden(frames: &[Frame], version: u16) {
     let mut text = String::new();
-    for frame in one_of_each() {
-        let hex = bytes_of(&frame).iter().fold(String::new(), |mut hex, byte| {
+    for frame in frames {
+        let hex = bytes_of(frame).iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").unwrap();
             hex
         });
         writeln!(text, "{:?} {hex}", frame.kind()).unwrap();
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/frames_v1.txt");
+    let path = format!("{}/testdata/frames_v{version}.txt", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, &text).unwrap();
+        std::fs::write(&path, &text).unwrap();
     }
     assert_eq!(text, std::fs::read_to_string(path).unwrap());
 }
@@ -137,6 +182,13 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
     assert!(!refused(&Frame::Hello(hello.clone())));
     hello.agent_version = "x".repeat(CONTEXT_TEXT_BYTES_MAX + 1);
     assert!(refused(&Frame::Hello(hello)));
+    let Some(Frame::Ledger(intervals)) = one_of_each().into_iter().nth(9) else { unreachable!() };
+    let interval = |number| Interval { number, ..intervals[0].clone() };
+    assert!(!refused(&Frame::Ledger(vec![interval(1), interval(2)])));
+    assert!(refused(&Frame::Ledger(vec![interval(1), interval(3)])));
+    assert!(refused(&Frame::Ledger(vec![interval(0)])));
+    assert!(refused(&Frame::Ledger(vec![])));
+    assert!(refused(&Frame::Ledger((1..=17).map(interval).collect())));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }

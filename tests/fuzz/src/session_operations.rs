@@ -9,6 +9,7 @@ use bytes::Bytes;
 use shared::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch, Lane, Seq},
+    ledger::Interval,
     session::{
         ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Sender, SenderConfig, SenderEvent,
         Stream, Transmit,
@@ -24,6 +25,9 @@ const OPS_MAX: usize = 400;
 
 /// Most blocks a lane.
 const BLOCKS_MAX: usize = 400;
+
+/// Most intervals of the ledger that are offered at once.
+const LEDGER_WINDOW: u64 = 40;
 
 const STREAMS: [Stream; 4] = [
     Stream::Control,
@@ -71,6 +75,17 @@ struct Pair {
     /// Received and not stored yet.
     waiting: [VecDeque<Made>; Lane::COUNT],
     acked: [usize; Lane::COUNT],
+    ledger: LedgerPair,
+}
+
+/// How far the ledger is, at both ends.
+#[derive(Default)]
+struct LedgerPair {
+    made: u64,
+    stored: u64,
+    /// Received and not stored yet: the last number of each frame.
+    waiting: VecDeque<u64>,
+    acked: u64,
 }
 
 impl Pair {
@@ -89,6 +104,7 @@ impl Pair {
             stored: Default::default(),
             waiting: Default::default(),
             acked: [0; Lane::COUNT],
+            ledger: LedgerPair::default(),
         }
     }
 
@@ -101,7 +117,11 @@ impl Pair {
             4 => _ = self.pump(),
             5 | 6 => _ = self.deliver_up(stream),
             7 | 8 => _ = self.deliver_down(stream),
-            9 => _ = self.commit(lane, usize::from(input.byte() % 4)),
+            9 => match input.byte() {
+                count @ 0..128 => _ = self.commit(lane, usize::from(count % 4)),
+                count @ 128..192 => self.close(u64::from(count % 8)),
+                192.. => _ = self.commit_ledger(),
+            },
             10 => self.disconnect(usize::from(input.byte() % 4)),
             11 => self.pass_time(Duration::from_secs(u64::from(input.byte() % 16))),
             12 => self.say(input.byte()),
@@ -117,6 +137,30 @@ impl Pair {
             spool.push(is_kept.then(|| Bytes::from(text)));
         }
         self.sender.handle_heads(heads(&self.spool));
+    }
+
+    /// Makes intervals of the ledger, and offers the oldest that are not acked.
+    fn close(&mut self, count: u64) {
+        self.ledger.made += count;
+        let LedgerPair { made, acked, .. } = self.ledger;
+        let interval = |number| Interval { number, ..Interval::default() };
+        let window = (acked + 1..=made.min(acked + LEDGER_WINDOW)).map(interval).collect();
+        self.sender.handle_ledger(window, self.now);
+    }
+
+    /// Stores a frame of the ledger, and only then says so.
+    fn commit_ledger(&mut self) -> bool {
+        let is_stored = self.store_ledger();
+        if is_stored {
+            self.receiver.handle_ledger_committed(self.ledger.stored);
+        }
+        is_stored
+    }
+
+    fn store_ledger(&mut self) -> bool {
+        let Some(last) = self.ledger.waiting.pop_front() else { return false };
+        self.ledger.stored = self.ledger.stored.max(last);
+        true
     }
 
     /// Offers the lane's next block, or what stands for it.
@@ -147,6 +191,9 @@ impl Pair {
                 let stored = self.stored[lane.index()].len();
                 assert!(index(*up_to) < stored, "L1: {lane} {up_to} is acked of {stored}");
             }
+            if let Frame::LedgerAck { up_to } = &frame {
+                assert!(*up_to <= self.ledger.stored, "L1: the ledger's {up_to} is acked");
+            }
             self.down[place(stream)].push_back(frame);
             moved = true;
         }
@@ -169,6 +216,14 @@ impl Pair {
                 assert_eq!(hello.epoch, Epoch(1));
                 let cursors = self.stored.each_ref().map(|stored| Seq::new(stored.len() as u64));
                 self.receiver.handle_cursors(cursors, ContextVersion::default());
+                self.receiver.handle_ledger_committed(self.ledger.stored);
+            }
+            ReceiverEvent::Ledger(intervals) => {
+                let (first, last) = (intervals[0].number, intervals[intervals.len() - 1].number);
+                let LedgerPair { made, stored, waiting, .. } = &mut self.ledger;
+                let due = waiting.back().map_or(*stored, |last| (*stored).max(*last)) + 1;
+                assert!(first <= due && last <= *made, "the ledger goes on without a gap");
+                waiting.push_back(last);
             }
             ReceiverEvent::Block { lane, seq, block } => self.queue(lane, seq, seq, Some(block)),
             ReceiverEvent::Gap { lane, gap } => self.queue(lane, gap.first, gap.last, None),
@@ -219,6 +274,11 @@ impl Pair {
                     assert!(index(up_to) + 1 >= self.acked[at], "acks do not go back");
                     self.acked[at] = index(up_to) + 1;
                 }
+                SenderEvent::LedgerAcked { up_to } => {
+                    assert!(up_to <= self.ledger.stored, "L1: the ledger's {up_to}");
+                    assert!(up_to >= self.ledger.acked, "acks do not go back");
+                    self.ledger.acked = up_to;
+                }
                 SenderEvent::HeartbeatDue => {
                     self.sender.handle_heartbeat(Timestamp::ZERO, AgentStats::default());
                 }
@@ -232,11 +292,16 @@ impl Pair {
         for lane in Lane::ALL {
             self.store(lane, count);
         }
+        if count > 1 {
+            self.store_ledger();
+        }
+        self.ledger.waiting.clear();
         self.waiting = Default::default();
         self.up = Default::default();
         self.down = Default::default();
         self.sender = Sender::new(SenderConfig::default(), hello(&self.spool), self.now);
         self.receiver = receiver(self.window_blocks, self.now);
+        self.close(0);
     }
 
     fn pass_time(&mut self, time: Duration) {
@@ -275,7 +340,14 @@ impl Pair {
             for lane in Lane::ALL {
                 moved |= self.offer(lane) | self.commit(lane, usize::MAX);
             }
+            moved |= self.commit_ledger();
+            if self.ledger.acked < self.ledger.made && !moved {
+                assert!(self.sender.is_ledger_settled(), "the ledger moves on");
+                self.close(0);
+                moved = true;
+            }
         }
+        assert_eq!(self.ledger.acked, self.ledger.made, "L4: the whole ledger is acked");
         assert_eq!(self.stored, self.spool, "L4: all is stored");
         for (acked, spool) in self.acked.iter().zip(&self.spool) {
             assert_eq!(*acked, spool.len(), "all is acked");
@@ -327,6 +399,14 @@ impl LiedTo {
                 ReceiverEvent::Greeted(_) => {
                     let committed = self.committed.map(Seq::new);
                     self.receiver.handle_cursors(committed, ContextVersion::default());
+                    self.receiver.handle_ledger_committed(0);
+                    continue;
+                }
+                ReceiverEvent::Ledger(intervals) => {
+                    let last = intervals[intervals.len() - 1].number;
+                    if commits {
+                        self.receiver.handle_ledger_committed(last);
+                    }
                     continue;
                 }
                 _ => continue,
@@ -370,6 +450,9 @@ impl LiedTo {
                 self.sent[lane.index()] = seq.as_u64();
             }
         }
+        let newest = u64::from(input.byte() % 4);
+        let interval = |number| Interval { number, ..Interval::default() };
+        self.sender.handle_ledger((1..=newest).map(interval).collect(), self.now);
         while self.sender.poll_transmit().is_some() {}
     }
 }
