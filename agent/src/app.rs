@@ -16,6 +16,7 @@
 
 pub mod check;
 mod feed;
+mod input;
 mod pipeline;
 pub mod show;
 
@@ -35,8 +36,10 @@ use self::{
 };
 use crate::{
     blocks::Blocks,
-    config::Config,
+    clock,
+    config::{Config, Input, SourceConfig},
     context,
+    source::{Begin, Opening, Pattern},
     spool::{Opened, RealDisk, Spool, SpoolConfig},
     status::{Facts, ProcessState, Status},
     tls::Credentials,
@@ -240,8 +243,16 @@ fn open_spool(config: &Config) -> Result<(Spool, Opened)> {
 
 fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {
     let mut feeds: Vec<Feed> = Vec::with_capacity(config.sources.len());
-    for source in &config.sources {
-        let feed = Feed::open(source, opened.checkpoints.get(&source.name))
+    let is_pattern = |source: &&SourceConfig| matches!(source.input, Input::Files { .. });
+    let opening = Opening {
+        begin: Begin::End, // unless a source says otherwise
+        now: clock::now(),
+        wall: clock::wall(),
+        sources: config.sources.iter().filter(is_pattern).count(),
+    };
+    for (number, source) in config.sources.iter().enumerate() {
+        let others = before(&config.sources, number);
+        let feed = Feed::open(source, &opened.checkpoints, &others, opening)
             .with_context(|| format!("open source {}", source.name))?;
         let same = |other: &&Feed| feed.file_id().is_some() && other.file_id() == feed.file_id();
         if let Some(other) = feeds.iter().find(same) {
@@ -250,6 +261,17 @@ fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {
         feeds.push(feed);
     }
     Ok(feeds)
+}
+
+/// Returns the paths of the sources whose files are none of the source of this number: a plain path
+/// is before all patterns, and of two patterns the first.
+fn before(sources: &[SourceConfig], number: usize) -> Vec<Pattern> {
+    let path = |(other, source): (usize, &SourceConfig)| match &source.input {
+        Input::File { path, .. } => Some(Pattern::of_path(path)),
+        Input::Files { pattern, .. } if other < number => Some(pattern.clone()),
+        Input::Files { .. } | Input::Udp(_) | Input::Tcp(_) => None,
+    };
+    sources.iter().enumerate().filter_map(path).collect()
 }
 
 #[cfg(test)]

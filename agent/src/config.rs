@@ -25,6 +25,7 @@ use thiserror::Error;
 use crate::{
     blocks::BlockPolicy,
     normalise::{Kind, LanePolicy},
+    source::Pattern,
 };
 use check::Check;
 use raw::RawConfig;
@@ -129,6 +130,13 @@ pub enum Input {
         /// Where to start in one that was never read before.
         from: StartFrom,
     },
+    /// All files that match.
+    Files {
+        /// Where they are.
+        pattern: Pattern,
+        /// Where to start in those that were never read before and were there already.
+        from: StartFrom,
+    },
     /// Datagrams that are sent to this address.
     Udp(SocketAddr),
     /// Connections that are made to this address.
@@ -139,6 +147,7 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => path.display().fmt(f),
+            Self::Files { pattern, .. } => pattern.fmt(f),
             Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
         }

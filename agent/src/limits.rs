@@ -30,6 +30,44 @@ pub const ROTATED_ENTRIES_MAX: usize = 8192;
 /// of the day before under `<year>/<month>/`.
 pub const ROTATED_DEPTH_MAX: usize = 2;
 
+/// Most files of one pattern whose places are remembered; what matches beyond them is not read and
+/// counted. 50,000 containers' logs fit; a place takes some 150 bytes of memory and 60 of the spool.
+pub const PATTERN_FILES_MAX: usize = 65_536;
+
+/// Most files that the sources with patterns have open together. A process may have 1,024 open as a
+/// rule; what else the agent opens takes a few dozen.
+pub const PATTERN_OPEN_MAX: usize = 256;
+
+/// Most paths that wait for their turn to be opened; while they are so many, no more are looked for.
+pub const PATTERN_WAITING_MAX: usize = 512;
+
+/// How many folder entries are looked at, or files opened, before the next source has its turn: a
+/// few milliseconds' work.
+pub const PATTERN_STEP: usize = 512;
+
+/// Most folders within one another in which files of a pattern are looked for.
+pub const PATTERN_DEPTH_MAX: usize = 64;
+
+/// How often the folders of a pattern are looked through, where they are small.
+pub const PATTERN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many paths are looked at for each second of rest: a hundredth of a processor's time.
+pub const PATTERN_PATHS_PER_SECOND: u32 = 5_000;
+
+/// How long a file of a pattern stays open with nothing to read.
+pub const FILE_IDLE_AFTER: Duration = Duration::from_secs(30);
+
+/// After how long a file that is at no path of its pattern is forgotten: a day, so that a disk that
+/// is away for the night, or a rotation that makes the new file late, costs nothing.
+pub const FILE_FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// After how long a file that was read to its end, and to which no path of the pattern leads, is
+/// forgotten: what rotates it may take its time to put it where the pattern finds it.
+pub const LEFT_FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// Most bytes of places that change before they are stored: what one commit writes of them.
+pub const PLACES_BYTES_MAX: usize = 1 << 20;
+
 /// Most finished blocks that wait in memory for their commit. One sync carries them all: at eight
 /// blocks of 60 kB it writes 0.5 MB, where the write begins to cost as much as the sync itself.
 pub const READY_BLOCKS_MAX: usize = 8;

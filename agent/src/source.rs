@@ -30,14 +30,20 @@
 
 mod checkpoint;
 mod file;
+mod files;
 mod framing;
+mod known;
 mod lines;
 mod listener;
+mod pattern;
 mod rotation;
+mod walk;
 
 use std::{
     fmt, fs, io,
+    ops::AddAssign,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -51,8 +57,11 @@ use self::{
 pub use self::{
     checkpoint::CheckpointError,
     file::FileId,
+    files::{Files, FilesStats, Opening},
     lines::{Batch, Line, ReadBuffer},
     listener::{Listener, ListenerStats},
+    pattern::{Pattern, PatternError},
+    walk::Matches,
 };
 use crate::limits::{OPEN_RETRY_INTERVAL, READ_BYTES};
 
@@ -115,6 +124,21 @@ pub struct TailStats {
     pub read_errors: u64,
 }
 
+impl AddAssign for TailStats {
+    fn add_assign(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.bytes += other.bytes;
+        self.rotated += other.rotated;
+        self.truncated += other.truncated;
+        self.lost_files += other.lost_files;
+        self.over_long += other.over_long;
+        self.skipped_bytes += other.skipped_bytes;
+        self.hole_bytes += other.hole_bytes;
+        self.unterminated += other.unterminated;
+        self.read_errors += other.read_errors;
+    }
+}
+
 /// Why an open file was not read. The tail stays usable and goes on from where it was.
 #[derive(Debug, Error)]
 #[error("{path} cannot be read: {error}")]
@@ -151,6 +175,10 @@ pub struct Tail {
     resume: Option<Checkpoint>,
     generation: u64,
     retry_at: Option<Instant>,
+    /// The pattern by whose other files it is not to be followed by others; see [`Files`].
+    among: Option<Arc<Pattern>>,
+    /// Among files of a pattern: those that were read to their end, as of then.
+    left: Vec<Checkpoint>,
     status: Status,
     stats: TailStats,
 }
@@ -168,8 +196,17 @@ impl Tail {
         checkpoint: Option<&[u8]>,
         begin: Begin,
     ) -> Result<Self, CheckpointError> {
-        let path = path.into();
         let resume = checkpoint.map(Checkpoint::decode).transpose()?;
+        Ok(Self::resume(path.into(), resume, begin, None))
+    }
+
+    /// Returns a tail like [`Self::open`]; `among` is the pattern that the path is one of.
+    fn resume(
+        path: PathBuf,
+        resume: Option<Checkpoint>,
+        begin: Begin,
+        among: Option<Arc<Pattern>>,
+    ) -> Self {
         let missing = fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         let mut tail = Self {
             path,
@@ -178,6 +215,8 @@ impl Tail {
             resume,
             generation: resume.map_or(0, |checkpoint| checkpoint.generation),
             retry_at: None,
+            among,
+            left: Vec::new(),
             status: Status::Missing,
             stats: TailStats::default(),
         };
@@ -185,7 +224,7 @@ impl Tail {
         if let Err(error) = tail.begin() {
             tail.note(&error);
         }
-        Ok(tail)
+        tail
     }
 
     /// Returns the path that it follows.
@@ -286,11 +325,7 @@ impl Tail {
     /// file.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Vec<u8>> {
-        let checkpoint = match &self.reading {
-            Some(reading) => Some(self.checkpoint_of(reading, reading.offset)),
-            None => self.resume,
-        };
-        checkpoint.map(|checkpoint| checkpoint.encode())
+        self.place().map(|checkpoint| checkpoint.encode())
     }
 
     /// Returns the checkpoint that covers the lines up to `end`, which is the end of a line of the
@@ -313,6 +348,29 @@ impl Tail {
             skipping: reading.skipping && offset == reading.offset,
             modified_ns: reading.modified_ns,
         }
+    }
+
+    /// Returns where it stands, like [`Self::checkpoint`].
+    fn place(&self) -> Option<Checkpoint> {
+        match &self.reading {
+            Some(reading) => Some(self.checkpoint_of(reading, reading.offset)),
+            None => self.resume,
+        }
+    }
+
+    /// Returns where it stands behind the lines up to `end`, like [`Self::checkpoint_at`].
+    fn place_at(&self, end: u64) -> Option<Checkpoint> {
+        self.reading.as_ref().map(|reading| self.checkpoint_of(reading, end))
+    }
+
+    /// Returns the length up to which the open file was looked at.
+    fn looked_at(&self) -> u64 {
+        self.reading.as_ref().map_or(0, |reading| reading.scanned)
+    }
+
+    /// Returns the files that were read to their end since this was asked last, as of then.
+    fn take_left(&mut self) -> Vec<Checkpoint> {
+        std::mem::take(&mut self.left)
     }
 
     /// Opens a file if none is open, and goes on to the next one at the end of one whose writer has
@@ -366,7 +424,7 @@ impl Tail {
                 return self.start_at_path(at_path, offset, skipping);
             }
             self.stats.truncated += 1;
-            if let Some(copy) = rotation::find_copy(&self.path, checkpoint) {
+            if let Some(copy) = rotation::find_copy(&self.path, checkpoint, self.among.is_some()) {
                 return self.start(copy, offset, skipping);
             }
             self.generation += 1;
@@ -378,7 +436,7 @@ impl Tail {
         let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
         self.stats.lost_files += 1;
         self.generation += 1;
-        let between = rotation::next_after(&self.path, checkpoint.modified_ns, &[file.id]);
+        let between = self.next_after(checkpoint.modified_ns, &[file.id]);
         let file = between.and_then(|path| TailFile::open(&path).ok()).unwrap_or(file);
         self.start(file, 0, false)
     }
@@ -427,7 +485,7 @@ impl Tail {
         let Some(reading) = &self.reading else { return Ok(()) };
         let checkpoint = self.checkpoint_of(reading, reading.offset);
         self.stats.truncated += 1;
-        if let Some(copy) = rotation::find_copy(&self.path, &checkpoint) {
+        if let Some(copy) = rotation::find_copy(&self.path, &checkpoint, self.among.is_some()) {
             return self.start(copy, checkpoint.offset, checkpoint.skipping);
         }
         let Some(reading) = &mut self.reading else { return Ok(()) };
@@ -460,12 +518,23 @@ impl Tail {
             return Ok(true);
         }
         let known = [reading.file.id, at_path.id];
-        let between = rotation::next_after(&self.path, facts.modified_ns, &known);
+        let read_to_its_end = self.place();
+        let between = self.next_after(facts.modified_ns, &known);
         let file = TailFile::open(between.as_deref().unwrap_or(&self.path))?;
+        if self.among.is_some() {
+            self.left.extend(read_to_its_end);
+        }
         self.stats.rotated += 1;
         self.generation += 1;
         self.start(file, 0, false)?;
         Ok(true)
+    }
+
+    /// Returns the rotated file that comes after one last written to at `modified_ns`. One that is
+    /// a file of the pattern itself is read as such.
+    fn next_after(&self, modified_ns: i64, known: &[FileId]) -> Option<PathBuf> {
+        let is_own = |path: &Path| self.among.as_ref().is_none_or(|among| !among.matches(path));
+        rotation::next_after(&self.path, modified_ns, known, is_own)
     }
 
     /// Reads and splits; returns the offset of the buffer's first byte, or `None` if there is

@@ -157,12 +157,35 @@ pub struct SourceStatus {
     pub rotated: u64,
     /// How often the file was cut.
     pub truncated: u64,
+    /// Files that were not found again, with what of them was not read.
+    #[serde(default)]
+    pub lost_files: u64,
+    /// Of a source with a pattern: its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesStatus>,
     /// Datagrams that the system dropped because they came faster than they were read.
     #[serde(default)]
     pub dropped: u64,
     /// Connections that were refused because there were too many.
     #[serde(default)]
     pub refused: u64,
+}
+
+/// The files of a source with a pattern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesStatus {
+    /// Whose places are known.
+    pub known: u64,
+    /// That are open.
+    pub open: u64,
+    /// That wait for their turn.
+    pub waiting: u64,
+    /// That are not read, because more match than places are remembered.
+    pub beyond: u64,
+    /// Paths that lead to a file which another path has, or are copies.
+    pub same: u64,
+    /// That are compressed, and so are not read.
+    pub compressed: u64,
 }
 
 /// Everything that the agent shows of itself.

@@ -13,6 +13,8 @@ use shared::time::Timestamp;
 
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
+    limits::PATTERN_FILES_MAX,
+    source::{Matches, Pattern},
     tls::Credentials,
 };
 
@@ -142,6 +144,7 @@ fn coordinator(address: &Address) -> Finding {
 fn source(config: &SourceConfig) -> Finding {
     let path = match &config.input {
         Input::File { path, .. } => path,
+        Input::Files { pattern, .. } => return files(config, pattern),
         Input::Udp(address) => return listen(config, UdpSocket::bind(address).err()),
         Input::Tcp(address) => return listen(config, TcpListener::bind(address).err()),
     };
@@ -164,6 +167,27 @@ fn source(config: &SourceConfig) -> Finding {
             Verdict::Problem,
             format!("{path} cannot be read: {error}: give the agent's user the right to read it"),
         ),
+    };
+    finding(&config.name, verdict, text)
+}
+
+/// Says what a pattern matches. Tries the first file to see whether it can be read.
+fn files(config: &SourceConfig, pattern: &Pattern) -> Finding {
+    let Matches { files, example, unreadable } = pattern.look(PATTERN_FILES_MAX);
+    let (verdict, text) = match (files, unreadable) {
+        (_, Some(reason)) => (
+            Verdict::Problem,
+            format!("{pattern}: {reason}: give the agent's user the right to read it"),
+        ),
+        (0, None) => (
+            Verdict::Warning,
+            format!("{pattern} matches no file yet: the agent waits for some; check the path"),
+        ),
+        (files, None) => {
+            let example = example.unwrap_or_default();
+            let many = if files > PATTERN_FILES_MAX { "more than are read: " } else { "" };
+            (Verdict::Ok, format!("{pattern} matches {many}{files}, such as {}", example.display()))
+        }
     };
     finding(&config.name, verdict, text)
 }

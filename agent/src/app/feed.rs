@@ -1,15 +1,16 @@
-//! One source within the pipeline: its tail, what makes alerts of its lines, and what was counted.
+//! One source within the pipeline: its input, what makes alerts of its lines, and what was counted.
 
 use std::time::Instant;
 
 use shared::{alert::Alert, context::ContextVersion, time::Timestamp};
 
+use super::input::{Input, Stored};
 use crate::{
     blocks::{Blocks, Flow},
-    config::{self, SourceConfig, StartFrom},
+    config::SourceConfig,
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
-    source::{Batch, Begin, CheckpointError, FileId, Listener, ReadBuffer, Status, Tail},
+    source::{Batch, CheckpointError, FileId, Opening, Pattern, ReadBuffer, Status},
     status::SourceStatus,
 };
 
@@ -22,13 +23,6 @@ pub(super) enum Pushed {
     CommitFirst,
 }
 
-/// What the records come from.
-#[derive(Debug)]
-enum Input {
-    File(Tail),
-    Listener(Listener),
-}
-
 /// One source.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -37,43 +31,31 @@ pub(super) struct Feed {
     normaliser: Normaliser,
     /// The file whose header lines the normaliser has, and its generation.
     header_of: Option<(FileId, u64)>,
-    committed: Option<Vec<u8>>,
-    committed_offset: u64,
     skipped: u64,
     malformed: u64,
     shown: Status,
 }
 
 impl Feed {
-    /// Opens a source where `checkpoint` says.
+    /// Opens a source; see [`Input::open`].
     ///
     /// # Errors
-    /// Fails on a checkpoint of a later version. A file that cannot be read is no error.
+    /// Fails on something stored by a later version. What cannot be read yet is no error.
     pub(super) fn open(
         config: &SourceConfig,
-        checkpoint: Option<&Vec<u8>>,
+        stored: &Stored,
+        others: &[Pattern],
+        opening: Opening,
     ) -> Result<Self, CheckpointError> {
-        let input = match &config.input {
-            config::Input::File { path, from } => {
-                let begin = match from {
-                    StartFrom::Start => Begin::Start,
-                    StartFrom::End => Begin::End,
-                };
-                Input::File(Tail::open(path, checkpoint.map(Vec::as_slice), begin)?)
-            }
-            config::Input::Udp(address) => Input::Listener(Listener::udp(*address)),
-            config::Input::Tcp(address) => Input::Listener(Listener::tcp(*address)),
-        };
+        let input = Input::open(config, stored, others, opening)?;
         let shown = input.status().clone();
         let (source, place) = (&config.name, &config.input);
         tracing::info!(source, %place, status = %shown, "source");
         Ok(Self {
             name: config.name.clone(),
-            committed_offset: input.tail().map_or(0, Tail::offset),
             input,
             normaliser: Normaliser::new(config.kind.clone(), config.name.clone()),
             header_of: None,
-            committed: checkpoint.cloned(),
             skipped: 0,
             malformed: 0,
             shown,
@@ -84,17 +66,14 @@ impl Feed {
         &self.name
     }
 
-    /// Returns which file is open, if one is.
+    /// Returns which file the source has for itself, if one is open.
     pub(super) fn file_id(&self) -> Option<FileId> {
-        self.input.tail().and_then(Tail::file_id)
+        self.input.file_id()
     }
 
     /// Returns whether there is something to read.
     pub(super) fn poll(&mut self, now: Instant) -> bool {
-        let is_ready = match &mut self.input {
-            Input::File(tail) => tail.poll(now),
-            Input::Listener(listener) => listener.poll(now),
-        };
+        let is_ready = self.input.poll(now);
         if *self.input.status() != self.shown {
             self.shown = self.input.status().clone();
             let (source, status) = (&self.name, &self.shown);
@@ -114,13 +93,7 @@ impl Feed {
         buffer: &'b mut ReadBuffer,
         bytes_max: usize,
     ) -> Option<Batch<'b>> {
-        let read = match &mut self.input {
-            Input::File(tail) => tail.read_batch(buffer, bytes_max).map_err(|e| e.to_string()),
-            Input::Listener(listener) => {
-                listener.read_batch(now, buffer).map_err(|e| e.to_string())
-            }
-        };
-        match read {
+        match self.input.read(now, buffer, bytes_max) {
             Ok(batch) => {
                 self.learn_header();
                 Some(batch)
@@ -134,12 +107,12 @@ impl Feed {
 
     /// Has the normaliser know the header of the file that is read, wherever reading began in it.
     fn learn_header(&mut self) {
-        let Input::File(tail) = &self.input else { return };
+        let Some(tail) = self.input.tail() else { return };
         let file = tail.file_id().map(|id| (id, tail.generation()));
         if !self.normaliser.has_header() || self.header_of == file {
             return;
         }
-        match tail.head(HEADER_BYTES_MAX) {
+        match self.input.head(HEADER_BYTES_MAX) {
             Ok(head) => {
                 self.normaliser.begin_file(&head);
                 self.header_of = file;
@@ -184,78 +157,36 @@ impl Feed {
         }
     }
 
-    /// Returns the checkpoint to be committed, if it is another than the last: up to `end` within
-    /// the last batch, or behind all that was read.
-    pub(super) fn changed_checkpoint(&self, end: Option<u64>) -> Option<Vec<u8>> {
-        let tail = self.input.tail()?; // nothing can be read twice from a socket
-        let checkpoint = match end {
-            Some(end) => tail.checkpoint_at(end),
-            None => tail.checkpoint(),
-        };
-        checkpoint.filter(|checkpoint| self.committed.as_ref() != Some(checkpoint))
+    /// Returns whether there is another place to be stored than the last.
+    pub(super) fn has_changed(&self) -> bool {
+        self.input.has_changed()
     }
 
-    /// Notes that a checkpoint is stored.
-    pub(super) fn committed(&mut self, checkpoint: Vec<u8>) {
-        self.committed = Some(checkpoint);
-        self.committed_offset = self.input.tail().map_or(0, Tail::offset);
+    /// Returns whether so much changed that it is to be stored before more is read.
+    pub(super) fn needs_commit(&self) -> bool {
+        self.input.needs_commit()
+    }
+
+    /// Returns what is to be stored: up to `end` within the last batch, or behind all that was read.
+    pub(super) fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
+        self.input.changed(&self.name, end)
+    }
+
+    /// Notes that a commit is durable which has what was to be stored, and all that was pushed.
+    pub(super) fn stored(&mut self) {
+        self.input.stored();
     }
 
     /// Returns what is shown of the source.
     pub(super) fn status(&self) -> SourceStatus {
         let is_reading = self.shown == Status::Reading;
-        let status = SourceStatus {
+        self.input.show(SourceStatus {
             name: self.name.clone(),
-            path: match &self.input {
-                Input::File(tail) => tail.path().to_owned(),
-                Input::Listener(listener) => listener.to_string().into(),
-            },
             error: (!is_reading).then(|| self.shown.to_string()),
-            offset: self.committed_offset,
             skipped: self.skipped,
             malformed: self.malformed,
             ..SourceStatus::default()
-        };
-        match &self.input {
-            Input::File(tail) => {
-                let stats = tail.stats();
-                SourceStatus {
-                    records: stats.lines,
-                    bytes: stats.bytes,
-                    over_long: stats.over_long,
-                    rotated: stats.rotated,
-                    truncated: stats.truncated,
-                    ..status
-                }
-            }
-            Input::Listener(listener) => {
-                let stats = listener.stats();
-                SourceStatus {
-                    records: stats.messages,
-                    bytes: stats.bytes,
-                    over_long: stats.over_long,
-                    dropped: stats.dropped,
-                    refused: stats.refused,
-                    ..status
-                }
-            }
-        }
-    }
-}
-
-impl Input {
-    fn tail(&self) -> Option<&Tail> {
-        match self {
-            Self::File(tail) => Some(tail),
-            Self::Listener(_) => None,
-        }
-    }
-
-    fn status(&self) -> &Status {
-        match self {
-            Self::File(tail) => tail.status(),
-            Self::Listener(listener) => listener.status(),
-        }
+        })
     }
 }
 
@@ -264,13 +195,25 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{blocks::BlockPolicy, clock, limits::READ_BYTES, normalise::Kind};
+    use crate::{
+        blocks::BlockPolicy,
+        clock,
+        config::{self, StartFrom},
+        limits::READ_BYTES,
+        normalise::Kind,
+        source::Begin,
+    };
 
     const HEADER: &str = "#separator \\x09\n#path\tnotice\n#fields\tts\tnote\tmsg\n";
     const RECORD: &str = "1793610753.1\tA::B\tm\n";
 
-    /// Reads all that is there, and returns the checkpoint behind it.
-    fn read(feed: &mut Feed) -> Vec<u8> {
+    fn open(config: &SourceConfig, stored: &Stored) -> Feed {
+        let (begin, now, wall) = (Begin::End, clock::now(), clock::wall());
+        Feed::open(config, stored, &[], Opening { begin, now, wall, sources: 1 }).unwrap()
+    }
+
+    /// Reads all that is there, and returns what is to be stored behind it.
+    fn read(feed: &mut Feed) -> Stored {
         let (mut buffer, mut blocks) = (ReadBuffer::new(), Blocks::new(BlockPolicy::default()));
         let now = clock::now();
         while feed.poll(now) {
@@ -281,7 +224,7 @@ mod tests {
                 feed.push(line.bytes, at, now, ContextVersion::default(), &lanes, &mut blocks);
             }
         }
-        feed.changed_checkpoint(None).unwrap()
+        feed.changed(None).into_iter().collect()
     }
 
     #[test]
@@ -293,10 +236,10 @@ mod tests {
         let input = config::Input::File { path: path.clone(), from: StartFrom::Start };
         let config = SourceConfig { name, kind, input };
         fs::write(&path, [HEADER, RECORD].concat()).unwrap();
-        let checkpoint = read(&mut Feed::open(&config, None).unwrap());
+        let stored = read(&mut open(&config, &Stored::new()));
 
         fs::write(&path, [HEADER, RECORD, RECORD].concat()).unwrap();
-        let mut after_restart = Feed::open(&config, Some(&checkpoint)).unwrap();
+        let mut after_restart = open(&config, &stored);
         read(&mut after_restart);
         let status = after_restart.status();
         assert_eq!((status.records, status.skipped, status.malformed), (1, 0, 0));

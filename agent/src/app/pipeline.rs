@@ -147,7 +147,9 @@ impl Pipeline {
                     return Ok(Next::Stop);
                 }
             }
-            if self.parts.blocks.needs_flush(clock::now()) && self.commit(None)? == Next::Stop {
+            let is_due = self.parts.blocks.needs_flush(clock::now())
+                || self.parts.feeds[index].needs_commit();
+            if is_due && self.commit(None)? == Next::Stop {
                 return Ok(Next::Stop);
             }
         }
@@ -190,13 +192,14 @@ impl Pipeline {
         let Parts { blocks, feeds, .. } = &mut self.parts;
         let blocks: Vec<(Lane, Bytes)> =
             blocks.flush_all().into_iter().map(|block| (block.lane, block.bytes)).collect();
-        let checkpoints = feeds.iter().enumerate().filter_map(|(index, feed)| {
+        let checkpoints = feeds.iter_mut().enumerate().flat_map(|(index, feed)| {
             let end = up_to.filter(|(half_done, _)| *half_done == index).map(|(_, end)| end);
-            feed.changed_checkpoint(end).map(|checkpoint| (feed.name().to_owned(), checkpoint))
+            feed.changed(end)
         });
         let commit = Commit { checkpoints: checkpoints.collect(), blocks, ledger: None };
         self.last_commit = Some(clock::now());
         if commit.blocks.is_empty() && commit.checkpoints.is_empty() {
+            self.parts.feeds.iter_mut().for_each(Feed::stored);
             return Ok(Next::GoOn);
         }
         let has_blocks = !commit.blocks.is_empty();
@@ -204,10 +207,7 @@ impl Pipeline {
             return Ok(Next::Stop);
         }
         self.recovered();
-        for (name, checkpoint) in commit.checkpoints {
-            let feed = self.parts.feeds.iter_mut().find(|feed| feed.name() == name);
-            feed.expect("each was just asked").committed(checkpoint);
-        }
+        self.parts.feeds.iter_mut().for_each(Feed::stored);
         if has_blocks {
             self.parts.synced.send_replace(());
         }
@@ -281,7 +281,7 @@ impl Pipeline {
 
     fn is_checkpoint_due(&self, interval: Duration) -> bool {
         let is_time = self.last_commit.is_none_or(|at| clock::now().duration_since(at) >= interval);
-        is_time && self.parts.feeds.iter().any(|feed| feed.changed_checkpoint(None).is_some())
+        is_time && self.parts.feeds.iter().any(Feed::has_changed)
     }
 
     fn collect(&mut self) {

@@ -22,8 +22,6 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::{
     app::check::{Verdict, check},
-    clock,
-    config::{Input, SourceConfig},
     normalise::Kind,
     status::{LinkState, Snapshot},
     uplink::testing::{Coordinator, Stored},

@@ -21,6 +21,7 @@ use crate::{
     blocks::BlockPolicy,
     limits::BLOCK_AGE_MAX,
     normalise::{Kind, LanePolicy},
+    source::Pattern,
 };
 
 /// Smallest and largest segment: two of the largest blocks fit the smallest, and the largest is
@@ -42,6 +43,7 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(5);
 fn is_same(one: &Input, other: &Input) -> bool {
     match (one, other) {
         (Input::File { path: one, .. }, Input::File { path: other, .. }) => one == other,
+        (Input::Files { pattern: one, .. }, Input::Files { pattern: other, .. }) => one == other,
         (Input::Udp(one), Input::Udp(other)) | (Input::Tcp(one), Input::Tcp(other)) => one == other,
         _ => false,
     }
@@ -209,7 +211,13 @@ impl Check<'_> {
                 let starts = [("start", StartFrom::Start), ("end", StartFrom::End)];
                 let from = raw.from.as_ref().map(|raw| self.choice("source.from", raw, &starts));
                 let from = from.unwrap_or(Ok(StartFrom::End))?;
-                return Ok(Input::File { path: self.base.join(path.get_ref()), from });
+                let full = self.base.join(path.get_ref());
+                if !Pattern::is_pattern(path.get_ref()) {
+                    return Ok(Input::File { path: full, from });
+                }
+                let pattern = Pattern::parse(&full)
+                    .map_err(|error| self.error("source.path", path.span(), error.to_string()))?;
+                return Ok(Input::Files { pattern, from });
             }
             (None, Some(listen)) => listen,
             (None, None) | (Some(_), Some(_)) => {

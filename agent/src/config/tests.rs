@@ -62,6 +62,13 @@ fn a_source_may_listen_by_udp_and_by_tcp_at_one_port() {
 }
 
 #[test]
+fn a_path_with_a_sign_in_it_is_a_pattern_and_taken_from_the_files_folder() {
+    let config = parse(&MINIMAL.replace("\"eve.json\"", "\"*/eve.json\"")).unwrap();
+    assert!(matches!(config.sources[0].input, Input::Files { from: StartFrom::End, .. }));
+    assert_eq!(config.sources[0].input.to_string(), "/base/*/eve.json");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line() {
     let error = refused("dir = \"spool\"", "dir = \"spool\"\nmax_byte = \"1GiB\"");
     assert!(error.starts_with("10:1: spool"), "{error}");
@@ -122,6 +129,12 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
         (
             "\"eve.json\"",
             "\"eve.json\"\n[[source]]\nname=\"b\"\nkind=\"wazuh\"\npath=\"eve.json\"",
+            "17:6: source.path: ",
+        ),
+        ("\"eve.json\"", "\"/var/log/**\"", "13:8: source.path: ends with **"),
+        (
+            "\"eve.json\"",
+            "\"*.json\"\n[[source]]\nname=\"b\"\nkind=\"wazuh\"\npath=\"*.json\"",
             "17:6: source.path: ",
         ),
         ("path = \"eve.json\"", "", "10:1: source: "),

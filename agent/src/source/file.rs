@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::Checkpoint;
 use crate::limits::{HEAD_BYTES, READ_BYTES};
 
+/// Bytes of one read backwards: most lines are shorter.
+const CHUNK_BYTES: usize = 4 << 10;
+
 /// Device and inode: what two paths that reach one file have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
@@ -122,18 +125,29 @@ impl TailFile {
         Ok(filled)
     }
 
+    /// Returns whether the file begins with what the checkpoint's first bytes were, however long it
+    /// is.
+    pub(super) fn has_head_of(&self, checkpoint: &Checkpoint) -> bool {
+        self.begins_like(checkpoint, u64::MAX)
+    }
+
     /// Returns the offset behind the last newline, and whether none was found near the end, so that
     /// the end lies within a line that is too long for a record.
     pub(super) fn last_line_start(&self) -> io::Result<(u64, bool)> {
         let len = self.facts()?.len;
-        let from = len.saturating_sub(READ_BYTES as u64);
-        let mut buffer = vec![0; READ_BYTES];
-        let count = self.read_full(&mut buffer, from)?;
-        Ok(match memrchr(b'\n', &buffer[..count]) {
-            Some(newline) => (from + newline as u64 + 1, false),
-            None if from == 0 => (0, false),
-            None => (from + count as u64, true),
-        })
+        let first = len.saturating_sub(READ_BYTES as u64);
+        let mut buffer = [0; CHUNK_BYTES];
+        let mut end = len;
+        while end > first {
+            let from = end.saturating_sub(CHUNK_BYTES as u64).max(first);
+            let want = usize::try_from(end - from).expect("a chunk's length fits");
+            let count = self.read_full(&mut buffer[..want], from)?;
+            if let Some(newline) = memrchr(b'\n', &buffer[..count]) {
+                return Ok((from + newline as u64 + 1, false));
+            }
+            end = from;
+        }
+        Ok(if first == 0 { (0, false) } else { (len, true) })
     }
 }
 

@@ -6,6 +6,7 @@
 //! before. Compressed files are not read.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirEntry},
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
@@ -17,6 +18,9 @@ use super::{
 };
 use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX};
 
+/// What the names of compressed files end with.
+const COMPRESSED: [&str; 9] = ["gz", "bz2", "xz", "zst", "zip", "lz4", "lzma", "Z", "tgz"];
+
 /// Returns the file that the checkpoint was made of, now under another name: by its inode, else a
 /// copy of it that reaches further than the checkpoint.
 pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
@@ -24,12 +28,12 @@ pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
         .into_iter()
         .filter(|entry| entry.ino() == checkpoint.inode)
         .find_map(|entry| open_like(&entry.path(), checkpoint));
-    by_inode.or_else(|| find_copy(path, checkpoint))
+    by_inode.or_else(|| find_copy(path, checkpoint, false))
 }
 
 /// Returns a copy of the checkpoint's file that reaches further than the checkpoint, as
-/// `copytruncate` leaves.
-pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
+/// `copytruncate` leaves; with `or_as_far` one that reaches as far will do.
+pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint, or_as_far: bool) -> Option<TailFile> {
     // Any file begins like one of which nothing is known.
     if checkpoint.head_len == 0 {
         return None;
@@ -38,16 +42,24 @@ pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile
         .into_iter()
         .filter(|entry| is_rotated_name(path, entry) && entry.path() != path)
         .filter_map(|entry| open_like(&entry.path(), checkpoint))
-        .find(|file| file.facts().is_ok_and(|facts| facts.len > checkpoint.offset))
+        .find(|file| {
+            let reaches = |facts: Facts| facts.len > checkpoint.offset || or_as_far;
+            file.facts().is_ok_and(reaches)
+        })
 }
 
 /// Returns the oldest rotated file with something in it that was last written to after
 /// `modified_ns` and is none of `known`: the next to be read after a file that was last written to
-/// then.
-pub(super) fn next_after(path: &Path, modified_ns: i64, known: &[FileId]) -> Option<PathBuf> {
+/// then. `is_own` says whether a path is one of this file's.
+pub(super) fn next_after(
+    path: &Path,
+    modified_ns: i64,
+    known: &[FileId],
+    is_own: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
     entries(path, 0)
         .into_iter()
-        .filter(|entry| is_rotated_name(path, entry))
+        .filter(|entry| is_rotated_name(path, entry) && is_own(&entry.path()))
         .filter_map(|entry| Some((Facts::of(&entry.metadata().ok()?), entry.path())))
         .filter(|(facts, _)| facts.len > 0 && facts.modified_ns > modified_ns)
         .filter(|(facts, _)| !known.contains(&facts.id))
@@ -93,14 +105,37 @@ fn entries(path: &Path, depth_max: usize) -> Vec<DirEntry> {
     found
 }
 
+/// Returns whether the name's end says that the file is compressed, as rotation leaves files that
+/// were read before: such files are never read.
+pub(super) fn is_compressed(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.is_some_and(|extension| COMPRESSED.contains(&extension))
+}
+
+/// Returns the paths of which `path` may be a rotated file.
+pub(super) fn bases(path: &Path) -> Vec<PathBuf> {
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else { return Vec::new() };
+    let dot = name.rfind('.').unwrap_or(name.len());
+    let (stem, extension) = name.split_at(dot);
+    let cuts = |text: &str| -> Vec<usize> {
+        let starts = text.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
+        starts.filter(|at| is_mark(&text.as_bytes()[*at..])).collect()
+    };
+    let whole = cuts(name).into_iter().map(|at| name[..at].to_owned());
+    let within = cuts(stem).into_iter().map(|at| format!("{}{extension}", &stem[..at]));
+    whole.chain(within).map(|name| path.with_file_name(name)).collect()
+}
+
+/// Returns whether rotation puts such a text at the end of a name.
+fn is_mark(mark: &[u8]) -> bool {
+    mark.first().is_some_and(|byte| matches!(byte, b'.' | b'-' | b'_'))
+        && mark.iter().any(u8::is_ascii_digit)
+        && mark.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b':'))
+}
+
 fn is_rotated_name(path: &Path, entry: &DirEntry) -> bool {
     let (Some(own), name) = (path.file_name(), entry.file_name()) else { return false };
     let (own, name) = (own.as_encoded_bytes(), name.as_encoded_bytes());
-    let is_mark = |mark: &[u8]| {
-        mark.first().is_some_and(|byte| matches!(byte, b'.' | b'-' | b'_'))
-            && mark.iter().any(u8::is_ascii_digit)
-            && mark.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b':'))
-    };
     if name.strip_prefix(own).is_some_and(is_mark) {
         return true;
     }

@@ -25,9 +25,11 @@ pub(super) const VERSION: u16 = 1;
 /// Version of a snapshot that skips numbers: older programs do not know such, and refuse it (L10).
 pub(super) const VERSION_SKIP: u16 = 2;
 
-/// Largest description of a record, in bytes: what a reader sets aside for it. Checkpoints of a
-/// thousand sources at 1 kB each fit, twice what any configuration seen has.
-pub(super) const META_BYTES_MAX: usize = 2 << 20;
+/// Largest description of a record, in bytes: what a reader sets aside for it. The places of 65,536
+/// files of a pattern fit, at some 60 bytes each, with what of them one commit changes, and a
+/// thousand checkpoints of 1 kB. It was 2 MiB before there were patterns; a smaller description is as
+/// it was.
+pub(super) const META_BYTES_MAX: usize = 8 << 20;
 
 /// Most bytes of blocks in one record. Three of the largest blocks, or a hundred everyday ones, are
 /// made durable by one sync; until then they stay in memory.

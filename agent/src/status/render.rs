@@ -55,9 +55,27 @@ impl Snapshot {
             let lost = [
                 (source.dropped, "datagrams were dropped by the system: they came too fast"),
                 (source.refused, "connections were refused: there were too many"),
+                (
+                    source.lost_files,
+                    "files were not found again: what was not read of them is lost",
+                ),
+                (
+                    source.files.map_or(0, |files| files.beyond),
+                    "files are not read: more match than the agent keeps count of",
+                ),
             ];
             for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
                 writeln!(out, "  {}: {count} {what}", source.path.display())?;
+            }
+            if let Some(files) = &source.files {
+                writeln!(
+                    out,
+                    "  {}: {} files, {} open, {} waiting",
+                    source.path.display(),
+                    files.known,
+                    files.open,
+                    files.waiting
+                )?;
             }
             if let Some(error) = &source.error {
                 writeln!(out, "  {}: {error}", source.path.display())?;

@@ -33,7 +33,7 @@ pub(crate) const AGENT: ImportTable = &[
     // The drivers' one way to the clocks.
     ("clock", May::Import(&[])),
     // Only for value types: a checked configuration is made of what the pure modules take.
-    ("config", May::Import(&["blocks", "filter", "fold", "normalise", "spool"])),
+    ("config", May::Import(&["blocks", "filter", "fold", "normalise", "source", "spool"])),
     ("context", May::Import(&[])),
     // A rule that folds has the terms of its fold.
     ("filter", May::Import(&["fold"])),
