@@ -36,7 +36,7 @@ test: deps ## run all checks and tests
 
 simulate: deps ## run the simulation over SEEDS seeds (default 10000)
 	$(call step,simulation,$(with_rocksdb) SEEDS=$${SEEDS:-10000} \
-		cargo test -p tests --test simulation --locked -- --nocapture)
+		cargo test --workspace --test simulation --locked -- --nocapture)
 
 bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measures only these)
 	$(call step,build,$(with_rocksdb) cargo build --release --locked -p agent -p coordinator -p tests \
@@ -44,7 +44,7 @@ bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measu
 	$(call step,measure,"$${CARGO_TARGET_DIR:-target}/release/bench" $(ONLY))
 
 crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
-	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test -p tests --test system --locked crash -- --nocapture)
+	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test --workspace --test system --locked crash -- --nocapture)
 
 fmt: ## format the sources
 	cargo fmt --all
