@@ -5,7 +5,7 @@
 //! list keeps it so. Time is always an argument.
 //!
 //! Start with [`alert::Alert`] and [`block`] for the data, [`wire::Frame`] for the protocol's words, and
-//! [`session::Sender`] and [`session::Receiver`] for what is said when.
+//! [`session::Sender`] and [`session::Receiver`] for what is said when. [`sigma`] is the language of detection rules.
 
 pub mod alert;
 pub mod backoff;
@@ -16,5 +16,6 @@ pub mod ids;
 pub mod ledger;
 pub mod limits;
 pub mod session;
+pub mod sigma;
 pub mod time;
 pub mod wire;

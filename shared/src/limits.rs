@@ -86,6 +86,40 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How far an event's time may lie ahead of its arrival before it is not believed.
 pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest source of Sigma rules, in bytes: all 3,780 public rules together have 8 MiB.
+pub const SIGMA_SOURCE_BYTES_MAX: usize = 16 << 20;
+
+/// Most documents in one source of Sigma rules, and most rules in a set: five times the public rules.
+pub const SIGMA_DOCUMENTS_MAX: usize = 20_000;
+/// Most rules in a set: five times the public rules.
+pub const SIGMA_RULES_MAX: usize = 20_000;
+
+/// Most nodes of one Sigma rule as YAML, copies by aliases counted. The largest public rule has 4,000.
+pub const SIGMA_DOCUMENT_NODES_MAX: usize = 50_000;
+
+/// Deepest nesting of one Sigma rule as YAML. Rules need five levels; what reads them goes down by recursion.
+pub const SIGMA_YAML_DEPTH_MAX: usize = 64;
+
+/// Longest condition of a Sigma rule, in bytes. The longest public one has 500.
+pub const SIGMA_CONDITION_BYTES_MAX: usize = 16 << 10;
+
+/// Deepest nesting of a condition. People write four levels.
+pub const SIGMA_CONDITION_DEPTH_MAX: usize = 64;
+
+/// Longest text that a Sigma rule asks for, in bytes. Longer texts are scripts, which nobody finds again whole.
+pub const SIGMA_TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// Most values that one Sigma rule asks for, once modifiers and its condition have multiplied them. The largest public
+/// rules list 2,000 hashes; seven dashes under `windash` make 78,125.
+pub const SIGMA_RULE_VALUES_MAX: usize = 100_000;
+
+/// Most memory of one compiled regular expression, in bytes. Of the public rules' the largest takes a tenth.
+pub const SIGMA_REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// Most memory in which one regular expression may keep what it learnt while matching, in bytes. Two hundred of them
+/// at work stay below an agent's footprint; where it is short, matching is slower.
+pub const SIGMA_REGEX_CACHE_BYTES_MAX: usize = 128 << 10;
+
 const _: () =
     assert!(RECORD_BYTES_MAX <= BLOCK_RECORD_BYTES_MAX, "a block holds its longest record");
 const _: () = assert!(
@@ -106,3 +140,7 @@ const _: () =
 const _: () =
     assert!(COMMIT_TIMEOUT.as_millis() < ACK_TIMEOUT.as_millis(), "the coordinator gives up first");
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waiting grows");
+const _: () = assert!(
+    SIGMA_TEXT_BYTES_MAX <= SIGMA_SOURCE_BYTES_MAX && SIGMA_RULES_MAX <= SIGMA_DOCUMENTS_MAX,
+    "what is in a source is bounded by it"
+);

@@ -191,8 +191,21 @@ pub(crate) const ONLY_IN_TESTS: &[(&str, &str)] = &[
 ];
 
 /// All that `shared` may depend on: no runtime, no sockets, no files, no clock, no randomness.
-pub(crate) const SHARED_DEPENDENCIES: &[&str] =
-    &["bincode", "bytes", "crc32c", "serde", "sha2", "thiserror", "uuid", "zstd"];
+pub(crate) const SHARED_DEPENDENCIES: &[&str] = &[
+    "aho-corasick",
+    "base64",
+    "bincode",
+    "bytes",
+    "crc32c",
+    "memchr",
+    "regex",
+    "saphyr-parser",
+    "serde",
+    "sha2",
+    "thiserror",
+    "uuid",
+    "zstd",
+];
 
 /// All that stands at the top of the workspace, besides what `.gitignore` names.
 pub(crate) const TOP_LEVEL: &[&str] = &[
