@@ -368,7 +368,7 @@ pub struct CaseSummary {
     pub first_at: Time,
     /// Event time of its latest alert.
     pub last_at: Time,
-    /// How many alerts it holds.
+    /// How many alerts it stands for, those included that an agent folded into one.
     pub alert_count: u64,
     /// How many different findings it names.
     pub finding_count: u64,
@@ -404,7 +404,7 @@ pub struct Finding {
     /// The worst severity among its alerts.
     #[schema(value_type = SeverityName)]
     pub severity: Severity,
-    /// How many alerts.
+    /// How many alerts, those included that an agent folded into one.
     pub count: u64,
     /// Event time of the earliest.
     pub first_at: Time,
@@ -460,7 +460,7 @@ pub struct Case {
     pub first_at: Time,
     /// Event time of its latest alert.
     pub last_at: Time,
-    /// How many alerts it holds.
+    /// How many alerts it stands for, those included that an agent folded into one.
     pub alert_count: u64,
     /// How many different findings it names.
     pub finding_count: u64,

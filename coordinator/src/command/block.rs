@@ -106,7 +106,8 @@ pub fn commit(
     staged.put(Space::Blocks, &BlockKey { tenant, place }.encode(), block.bytes().clone());
     let alerts = cursor.map_or(0, |cursor| cursor.alerts) + u64::from(block.alerts());
     put(staged, &cursor_key, Cursor { committed: seq, committed_at: now, alerts });
-    debug_assert!(groups.iter().map(Group::count).sum::<u64>() == u64::from(block.alerts()));
+    let grouped: usize = groups.iter().map(|group: &Group| group.positions.len()).sum();
+    debug_assert!(grouped == usize::from(block.alerts()));
     let event = Event::BlockCommitted { stream, seq, alerts: block.alerts(), cases: cases.clone() };
     let actor = Actor::Agent(stream.agent);
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;

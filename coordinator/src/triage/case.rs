@@ -157,7 +157,7 @@ pub struct Finding {
     pub techniques: String,
     /// The worst severity among its alerts.
     pub severity: Severity,
-    /// How many alerts.
+    /// How many alerts, those included that an agent folded into one.
     pub count: u64,
     /// Event time of the earliest.
     pub first_at: Timestamp,
@@ -188,7 +188,7 @@ pub struct Case {
     pub first_at: Timestamp,
     /// Event time of its latest alert.
     pub last_at: Timestamp,
-    /// How many alerts it holds.
+    /// How many alerts it stands for, those included that an agent folded into one.
     pub alert_count: u64,
     /// What was found, at most [`FINDINGS_MAX`], in order of appearance.
     pub findings: Vec<Arc<Finding>>,
@@ -269,7 +269,7 @@ impl Case {
         match known {
             Some(index) => {
                 let finding = Arc::make_mut(&mut self.findings[index]);
-                finding.count += group.count();
+                finding.count = finding.count.saturating_add(group.count());
                 finding.severity = finding.severity.max(group.severity);
                 finding.first_at = finding.first_at.min(group.first_at);
                 finding.last_at = finding.last_at.max(group.last_at);
@@ -277,9 +277,9 @@ impl Case {
             None if self.findings.len() < FINDINGS_MAX => {
                 self.findings.push(Arc::new(group.finding()));
             }
-            None => self.other_count += group.count(),
+            None => self.other_count = self.other_count.saturating_add(group.count()),
         }
-        self.alert_count += group.count();
+        self.alert_count = self.alert_count.saturating_add(group.count());
         self.first_at = self.first_at.min(group.first_at);
         self.last_at = self.last_at.max(group.last_at);
         self.severity = self.severity.max(group.severity);

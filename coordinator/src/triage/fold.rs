@@ -50,13 +50,15 @@ pub struct Group {
     pub last_at: Timestamp,
     /// Where they stand in the block, ascending.
     pub positions: Vec<u16>,
+    /// How many alerts their agent folded into them, which are in no block.
+    pub further: u64,
 }
 
 impl Group {
-    /// Returns how many alerts it holds.
+    /// Returns how many alerts it stands for: those in the block, and those that were folded into them.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.positions.len() as u64
+        self.further.saturating_add(self.positions.len() as u64)
     }
 
     /// Returns the finding that this group begins.
@@ -91,11 +93,13 @@ pub fn group(tenant: TenantId, fields: &Fields<'_>) -> Vec<Group> {
         let key = [number(Field::Product), number(rule_field), rule_field as u32, host];
         let at = fields.time(position).unwrap_or_else(|| fields.observed_at(position));
         let severity = fields.severity(position);
+        let further = fields.count(position).saturating_sub(1);
         let place = u16::try_from(position).expect("a block's positions fit 16 bits");
         if let Some(index) = newest.get(&key)
             && let Some(group) = groups.get_mut(*index).filter(|group| is_near(group, at))
         {
             group.positions.push(place);
+            group.further = group.further.saturating_add(further);
             group.severity = group.severity.max(severity);
             group.first_at = group.first_at.min(at);
             group.last_at = group.last_at.max(at);
@@ -117,6 +121,7 @@ pub fn group(tenant: TenantId, fields: &Fields<'_>) -> Vec<Group> {
             first_at: at,
             last_at: at,
             positions: vec![place],
+            further,
         });
     }
     groups
@@ -218,6 +223,21 @@ mod tests {
         let block = Block::parse(builder.finish(1)).unwrap();
         let raw = block.decompress_fields().unwrap();
         group("acme".parse().unwrap(), &raw.decode().unwrap())
+    }
+
+    #[test]
+    fn alerts_that_an_agent_folded_into_one_are_counted_with_it() {
+        let mut builder = BlockBuilder::new();
+        for count in [1, 90, u64::MAX] {
+            let mut alert = Alert::default();
+            alert.count = count;
+            builder.push(&alert, b"record").unwrap();
+        }
+        let block = Block::parse(builder.finish(1)).unwrap();
+        let raw = block.decompress_fields().unwrap();
+        let groups = group("acme".parse().unwrap(), &raw.decode().unwrap());
+        assert_eq!((groups.len(), groups[0].positions.len()), (1, 3));
+        assert_eq!(groups[0].count(), u64::MAX, "a liar's count does not wrap around");
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Cases {
             first_at: at,
             last_at: at,
             positions: vec![1, 2, 3],
+            further: 0,
         };
         Ok(Case::open(id, tenant, &group, &Sla::default(), at))
     }

@@ -13,6 +13,7 @@ pub(crate) fn group(title: &str, severity: Severity, at_ms: u64) -> Group {
         first_at: Timestamp::from_ms(at_ms),
         last_at: Timestamp::from_ms(at_ms),
         positions: vec![0],
+        further: 0,
     }
 }
 

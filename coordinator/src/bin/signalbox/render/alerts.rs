@@ -19,7 +19,7 @@ pub(crate) fn list(alerts: &[Alert], columns: usize) -> String {
                 when(alert),
                 severity(severity_of(&alert.finding)),
                 host(alert),
-                text(&alert.finding, "finding_info.title").unwrap_or_else(|| "-".to_owned()),
+                title(&alert.finding).unwrap_or_else(|| "-".to_owned()),
                 endpoints(&alert.finding).unwrap_or_else(|| "-".to_owned()),
                 text(&alert.finding, USER).unwrap_or_else(|| "-".to_owned()),
             ]
@@ -32,7 +32,7 @@ const USER: &str = "evidences.actor.user.name";
 
 fn with_record(alert: &Alert) -> String {
     let finding = &alert.finding;
-    let title = text(finding, "finding_info.title").unwrap_or_else(|| "no title".to_owned());
+    let title = title(finding).unwrap_or_else(|| "no title".to_owned());
     let mut out = format!(
         "{}  {}  {}\n",
         paint(Paint::Bold, &when(alert)),
@@ -47,10 +47,16 @@ fn with_record(alert: &Alert) -> String {
         ("from > to", endpoints(finding)),
         ("user", text(finding, USER)),
         ("process", text(finding, "evidences.process.name")),
+        ("command", text(finding, "evidences.process.cmd_line")),
+        ("parent", text(finding, "evidences.process.parent_process.name")),
+        ("on user", text(finding, "evidences.user.name")),
+        ("container", text(finding, "evidences.container.name")),
+        ("registry", text(finding, "evidences.reg_key.path")),
         ("file", text(finding, "evidences.file.path")),
         ("hash", text(finding, "evidences.file.hashes.value")),
         ("url", text(finding, "evidences.url.url_string")),
         ("domain", text(finding, "evidences.query.hostname")),
+        ("sent as", handling(finding)),
         (
             "block",
             Some(format!(
@@ -67,6 +73,34 @@ fn with_record(alert: &Alert) -> String {
     ]));
     out.push('\n');
     out
+}
+
+/// Returns the title, and how many alerts this one stands for where it stands for more than itself.
+fn title(finding: &Value) -> Option<String> {
+    let title = text(finding, "finding_info.title");
+    let count = finding.get("count").and_then(Value::as_u64).filter(|count| *count > 1);
+    match (title, count) {
+        (title, None) => title,
+        (title, Some(count)) => {
+            Some(format!("{} (x{count})", title.unwrap_or_else(|| "-".to_owned())))
+        }
+    }
+}
+
+/// Says why the agent sent it, where a rule of its policy had a say.
+fn handling(finding: &Value) -> Option<String> {
+    let handling = text(finding, "unmapped.handling");
+    let meaning = match handling.as_deref()? {
+        "urgent" => "urgent".to_owned(),
+        "folded" => "one for all of its like that were folded".to_owned(),
+        "audit_sample" => "a sample of what is held back".to_owned(),
+        "beyond_expected" => "more than is expected of what is held back".to_owned(),
+        other => other.to_owned(),
+    };
+    Some(match text(finding, "finding_info.related_analytics.uid") {
+        Some(rule) => format!("{meaning}, by policy rule {rule}"),
+        None => meaning,
+    })
 }
 
 /// Event time; where the alert has none, when it was received.
@@ -160,6 +194,17 @@ TIME                  SEVERITY  HOST   TITLE           FROM > TO                
             "{text}"
         );
         assert!(text.contains("\n  hash       d41d8c\n"), "{text}");
+    }
+
+    #[test]
+    fn one_that_stands_for_many_says_for_how_many_and_by_which_rule() {
+        let mut folded = alert(Some("record"));
+        folded.finding["count"] = json!(90);
+        folded.finding["unmapped"] = json!({ "handling": "folded" });
+        folded.finding["finding_info"]["related_analytics"] = json!([{ "uid": "noisy" }]);
+        let text = plain(&list(&[folded], 120));
+        assert!(text.contains("beacon\\u{9b}2J (x90)\n"), "{text}");
+        assert!(text.contains("one for all of its like that were folded, by policy rule noisy"));
     }
 
     #[test]
