@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test demo crash simulate bench fuzz api-check fmt lint doc deny deps
+.PHONY: help test demo crash simulate bench fuzz api-check deb deb-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -45,6 +45,17 @@ bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measu
 
 crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
 	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test --workspace --test system --locked crash -- --nocapture)
+
+# The agent needs no RocksDB.
+deb: ## build the agent's Debian package into target/debian (needs cargo-deb)
+	@cargo deb --version >/dev/null 2>&1 || { echo "cargo-deb is missing: cargo install cargo-deb --locked" >&2; exit 1; }
+	$(call step,build,cargo build --release --locked -p agent --bin signalbox-agent --example man)
+	$(call step,manual and completions,agent/packaging/generate.sh "$${CARGO_TARGET_DIR:-target}/release")
+	$(call step,package,cargo deb -p agent --no-build)
+
+deb-check: ## install, run, remove and purge that package in a Debian of its own (needs root and debootstrap)
+	$(call step,build,$(with_rocksdb) cargo build --locked -p coordinator -p certs --bins)
+	@agent/packaging/check.sh target/debian/signalbox-agent_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
 
 fmt: ## format the sources
 	cargo fmt --all

@@ -3,7 +3,8 @@
 //! # Threads and tasks
 //! ```text
 //! thread "pipeline"   owns the sources and the spool's writer; blocks on files and syncs
-//! runtime, 1 thread   uplink (the connection and its streams); context (a look at the host a minute)
+//! runtime, 1 thread   uplink (the connection and its streams); context (a look at the host a minute);
+//!                     notify (signs of life for the service manager)
 //! ```
 //!
 //! # Shutdown
@@ -17,6 +18,8 @@
 pub mod check;
 mod feed;
 mod input;
+pub mod log;
+pub mod notify;
 mod pipeline;
 pub mod show;
 
@@ -32,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     feed::Feed,
+    notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
 };
 use crate::{
@@ -61,11 +65,11 @@ struct PipelineThread {
     ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
 
-/// Runs an agent until `stop`, then drains it.
+/// Runs an agent until `stop`, then drains it; `notifier` is told how it is.
 ///
 /// # Errors
 /// Fails if a part cannot start or ends by itself. The text says which and why.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<Outcome> {
+pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) -> Result<Outcome> {
     let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
     let (spool, opened) = open_spool(&config)?;
     let feeds = open_feeds(&config, &opened)?;
@@ -106,7 +110,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<Outcome> {
         stop: stop_signal,
     });
     let pipeline = PipelineThread { stop: pipeline_stop, ended: start(pipeline)? };
-    let outcome = supervise(&config, uplink, context_out, pipeline, &status, stop).await;
+    let signs_of_life = notifier.run(Arc::clone(&status), stop.clone());
+    let outcome = tokio::select! {
+        outcome = supervise(&config, uplink, context_out, pipeline, &status, stop) => outcome,
+        never = signs_of_life => match never {},
+    };
     status.set_process(ProcessState::Stopped);
     // The last acks may have come after the pipeline's last look.
     status.update(|snapshot| snapshot.lanes = pipeline::lanes(last_look.heads()));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap_complete::Shell;
 
 use crate::config::{DEFAULT_PATH, product_kinds};
 
@@ -39,7 +40,9 @@ pub enum Command {
     /// Checks the configuration, the certificate and its key, the sources, the spool's folder and
     /// the coordinator's name. It connects to nobody and changes nothing.
     Check(Common),
-    /// Show what a running agent does.
+    /// Show what a running agent does, what is not well, and what to do about it.
+    ///
+    /// The exit code is for monitoring: 0 well, 1 a person should look, 2 not running.
     Status(StatusArgs),
     /// Show what the records of files become: each alert by OCSF's names, then the counts.
     ///
@@ -50,6 +53,25 @@ pub enum Command {
         signalbox-agent normalise --source honeypot alerts.json   with its field map\n  \
         signalbox-agent normalise --kind falco --json events.json | jq .time")]
     Normalise(NormaliseArgs),
+    /// Make the agent a service of systemd, where it was not installed by a package.
+    ///
+    /// Writes the unit, the description of the service's user, and a first configuration unless there
+    /// is one; then says what is left to do. Starts nothing.
+    #[command(after_help = "Examples:\n  \
+        signalbox-agent install-service --dry-run     what would be written\n  \
+        /usr/local/bin/signalbox-agent install-service")]
+    InstallService(ServiceArgs),
+    /// Take away what install-service wrote, and say what is left.
+    ///
+    /// The configuration, the certificate and the spool stay.
+    UninstallService(ServiceArgs),
+    /// Print completions for a shell.
+    #[command(after_help = "Examples:\n  \
+        signalbox-agent completions bash > /etc/bash_completion.d/signalbox-agent")]
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
 }
 
 /// Options of all commands.
@@ -69,6 +91,17 @@ pub struct StatusArgs {
     /// Print JSON for programs.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `install-service` and `uninstall-service`.
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// Folder that stands for the system's root, for images that are being built.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of `normalise`.
@@ -101,6 +134,14 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn completions_name_the_commands() {
+        let mut script = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Cli::command(), "signalbox-agent", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.contains("install-service") && script.contains("status"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod fold;
 pub mod limits;
 pub mod normalise;
+pub mod service;
 pub mod source;
 pub mod spool;
 pub mod status;

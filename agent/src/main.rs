@@ -1,27 +1,35 @@
 //! The `signalbox-agent` program: see the library for how it works.
 
 use std::{
-    io::{ErrorKind, IsTerminal as _, Write as _},
+    io::{ErrorKind, Write as _},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use agent::{
     app::{
         self, Outcome,
         check::{Verdict, check},
+        log,
+        notify::Notifier,
         show::{Counts, Form, Reading, ShowError, show},
     },
-    args::{Cli, Command, NormaliseArgs, StatusArgs},
+    args::{Cli, Command, NormaliseArgs, ServiceArgs, StatusArgs},
     clock,
-    config::{Config, LogConfig, LogFormat},
-    status::Snapshot,
+    config::{Config, EXAMPLE},
+    service::{AfterInstall, AfterUninstall, Step, plan_install, plan_uninstall},
+    status::{Health, Snapshot},
 };
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
 use tokio_util::sync::CancellationToken;
 
 const FAILED: u8 = 1;
+/// What `status` says to monitoring, beside 0.
+const DEGRADED: u8 = 1;
+const DOWN: u8 = 2;
 const GRACE_EXCEEDED: u8 = 3;
 const USAGE: u8 = 64;
 
@@ -39,6 +47,9 @@ fn main() -> ExitCode {
         Command::Status(args) => &args.common.config,
         Command::Normalise(args) if args.kind.is_some() => return normalise(None, args),
         Command::Normalise(args) => &args.common.config,
+        Command::InstallService(args) => return install_service(args),
+        Command::UninstallService(args) => return uninstall_service(args),
+        Command::Completions { shell } => return completions(*shell),
     };
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -52,11 +63,15 @@ fn main() -> ExitCode {
         Command::Check(common) => check_all(&config, &common.config),
         Command::Status(args) => show_status(&config, &args),
         Command::Normalise(args) => normalise(Some(&config), &args),
+        // They need no configuration, and have returned.
+        Command::InstallService(_) | Command::UninstallService(_) | Command::Completions { .. } => {
+            ExitCode::SUCCESS
+        }
     }
 }
 
 fn run(config: Config) -> ExitCode {
-    start_log(config.log);
+    log::start(config.log, std::env::var_os("JOURNAL_STREAM").as_deref());
     match run_until_signal(config) {
         Ok(Outcome::Drained) => {
             tracing::info!("stopped");
@@ -83,7 +98,7 @@ fn run_until_signal(config: Config) -> Result<Outcome> {
         .context("start the runtime")?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        let mut agent = std::pin::pin!(app::run(config, stop.clone()));
+        let mut agent = std::pin::pin!(app::run(config, notifier(), stop.clone()));
         let mut signals = Signals::new().context("listen for signals")?;
         tokio::select! {
             outcome = &mut agent => return outcome,
@@ -137,18 +152,13 @@ impl Signals {
     }
 }
 
-fn start_log(config: LogConfig) {
-    let level = config.level.as_str();
-    // The libraries below say at `info` what is of no use to an administrator.
-    let filter = format!("warn,agent={level},signalbox_agent={level}");
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match config.format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+/// Returns the way to the service manager, as it names itself in the environment.
+fn notifier() -> Notifier {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    // Where a shell stands between, the watchdog is the shell's.
+    let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    let watchdog = number("WATCHDOG_USEC").filter(|_| is_ours).map(Duration::from_micros);
+    Notifier::new(std::env::var_os("NOTIFY_SOCKET").as_deref(), watchdog)
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
@@ -165,25 +175,30 @@ fn check_all(config: &Config, path: &Path) -> ExitCode {
     }
 }
 
+/// Shows a running agent's state; the exit code is for monitoring.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
     let snapshot = match Snapshot::load(&config.status_path) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             report(&error.to_string());
-            return ExitCode::from(FAILED);
+            return ExitCode::from(DOWN);
         }
     };
     let now = clock::wall();
     if args.json {
-        match serde_json::to_string_pretty(&snapshot) {
+        match snapshot.to_json(now) {
             Ok(text) => println!("{text}"),
             Err(error) => report(&error.to_string()),
         }
     } else {
         print!("{}", snapshot.render(now));
     }
-    if snapshot.is_running(now) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    match snapshot.health(now) {
+        Health::Well => ExitCode::SUCCESS,
+        Health::Degraded => ExitCode::from(DEGRADED),
+        Health::Down => ExitCode::from(DOWN),
+    }
 }
 
 /// Shows what the records of files become, with the kind that is named or a source of `config`.
@@ -221,6 +236,56 @@ fn normalise(config: Option<&Config>, args: &NormaliseArgs) -> ExitCode {
         }
     }
     report(&counts.to_string());
+    ExitCode::SUCCESS
+}
+
+fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "signalbox-agent", &mut script);
+    match std::io::stdout().write_all(&script) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("the output cannot be written: {error}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn install_service(args: &ServiceArgs) -> ExitCode {
+    let program = match std::env::current_exe().and_then(std::fs::canonicalize) {
+        Ok(program) => program,
+        Err(error) => {
+            report(&format!("the program's own place is not known: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    match plan_install(&args.root, &program, EXAMPLE) {
+        Ok(steps) => carry_out(&steps, args.dry_run, &AfterInstall),
+        Err(error) => {
+            report(&error.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn uninstall_service(args: &ServiceArgs) -> ExitCode {
+    carry_out(&plan_uninstall(&args.root), args.dry_run, &AfterUninstall)
+}
+
+/// Carries out the steps, or only says what they would do, and then what is left to do.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn carry_out(steps: &[Step], is_dry: bool, after: &dyn std::fmt::Display) -> ExitCode {
+    for step in steps {
+        let done = if is_dry { Ok(step.foresee()) } else { step.carry_out() };
+        match done {
+            Ok(done) => println!("{}", step.say(done)),
+            Err(error) => {
+                report(&error.to_string());
+                return ExitCode::from(FAILED);
+            }
+        }
+    }
+    println!("{after}");
     ExitCode::SUCCESS
 }
 

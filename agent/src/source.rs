@@ -263,6 +263,14 @@ impl Tail {
         self.reading.as_ref().map_or(0, |reading| reading.offset)
     }
 
+    /// Returns how many bytes of the open file were not looked at yet.
+    #[must_use]
+    pub fn behind_bytes(&self) -> u64 {
+        let Some(reading) = &self.reading else { return 0 };
+        let len = reading.file.facts().map_or(0, |facts| facts.len);
+        len.saturating_sub(reading.scanned.max(reading.offset))
+    }
+
     /// Returns what the open file begins with, up to `bytes_max`; nothing if none is open.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,10 @@ use thiserror::Error;
 
 use crate::clock;
 
+mod health;
 mod render;
+
+pub use health::{EXPIRY_WARNING, Health, Matter};
 
 /// How often the file is rewritten.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,6 +89,9 @@ pub struct LinkStatus {
     pub state: LinkState,
     /// Since when it is in that state.
     pub since: Timestamp,
+    /// Since when there is no session, if there is none.
+    #[serde(default)]
+    pub down_since: Option<Timestamp>,
     /// Address that was dialled last.
     pub address: Option<String>,
     /// Name in the coordinator's certificate, while connected.
@@ -143,6 +149,12 @@ pub struct SourceStatus {
     pub error: Option<String>,
     /// Bytes of the present file that are read and safe in the spool.
     pub offset: u64,
+    /// Bytes of the present file that are not read yet.
+    #[serde(default)]
+    pub behind_bytes: u64,
+    /// Since when there are such bytes, if there are.
+    #[serde(default)]
+    pub behind_since: Option<Timestamp>,
     /// Records read.
     pub records: u64,
     /// Bytes read.
@@ -269,6 +281,8 @@ pub struct Facts {
 pub struct Status {
     spool_dir: PathBuf,
     snapshot: Mutex<Snapshot>,
+    /// When the pipeline noted its counters last.
+    updated_at: Mutex<Instant>,
 }
 
 impl Status {
@@ -287,7 +301,7 @@ impl Status {
             epoch: facts.epoch.to_string(),
             certificate_until: facts.certificate_until,
             process: ProcessState::default(),
-            link: LinkStatus { since: now, ..LinkStatus::default() },
+            link: LinkStatus { since: now, down_since: Some(now), ..LinkStatus::default() },
             spool: SpoolStatus {
                 dir: facts.spool_dir.clone(),
                 bytes_max: facts.spool_bytes_max,
@@ -297,7 +311,11 @@ impl Status {
             lanes: Vec::new(),
             sources: Vec::new(),
         };
-        Self { spool_dir: facts.spool_dir, snapshot: Mutex::new(snapshot) }
+        Self {
+            spool_dir: facts.spool_dir,
+            snapshot: Mutex::new(snapshot),
+            updated_at: Mutex::new(clock::now()),
+        }
     }
 
     /// Returns the spool's folder.
@@ -335,6 +353,11 @@ impl Status {
             link.state = state;
             link.since = clock::wall();
         }
+        if state == LinkState::Connected {
+            link.down_since = None;
+        } else {
+            link.down_since.get_or_insert_with(clock::wall);
+        }
         if let Some(address) = address {
             link.address = Some(address.to_owned());
         }
@@ -368,6 +391,19 @@ impl Status {
     /// Lets the pipeline note what it counted.
     pub fn update(&self, update: impl FnOnce(&mut Snapshot)) {
         update(&mut self.lock());
+        *self.updated_at.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
+    }
+
+    /// Returns when the pipeline noted its counters last: a while ago, it hangs.
+    #[must_use]
+    pub fn updated_at(&self) -> Instant {
+        *self.updated_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns in one line what the agent does now, for the service manager.
+    #[must_use]
+    pub fn line(&self) -> String {
+        self.snapshot().line()
     }
 
     /// Returns the counters that a heartbeat carries, without the age of what is not acked.
@@ -429,12 +465,6 @@ impl Snapshot {
         } else {
             Err(other(format!("it has version {}, known is {VERSION}", snapshot.version)))
         }
-    }
-
-    /// Returns whether the process still runs at `now`, as far as its file shows.
-    #[must_use]
-    pub fn is_running(&self, now: Timestamp) -> bool {
-        self.process != ProcessState::Stopped && !self.is_stale(now)
     }
 
     /// Returns whether a process that lives would have written a newer one by `now`.

@@ -6,7 +6,6 @@ use std::{
     io::{self, Read},
     net::{TcpListener, ToSocketAddrs, UdpSocket},
     path::Path,
-    time::Duration,
 };
 
 use shared::time::Timestamp;
@@ -15,12 +14,9 @@ use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
     source::{Matches, Pattern},
+    status::EXPIRY_WARNING,
     tls::Credentials,
 };
-
-/// From when on a certificate's end is a matter for a person: the time to notice, and to renew
-/// without haste.
-const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What was found about one part.
 #[derive(Clone, Debug, PartialEq, Eq)]

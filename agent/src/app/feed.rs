@@ -34,6 +34,8 @@ pub(super) struct Feed {
     skipped: u64,
     malformed: u64,
     shown: Status,
+    /// Since when there was always something left to read, as far as was looked.
+    behind_since: Option<Timestamp>,
 }
 
 impl Feed {
@@ -59,6 +61,7 @@ impl Feed {
             skipped: 0,
             malformed: 0,
             shown,
+            behind_since: None,
         })
     }
 
@@ -177,12 +180,16 @@ impl Feed {
         self.input.stored();
     }
 
-    /// Returns what is shown of the source.
-    pub(super) fn status(&self) -> SourceStatus {
+    /// Returns what is shown of the source at `now`.
+    pub(super) fn status(&mut self, now: Timestamp) -> SourceStatus {
         let is_reading = self.shown == Status::Reading;
+        let behind_bytes = self.input.behind_bytes();
+        self.behind_since = (behind_bytes > 0).then(|| self.behind_since.unwrap_or(now));
         self.input.show(SourceStatus {
             name: self.name.clone(),
             error: (!is_reading).then(|| self.shown.to_string()),
+            behind_bytes,
+            behind_since: self.behind_since,
             skipped: self.skipped,
             malformed: self.malformed,
             ..SourceStatus::default()
@@ -241,14 +248,38 @@ mod tests {
         fs::write(&path, [HEADER, RECORD, RECORD].concat()).unwrap();
         let mut after_restart = open(&config, &stored);
         read(&mut after_restart);
-        let status = after_restart.status();
+        let status = after_restart.status(Timestamp::ZERO);
         assert_eq!((status.records, status.skipped, status.malformed), (1, 0, 0));
 
         // The next file has other columns.
         fs::rename(&path, folder.path().join("notice.1.log")).unwrap();
         fs::write(&path, "#separator \\x09\n#fields\tnote\tmsg\nA::B\tm\n").unwrap();
         read(&mut after_restart);
-        let status = after_restart.status();
+        let status = after_restart.status(Timestamp::ZERO);
         assert_eq!((status.records, status.skipped, status.malformed), (4, 2, 0));
+    }
+
+    #[test]
+    fn a_source_is_behind_while_something_in_its_file_was_not_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notice.log");
+        fs::write(&path, RECORD).unwrap();
+        let kind = Kind::of_product("zeek_notice").unwrap();
+        let input = config::Input::File { path: path.clone(), from: StartFrom::Start };
+        let config = SourceConfig { name: "border".to_owned(), kind, input };
+        let mut feed = open(&config, &Stored::new());
+        let (first, second) = (Timestamp::from_ms(1_000), Timestamp::from_ms(2_000));
+        let behind = |feed: &mut Feed, at| {
+            let status = feed.status(at);
+            (status.behind_bytes, status.behind_since)
+        };
+        assert_eq!(behind(&mut feed, first), (RECORD.len() as u64, Some(first)));
+        assert_eq!(behind(&mut feed, second), (RECORD.len() as u64, Some(first)));
+        read(&mut feed);
+        assert_eq!(behind(&mut feed, second), (0, None));
+        // A line that its detector has not ended is no backlog.
+        fs::write(&path, [RECORD, "half a line"].concat()).unwrap();
+        read(&mut feed);
+        assert_eq!(behind(&mut feed, second), (0, None));
     }
 }

@@ -119,6 +119,15 @@ impl Input {
         }
     }
 
+    /// Returns how many bytes were not looked at yet of the files that are open.
+    pub(super) fn behind_bytes(&self) -> u64 {
+        match self {
+            Self::File(place) => place.tail.behind_bytes(),
+            Self::Files(files) => files.behind_bytes(),
+            Self::Listener(_) => 0,
+        }
+    }
+
     /// Returns which file the source has for itself, if one is open.
     pub(super) fn file_id(&self) -> Option<FileId> {
         match self {

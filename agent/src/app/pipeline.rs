@@ -302,13 +302,14 @@ impl Pipeline {
         let Self { parts: Parts { spool, feeds, status, .. }, .. } = self;
         let (usage, heads) = (spool.usage(), spool.reader().heads());
         let (state, error, waits) = (self.state, self.error.clone(), self.waits);
+        let wall = clock::wall();
         status.update(|snapshot| {
             snapshot.spool.state = state;
             snapshot.spool.error = error;
             snapshot.spool.waits = waits;
             snapshot.spool.bytes = usage.bytes;
             snapshot.lanes = lanes(heads);
-            snapshot.sources = feeds.iter().map(Feed::status).collect();
+            snapshot.sources = feeds.iter_mut().map(|feed| feed.status(wall)).collect();
         });
         self.store_status();
     }

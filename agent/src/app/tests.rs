@@ -66,7 +66,7 @@ async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
         config.sources.push(SourceConfig { name: name.to_owned(), kind, input });
     }
     let stop = CancellationToken::new();
-    let agent = tokio::spawn(run(config, stop.clone()));
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
     let address = |source: usize| {
         let place = world.snapshot()?.sources.get(source)?.path.to_str()?.to_owned();
         place.split_once("://")?.1.parse::<SocketAddr>().ok()
@@ -161,7 +161,7 @@ async fn a_second_agent_on_one_spool_is_refused() {
     let (stop, agent) = world.start_agent(coordinator.address);
     eventually("the first runs", || world.snapshot().is_some()).await;
     let config = world.config(coordinator.address);
-    let error = run(config, CancellationToken::new()).await.unwrap_err();
+    let error = run(config, Notifier::default(), CancellationToken::new()).await.unwrap_err();
     assert!(format!("{error:#}").contains("in use by another process"), "{error:#}");
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
@@ -249,7 +249,7 @@ impl World {
         coordinator: SocketAddr,
     ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
         let stop = CancellationToken::new();
-        let agent = tokio::spawn(run(self.config(coordinator), stop.clone()));
+        let agent = tokio::spawn(run(self.config(coordinator), Notifier::default(), stop.clone()));
         (stop, agent)
     }
 

@@ -226,6 +226,12 @@ impl Files {
         }
     }
 
+    /// Returns how many bytes of the open files were not looked at yet.
+    #[must_use]
+    pub fn behind_bytes(&self) -> u64 {
+        self.open.iter().map(|open| open.tail.behind_bytes()).sum()
+    }
+
     /// Looks at folders and files; returns whether there is something to read, or more to look at
     /// than one call may.
     pub fn poll(&mut self, now: Instant) -> bool {

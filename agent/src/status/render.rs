@@ -18,13 +18,19 @@ impl Snapshot {
     }
 
     fn write(&self, out: &mut String, now: Timestamp) -> fmt::Result {
+        let matters = self.matters(now);
+        writeln!(out, "health   {}", self.health(now).as_str())?;
+        for matter in &matters {
+            writeln!(out, "         {}: {}", matter.part, matter.text)?;
+            writeln!(out, "           -> {}", matter.advice)?;
+        }
         writeln!(out, "agent    {} of tenant {}", self.agent, self.tenant)?;
         writeln!(out, "process  {}", self.process_line(now))?;
         writeln!(out, "link     {}", self.link_line(now))?;
         if let (Some(error), Some(at)) = (&self.link.last_error, self.link.last_error_at) {
             writeln!(out, "         last error {} ago: {error}", ago(now, at))?;
         }
-        writeln!(out, "cert     valid until {}", self.certificate_until)?;
+        writeln!(out, "cert     {}", self.certificate_line(now))?;
         writeln!(out, "spool    {}", self.spool_line(now))?;
         writeln!(out)?;
         writeln!(out, "{:<8} {:>12} {:>12} {:>12}", "lane", "last block", "acked", "waiting")?;
@@ -36,13 +42,22 @@ impl Snapshot {
         writeln!(out)?;
         writeln!(
             out,
-            "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12}",
-            "source", "records", "skipped", "malformed", "over long", "rotated", "cut", "offset"
+            "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12} {:>10} {:>6}",
+            "source",
+            "records",
+            "skipped",
+            "malformed",
+            "over long",
+            "rotated",
+            "cut",
+            "offset",
+            "behind",
+            "for"
         )?;
         for source in &self.sources {
             writeln!(
                 out,
-                "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12}",
+                "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12} {:>10} {:>6}",
                 source.name,
                 source.records,
                 source.skipped,
@@ -51,6 +66,8 @@ impl Snapshot {
                 source.rotated,
                 source.truncated,
                 source.offset,
+                show_bytes(source.behind_bytes),
+                source.behind_since.map_or_else(|| "-".to_owned(), |since| ago(now, since)),
             )?;
             let lost = [
                 (source.dropped, "datagrams were dropped by the system: they came too fast"),
@@ -84,6 +101,12 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Writes the link and the spool in one line.
+    pub(super) fn line(&self) -> String {
+        let now = self.written_at;
+        format!("{}; spool {}", self.link_line(now), self.spool_line(now))
+    }
+
     fn process_line(&self, now: Timestamp) -> String {
         let (version, pid) = (&self.agent_version, self.pid);
         let age = ago(now, self.written_at);
@@ -99,6 +122,14 @@ impl Snapshot {
             }
             ProcessState::Draining => format!("stopping, version {version}, pid {pid}"),
         }
+    }
+
+    fn certificate_line(&self, now: Timestamp) -> String {
+        let until = self.certificate_until;
+        if until <= now {
+            return format!("EXPIRED {} ago, {until}", ago(now, until));
+        }
+        format!("valid until {until}, {} left", ago(until, now))
     }
 
     fn link_line(&self, now: Timestamp) -> String {

@@ -41,8 +41,10 @@ pub(crate) const AGENT: ImportTable = &[
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     // `signalbox-agent status` reads the file that a running agent writes; it needs the hour and nothing of the app.
-    ("main", May::Import(&["app", "args", "clock", "config", "status"])),
+    ("main", May::Import(&["app", "args", "clock", "config", "service", "status"])),
     ("normalise", May::Import(&[])),
+    // Writes the files of a service; knows nothing of a running agent.
+    ("service", May::Import(&[])),
     ("source", May::Import(&[])),
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written.
@@ -152,7 +154,11 @@ pub(crate) const ONLY_HERE: &[OnlyHere] = &[
     },
     OnlyHere {
         names: &["toml", "clap", "std::env"],
-        here: &[&["*/src/args", "*/src/bin/", "*/src/config", "*/src/main.rs"]],
+        // The example makes manual pages of the command line.
+        here: &[
+            &["*/src/args", "*/src/bin/", "*/src/config", "*/src/main.rs"],
+            &["agent/examples/man.rs"],
+        ],
         free_in_tests: true,
         instead: "take a checked value as an argument",
     },

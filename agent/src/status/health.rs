@@ -1,0 +1,350 @@
+//! What a snapshot says of the agent's health: what is not well, and what to do about it.
+//!
+//! Pure: a snapshot and the hour in, the matters out, worst first. `status` shows them to people, and its exit code
+//! tells monitoring the worst.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use shared::time::Timestamp;
+
+use super::{LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
+use crate::config::show_bytes;
+
+/// How long the link may be down before a person should look: a restarted coordinator has all its agents back sooner.
+const LINK_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a source may be behind its file before a person should look: longer than a burst.
+const LAG_PATIENCE: Duration = Duration::from_secs(60);
+/// From when on a certificate's end is a matter for a person: the time to notice, and to renew without haste.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Share of the spool, in percent, from which on its end is near: with the default of 1 GiB some hours are left.
+const SPOOL_PERCENT_WARNING: u64 = 80;
+
+/// How the agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It reads, and all arrives.
+    Well,
+    /// It runs, but a person should look.
+    Degraded,
+    /// It does not run.
+    Down,
+}
+
+impl Health {
+    /// Returns the word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// One thing that is not well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Matter {
+    /// How bad it is.
+    pub health: Health,
+    /// The part: process, link, certificate, spool, or a source's name.
+    pub part: String,
+    /// What is the matter.
+    pub text: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl Snapshot {
+    /// Returns how the agent is at `now`.
+    #[must_use]
+    pub fn health(&self, now: Timestamp) -> Health {
+        self.matters(now).first().map_or(Health::Well, |matter| matter.health)
+    }
+
+    /// Writes the snapshot as JSON for programs, with the health and its matters at `now` beside what the file holds.
+    ///
+    /// # Errors
+    /// None that is known: every value can be written.
+    pub fn to_json(&self, now: Timestamp) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            health: Health,
+            matters: Vec<Matter>,
+            #[serde(flatten)]
+            snapshot: &'a Snapshot,
+        }
+        let (health, matters) = (self.health(now), self.matters(now));
+        serde_json::to_string_pretty(&Shown { health, matters, snapshot: self })
+    }
+
+    /// Returns everything that is not well at `now`, the worst first.
+    #[must_use]
+    pub fn matters(&self, now: Timestamp) -> Vec<Matter> {
+        if let Some(down) = self.down(now) {
+            return vec![down]; // what its file says of the rest is of then
+        }
+        let mut matters = Vec::new();
+        matters.extend(self.certificate_matter(now));
+        matters.extend(self.link_matter(now));
+        matters.extend(self.spool_matter());
+        matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
+        matters.sort_by_key(|matter| std::cmp::Reverse(matter.health));
+        matters
+    }
+
+    fn down(&self, now: Timestamp) -> Option<Matter> {
+        let text = if self.process == ProcessState::Stopped {
+            "it was stopped in good order"
+        } else if self.is_stale(now) {
+            "it has shown no sign of life for too long: it was killed, or hangs"
+        } else {
+            return None;
+        };
+        let advice = "systemctl start signalbox-agent, or signalbox-agent run; why it ended stands in \
+                      its log: journalctl -u signalbox-agent";
+        Some(Matter {
+            health: Health::Down,
+            part: "process".to_owned(),
+            text: text.to_owned(),
+            advice: advice.to_owned(),
+        })
+    }
+
+    fn certificate_matter(&self, now: Timestamp) -> Option<Matter> {
+        let until = self.certificate_until;
+        let advice =
+            "ask your provider for a new certificate, put it in place, and restart the agent";
+        if until <= now {
+            Some(degraded("certificate", format!("it expired {until}: nobody lets it in"), advice))
+        } else if until.since(now) < EXPIRY_WARNING {
+            Some(degraded("certificate", format!("it expires {until}"), advice))
+        } else {
+            None
+        }
+    }
+
+    fn link_matter(&self, now: Timestamp) -> Option<Matter> {
+        let link = &self.link;
+        match link.state {
+            LinkState::Connected | LinkState::Stopped => return None,
+            LinkState::SetBack => {
+                let advice = format!(
+                    "stop the agent, move the folder {} aside, and start it: it makes a new one",
+                    self.spool.dir.display()
+                );
+                return Some(degraded(
+                    "link",
+                    "the coordinator knows a newer spool".to_owned(),
+                    &advice,
+                ));
+            }
+            LinkState::Connecting | LinkState::Waiting => {}
+        }
+        let down_since = link.down_since.unwrap_or(link.since);
+        if now.since(down_since) < LINK_PATIENCE {
+            return None;
+        }
+        let address = link.address.as_deref().unwrap_or("the coordinator");
+        let error = link.last_error.as_deref().unwrap_or("no answer");
+        let advice = format!(
+            "let UDP to {address} leave this host and its network, and run signalbox-agent check; \
+             nothing is lost while the spool has room"
+        );
+        Some(degraded("link", format!("not connected: {error}"), &advice))
+    }
+
+    fn spool_matter(&self) -> Option<Matter> {
+        let spool = &self.spool;
+        let matter = |text: &str, advice: &str| Some(degraded("spool", text.to_owned(), advice));
+        match spool.state {
+            SpoolState::Full => matter(
+                "it is full, and the sources wait",
+                "see to the link; what takes longer than this needs a larger spool.max_bytes",
+            ),
+            SpoolState::DiskFull => {
+                let advice = format!("make room on the disk of {}", spool.dir.display());
+                matter("the disk is full, and the sources wait", &advice)
+            }
+            SpoolState::Failing => matter(
+                "the disk fails, and the sources wait",
+                "look at the kernel's log (journalctl -k) and replace the disk",
+            ),
+            SpoolState::Ok => {
+                let percent = spool.bytes.saturating_mul(100) / spool.bytes_max.max(1);
+                let is_waiting = self.lanes.iter().any(|lane| lane.waiting > 0);
+                if percent < SPOOL_PERCENT_WARNING || !is_waiting {
+                    return None;
+                }
+                matter(
+                    &format!("{percent} % of it is used"),
+                    "see to the link: when the spool is full, the sources wait",
+                )
+            }
+        }
+    }
+}
+
+fn source_matter(source: &SourceStatus, now: Timestamp) -> Option<Matter> {
+    if let Some(error) = &source.error {
+        let advice = "check the path and that the detector writes; what is forbidden, allow to the \
+                      agent's user (usermod -a -G GROUP signalbox-agent, and restart it)";
+        return Some(degraded(&source.name, format!("{}: {error}", source.path.display()), advice));
+    }
+    let since = source.behind_since.filter(|since| now.since(*since) >= LAG_PATIENCE)?;
+    let text = format!(
+        "{} behind its file for {} s",
+        show_bytes(source.behind_bytes),
+        now.since(since).as_secs()
+    );
+    let advice = "the detector writes faster than the agent reads: a burst passes, else let it \
+                  write less, or raise limits.cpu";
+    Some(degraded(&source.name, text, advice))
+}
+
+fn degraded(part: &str, text: String, advice: &str) -> Matter {
+    Matter { health: Health::Degraded, part: part.to_owned(), text, advice: advice.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Facts, LinkStatus, SpoolStatus, Status};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Returns a snapshot of an agent that has nothing to complain of, and the hour of it.
+    fn well() -> (Snapshot, Timestamp) {
+        let board = Status::new(Facts {
+            tenant: "acme".parse().unwrap(),
+            agent: "7d444840-9dc0-41d1-b245-5ffdce74fad2".parse().unwrap(),
+            epoch: shared::ids::Epoch(7),
+            certificate_until: Timestamp::from_ms(0),
+            spool_dir: "/var/lib/signalbox/spool".into(),
+            spool_bytes_max: 1 << 30,
+            spool_damage: 0,
+        });
+        board.set_connected("192.0.2.1:4433", "box1");
+        let mut snapshot = board.snapshot();
+        let now = snapshot.written_at;
+        snapshot.certificate_until = now.saturating_add(30 * DAY);
+        snapshot.sources = vec![SourceStatus { name: "eve".to_owned(), ..SourceStatus::default() }];
+        (snapshot, now)
+    }
+
+    /// Returns the one matter of a snapshot.
+    fn only(snapshot: &Snapshot, now: Timestamp) -> Matter {
+        let mut matters = snapshot.matters(now);
+        assert_eq!(matters.len(), 1, "{matters:?}");
+        matters.remove(0)
+    }
+
+    #[test]
+    fn an_agent_that_reads_and_sends_is_well() {
+        let (snapshot, now) = well();
+        assert_eq!(snapshot.matters(now), []);
+        assert_eq!(snapshot.health(now), Health::Well);
+        assert!(snapshot.render(now).starts_with("health   well\n"));
+    }
+
+    #[test]
+    fn an_agent_that_does_not_run_is_down_whatever_else_its_file_says() {
+        let (mut snapshot, now) = well();
+        snapshot.spool.state = SpoolState::Full;
+        let later = now.saturating_add(DAY);
+        assert_eq!(only(&snapshot, later).health, Health::Down);
+        snapshot.process = ProcessState::Stopped;
+        let down = only(&snapshot, now);
+        assert_eq!((down.health, down.part.as_str()), (Health::Down, "process"));
+    }
+
+    #[test]
+    fn a_link_that_is_down_matters_once_it_is_down_for_long_however_often_it_was_dialled() {
+        let (mut snapshot, now) = well();
+        snapshot.link = LinkStatus {
+            state: LinkState::Connecting,
+            since: now,
+            down_since: Some(now),
+            address: Some("box:4433".to_owned()),
+            last_error: Some("no answer".to_owned()),
+            ..LinkStatus::default()
+        };
+        assert_eq!(snapshot.health(now), Health::Well);
+        let later = now.saturating_add(LINK_PATIENCE);
+        snapshot.written_at = later;
+        snapshot.link.since = later;
+        let matter = only(&snapshot, later);
+        assert_eq!((matter.health, matter.part.as_str()), (Health::Degraded, "link"));
+        assert!(matter.text.contains("no answer") && matter.advice.contains("UDP to box:4433"));
+        snapshot.link.state = LinkState::SetBack;
+        assert!(only(&snapshot, later).advice.contains("/var/lib/signalbox/spool aside"));
+    }
+
+    #[test]
+    fn a_certificate_matters_from_a_week_before_its_end() {
+        let (mut snapshot, now) = well();
+        snapshot.certificate_until = now.saturating_add(8 * DAY);
+        assert_eq!(snapshot.health(now), Health::Well);
+        assert!(snapshot.render(now).contains(", 8 days left"), "{}", snapshot.render(now));
+        snapshot.certificate_until = now.saturating_add(3 * DAY);
+        assert!(only(&snapshot, now).text.starts_with("it expires "));
+        snapshot.certificate_until = now;
+        assert!(only(&snapshot, now).text.starts_with("it expired "));
+        assert!(snapshot.render(now).contains("EXPIRED"));
+    }
+
+    #[test]
+    fn a_spool_that_takes_nothing_or_fills_up_matters() {
+        let (mut snapshot, now) = well();
+        let states = [
+            (SpoolState::Full, "max_bytes"),
+            (SpoolState::DiskFull, "make room"),
+            (SpoolState::Failing, "replace the disk"),
+        ];
+        for (state, advice) in states {
+            snapshot.spool = SpoolStatus { state, ..snapshot.spool };
+            assert!(only(&snapshot, now).advice.contains(advice), "{state:?}");
+        }
+        snapshot.spool.state = SpoolState::Ok;
+        snapshot.spool.bytes = 900 << 20;
+        assert_eq!(snapshot.matters(now), [], "all of it is acked and about to go");
+        snapshot.lanes = vec![crate::status::LaneStatus {
+            lane: shared::ids::Lane::Bulk,
+            last: None,
+            acked: None,
+            waiting: 5,
+        }];
+        assert_eq!(only(&snapshot, now).text, "87 % of it is used");
+    }
+
+    #[test]
+    fn a_source_matters_that_is_not_read_or_stays_behind() {
+        let (mut snapshot, now) = well();
+        snapshot.sources[0].behind_bytes = 5 << 20;
+        snapshot.sources[0].behind_since = Some(now);
+        assert_eq!(snapshot.health(now), Health::Well, "a burst");
+        let later = now.saturating_add(LAG_PATIENCE);
+        snapshot.written_at = later;
+        assert_eq!(only(&snapshot, later).text, "5.0 MiB behind its file for 60 s");
+        snapshot.sources[0].error = Some("permission denied".to_owned());
+        let matter = only(&snapshot, later);
+        assert!(matter.text.contains("permission denied") && matter.advice.contains("usermod"));
+    }
+
+    #[test]
+    fn programs_get_the_health_beside_the_snapshot() {
+        let (mut snapshot, now) = well();
+        snapshot.spool.state = SpoolState::Full;
+        let shown: serde_json::Value =
+            serde_json::from_str(&snapshot.to_json(now).unwrap()).unwrap();
+        assert_eq!(
+            (&shown["health"], &shown["matters"][0]["part"]),
+            (&"degraded".into(), &"spool".into())
+        );
+        assert_eq!(shown["agent"], snapshot.agent);
+        let read: Snapshot = serde_json::from_value(shown).unwrap();
+        assert_eq!(read, snapshot);
+    }
+}
