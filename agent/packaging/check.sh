@@ -49,7 +49,7 @@ inside apt-get install -y -q /tmp/signalbox-agent.deb
 inside id signalbox-agent
 inside signalbox-agent --version
 for file in usr/share/man/man1/signalbox-agent.1.gz usr/share/bash-completion/completions/signalbox-agent \
-    etc/signalbox/agent.toml usr/lib/sysusers.d/signalbox-agent.conf; do
+    etc/signalbox/agent.toml; do
     [ -e "$root/$file" ] || fail "$file is not there"
 done
 unit=$(find "$root/lib/systemd/system/" "$root/usr/lib/systemd/system/" -name signalbox-agent.service | head -1)

@@ -22,6 +22,7 @@ pub mod log;
 pub mod notify;
 mod pipeline;
 pub mod show;
+mod throttle;
 
 use std::{
     sync::{Arc, mpsc},
@@ -37,6 +38,7 @@ use self::{
     feed::Feed,
     notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
+    throttle::Throttle,
 };
 use crate::{
     blocks::Blocks,
@@ -70,6 +72,7 @@ struct PipelineThread {
 /// # Errors
 /// Fails if a part cannot start or ends by itself. The text says which and why.
 pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) -> Result<Outcome> {
+    config.veto.put_in_force().context("put the veto in force")?;
     let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
     let (spool, opened) = open_spool(&config)?;
     let feeds = open_feeds(&config, &opened)?;
@@ -107,6 +110,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         context: context_in,
         status: Arc::clone(&status),
         status_path: config.status_path.clone(),
+        throttle: Throttle::new(config.limits),
         stop: stop_signal,
     });
     let pipeline = PipelineThread { stop: pipeline_stop, ended: start(pipeline)? };

@@ -8,8 +8,10 @@
 //! Tenant and agent are not configured: they come from the certificate (L5).
 
 mod check;
+mod limits;
 mod raw;
 mod units;
+mod veto;
 
 pub use units::{parse_bytes, parse_duration, show_bytes};
 
@@ -25,7 +27,8 @@ use thiserror::Error;
 use crate::{
     blocks::BlockPolicy,
     normalise::{Kind, LanePolicy},
-    source::Pattern,
+    pace::CpuShare,
+    source::{Pattern, Veto},
 };
 use check::Check;
 use raw::RawConfig;
@@ -59,12 +62,16 @@ pub struct Config {
     pub lanes: LanePolicy,
     /// When blocks are committed, and how hard they are compressed.
     pub blocks: BlockPolicy,
+    /// What may be read at all.
+    pub veto: Veto,
     /// What is read; at least one.
     pub sources: Vec<SourceConfig>,
     /// What the agent says about itself.
     pub log: LogConfig,
     /// File that `run` rewrites every second and `status` reads.
     pub status_path: PathBuf,
+    /// What the agent may take of its host.
+    pub limits: Limits,
     /// How long a shutdown waits for acks.
     pub grace: Duration,
 }
@@ -107,6 +114,17 @@ pub struct SpoolSettings {
     pub bytes_max: u64,
     /// Bytes of one file.
     pub segment_bytes: u64,
+}
+
+/// What the agent may take of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes in memory; no less than its buffers can come to.
+    pub memory_bytes_max: u64,
+    /// Most bytes on disk; what stores things has its bounds within.
+    pub disk_bytes_max: u64,
+    /// Most of the processor; without it, all that there is to do.
+    pub cpu: Option<CpuShare>,
 }
 
 /// One stream of records that the agent reads.
@@ -253,7 +271,10 @@ impl Config {
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
         let check = Check { text, base };
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
-        let spool = check.spool(&raw.spool)?;
+        let disk = check.disk(&raw.limits)?;
+        let spool = check.spool(&raw.spool, disk)?;
+        let sources = check.sources(&raw.source)?;
+        let veto = check.veto(&raw.veto, &raw.source, &sources)?;
         let status_path =
             raw.status.path.map_or_else(|| spool.dir.join("status.json"), |p| base.join(p));
         Ok(Self {
@@ -263,10 +284,12 @@ impl Config {
                 key: base.join(raw.identity.key),
                 trust_anchor: base.join(raw.identity.trust_anchor),
             },
-            spool,
             lanes: check.lanes(&raw.lanes)?,
             blocks: check.blocks(&raw.blocks)?,
-            sources: check.sources(&raw.source)?,
+            limits: check.limits(&raw.limits, &spool, &sources)?,
+            spool,
+            veto,
+            sources,
             log: check.log(&raw.log)?,
             status_path,
             grace: check.grace(&raw.shutdown)?,

@@ -14,6 +14,8 @@ pub mod filter;
 pub mod fold;
 pub mod limits;
 pub mod normalise;
+pub mod pace;
+pub mod platform;
 pub mod service;
 pub mod source;
 pub mod spool;

@@ -139,6 +139,22 @@ pub const POLICY_EXPIRY_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Bytes that the program takes beside its buffers: code, TLS, the runtime, what the allocator keeps. Some 8 MiB are
+/// measured when it is idle, some more after a flood.
+pub const MEMORY_BASE_BYTES: u64 = 16 << 20;
+
+/// Most memory unless the configuration says otherwise, or the sources need more. A flood of a file takes half of it.
+pub const MEMORY_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// Processor time that may be used at once by an agent that was idle, whatever its share: half a second reads
+/// some 100,000 alerts, more than a detector writes in one burst.
+pub const PACE_BURST: Duration = Duration::from_millis(500);
+
+/// Most processor time that the agent is made to pay back. The uplink is not slowed, so sending a backlog can cost more
+/// than the share for long; the sources are then still read, a little every few seconds. 200 ms is what a hundred reads
+/// cost, and at the smallest share four seconds of waiting, which is also what an urgent alert then waits at worst.
+pub const PACE_DEBT_MAX: Duration = Duration::from_millis(200);
+
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");

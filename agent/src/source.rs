@@ -37,6 +37,7 @@ mod lines;
 mod listener;
 mod pattern;
 mod rotation;
+mod veto;
 mod walk;
 
 use std::{
@@ -61,6 +62,7 @@ pub use self::{
     lines::{Batch, Line, ReadBuffer},
     listener::{Listener, ListenerStats},
     pattern::{Pattern, PatternError},
+    veto::{InForce, Veto},
     walk::Matches,
 };
 use crate::limits::{OPEN_RETRY_INTERVAL, READ_BYTES};

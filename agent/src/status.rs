@@ -200,6 +200,35 @@ pub struct FilesStatus {
     pub compressed: u64,
 }
 
+/// What may be bounded of what the agent takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Its share of the processor.
+    Cpu,
+    /// Its memory.
+    Memory,
+}
+
+/// What the agent takes of its host, and may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsStatus {
+    /// What it used of one processor over the last second, in percent.
+    pub cpu_percent: u32,
+    /// Most of one processor in percent, if that is bounded.
+    pub cpu_percent_max: Option<u32>,
+    /// Bytes in memory.
+    pub memory_bytes: u64,
+    /// Most bytes in memory.
+    pub memory_bytes_max: u64,
+    /// Most bytes on disk.
+    pub disk_bytes_max: u64,
+    /// How long bounds have made the sources wait since the start, in milliseconds.
+    pub slowed_ms: u64,
+    /// The bound that made them wait in the last second.
+    pub at: Option<Bound>,
+}
+
 /// Everything that the agent shows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -229,6 +258,9 @@ pub struct Snapshot {
     pub spool: SpoolStatus,
     /// Its lanes, the most urgent first.
     pub lanes: Vec<LaneStatus>,
+    /// What it takes of its host.
+    #[serde(default)]
+    pub limits: LimitsStatus,
     /// The sources, in the configuration's order.
     pub sources: Vec<SourceStatus>,
 }
@@ -309,6 +341,7 @@ impl Status {
                 ..SpoolStatus::default()
             },
             lanes: Vec::new(),
+            limits: LimitsStatus::default(),
             sources: Vec::new(),
         };
         Self {

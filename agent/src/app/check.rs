@@ -13,7 +13,7 @@ use shared::time::Timestamp;
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
-    source::{Matches, Pattern},
+    source::{Matches, Pattern, Veto},
     status::EXPIRY_WARNING,
     tls::Credentials,
 };
@@ -56,7 +56,8 @@ impl fmt::Display for Finding {
 pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![identity(config, now), spool(config)];
     findings.extend(config.coordinator.addresses.iter().map(coordinator));
-    findings.extend(config.sources.iter().map(source));
+    let veto = config.veto.resolved();
+    findings.extend(config.sources.iter().map(|it| source(it, &veto)));
     findings
 }
 
@@ -137,15 +138,14 @@ fn coordinator(address: &Address) -> Finding {
     }
 }
 
-fn source(config: &SourceConfig) -> Finding {
+fn source(config: &SourceConfig, veto: &Veto) -> Finding {
     let path = match &config.input {
         Input::File { path, .. } => path,
         Input::Files { pattern, .. } => return files(config, pattern),
         Input::Udp(address) => return listen(config, UdpSocket::bind(address).err()),
         Input::Tcp(address) => return listen(config, TcpListener::bind(address).err()),
     };
-    let opened = fs::File::open(path).and_then(|mut file| {
-        // A folder can be opened, but not read.
+    let opened = veto.open(path).and_then(|mut file| {
         let first_bytes = file.read(&mut [0])?;
         debug_assert!(first_bytes <= 1, "a reader keeps to its buffer");
         file.metadata()

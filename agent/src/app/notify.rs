@@ -149,6 +149,7 @@ mod tests {
         assert!(heard(&manager).starts_with("STOPPING=1\n"));
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn an_abstract_socket_is_reached_by_its_name() {
         use std::os::{linux::net::SocketAddrExt as _, unix::net::SocketAddr};

@@ -29,7 +29,10 @@ use shared::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::feed::{Feed, Pushed};
+use super::{
+    feed::{Feed, Pushed},
+    throttle::Throttle,
+};
 use crate::{
     blocks::Blocks,
     clock,
@@ -71,6 +74,7 @@ pub(super) struct Parts {
     pub(super) context: watch::Receiver<Arc<HostContext>>,
     pub(super) status: Arc<Status>,
     pub(super) status_path: std::path::PathBuf,
+    pub(super) throttle: Throttle,
     /// Closed when the pipeline is to stop.
     pub(super) stop: Receiver<()>,
 }
@@ -152,6 +156,9 @@ impl Pipeline {
             if is_due && self.commit(None)? == Next::Stop {
                 return Ok(Next::Stop);
             }
+            if has_read && self.slow_down()? == Next::Stop {
+                return Ok(Next::Stop);
+            }
         }
         if has_read {
             return Ok(self.wait(Duration::ZERO));
@@ -164,6 +171,20 @@ impl Pipeline {
         let now = clock::now();
         let is_lively = self.last_read.is_some_and(|at| now.duration_since(at) < LIVELY);
         Ok(self.wait(if is_lively { IDLE_WAIT_MIN } else { IDLE_WAIT_MAX }))
+    }
+
+    /// Waits as long as the agent's bounds ask for; what was read does not wait along.
+    fn slow_down(&mut self) -> Result<Next, PipelineError> {
+        let now = clock::now();
+        let wait = self.parts.throttle.wait(now);
+        if wait.is_zero() {
+            return Ok(Next::GoOn);
+        }
+        if self.parts.blocks.needs_flush(now + wait) && self.commit(None)? == Next::Stop {
+            return Ok(Next::Stop);
+        }
+        self.publish();
+        Ok(self.wait(wait))
     }
 
     /// Reads one batch of a source and pushes its lines, committing on the way as often as the
@@ -299,7 +320,8 @@ impl Pipeline {
         }
         self.last_publish = Some(now);
         self.collect();
-        let Self { parts: Parts { spool, feeds, status, .. }, .. } = self;
+        let Self { parts: Parts { spool, feeds, status, throttle, .. }, .. } = self;
+        let limits = throttle.look(now);
         let (usage, heads) = (spool.usage(), spool.reader().heads());
         let (state, error, waits) = (self.state, self.error.clone(), self.waits);
         let wall = clock::wall();
@@ -309,6 +331,7 @@ impl Pipeline {
             snapshot.spool.waits = waits;
             snapshot.spool.bytes = usage.bytes;
             snapshot.lanes = lanes(heads);
+            snapshot.limits = limits;
             snapshot.sources = feeds.iter_mut().map(|feed| feed.status(wall)).collect();
         });
         self.store_status();

@@ -80,7 +80,12 @@ impl Check<'_> {
         Ok(CoordinatorConfig { addresses, server_name: name.get_ref().clone() })
     }
 
-    pub(super) fn spool(&self, raw: &RawSpool) -> Result<SpoolSettings, ConfigError> {
+    /// Reads the spool's settings; `disk` is all that the agent may have on disk, if that is said.
+    pub(super) fn spool(
+        &self,
+        raw: &RawSpool,
+        disk: Option<u64>,
+    ) -> Result<SpoolSettings, ConfigError> {
         let key = "spool.segment_bytes";
         let segment_bytes = match &raw.segment_bytes {
             None => SEGMENT_BYTES_DEFAULT,
@@ -100,7 +105,7 @@ impl Check<'_> {
             }
         };
         let bytes_max = match &raw.max_bytes {
-            None => SPOOL_BYTES_DEFAULT.max(SEGMENTS_MIN * segment_bytes),
+            None => disk.unwrap_or(SPOOL_BYTES_DEFAULT).max(SEGMENTS_MIN * segment_bytes),
             Some(raw) => {
                 let key = "spool.max_bytes";
                 let bytes = self.bytes(key, raw)?;
@@ -290,7 +295,7 @@ impl Check<'_> {
         })
     }
 
-    fn bytes(&self, key: &str, raw: &Spanned<String>) -> Result<u64, ConfigError> {
+    pub(super) fn bytes(&self, key: &str, raw: &Spanned<String>) -> Result<u64, ConfigError> {
         parse_bytes(raw.get_ref()).map_err(|message| self.error(key, raw.span(), message))
     }
 
@@ -338,7 +343,7 @@ impl Check<'_> {
         self.error(path, span, message)
     }
 
-    fn error(&self, key: &str, span: Range<usize>, message: String) -> ConfigError {
+    pub(super) fn error(&self, key: &str, span: Range<usize>, message: String) -> ConfigError {
         let start = self.text.floor_char_boundary(span.start);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

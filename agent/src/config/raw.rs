@@ -29,6 +29,10 @@ pub(super) struct RawConfig {
     pub(super) status: RawStatus,
     #[serde(default)]
     pub(super) shutdown: RawShutdown,
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+    #[serde(default)]
+    pub(super) veto: RawVeto,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,4 +100,19 @@ pub(super) struct RawStatus {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawShutdown {
     pub(super) grace: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub(super) memory: Option<Spanned<String>>,
+    pub(super) disk: Option<Spanned<String>>,
+    pub(super) cpu: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawVeto {
+    pub(super) paths: Option<Vec<Spanned<PathBuf>>>,
+    pub(super) sources: Option<Vec<String>>,
 }

@@ -38,6 +38,8 @@ fn what_a_file_does_not_say_has_its_default() {
     assert!(matches!(config.sources[0].input, Input::File { from: StartFrom::End, .. }));
     assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
     assert_eq!(config.grace, Duration::from_secs(5));
+    let limits = Limits { memory_bytes_max: 64 << 20, disk_bytes_max: 1 << 30, cpu: None };
+    assert_eq!(config.limits, limits);
 }
 
 #[test]
@@ -171,6 +173,54 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
 }
 
 #[test]
+fn a_budget_of_the_disk_is_the_spools_bound_unless_that_is_said() {
+    let limits = |text: &str| parse(&MINIMAL.replace("[[source]]", &format!("{text}\n[[source]]")));
+    let config = limits("[limits]\ndisk = \"256MiB\"\ncpu = \"50%\"").unwrap();
+    assert_eq!((config.spool.bytes_max, config.limits.disk_bytes_max), (256 << 20, 256 << 20));
+    assert_eq!(config.limits.cpu.unwrap().percent(), 50);
+    let config = limits("max_bytes = \"128MiB\"\n[limits]\ndisk = \"256MiB\"").unwrap();
+    assert_eq!((config.spool.bytes_max, config.limits.disk_bytes_max), (128 << 20, 256 << 20));
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused_with_what_there_is_to_keep() {
+    let refused = |text: &str| refused("[[source]]", &format!("{text}\n[[source]]"));
+    let error = refused("max_bytes = \"512MiB\"\n[limits]\ndisk = \"256MiB\"");
+    assert!(error.starts_with("12:8: limits.disk: 256MiB is less than 512.0 MiB"), "{error}");
+    let error = refused("[limits]\nmemory = \"8MiB\"");
+    assert!(error.starts_with("11:10: limits.memory: 8MiB is less than "), "{error}");
+    for cpu in ["0%", "4%", "401%", "half", "50"] {
+        let error = refused(&format!("[limits]\ncpu = \"{cpu}\""));
+        assert!(error.starts_with("11:7: limits.cpu: "), "{error}");
+    }
+}
+
+#[test]
+fn senders_over_tcp_add_to_the_least_budget_of_memory() {
+    let listen = MINIMAL.replace("path = \"eve.json\"", "listen = \"tcp://[::1]:514\"");
+    let least = |text: &str| parse(text).unwrap().limits.memory_bytes_max;
+    assert_eq!(least(MINIMAL), 64 << 20);
+    let second = "[[source]]\nname=\"b\"\nkind=\"syslog\"\nlisten=\"tcp://[::1]:515\"\n";
+    let third = "[[source]]\nname=\"c\"\nkind=\"syslog\"\nlisten=\"tcp://[::1]:516\"\n";
+    assert!(least(&[&listen, second, third].concat()) > 64 << 20);
+}
+
+#[test]
+fn a_source_that_the_hosts_owner_does_not_list_is_refused() {
+    let refused = |text: &str| refused("[[source]]", &format!("[veto]\n{text}\n[[source]]"));
+    let error = refused("paths = [\"/var/log/*.json\", \"other/eve.json\"]");
+    assert!(error.starts_with("15:8: source.path: /base/eve.json is not listed"), "{error}");
+    let error = refused("sources = [\"wazuh\"]");
+    assert!(error.starts_with("13:8: source.name: \"eve\" is not listed"), "{error}");
+    let error = refused("paths = [\"/var/log/**\"]");
+    assert!(error.starts_with("11:10: veto.paths: "), "{error}");
+    for listed in ["paths = [\"*.json\"]", "paths = [\"/base/eve.json\"]\nsources = [\"eve\"]"] {
+        let text = MINIMAL.replace("[[source]]", &format!("[veto]\n{listed}\n[[source]]"));
+        assert!(parse(&text).is_ok(), "{listed}");
+    }
+}
+
+#[test]
 fn a_field_map_names_fields_of_ours() {
     let json = MINIMAL.replace("\"suricata_eve\"", "\"json_lines\"");
     let map = |paths: &str| format!("{json}[source.fields]\nproduct = \"p\"\n{paths}\n");
@@ -235,6 +285,8 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
         "log",
         "status",
         "shutdown",
+        "limits",
+        "veto",
     ];
     let keys = |section: &&str| {
         let header =

@@ -40,6 +40,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     ms.map(Duration::from_millis).ok_or_else(|| format!("{text:?} is more than can be counted"))
 }
 
+/// Parses a share in percent: a whole number and `%`.
+///
+/// # Errors
+/// Says what was expected, as a text that follows the key's name.
+pub(super) fn parse_percent(text: &str) -> Result<u32, String> {
+    let expected = || format!("{text:?} is no share: write a whole number and %, such as 50%");
+    let (number, unit) = split(text).ok_or_else(expected)?;
+    if unit != "%" {
+        return Err(expected());
+    }
+    u32::try_from(number).map_err(|_| expected())
+}
+
 /// Writes a size with one decimal in the largest unit of which there is at least one: `1.5 MiB`.
 #[must_use]
 pub fn show_bytes(bytes: u64) -> String {
@@ -89,6 +102,14 @@ mod tests {
         }
         for text in ["", "5", "5sec", "0.5s", "-1s", "18446744073709551615h"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_whole_numbers_with_a_percent_sign() {
+        assert_eq!((parse_percent("50%"), parse_percent("100 %")), (Ok(50), Ok(100)));
+        for text in ["", "50", "0.5", "5.0%", "-1%", "%", "99999999999%"] {
+            assert!(parse_percent(text).is_err(), "{text}");
         }
     }
 

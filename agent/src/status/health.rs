@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use shared::time::Timestamp;
 
-use super::{LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
+use super::{Bound, LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
 use crate::config::show_bytes;
 
 /// How long the link may be down before a person should look: a restarted coordinator has all its agents back sooner.
@@ -90,6 +90,7 @@ impl Snapshot {
         matters.extend(self.certificate_matter(now));
         matters.extend(self.link_matter(now));
         matters.extend(self.spool_matter());
+        matters.extend(self.memory_matter());
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
         matters.sort_by_key(|matter| std::cmp::Reverse(matter.health));
         matters
@@ -103,8 +104,8 @@ impl Snapshot {
         } else {
             return None;
         };
-        let advice = "systemctl start signalbox-agent, or signalbox-agent run; why it ended stands in \
-                      its log: journalctl -u signalbox-agent";
+        let advice = "systemctl start signalbox-agent, or signalbox-agent run; why it ended \
+                      stands in its log: journalctl -u signalbox-agent";
         Some(Matter {
             health: Health::Down,
             part: "process".to_owned(),
@@ -154,6 +155,19 @@ impl Snapshot {
              nothing is lost while the spool has room"
         );
         Some(degraded("link", format!("not connected: {error}"), &advice))
+    }
+
+    fn memory_matter(&self) -> Option<Matter> {
+        if self.limits.at != Some(Bound::Memory) {
+            return None;
+        }
+        let (bytes, bytes_max) = (self.limits.memory_bytes, self.limits.memory_bytes_max);
+        let text = format!(
+            "{} are in memory, more than {}: the sources are slowed",
+            show_bytes(bytes),
+            show_bytes(bytes_max)
+        );
+        Some(degraded("memory", text, "raise limits.memory, or give this agent fewer sources"))
     }
 
     fn spool_matter(&self) -> Option<Matter> {
@@ -331,6 +345,20 @@ mod tests {
         snapshot.sources[0].error = Some("permission denied".to_owned());
         let matter = only(&snapshot, later);
         assert!(matter.text.contains("permission denied") && matter.advice.contains("usermod"));
+    }
+
+    #[test]
+    fn more_memory_than_allowed_matters() {
+        let (mut snapshot, now) = well();
+        snapshot.limits.memory_bytes = 70 << 20;
+        snapshot.limits.memory_bytes_max = 64 << 20;
+        snapshot.limits.at = Some(Bound::Memory);
+        assert!(
+            only(&snapshot, now).text.starts_with("70.0 MiB are in memory, more than 64.0 MiB")
+        );
+        snapshot.limits.at = Some(Bound::Cpu);
+        assert_eq!(snapshot.matters(now), [], "a share is there to be used");
+        assert!(snapshot.render(now).contains("AT THE PROCESSOR'S BOUND"));
     }
 
     #[test]

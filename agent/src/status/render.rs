@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use shared::time::Timestamp;
 
-use super::{LinkState, ProcessState, Snapshot, SpoolState};
+use super::{Bound, LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
 use crate::config::show_bytes;
 
 impl Snapshot {
@@ -32,6 +32,7 @@ impl Snapshot {
         }
         writeln!(out, "cert     {}", self.certificate_line(now))?;
         writeln!(out, "spool    {}", self.spool_line(now))?;
+        writeln!(out, "limits   {}", self.limits_line())?;
         writeln!(out)?;
         writeln!(out, "{:<8} {:>12} {:>12} {:>12}", "lane", "last block", "acked", "waiting")?;
         let number = |seq: Option<shared::ids::Seq>| seq.map_or(0, shared::ids::Seq::as_u64);
@@ -40,6 +41,10 @@ impl Snapshot {
             writeln!(out, "{:<8} {last:>12} {acked:>12} {:>12}", lane.lane, lane.waiting)?;
         }
         writeln!(out)?;
+        self.write_sources(out, now)
+    }
+
+    fn write_sources(&self, out: &mut String, now: Timestamp) -> fmt::Result {
         writeln!(
             out,
             "{:<16} {:>12} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12} {:>10} {:>6}",
@@ -69,34 +74,7 @@ impl Snapshot {
                 show_bytes(source.behind_bytes),
                 source.behind_since.map_or_else(|| "-".to_owned(), |since| ago(now, since)),
             )?;
-            let lost = [
-                (source.dropped, "datagrams were dropped by the system: they came too fast"),
-                (source.refused, "connections were refused: there were too many"),
-                (
-                    source.lost_files,
-                    "files were not found again: what was not read of them is lost",
-                ),
-                (
-                    source.files.map_or(0, |files| files.beyond),
-                    "files are not read: more match than the agent keeps count of",
-                ),
-            ];
-            for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
-                writeln!(out, "  {}: {count} {what}", source.path.display())?;
-            }
-            if let Some(files) = &source.files {
-                writeln!(
-                    out,
-                    "  {}: {} files, {} open, {} waiting",
-                    source.path.display(),
-                    files.known,
-                    files.open,
-                    files.waiting
-                )?;
-            }
-            if let Some(error) = &source.error {
-                writeln!(out, "  {}: {error}", source.path.display())?;
-            }
+            write_notes(out, source)?;
         }
         Ok(())
     }
@@ -155,6 +133,25 @@ impl Snapshot {
         }
     }
 
+    fn limits_line(&self) -> String {
+        let limits = &self.limits;
+        let mut line = format!("processor {} %", limits.cpu_percent);
+        if let Some(max) = limits.cpu_percent_max {
+            line = format!("{line} of {max} %");
+        }
+        let (bytes, bytes_max) = (limits.memory_bytes, limits.memory_bytes_max);
+        line = format!("{line}, memory {} of {}", show_bytes(bytes), show_bytes(bytes_max));
+        line.push_str(match limits.at {
+            None => "",
+            Some(Bound::Cpu) => ", AT THE PROCESSOR'S BOUND: the sources are slowed",
+            Some(Bound::Memory) => ", AT THE MEMORY'S BOUND: the sources are slowed",
+        });
+        if limits.slowed_ms > 0 {
+            line = format!("{line}; slowed for {} s so far", limits.slowed_ms / 1_000);
+        }
+        line
+    }
+
     fn spool_line(&self, now: Timestamp) -> String {
         let spool = &self.spool;
         let mut line = format!("{} of {}", show_bytes(spool.bytes), show_bytes(spool.bytes_max));
@@ -175,6 +172,36 @@ impl Snapshot {
         }
         line
     }
+}
+
+/// Writes what there is to say of a source besides its counters.
+fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
+    let lost = [
+        (source.dropped, "datagrams were dropped by the system: they came too fast"),
+        (source.refused, "connections were refused: there were too many"),
+        (source.lost_files, "files were not found again: what was not read of them is lost"),
+        (
+            source.files.map_or(0, |files| files.beyond),
+            "files are not read: more match than the agent keeps count of",
+        ),
+    ];
+    for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
+        writeln!(out, "  {}: {count} {what}", source.path.display())?;
+    }
+    if let Some(files) = &source.files {
+        writeln!(
+            out,
+            "  {}: {} files, {} open, {} waiting",
+            source.path.display(),
+            files.known,
+            files.open,
+            files.waiting
+        )?;
+    }
+    if let Some(error) = &source.error {
+        writeln!(out, "  {}: {error}", source.path.display())?;
+    }
+    Ok(())
 }
 
 /// Writes how long ago `at` was, in the largest unit of which there are two.

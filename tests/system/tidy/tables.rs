@@ -33,7 +33,7 @@ pub(crate) const AGENT: ImportTable = &[
     // The drivers' one way to the clocks.
     ("clock", May::Import(&[])),
     // Only for value types: a checked configuration is made of what the pure modules take.
-    ("config", May::Import(&["blocks", "filter", "fold", "normalise", "source", "spool"])),
+    ("config", May::Import(&["blocks", "filter", "fold", "normalise", "pace", "source", "spool"])),
     ("context", May::Import(&[])),
     // A rule that folds has the terms of its fold.
     ("filter", May::Import(&["fold"])),
@@ -43,6 +43,9 @@ pub(crate) const AGENT: ImportTable = &[
     // `signalbox-agent status` reads the file that a running agent writes; it needs the hour and nothing of the app.
     ("main", May::Import(&["app", "args", "clock", "config", "service", "status"])),
     ("normalise", May::Import(&[])),
+    ("pace", May::Import(&[])),
+    // What only the operating system knows of this process.
+    ("platform", May::Import(&[])),
     // Writes the files of a service; knows nothing of a running agent.
     ("service", May::Import(&[])),
     ("source", May::Import(&[])),

@@ -1,0 +1,92 @@
+//! What the agent may take of its host: budgets that its bounds must fit into.
+//!
+//! Nothing is allotted here: each part has its own bound, and the budgets are held against what these come to, so that
+//! a budget which cannot be kept is refused at once and not broken later.
+
+use toml::Spanned;
+
+use super::{
+    ConfigError, Input, Limits, SourceConfig, SpoolSettings, check::Check, raw::RawLimits,
+    show_bytes, units::parse_percent,
+};
+use crate::{
+    limits::{
+        CONNECTIONS_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT, READ_BYTES,
+        READY_RECORD_BYTES_MAX,
+    },
+    pace::CpuShare,
+};
+use shared::{
+    ids::Lane,
+    limits::{BLOCK_FIELD_BYTES_MAX, BLOCK_RECORD_BYTES_MAX, RECORD_BYTES_MAX, WINDOW_BYTES_MAX},
+};
+
+impl Check<'_> {
+    /// Reads the budget of the disk, if there is one.
+    pub(super) fn disk(&self, raw: &RawLimits) -> Result<Option<u64>, ConfigError> {
+        raw.disk.as_ref().map(|raw| self.bytes("limits.disk", raw)).transpose()
+    }
+
+    /// Reads all budgets, and refuses those that are less than what has to fit into them.
+    pub(super) fn limits(
+        &self,
+        raw: &RawLimits,
+        spool: &SpoolSettings,
+        sources: &[SourceConfig],
+    ) -> Result<Limits, ConfigError> {
+        let stored = spool.bytes_max;
+        let disk_bytes_max = match (&raw.disk, self.disk(raw)?) {
+            (Some(raw), Some(bytes)) if bytes < stored => {
+                return Err(self.too_small("limits.disk", raw, stored, "the spool"));
+            }
+            (_, disk) => disk.unwrap_or(stored),
+        };
+        let least = memory_at_most(sources);
+        let memory_bytes_max = match &raw.memory {
+            None => MEMORY_BYTES_DEFAULT.max(least),
+            Some(raw) => {
+                let bytes = self.bytes("limits.memory", raw)?;
+                if bytes < least {
+                    let what = "the program and the buffers of these sources";
+                    return Err(self.too_small("limits.memory", raw, least, what));
+                }
+                bytes
+            }
+        };
+        let cpu = raw.cpu.as_ref().map(|raw| self.cpu(raw)).transpose()?;
+        Ok(Limits { memory_bytes_max, disk_bytes_max, cpu })
+    }
+
+    fn cpu(&self, raw: &Spanned<String>) -> Result<CpuShare, ConfigError> {
+        let key = "limits.cpu";
+        let percent =
+            parse_percent(raw.get_ref()).map_err(|message| self.error(key, raw.span(), message))?;
+        CpuShare::of_percent(percent).ok_or_else(|| {
+            let (min, max) = (CpuShare::PERCENT_MIN, CpuShare::PERCENT_MAX);
+            let message = format!("{} is not between {min}% and {max}%", raw.get_ref());
+            self.error(key, raw.span(), message)
+        })
+    }
+
+    fn too_small(&self, key: &str, raw: &Spanned<String>, least: u64, what: &str) -> ConfigError {
+        let message = format!(
+            "{} is less than {}, which {what} can come to",
+            raw.get_ref(),
+            show_bytes(least)
+        );
+        self.error(key, raw.span(), message)
+    }
+}
+
+/// Returns the bytes that the program and all buffers can come to with these sources.
+fn memory_at_most(sources: &[SourceConfig]) -> u64 {
+    // What is read; an open block a lane; finished blocks; what is sent and not acked.
+    let open_blocks = Lane::COUNT * (BLOCK_RECORD_BYTES_MAX + BLOCK_FIELD_BYTES_MAX);
+    let pipeline = READ_BYTES + open_blocks + READY_RECORD_BYTES_MAX + WINDOW_BYTES_MAX;
+    let of_source = |source: &SourceConfig| match source.input {
+        Input::Tcp(_) => CONNECTIONS_MAX * RECORD_BYTES_MAX,
+        Input::Udp(_) | Input::File { .. } | Input::Files { .. } => 0,
+    };
+    let of_sources: usize = sources.iter().map(of_source).sum();
+    MEMORY_BASE_BYTES + (pipeline + of_sources) as u64
+}
