@@ -15,6 +15,7 @@ pub mod identity;
 pub mod ids;
 pub mod ledger;
 pub mod limits;
+pub mod ocsf;
 pub mod session;
 pub mod sigma;
 pub mod time;

@@ -59,7 +59,7 @@ struct SearchQuery {
     #[param(value_type = Option<String>)]
     tenant: Option<TenantId>,
     /// What they name, such as `ip:10.0.0.1`: host, ip, user, hash, rule or domain, and its name; upper and lower case
-    /// are the same, but other spellings of an address are not.
+    /// are the same, and so are an address's spellings.
     #[param(max_length = 4096, pattern = "^(host|ip|user|hash|rule|domain):.+$")]
     entity: Option<String>,
     /// Received by the coordinator at this time or later: RFC 3339.

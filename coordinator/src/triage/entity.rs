@@ -86,15 +86,20 @@ impl EntityKind {
 pub struct EntityRef {
     /// Its kind.
     pub kind: EntityKind,
-    /// First 16 bytes of the SHA-256 of its name in lower case.
+    /// First 16 bytes of the SHA-256 of its name in lower case; of an address in its one spelling.
     pub digest: [u8; 16],
 }
 
 impl EntityRef {
-    /// Returns the reference of the entity `name`. Names differ by case in logs and not in the world.
+    /// Returns the reference of the entity `name`. Names differ by case in logs and not in the world, and addresses by
+    /// how they are spelt.
     #[must_use]
     pub fn new(kind: EntityKind, name: &str) -> Self {
-        Self { kind, digest: digest([name.trim().to_lowercase().as_bytes()]) }
+        let name = name.trim().to_lowercase();
+        let address = Some(&name).filter(|name| kind == EntityKind::Ip && name.contains(':'));
+        let address = address.and_then(|name| name.parse::<IpAddr>().ok());
+        let name = address.map_or(name, |address| address.to_canonical().to_string());
+        Self { kind, digest: digest([name.as_bytes()]) }
     }
 
     /// Returns whether `alert` names this entity.
@@ -214,6 +219,18 @@ mod tests {
             let field = subject(&fields, 0, &mut InsideCache::default());
             assert_eq!(field.and_then(|field| fields.text(0, field)), expected);
         }
+    }
+
+    #[test]
+    fn an_address_is_one_entity_however_it_is_spelt() {
+        let entity = |name| EntityRef::new(EntityKind::Ip, name);
+        for name in ["2001:DB8::5", "2001:0db8:0000:0000:0000:0000:0000:0005"] {
+            assert_eq!(entity(name), entity("2001:db8::5"), "{name}");
+        }
+        assert_eq!(entity("::ffff:10.0.0.5"), entity("10.0.0.5"));
+        assert_ne!(entity("10.0.0.5:80"), entity("10.0.0.5"));
+        let host = EntityRef::new(EntityKind::Host, "::ffff:10.0.0.5");
+        assert_ne!(host, EntityRef::new(EntityKind::Host, "10.0.0.5"), "a name is not an address");
     }
 
     #[test]

@@ -210,6 +210,8 @@ pub(crate) const SHARED_DEPENDENCIES: &[&str] = &[
     "regex",
     "saphyr-parser",
     "serde",
+    // Both ends say alerts as OCSF, which is JSON.
+    "serde_json",
     "sha2",
     "thiserror",
     "uuid",
