@@ -39,6 +39,9 @@ pub const DEFAULT_PATH: &str = "/etc/signalbox/agent.toml";
 /// The shipped example: every key with its default.
 pub const EXAMPLE: &str = include_str!("../agent.example.toml");
 
+/// Sources with field maps for products that write JSON lines, to be copied into a configuration.
+pub const FIELD_MAPS: &str = include_str!("../field-maps.example.toml");
+
 /// Most coordinator addresses: a handful of coordinators serve one agent, and all are tried before
 /// it waits.
 pub const ADDRESSES_MAX: usize = 8;

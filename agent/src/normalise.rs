@@ -14,6 +14,7 @@ mod cef;
 mod columns;
 mod eve;
 mod falco;
+mod guess;
 mod json_lines;
 mod paths;
 mod slots;
@@ -122,6 +123,15 @@ impl Kind {
         match self {
             Self::Product(product) => product.name,
             Self::JsonLines(map) => map.product(),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Product(product) => f.write_str(product.kind),
+            Self::JsonLines(map) => write!(f, "json_lines of {}", map.product()),
         }
     }
 }
@@ -294,6 +304,12 @@ impl Normaliser {
         &self.kind
     }
 
+    /// Returns whether the value at this place of a JSON record is read.
+    #[must_use]
+    pub fn reads(&self, names: &[&str]) -> bool {
+        self.paths.reads(names)
+    }
+
     /// Returns whether lines at a file's head say how its records are written: whoever begins within
     /// a file gives them to [`Self::begin_file`].
     #[must_use]
@@ -389,6 +405,7 @@ impl Normaliser {
             Kind::Product(product) => (product.finish)(&mut alert, found, &mut notes),
             Kind::JsonLines(map) => map.finish(&mut alert, found, &mut notes),
         }
+        slots::sort_out_addresses(&mut alert);
         (alert, notes)
     }
 }

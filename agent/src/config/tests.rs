@@ -260,6 +260,12 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
 }
 
 #[test]
+fn every_shipped_field_map_is_usable() {
+    let config = parse(&format!("{}\n{}", toml_without("source"), FIELD_MAPS)).unwrap();
+    assert!(config.sources.len() >= 10);
+}
+
+#[test]
 fn the_shipped_example_has_every_key() {
     let table: toml::Table = uncommented().parse().unwrap();
     for (section, keys) in sections() {

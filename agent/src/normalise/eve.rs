@@ -1,5 +1,7 @@
 //! Suricata's EVE: the events of type `alert` (Suricata 3 to 8).
 //!
+//! A rule without a message has no title: its id is what it is told by.
+//!
 //! `host` and `in_iface` name the sensor, which is not the host that the alert is about; they stay
 //! in the record.
 
@@ -37,6 +39,9 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::DstIp), "dest_ip"),
     (slots::DST_PORT, "dest_port"),
     (of(Field::Protocol), "proto"),
+    (of(Field::User), "smb.ntlmssp.user"),
+    (of(Field::User), "krb5.cname"),
+    (of(Field::User), "mqtt.connect.username"),
     (of(Field::Url), "http.url"),
     (of(Field::Domain), "http.hostname"),
     (of(Field::Domain), "tls.sni"),
@@ -46,8 +51,15 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::Domain), "dns.rrname"),
     (of(Field::FilePath), "fileinfo.filename"),
     (of(Field::FilePath), "files.filename"),
+    (of(Field::FilePath), "smb.filename"),
+    (of(Field::FilePath), "nfs.filename"),
+    (of(Field::FilePath), "ftp_data.filename"),
     (of(Field::FileHash), "fileinfo.sha256"),
     (of(Field::FileHash), "files.sha256"),
+    (of(Field::FileHash), "fileinfo.sha1"),
+    (of(Field::FileHash), "files.sha1"),
+    (of(Field::FileHash), "fileinfo.md5"),
+    (of(Field::FileHash), "files.md5"),
 ];
 
 /// An event of another type is not read further than its type: most lines of an EVE file are no

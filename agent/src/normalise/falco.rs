@@ -1,7 +1,9 @@
 //! Falco's JSON output (`json_output: true`), one object an alert.
 //!
 //! What a rule prints stands under `output_fields` too, under the names of Falco's own fields, which
-//! have dots in them. Its priorities are syslog's severities.
+//! have dots in them. Its priorities are syslog's severities. A rule has no id but its name.
+
+use std::net::IpAddr;
 
 use shared::alert::{Alert, Field, Severity};
 
@@ -28,6 +30,7 @@ const TABLE: &[(u8, &str)] = &[
     (slots::TIME, "time"),
     (slots::TIME, "/output_fields/evt.time"),
     (slots::SEVERITY, "priority"),
+    (of(Field::RuleUid), "rule"),
     (of(Field::Title), "rule"),
     (OUTPUT, "output"),
     (of(Field::Category), "source"),
@@ -38,7 +41,11 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::User), "/output_fields/ka.user.name"),
     (of(Field::Process), "/output_fields/proc.exepath"),
     (of(Field::Process), "/output_fields/proc.name"),
-    (of(Field::FileHash), "/output_fields/proc.hash.sha256"),
+    (of(Field::CommandLine), "/output_fields/proc.cmdline"),
+    (of(Field::ParentProcess), "/output_fields/proc.pexepath"),
+    (of(Field::ParentProcess), "/output_fields/proc.pname"),
+    (of(Field::Container), "/output_fields/container.name"),
+    (of(Field::Container), "/output_fields/container.id"),
     (of(Field::FilePath), "/output_fields/fs.path.name"),
     (FD_NAME, "/output_fields/fd.name"),
     (of(Field::SrcIp), "/output_fields/fd.cip"),
@@ -49,8 +56,8 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::Domain), "/output_fields/fd.sip.name"),
 ];
 
-/// How Falco writes what it could not find out.
-const NOT_AVAILABLE: &str = "<NA>";
+/// What Falco calls the container of what runs in none.
+const NO_CONTAINER: &str = "host";
 
 fn event(found: &Slots<'_>) -> Event {
     let alert = [of(Field::Title), OUTPUT, slots::SEVERITY];
@@ -69,10 +76,8 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     {
         alert.set(Field::Title, output);
     }
-    for field in Field::ALL {
-        if alert.text(field) == Some(NOT_AVAILABLE) {
-            alert.set(field, "");
-        }
+    if alert.text(Field::Container) == Some(NO_CONTAINER) {
+        alert.set(Field::Container, "");
     }
     if let Some(name) = found.raw(FD_NAME).and_then(value::text) {
         if name.starts_with('/') && alert.text(Field::FilePath).is_none() {
@@ -81,9 +86,20 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
             && alert.text(Field::SrcIp).is_none()
             && alert.text(Field::DstIp).is_none()
         {
-            alert.set(Field::SrcIp, src.to_owned());
-            alert.set(Field::DstIp, dst.to_owned());
+            alert.src_port = set_end(alert, Field::SrcIp, src).or(alert.src_port);
+            alert.dst_port = set_end(alert, Field::DstIp, dst).or(alert.dst_port);
         }
     }
-    slots::sort_out_endpoints(alert);
+}
+
+/// Takes an end of a connection, whose port stands behind its address without brackets; returns the
+/// port.
+fn set_end(alert: &mut Alert<'_>, field: Field, end: &str) -> Option<u16> {
+    let (address, port) = end.rsplit_once(':').unwrap_or((end, ""));
+    let Ok(address) = address.parse::<IpAddr>() else {
+        alert.set(field, end.to_owned());
+        return None;
+    };
+    alert.set(field, address.to_canonical().to_string());
+    port.parse().ok()
 }

@@ -173,7 +173,6 @@ impl FieldMap {
         if found.is_empty() {
             notes.add(Notes::NOTHING_MAPPED);
         }
-        slots::sort_out_endpoints(alert);
     }
 }
 

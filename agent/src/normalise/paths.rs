@@ -139,6 +139,20 @@ impl Paths {
         if slots.stopped { Ok(()) } else { walked }
     }
 
+    /// Returns whether the value at `names` fills a slot.
+    pub(super) fn reads(&self, names: &[&str]) -> bool {
+        let mut at = Some(0);
+        let mut fills = false;
+        for name in names {
+            let Some(node) = at else { return fills };
+            let child = self.nodes[node].children.iter().find(|child| *child.name == **name);
+            let Some(child) = child else { return false };
+            fills = !child.fills.is_empty();
+            at = child.node;
+        }
+        fills
+    }
+
     /// Takes the value that stands beside `name` in a record without depth.
     pub(super) fn take<'a>(&self, name: &str, raw: Raw<'a>, slots: &mut Slots<'a>) {
         let child = self.nodes[0].children.iter().find(|child| *child.name == *name);
@@ -176,6 +190,11 @@ impl<'a> Slots<'a> {
     /// Returns the slot's value; values that say nothing are absent.
     pub(super) fn raw(&self, slot: u8) -> Option<Raw<'a>> {
         self.raw[usize::from(slot)]
+    }
+
+    /// Returns how many slots were filled.
+    pub(super) fn count(&self) -> usize {
+        self.raw.iter().flatten().count()
     }
 
     /// Returns whether no slot was filled.

@@ -1,8 +1,7 @@
 //! Which slot holds what, and how the slots that all products share become an alert.
 
 use std::{
-    borrow::Cow,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -49,6 +48,7 @@ pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Not
             Field::Techniques => value::techniques(raw),
             Field::FileHash => value::text(raw).map(value::hash),
             Field::Protocol => value::text(raw).map(value::protocol),
+            Field::SrcIp | Field::DstIp | Field::DeviceIp => value::text(raw).map(value::address),
             _ => value::text(raw),
         };
         if let Some(text) = text {
@@ -81,12 +81,13 @@ fn believed(
     Some(time)
 }
 
-/// Sorts out endpoints' addresses that may be names, or IPv4 addresses with their port behind them.
-pub(super) fn sort_out_endpoints(alert: &mut Alert<'_>) {
+/// Sorts out addresses that are names, or have their port behind them.
+pub(super) fn sort_out_addresses(alert: &mut Alert<'_>) {
     let port = sort_out(alert, Field::SrcIp, Field::SrcHostname);
     alert.src_port = alert.src_port.or(port);
     let port = sort_out(alert, Field::DstIp, Field::DstHostname);
     alert.dst_port = alert.dst_port.or(port);
+    sort_out(alert, Field::DeviceIp, Field::DeviceHostname);
 }
 
 /// Returns the port that stood behind the address.
@@ -95,17 +96,42 @@ fn sort_out(alert: &mut Alert<'_>, ip: Field, hostname: Field) -> Option<u16> {
     if text.parse::<IpAddr>().is_ok() {
         return None;
     }
-    let text = text.to_owned();
-    let parts = text.rsplit_once(':');
-    if let Some((address, port)) = parts.filter(|(head, _)| head.parse::<Ipv4Addr>().is_ok()) {
-        alert.set(ip, Cow::Owned(address.to_owned()));
-        return port.parse().ok();
+    // SonicWall's firewalls write the interface behind the port.
+    let before_last = text.rsplit_once(':').map_or(text, |(before, _)| before);
+    if let Ok(end) = text.parse::<SocketAddr>().or_else(|_| before_last.parse()) {
+        alert.set(ip, end.ip().to_canonical().to_string());
+        return Some(end.port());
     }
+    let text = text.to_owned();
     alert.set(ip, "");
     if alert.text(hostname).is_none() {
-        alert.set(hostname, Cow::Owned(text));
+        alert.set(hostname, text);
     }
     None
+}
+
+/// Moves the path of a file that is one of the Windows registry to where such paths belong.
+pub(super) fn sort_out_registry(alert: &mut Alert<'_>) {
+    let is_key = |path: &str| {
+        let root = path.strip_prefix('\\').unwrap_or(path).split('\\').next();
+        root.is_some_and(|root| {
+            let is = |name: &str| root.eq_ignore_ascii_case(name);
+            is("REGISTRY")
+                || is("HKLM")
+                || is("HKU")
+                || is("HKCU")
+                || is("HKCR")
+                || is("HKCC")
+                || root.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("HKEY_"))
+        })
+    };
+    if let Some(path) = alert.text(Field::FilePath).filter(|path| is_key(path)) {
+        let path = path.to_owned();
+        alert.set(Field::FilePath, "");
+        if alert.text(Field::RegistryKey).is_none() {
+            alert.set(Field::RegistryKey, path);
+        }
+    }
 }
 
 /// Reads a severity that is written as OCSF's number or name; `info` is known too.
@@ -142,7 +168,7 @@ pub(super) fn syslog_severity(text: &str) -> Option<Severity> {
 /// Reads an action from the words of detectors.
 pub(super) fn action(text: &str) -> Action {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is(&["allowed", "allow", "pass", "passed", "accept", "accepted", "permit"]) {
+    if is(&["allowed", "allow", "pass", "passed", "accept", "accepted", "permit", "permitted"]) {
         Action::Allowed
     } else if is(&["blocked", "block", "denied", "deny", "drop", "dropped", "reject"]) {
         Action::Denied

@@ -5,11 +5,17 @@
 //! an event says more than the message around it, which then only gives its host and time. A time
 //! without a year, as in RFC 3164, does not say when; it stays absent.
 //!
+//! In place of a sentence some devices write pairs of key and value, or a mark before it: see
+//! [`keyed`]. Pairs are believed only where no program's name stands before them, whose sentence
+//! another could have written.
+//!
 //! The device of a message about a connection is the sensor, not the host that the alert is about;
 //! it stays in the record.
 
-use shared::alert::{Alert, Field, Severity};
 mod head;
+mod keyed;
+
+use shared::alert::{Alert, Field, Severity};
 
 use self::head::Head;
 use super::{
@@ -44,46 +50,84 @@ const MESSAGE_PRIORITY: &str = "message:priority";
 const MESSAGE_HOSTNAME: &str = "message:host";
 const MESSAGE_APP: &str = "message:app";
 const MESSAGE_TEXT: &str = "message:text";
+const MARK_NAME: &str = "mark:name";
+const MARK_SEVERITY: &str = "mark:severity";
+const MARK_SRC: &str = "mark:src";
+const MARK_SRC_PORT: &str = "mark:src_port";
+const MARK_DST: &str = "mark:dst";
+const MARK_DST_PORT: &str = "mark:dst_port";
+const MARK_PROTOCOL: &str = "mark:protocol";
+const MARK_ACTION: &str = "mark:action";
 
-/// The keys are those of CEF's extension dictionary and LEEF's predefined attributes.
+/// The keys are those of CEF's extension dictionary, LEEF's predefined attributes, and of Fortinet's
+/// and SonicWall's pairs.
 const TABLE: &[(u8, &str)] = &[
     (of(Field::Product), EVENT_PRODUCT),
     (of(Field::Product), MESSAGE_APP),
     (of(Field::RuleUid), EVENT_ID),
+    (of(Field::RuleUid), MARK_NAME),
+    (of(Field::RuleUid), "attackid"),
+    (of(Field::RuleUid), "logid"),
     (of(Field::Title), EVENT_NAME),
+    (of(Field::Title), "attack"),
     (of(Field::Title), "msg"),
+    (of(Field::Title), "logdesc"),
     (of(Field::Title), EVENT_ID),
     (of(Field::Title), MESSAGE_TEXT),
     (slots::SEVERITY, EVENT_SEVERITY),
     (slots::SEVERITY, "sev"),
+    (slots::SEVERITY, "severity"),
+    (PRIORITY, MARK_SEVERITY),
+    (PRIORITY, "level"),
+    (PRIORITY, "pri"),
     (PRIORITY, MESSAGE_PRIORITY),
     (slots::ACTION, "act"),
     (slots::ACTION, "action"),
+    (slots::ACTION, "status"),
+    (slots::ACTION, MARK_ACTION),
     (of(Field::Category), "cat"),
+    (of(Field::Category), "subtype"),
     (slots::TIME, "rt"),
     (slots::TIME, "end"),
     (slots::TIME, "start"),
     (slots::TIME, "devTime"),
+    (slots::TIME, "eventtime"),
     (slots::TIME, MESSAGE_TIME),
     (of(Field::DeviceHostname), "identHostName"),
     (of(Field::DeviceIp), "identSrc"),
     (MESSAGE_HOST, MESSAGE_HOSTNAME),
     (DEVICE_HOST, "dvchost"),
+    (DEVICE_HOST, "devname"),
     (DEVICE_IP, "dvc"),
     (of(Field::SrcIp), "src"),
+    (of(Field::SrcIp), "srcip"),
+    (of(Field::SrcIp), MARK_SRC),
     (of(Field::SrcIp), "c6a2"),
     (of(Field::SrcHostname), "shost"),
+    (of(Field::SrcHostname), "srcname"),
     (slots::SRC_PORT, "spt"),
     (slots::SRC_PORT, "srcPort"),
+    (slots::SRC_PORT, "srcport"),
+    (slots::SRC_PORT, "src_port"),
+    (slots::SRC_PORT, MARK_SRC_PORT),
     (of(Field::DstIp), "dst"),
+    (of(Field::DstIp), "dstip"),
+    (of(Field::DstIp), MARK_DST),
     (of(Field::DstIp), "c6a3"),
     (of(Field::DstHostname), "dhost"),
+    (of(Field::DstHostname), "dstname"),
     (slots::DST_PORT, "dpt"),
     (slots::DST_PORT, "dstPort"),
+    (slots::DST_PORT, "dstport"),
+    (slots::DST_PORT, "dst_port"),
+    (slots::DST_PORT, MARK_DST_PORT),
     (of(Field::Protocol), "proto"),
-    (of(Field::User), "duser"),
+    (of(Field::Protocol), MARK_PROTOCOL),
     (of(Field::User), "suser"),
     (of(Field::User), "usrName"),
+    (of(Field::User), "user"),
+    (of(Field::TargetUser), "duser"),
+    (of(Field::TargetUser), "dstuser"),
     (of(Field::Process), "dproc"),
     (of(Field::Process), "sproc"),
     (of(Field::Process), "deviceProcessName"),
@@ -93,6 +137,7 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::Url), "request"),
     (of(Field::Url), "url"),
     (of(Field::Domain), "destinationDnsDomain"),
+    (of(Field::Domain), "hostname"),
 ];
 
 /// Finds the values in a message.
@@ -114,12 +159,38 @@ pub(super) fn read<'a>(
     let severity = head.priority.map(|priority| SEVERITIES[usize::from(priority % 8)]);
     take(MESSAGE_PRIORITY, severity.unwrap_or_default());
     take(MESSAGE_HOSTNAME, head.host);
-    let Some(event) = event(&head) else {
-        take(MESSAGE_APP, head.app);
-        take(MESSAGE_TEXT, if head.text.is_empty() { record.trim_ascii() } else { head.text });
+    if let Some(event) = event(&head) {
+        return cef::read(event, paths, found);
+    }
+    if let Some(mark) = keyed::mark(head.body).or_else(|| keyed::mark(head.text)) {
+        let connection = keyed::connection(mark.text);
+        let has_app = !head.app.is_empty() && !head.app.starts_with('%');
+        for (name, value) in [
+            (MESSAGE_APP, if has_app { head.app } else { mark.facility }),
+            (MESSAGE_TEXT, if mark.text.is_empty() { head.text } else { mark.text }),
+            (MARK_NAME, mark.name),
+            (MARK_SEVERITY, SEVERITIES[usize::from(mark.severity)]),
+            (MARK_SRC, connection.src.0),
+            (MARK_SRC_PORT, connection.src.1),
+            (MARK_DST, connection.dst.0),
+            (MARK_DST_PORT, connection.dst.1),
+            (MARK_PROTOCOL, connection.protocol),
+            (MARK_ACTION, connection.action),
+        ] {
+            take(name, value);
+        }
         return Ok(());
-    };
-    cef::read(event, paths, found)
+    }
+    if head.app.is_empty() && keyed::is_pairs(head.text) {
+        keyed::each(head.text, |key, value| {
+            if value != "N/A" {
+                take(key, value);
+            }
+        });
+    }
+    take(MESSAGE_APP, head.app);
+    take(MESSAGE_TEXT, if head.text.is_empty() { record.trim_ascii() } else { head.text });
+    Ok(())
 }
 
 /// Returns the event that is the message's whole text. One that stands further within was put there
@@ -135,8 +206,11 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     let severity = found.raw(slots::SEVERITY).and_then(value::text);
     let priority = found.raw(PRIORITY).and_then(value::text);
     let known = match (&severity, &priority) {
-        (Some(word), _) => cef::severity(word),
-        (None, Some(priority)) => slots::syslog_severity(priority),
+        (Some(word), _) => cef::severity(word).or_else(|| slots::ocsf_severity(word)),
+        (None, Some(priority)) => {
+            let number = priority.parse().ok().and_then(|number: usize| SEVERITIES.get(number));
+            slots::syslog_severity(number.copied().unwrap_or(priority))
+        }
         (None, None) => Some(Severity::Unknown),
     };
     if known.is_none() {
@@ -146,7 +220,7 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     if let Some(text) = found.raw(slots::ACTION).and_then(value::text) {
         alert.action = slots::action(&text);
     }
-    slots::sort_out_endpoints(alert);
+    slots::sort_out_addresses(alert);
     let ends = [Field::SrcIp, Field::SrcHostname, Field::DstIp, Field::DstHostname];
     if ends.iter().any(|field| alert.text(*field).is_some()) {
         return;

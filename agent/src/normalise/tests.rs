@@ -7,6 +7,7 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
+use proptest::prelude::*;
 use serde_json::Value;
 use shared::alert::Action;
 
@@ -181,8 +182,9 @@ fn a_wazuh_alert_says_what_wazuh_said() {
             (Field::DeviceHostname, "web-1"),
             (Field::DeviceIp, "10.1.2.3"),
             (Field::SrcIp, "192.0.2.9"),
-            (Field::User, "root"),
+            (Field::User, "eve"),
             (Field::Url, "/login"),
+            (Field::TargetUser, "root"),
         ],
     );
 }
@@ -227,6 +229,8 @@ fn wazuhs_windows_and_file_events_give_process_user_and_file() {
     let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let record = r#"{"rule":{"level":12,"id":"92000"},"data":{"win":{"eventdata":{
         "image":"C:\\Windows\\cmd.exe","user":"ACME\\eve","hashes":"SHA1=aa,SHA256=bb",
+        "commandLine":"cmd /c dir","parentImage":"C:\\Windows\\explorer.exe",
+        "targetUserName":"root","targetObject":"HKLM\\Software\\Run",
         "sourceIp":"10.0.0.1","sourcePort":"50000","destinationPort":"445",
         "destinationIp":"10.0.0.2"}}},"syscheck":{"path":"/etc/passwd"}}"#;
     let (alert, _) = alert(&reader, record);
@@ -243,8 +247,103 @@ fn wazuhs_windows_and_file_events_give_process_user_and_file() {
             (Field::Process, "C:\\Windows\\cmd.exe"),
             (Field::FileHash, "bb"),
             (Field::FilePath, "/etc/passwd"),
+            (Field::CommandLine, "cmd /c dir"),
+            (Field::ParentProcess, r"C:\Windows\explorer.exe"),
+            (Field::TargetUser, "root"),
+            (Field::RegistryKey, r"HKLM\Software\Run"),
         ],
     );
+}
+
+#[test]
+fn a_path_in_the_registry_is_no_files() {
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
+    for (place, path, is_key) in [
+        ("syscheck", r"HKEY_LOCAL_MACHINE\System\Services", true),
+        ("syscheck", r"\REGISTRY\MACHINE\SYSTEM", true),
+        ("syscheck", r"c:\hklm\file", false),
+        ("syscheck", "/etc/HKEY_x", false),
+        ("object", r"\REGISTRY\MACHINE\SYSTEM", true),
+        ("object", r"C:\Temp\a.txt", false),
+    ] {
+        let written = serde_json::json!(path);
+        let rest = match place {
+            "syscheck" => format!(r#""syscheck":{{"path":{written}}}"#),
+            _ => format!(r#""data":{{"win":{{"eventdata":{{"objectName":{written}}}}}}}"#),
+        };
+        let record = format!(r#"{{"rule":{{"id":1}},{rest}}}"#);
+        let (alert, _) = alert(&reader, &record);
+        let found = (alert.text(Field::RegistryKey), alert.text(Field::FilePath));
+        let expected = if is_key { (Some(path), None) } else { (None, Some(path)) };
+        assert_eq!(found, expected, "{record}");
+    }
+}
+
+#[test]
+fn a_container_that_docker_names_is_named() {
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
+    for (actor, expected) in
+        [(r#""Attributes":{"name":"web"},"ID":"3ad7""#, "web"), (r#""ID":"3ad7""#, "3ad7")]
+    {
+        let record =
+            format!(r#"{{"rule":{{"id":1}},"data":{{"docker":{{"Actor":{{{actor}}}}}}}}}"#);
+        assert_eq!(alert(&reader, &record).0.text(Field::Container), Some(expected));
+    }
+}
+
+#[test]
+fn an_address_is_spelt_in_one_way_and_a_name_in_its_place_is_a_name() {
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
+    let record = r#"{"event_type":"alert","src_ip":"2001:0DB8:0000:0000:0000:0000:0000:0005",
+        "dest_ip":"[2001:db8::7]:443"}"#;
+    let (found, _) = alert(&reader, record);
+    assert_eq!(found.text(Field::SrcIp), Some("2001:db8::5"));
+    assert_eq!((found.text(Field::DstIp), found.dst_port), (Some("2001:db8::7"), Some(443)));
+    let reader = Normaliser::new(Kind::WAZUH, "wazuh");
+    let record = r#"{"rule":{"id":1},"agent":{"ip":"box.lan"}}"#;
+    let (found, _) = alert(&reader, record);
+    assert_eq!(
+        (found.text(Field::DeviceIp), found.text(Field::DeviceHostname)),
+        (None, Some("box.lan"))
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_any_products_reader_panic(
+        start in r#"(\{"[a-z_.]{0,12}"[:,]|<[0-9]{1,3}>|#|CEF:0\||[a-z]+=)?"#,
+        middle in r#"["{}\[\],:=|\\x0-9a-zé.%-]{0,80}"#,
+        end in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let record = [start.as_bytes(), middle.as_bytes(), &end].concat();
+        for kind in Kind::of_products() {
+            let mut reader = Normaliser::new(Kind::of_product(kind).unwrap(), "any");
+            reader.begin_file(&record);
+            reader.take_header(&record);
+            drop(reader.normalise(&record, NOW));
+        }
+    }
+
+    #[test]
+    fn no_value_makes_any_products_reader_panic_and_addresses_are_addresses(
+        place in 0_usize..400,
+        value in r#"("[^"\\]{0,40}"|-?[0-9]{1,20}|\["[a-zT0-9.,:%\[]{0,20}"\]|\{"a":"é"\})"#,
+    ) {
+        for product in PRODUCTS {
+            let (_, path) = product.table[place % product.table.len()];
+            let names = paths::parse_path(path).unwrap();
+            let nested = names.iter().map(|name| format!("{{{}:", Value::from(&**name)));
+            let open: String = nested.collect();
+            let record = format!("{open}{value}{}", "}".repeat(names.len()));
+            let reader = Normaliser::new(Kind::Product(product), "any");
+            if let Outcome::Alert { alert, .. } = reader.normalise(record.as_bytes(), NOW) {
+                for field in [Field::SrcIp, Field::DstIp, Field::DeviceIp] {
+                    let is_address = |text: &str| text.parse::<std::net::IpAddr>().is_ok();
+                    prop_assert!(alert.text(field).is_none_or(is_address), "{}", record);
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -339,7 +438,10 @@ fn every_real_eve_alert_gives_title_rule_and_time() {
                     let rule = event["alert"]["signature_id"].to_string();
                     assert_eq!(alert.text(Field::RuleUid), Some(rule.as_str()));
                     assert!(alert.time.is_some() && alert.severity != Severity::Unknown);
-                    assert_eq!(alert.text(Field::SrcIp), event["src_ip"].as_str());
+                    // Suricata writes IPv6 in full.
+                    let address = event["src_ip"].as_str().map(|text| text.parse().unwrap());
+                    let address = address.map(|ip: std::net::IpAddr| ip.to_canonical().to_string());
+                    assert_eq!(alert.text(Field::SrcIp), address.as_deref());
                     assert_eq!(alert.dst_port.map(u64::from), event["dest_port"].as_u64());
                     alerts += 1;
                 }

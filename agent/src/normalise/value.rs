@@ -3,9 +3,9 @@
 //! A value is taken as the text that stands in the record, so numbers become texts, and texts
 //! numbers, without being copied. Only a text with escapes is written anew.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::Ipv6Addr};
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 use shared::limits::TECHNIQUES_MAX;
 
@@ -56,9 +56,10 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// Returns whether the JSON value says something: null, the empty text and the customary `"-"` do not.
+/// Returns whether the JSON value says something: null, the empty text, the customary `"-"` and
+/// Falco's `"<NA>"` do not.
 pub(super) fn says_something(raw: &str) -> bool {
-    !matches!(raw, "null" | "\"\"" | "\"-\"" | "[]" | "{}")
+    !matches!(raw, "null" | "\"\"" | "\"-\"" | "\"<NA>\"" | "[]" | "{}")
 }
 
 /// Returns the text of a scalar, or a list's texts joined by `,`. Objects have none.
@@ -106,7 +107,9 @@ pub(super) fn techniques(raw: Raw<'_>) -> Option<Cow<'_, str>> {
         if technique(text.clone()).as_ref() == Some(&text) {
             return Some(text);
         }
-        let ids = text.split([',', ' ', ';']).map(Cow::Borrowed).filter_map(technique);
+        // Some products write a list as a text, brackets and all.
+        let ids = text.split([',', ' ', ';', '"', '[', ']']);
+        let ids = ids.map(Cow::Borrowed).filter_map(technique);
         Some(Cow::Owned(ids.take(TECHNIQUES_MAX).collect::<Vec<_>>().join(",")))
     };
     text.filter(|text| !text.is_empty())
@@ -123,6 +126,22 @@ fn technique(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
         },
         _ => None,
     }
+}
+
+/// Returns an address in its one spelling: IPv6 as RFC 5952 writes it, without a zone or brackets,
+/// and IPv4 that is written within IPv6 as IPv4. Of several the first; other texts are what they
+/// are.
+pub(super) fn address(text: Cow<'_, str>) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    if memchr2(b':', b',', bytes).is_none() {
+        return text;
+    }
+    let first = text.split(',').next().unwrap_or_default().trim_ascii();
+    let bare = first.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(first);
+    let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
+    let spelt = bare.parse::<Ipv6Addr>().map(|address| address.to_canonical().to_string());
+    let spelt = spelt.as_deref().unwrap_or(first);
+    if spelt == text { text } else { Cow::Owned(spelt.to_owned()) }
 }
 
 /// Returns a hash; of several such as `SHA1=..,SHA256=..` the strongest.
@@ -297,6 +316,7 @@ mod tests {
             (r#"["T1078","T1059_001"]"#, Some("T1078,T1059.001")),
             (r#""T1190""#, Some("T1190")),
             (r#""T1190, T1059.003""#, Some("T1190,T1059.003")),
+            (r#""[\"T1010\",\"T1059.001\"]""#, Some("T1010,T1059.001")),
             (r#"["Valid Accounts"]"#, None),
             (r#""Valid Accounts""#, None),
             ("7", None),
@@ -305,6 +325,27 @@ mod tests {
         }
         let many = format!("[{}\"T1000\"]", "\"T1001\",".repeat(100));
         assert_eq!(techniques(Raw::json(&many)).unwrap().split(',').count(), TECHNIQUES_MAX);
+    }
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        let spelt = |text: &'static str| address(Cow::Borrowed(text)).into_owned();
+        for text in [
+            "2001:db8::1:0:0:1",
+            "2001:DB8::1:0:0:1",
+            "2001:0db8:0000:0000:0001:0000:0000:0001",
+            "[2001:db8::1:0:0:1]",
+            "2001:db8::1:0:0:1%eth0",
+            "2001:db8::1:0:0:1,fe80::1",
+        ] {
+            assert_eq!(spelt(text), "2001:db8::1:0:0:1", "{text}");
+        }
+        assert_eq!(spelt("::ffff:10.0.0.5"), "10.0.0.5");
+        assert_eq!(spelt("10.0.0.5, 10.0.0.6"), "10.0.0.5");
+        for text in ["10.0.0.5", "10.0.0.5:80", "client.lan", "::1", "not:an:address", ""] {
+            assert_eq!(spelt(text), text);
+        }
+        assert!(matches!(address(Cow::Borrowed("fe80::1")), Cow::Borrowed(_)));
     }
 
     #[test]

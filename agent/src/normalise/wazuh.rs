@@ -1,8 +1,8 @@
 //! Wazuh's `alerts.json` (Wazuh 3 and 4).
 //!
 //! What a decoder took out of the original message stands under `data`, with numbers as texts and
-//! under the names of that decoder: the common ones are read, and those of Suricata, auditd and
-//! Windows.
+//! under the names of that decoder: the common ones are read, and those of Suricata, auditd, Docker
+//! and Windows.
 
 use shared::alert::{Alert, Field, Severity};
 
@@ -25,6 +25,8 @@ pub(super) const PRODUCT: Product = Product {
 const AGENT_ID: u8 = slots::OWN;
 const AGENT_NAME: u8 = slots::OWN + 1;
 const MESSAGE_HOST: u8 = slots::OWN + 2;
+/// Name of a Windows object of any type.
+const OBJECT: u8 = slots::OWN + 3;
 
 const HTTP_METHODS: [&str; 9] =
     ["get", "post", "head", "put", "delete", "options", "connect", "patch", "propfind"];
@@ -46,6 +48,9 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::SrcIp), "data.src_ip"),
     (of(Field::SrcIp), "data.win.eventdata.sourceIp"),
     (of(Field::SrcIp), "data.win.eventdata.ipAddress"),
+    (of(Field::SrcIp), "data.aws.sourceIPAddress"),
+    (of(Field::SrcIp), "data.aws.source_ip_address"),
+    (of(Field::SrcIp), "data.office365.ClientIP"),
     (slots::SRC_PORT, "data.srcport"),
     (slots::SRC_PORT, "data.src_port"),
     (slots::SRC_PORT, "data.win.eventdata.sourcePort"),
@@ -59,26 +64,48 @@ const TABLE: &[(u8, &str)] = &[
     (slots::DST_PORT, "data.dest_port"),
     (slots::DST_PORT, "data.win.eventdata.destinationPort"),
     (of(Field::DstHostname), "data.win.eventdata.destinationHostname"),
+    (of(Field::DstHostname), "data.win.eventdata.targetServerName"),
     (of(Field::Protocol), "data.protocol"),
     (of(Field::Protocol), "data.proto"),
     (of(Field::Protocol), "data.win.eventdata.protocol"),
     (slots::ACTION, "data.action"),
     (slots::ACTION, "data.alert.action"),
-    (of(Field::User), "data.dstuser"),
     (of(Field::User), "data.srcuser"),
-    (of(Field::User), "data.win.eventdata.targetUserName"),
     (of(Field::User), "data.win.eventdata.user"),
+    (of(Field::User), "data.win.eventdata.sourceUser"),
     (of(Field::User), "data.win.eventdata.subjectUserName"),
     (of(Field::User), "syscheck.audit.user.name"),
+    (of(Field::User), "data.aws.userIdentity.userName"),
+    (of(Field::User), "data.office365.UserId"),
+    (of(Field::User), "data.github.actor"),
+    (of(Field::TargetUser), "data.dstuser"),
+    (of(Field::TargetUser), "data.win.eventdata.targetUserName"),
+    (of(Field::TargetUser), "data.win.eventdata.targetUser"),
     (of(Field::Process), "data.win.eventdata.image"),
+    (of(Field::Process), "data.win.eventdata.sourceImage"),
+    (of(Field::Process), "data.win.eventdata.newProcessName"),
     (of(Field::Process), "data.win.eventdata.processName"),
     (of(Field::Process), "data.audit.exe"),
     (of(Field::Process), "syscheck.audit.process.name"),
+    (of(Field::CommandLine), "data.win.eventdata.commandLine"),
+    (of(Field::CommandLine), "data.command"),
+    (of(Field::ParentProcess), "data.win.eventdata.parentImage"),
+    (of(Field::ParentProcess), "data.win.eventdata.parentProcessName"),
+    (of(Field::ParentProcess), "syscheck.audit.process.parent_name"),
+    (of(Field::Container), "data.docker.Actor.Attributes.name"),
+    (of(Field::Container), "data.docker.Actor.ID"),
     (of(Field::FileHash), "syscheck.sha256_after"),
+    (of(Field::FileHash), "syscheck.sha1_after"),
+    (of(Field::FileHash), "syscheck.md5_after"),
     (of(Field::FileHash), "data.win.eventdata.hashes"),
+    (of(Field::FileHash), "data.virustotal.source.sha1"),
+    (of(Field::FileHash), "data.virustotal.source.md5"),
     (of(Field::FilePath), "syscheck.path"),
     (of(Field::FilePath), "data.win.eventdata.targetFilename"),
     (of(Field::FilePath), "data.audit.file.name"),
+    (of(Field::FilePath), "data.virustotal.source.file"),
+    (of(Field::RegistryKey), "data.win.eventdata.targetObject"),
+    (OBJECT, "data.win.eventdata.objectName"),
     (of(Field::Url), "data.url"),
     (of(Field::Url), "data.http.url"),
     (of(Field::Domain), "data.http.hostname"),
@@ -129,5 +156,11 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     if alert.text(Field::DeviceIp) == Some("any") {
         alert.set(Field::DeviceIp, "");
     }
-    slots::sort_out_endpoints(alert);
+    if let Some(object) = found.raw(OBJECT).and_then(value::text)
+        && alert.text(Field::FilePath).is_none()
+        && object.contains('\\')
+    {
+        alert.set(Field::FilePath, object);
+    }
+    slots::sort_out_registry(alert);
 }

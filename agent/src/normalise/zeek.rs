@@ -59,5 +59,4 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, _: &mut Notes) {
     if actions.split(',').any(|action| action == "Notice::ACTION_DROP") {
         alert.action = Action::Denied;
     }
-    slots::sort_out_endpoints(alert);
 }

@@ -152,7 +152,7 @@ fn time(rest: &str) -> Option<(&str, &str)> {
 /// Takes a host off: a word that is no program's name.
 fn host(rest: &str) -> (&str, &str) {
     let (first, behind) = word(rest);
-    let is_name = !first.is_empty() && !first.contains(['[', '|']) && !first.ends_with(':');
+    let is_name = !first.is_empty() && !first.contains(['[', '|', '=']) && !first.ends_with(':');
     if is_name { (if first == "-" { "" } else { first }, behind) } else { ("", rest) }
 }
 

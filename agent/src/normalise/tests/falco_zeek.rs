@@ -9,7 +9,8 @@ fn a_falco_alert_says_what_falco_said() {
         "rule":"Shell in container","source":"syscall","tags":["T1059","container","shell"],
         "time":"2026-11-02T09:12:33.123456789Z","output_fields":{"evt.time":1,"user.name":"root",
         "proc.exepath":"/bin/busybox","proc.name":"sh","fd.name":"10.0.0.5:40000->192.0.2.7:443",
-        "fd.l4proto":"tcp","container.id":"<NA>"}}"#;
+        "fd.l4proto":"tcp","proc.cmdline":"sh -i","proc.pname":"nginx","container.name":"<NA>",
+        "container.id":"3ad7b26ded6d"}}"#;
     let (alert, notes) = alert(&reader, record);
     assert!(notes.is_empty());
     assert_eq!(alert.time, Some(Timestamp::from_ms(1_793_610_753_123)));
@@ -20,6 +21,7 @@ fn a_falco_alert_says_what_falco_said() {
         &[
             (Field::LogName, "runtime"),
             (Field::Product, "falco"),
+            (Field::RuleUid, "Shell in container"),
             (Field::Title, "Shell in container"),
             (Field::Category, "syscall"),
             (Field::Techniques, "T1059"),
@@ -29,6 +31,9 @@ fn a_falco_alert_says_what_falco_said() {
             (Field::Protocol, "tcp"),
             (Field::User, "root"),
             (Field::Process, "/bin/busybox"),
+            (Field::CommandLine, "sh -i"),
+            (Field::ParentProcess, "nginx"),
+            (Field::Container, "3ad7b26ded6d"),
         ],
     );
 }
@@ -37,7 +42,8 @@ fn a_falco_alert_says_what_falco_said() {
 fn what_falco_could_not_find_out_stays_absent() {
     let reader = Normaliser::new(Kind::of_product("falco").unwrap(), "runtime");
     let record = r#"{"output":"said by itself","priority":"Warning","time":"2026-11-02T09:12:33Z",
-        "output_fields":{"user.name":"<NA>","proc.name":null,"fd.name":"/etc/shadow"}}"#;
+        "output_fields":{"user.name":"<NA>","proc.name":null,"fd.name":"/etc/shadow",
+        "container.id":"host"}}"#;
     let (alert, _) = alert(&reader, record);
     assert_eq!(alert.severity, Severity::Medium);
     assert_texts(
@@ -49,6 +55,17 @@ fn what_falco_could_not_find_out_stays_absent() {
             (Field::FilePath, "/etc/shadow"),
         ],
     );
+}
+
+#[test]
+fn a_port_behind_an_address_of_ipv6_is_no_part_of_it() {
+    let reader = Normaliser::new(Kind::of_product("falco").unwrap(), "runtime");
+    let record =
+        r#"{"rule":"r","output_fields":{"fd.name":"2001:DB8::5:40000->::ffff:10.0.0.7:443"}}"#;
+    let (alert, _) = alert(&reader, record);
+    assert_eq!((alert.src_port, alert.dst_port), (Some(40_000), Some(443)));
+    assert_eq!(alert.text(Field::SrcIp), Some("2001:db8::5"));
+    assert_eq!(alert.text(Field::DstIp), Some("10.0.0.7"));
 }
 
 #[test]
