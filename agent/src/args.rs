@@ -44,14 +44,16 @@ pub enum Command {
     ///
     /// The exit code is for monitoring: 0 well, 1 a person should look, 2 not running.
     Status(StatusArgs),
-    /// Show what the records of files become: each alert by OCSF's names, then the counts.
+    /// Show what the records of files become: what is found in them under OCSF's names and how
+    /// often, what they hold that is not read, and what is not understood.
     ///
-    /// Reads the files as a running agent would, and sends and remembers nothing. Other events and
-    /// what could not be parsed are counted at the end, on standard error.
+    /// Reads the files as a running agent would, and sends and remembers nothing. Of records that
+    /// no known product writes it names the places, from which a field map can be written.
     #[command(after_help = "Examples:\n  \
-        signalbox-agent normalise --kind suricata_eve /var/log/suricata/eve.json\n  \
+        signalbox-agent normalise /var/log/suricata/eve.json      the kind is guessed\n  \
+        signalbox-agent normalise --kind syslog --each messages   each alert, too\n  \
         signalbox-agent normalise --source honeypot alerts.json   with its field map\n  \
-        signalbox-agent normalise --kind falco --json events.json | jq .time")]
+        signalbox-agent normalise --json events.json | jq .severity")]
     Normalise(NormaliseArgs),
     /// Make the agent a service of systemd, where it was not installed by a package.
     ///
@@ -110,15 +112,20 @@ pub struct NormaliseArgs {
     /// Options of all commands.
     #[command(flatten)]
     pub common: Common,
-    /// Which product's records they are; without it, --source.
-    #[arg(long, value_name = "KIND", required_unless_present = "source",
+    /// Which product's records they are; without it and --source, what the first file's first
+    /// records look like.
+    #[arg(long, value_name = "KIND",
         value_parser = PossibleValuesParser::new(product_kinds()))]
     pub kind: Option<String>,
     /// A source of the configuration, whose kind and field map are taken.
     #[arg(long, value_name = "NAME", conflicts_with = "kind")]
     pub source: Option<String>,
-    /// Print JSON for programs, an object a line.
+    /// Show each alert, too, a line a value.
     #[arg(long)]
+    pub each: bool,
+    /// Print each alert as an OCSF Detection Finding in JSON, one a line; the summary goes to
+    /// standard error.
+    #[arg(long, conflicts_with = "each")]
     pub json: bool,
     /// Files to read.
     #[arg(required = true, value_name = "FILE")]

@@ -81,6 +81,21 @@ pub const BLOCK_AGE_MAX: Duration = Duration::from_millis(50);
 /// Most alternative paths in a field map, over all its fields.
 pub const FIELD_MAP_PATHS_MAX: usize = 128;
 
+/// Most lines from which is guessed what wrote a file: a detector's other events come between its
+/// alerts, and a hundred of them name it.
+pub const GUESSED_LINES_MAX: usize = 100;
+
+/// Most different values that `normalise` keeps of one attribute or place to show the most frequent:
+/// enough for a detector's rules; of a time or a port, some.
+pub const SHOWN_VALUES_MAX: usize = 1_000;
+
+/// Most places that `normalise` names of what nothing reads. EVE has some 250.
+pub const SHOWN_PLACES_MAX: usize = 1_000;
+
+/// Most records in which `normalise` looks for what nothing reads, which takes far longer than
+/// reading them.
+pub const SHOWN_RECORDS_MAX: u64 = 20_000;
+
 /// Most bytes of a file's beginning in which header lines are looked for. Zeek's widest logs have
 /// headers of 2 kB.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;

@@ -13,7 +13,7 @@ use agent::{
         check::{Verdict, check},
         log,
         notify::Notifier,
-        show::{Counts, Form, Reading, ShowError, show},
+        show::{Form, Reading, ShowError, Summary, show},
     },
     args::{Cli, Command, NormaliseArgs, ServiceArgs, StatusArgs},
     clock,
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let path = match &cli.command {
         Command::Run(common) | Command::Check(common) => &common.config,
         Command::Status(args) => &args.common.config,
-        Command::Normalise(args) if args.kind.is_some() => return normalise(None, args),
+        Command::Normalise(args) if args.source.is_none() => return normalise(None, args),
         Command::Normalise(args) => &args.common.config,
         Command::InstallService(args) => return install_service(args),
         Command::UninstallService(args) => return uninstall_service(args),
@@ -201,42 +201,60 @@ fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
     }
 }
 
-/// Shows what the records of files become, with the kind that is named or a source of `config`.
+/// Shows what the records of files become, with the kind that is named, a source of `config`, or
+/// the kind that they look like.
 fn normalise(config: Option<&Config>, args: &NormaliseArgs) -> ExitCode {
-    let reading = match (&args.kind, config) {
-        (Some(kind), _) => Reading::of_kind(kind),
-        (None, Some(config)) => {
-            Reading::of_source(config, args.source.as_deref().unwrap_or_default())
+    let source = args.source.as_deref().zip(config);
+    let reading = match (&args.kind, source) {
+        (Some(kind), _) => Ok(Reading::of_kind(kind)),
+        (None, Some((name, config))) => Ok(Reading::of_source(config, name)),
+        (None, None) => {
+            args.files.first().map(|path| Reading::guess(path, clock::now())).transpose()
         }
-        (None, None) => None,
     };
-    let Some(reading) = reading else {
-        let sources = config.map(|config| config.sources.as_slice()).unwrap_or_default();
-        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-        report(&format!("the configuration has no such source, only: {}", names.join(", ")));
-        return ExitCode::from(USAGE);
+    let reading = match reading {
+        Ok(Some(reading)) => reading,
+        Ok(None) => {
+            let sources = config.map(|config| config.sources.as_slice()).unwrap_or_default();
+            let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+            report(&format!("the configuration has no such source, only: {}", names.join(", ")));
+            return ExitCode::from(USAGE);
+        }
+        Err(error) => {
+            report(&error.to_string());
+            return ExitCode::from(FAILED);
+        }
     };
-    let form = if args.json { Form::Json } else { Form::Text };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut counts = Counts::default();
-    for file in &args.files {
-        let now = (clock::wall(), clock::now());
-        let shown =
-            show(file, &reading, form, now, &mut out, &mut counts).and_then(|()| Ok(out.flush()?));
-        match shown {
-            Ok(()) => {}
-            // Whoever reads has seen enough.
-            Err(ShowError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                return ExitCode::SUCCESS;
-            }
-            Err(error) => {
-                report(&error.to_string());
-                return ExitCode::from(FAILED);
-            }
+    let known = if reading.is_known() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
+    match show_files(&reading, args) {
+        Ok(()) => known,
+        // Whoever reads has seen enough.
+        Err(ShowError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => known,
+        Err(error) => {
+            report(&error.to_string());
+            ExitCode::from(FAILED)
         }
     }
-    report(&counts.to_string());
-    ExitCode::SUCCESS
+}
+
+fn show_files(reading: &Reading, args: &NormaliseArgs) -> Result<(), ShowError> {
+    let form = match (args.each, args.json) {
+        (_, true) => Form::Json,
+        (true, false) => Form::Each,
+        (false, false) => Form::Summary,
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut summary = Summary::default();
+    for file in &args.files {
+        let now = (clock::wall(), clock::now());
+        show(file, reading, form, now, &mut out, &mut summary)?;
+    }
+    if form == Form::Json {
+        report(&format!("{reading}\n{summary}"));
+    } else {
+        writeln!(out, "{reading}\n{summary}")?;
+    }
+    Ok(out.flush()?)
 }
 
 fn completions(shell: Shell) -> ExitCode {

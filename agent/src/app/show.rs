@@ -1,88 +1,100 @@
 //! Shows what the records of a file become, for `signalbox-agent normalise`: the same reading and
 //! the same normaliser as a running agent's, and nothing is sent or remembered.
 
+mod summary;
+
 use std::{
-    collections::BTreeMap,
     fmt,
     io::{self, Write},
     path::Path,
     time::Instant,
 };
 
-use serde_json::{Map, Value, json};
-use shared::{
-    alert::{Action, Alert, Field, Severity},
-    time::Timestamp,
-};
+use shared::{alert::Alert, ocsf, time::Timestamp};
 use thiserror::Error;
 
+pub use self::summary::Summary;
 use crate::{
     config::Config,
-    limits::READ_BYTES,
-    normalise::{Kind, LanePolicy, Normaliser, Notes, Outcome, lane_of},
+    limits::{GUESSED_LINES_MAX, READ_BYTES},
+    normalise::{Kind, LanePolicy, Malformed, Normaliser, Outcome, lane_of},
     source::{Begin, ReadBuffer, ReadError, Status, Tail},
 };
 
-/// How an alert is shown.
+/// What is shown besides the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A line a value, for people.
-    Text,
-    /// An object a line, for programs.
+    /// Nothing.
+    Summary,
+    /// Each alert, a line a value.
+    Each,
+    /// Each alert as an OCSF Detection Finding, an object a line.
     Json,
-}
-
-/// What the records of files became.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records read.
-    pub records: u64,
-    /// Alerts among them that could be read.
-    pub alerts: u64,
-    /// Events of another kind.
-    pub others: u64,
-    /// Records that became alerts which say that they could not be parsed, by what they say.
-    pub malformed: BTreeMap<&'static str, u64>,
-    /// Values that were not believed or understood, by what they are.
-    pub noted: BTreeMap<&'static str, u64>,
-    /// Records that were longer than one may be, and were cut.
-    pub over_long: u64,
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { records, alerts, others, .. } = self;
-        write!(f, "{records} records: {alerts} alerts, {others} other events")?;
-        let over_long = (self.over_long > 0).then_some(("cut: too long", self.over_long));
-        let rest = self.malformed.iter().chain(&self.noted).map(|(what, count)| (*what, *count));
-        for (what, count) in rest.chain(over_long) {
-            write!(f, "\n{count:>8}  {what}")?;
-        }
-        Ok(())
-    }
 }
 
 /// How the records of files are read.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    normaliser: Normaliser,
+    /// Absent where nobody knows whose the records are.
+    normaliser: Option<Normaliser>,
     lanes: LanePolicy,
+    is_guessed: bool,
 }
 
 impl Reading {
     /// Returns how records of a known product are read; nothing if `kind` is none.
     #[must_use]
     pub fn of_kind(kind: &str) -> Option<Self> {
-        let normaliser = Normaliser::new(Kind::of_product(kind)?, "");
-        Some(Self { normaliser, lanes: LanePolicy::default() })
+        let normaliser = Some(Normaliser::new(Kind::of_product(kind)?, ""));
+        Some(Self { normaliser, lanes: LanePolicy::default(), is_guessed: false })
     }
 
     /// Returns how a source of the configuration is read; nothing if it has none of this name.
     #[must_use]
     pub fn of_source(config: &Config, name: &str) -> Option<Self> {
         let source = config.sources.iter().find(|source| source.name == name)?;
-        let normaliser = Normaliser::new(source.kind.clone(), name);
-        Some(Self { normaliser, lanes: config.lanes })
+        let normaliser = Some(Normaliser::new(source.kind.clone(), name));
+        Some(Self { normaliser, lanes: config.lanes, is_guessed: false })
+    }
+
+    /// Returns how records are read that look like the first ones at `path`.
+    ///
+    /// # Errors
+    /// See [`ShowError`].
+    pub fn guess(path: &Path, now: Instant) -> Result<Self, ShowError> {
+        let mut buffer = ReadBuffer::new();
+        let mut tail = open(path);
+        tail.poll(now);
+        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
+        let lines: Vec<&[u8]> =
+            batch.lines().map(|line| line.bytes).take(GUESSED_LINES_MAX).collect();
+        let normaliser = Kind::guess(&lines).map(|kind| Normaliser::new(kind, ""));
+        drop(lines);
+        is_open(&tail, path)?;
+        Ok(Self { normaliser, lanes: LanePolicy::default(), is_guessed: true })
+    }
+
+    /// Returns whether anybody knows how the records are read.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.normaliser.is_some()
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.normaliser, self.is_guessed) {
+            (None, _) => f.write_str(
+                "the records look like no product's that is known: name it with --kind, or write \
+                 a json_lines source with a field map and name that with --source",
+            ),
+            (Some(normaliser), false) => write!(f, "read as {}", normaliser.kind()),
+            (Some(normaliser), true) => write!(
+                f,
+                "read as {}, which the first records look like (--kind names another)",
+                normaliser.kind()
+            ),
+        }
     }
 }
 
@@ -105,7 +117,7 @@ pub enum ShowError {
     Output(#[from] io::Error),
 }
 
-/// Reads `path` from its start to its end, and writes each alert that its records become to `out`.
+/// Reads `path` from its start to its end, adds to `summary`, and writes what `form` says to `out`.
 /// A last line without a newline is not a record yet and is left out.
 ///
 /// # Errors
@@ -116,44 +128,29 @@ pub fn show(
     form: Form,
     now: (Timestamp, Instant),
     out: &mut dyn Write,
-    counts: &mut Counts,
+    summary: &mut Summary,
 ) -> Result<(), ShowError> {
-    let mut tail =
-        Tail::open(path, None, Begin::Start).expect("there is no checkpoint to be wrong");
+    let mut tail = open(path);
     let mut buffer = ReadBuffer::new();
-    let mut normaliser = reading.normaliser.clone(); // a header is its file's alone
+    let mut shown = Shown { normaliser: reading.normaliser.clone(), reading, form, out, summary };
     while tail.poll(now.1) {
         let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
         if batch.is_empty() {
             break;
         }
         for line in batch.lines() {
-            counts.records += 1;
-            counts.over_long += u64::from(line.cut);
-            if normaliser.take_header(line.bytes) {
-                counts.others += 1;
-                continue;
-            }
-            let (alert, why) = match normaliser.normalise(line.bytes, now.0) {
-                Outcome::Skip(_) => {
-                    counts.others += 1;
-                    continue;
-                }
-                Outcome::Alert { alert, notes } => {
-                    counts.alerts += 1;
-                    counts.note(notes);
-                    (alert, None)
-                }
-                Outcome::Malformed { alert, why } => {
-                    *counts.malformed.entry(why.title()).or_default() += 1;
-                    (alert, Some(why.to_string()))
-                }
-            };
-            let mut values = values(&alert, &reading.lanes);
-            values.extend(why.map(|why| ("malformed", why.into())));
-            write_one(out, form, counts.records, values)?;
+            shown.summary.over_long += u64::from(line.cut);
+            shown.record(line.bytes, now.0)?;
         }
     }
+    is_open(&tail, path)
+}
+
+fn open(path: &Path) -> Tail {
+    Tail::open(path, None, Begin::Start).expect("there is no checkpoint to be wrong")
+}
+
+fn is_open(tail: &Tail, path: &Path) -> Result<(), ShowError> {
     let why = match tail.status() {
         Status::Reading => return Ok(()),
         Status::Missing => "there is no such file".to_owned(),
@@ -162,130 +159,175 @@ pub fn show(
     Err(ShowError::NotOpened { path: path.display().to_string(), why })
 }
 
-impl Counts {
-    fn note(&mut self, notes: Notes) {
-        let known = [
-            (Notes::TIME_UNREADABLE, "a time that cannot be read"),
-            (Notes::TIME_AHEAD, "a time too far ahead to be believed"),
-            (Notes::SEVERITY_UNKNOWN, "a severity that is not known"),
-            (Notes::NOTHING_MAPPED, "nothing of the field map is in it"),
-        ];
-        for (note, what) in known {
-            if notes.contains(note) {
-                *self.noted.entry(what).or_default() += 1;
-            }
-        }
-    }
-}
-
-/// Returns what an alert says, by OCSF's names; what it does not say is not there.
-fn values(alert: &Alert<'_>, lanes: &LanePolicy) -> Vec<(&'static str, Value)> {
-    let mut values = vec![("lane", json!(lane_of(alert.severity, lanes).to_string()))];
-    values.extend(alert.time.map(|time| ("time", json!(time.to_string()))));
-    if alert.severity != Severity::Unknown {
-        values.push(("severity", json!(alert.severity.as_str())));
-    }
-    match alert.action {
-        Action::Unknown => {}
-        Action::Allowed => values.push(("action", json!("allowed"))),
-        Action::Denied => values.push(("action", json!("denied"))),
-    }
-    for field in Field::ALL {
-        values.extend(alert.text(field).map(|text| (field.ocsf_path(), json!(text))));
-    }
-    let ports = [
-        ("evidences.src_endpoint.port", alert.src_port),
-        ("evidences.dst_endpoint.port", alert.dst_port),
-    ];
-    values.extend(ports.into_iter().filter_map(|(name, port)| Some((name, json!(port?)))));
-    values
-}
-
-fn write_one(
-    out: &mut dyn Write,
+/// One file that is shown.
+struct Shown<'a> {
+    /// The file's own: a header is its file's alone.
+    normaliser: Option<Normaliser>,
+    reading: &'a Reading,
     form: Form,
-    number: u64,
-    values: Vec<(&'static str, Value)>,
-) -> io::Result<()> {
-    if form == Form::Json {
-        let mut object = Map::from_iter([("record".to_owned(), json!(number))]);
-        object.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        return writeln!(out, "{}", Value::Object(object));
-    }
-    writeln!(out, "record {number}")?;
-    for (name, value) in values {
-        match value {
-            // A detector's text must not move the cursor or change colours.
-            Value::String(text) => writeln!(out, "  {name:<40} {}", text.escape_debug())?,
-            other => writeln!(out, "  {name:<40} {other}")?,
+    out: &'a mut dyn Write,
+    summary: &'a mut Summary,
+}
+
+impl Shown<'_> {
+    fn record(&mut self, record: &[u8], now: Timestamp) -> io::Result<()> {
+        self.summary.records += 1;
+        let Some(normaliser) = &mut self.normaliser else {
+            self.summary.look_at(record, None);
+            return Ok(());
+        };
+        if normaliser.take_header(record) {
+            self.summary.others += 1;
+            return Ok(());
         }
+        let normaliser = &*normaliser;
+        let (alert, why) = match normaliser.normalise(record, now) {
+            Outcome::Skip(_) => {
+                self.summary.others += 1;
+                return Ok(());
+            }
+            Outcome::Alert { alert, notes } => {
+                self.summary.alerts += 1;
+                self.summary.note(notes, record);
+                self.summary.look_at(record, Some(normaliser));
+                (alert, None)
+            }
+            Outcome::Malformed { alert, why } => {
+                self.summary.add_malformed(why, record);
+                (alert, Some(why))
+            }
+        };
+        let lanes = &self.reading.lanes;
+        self.summary.add(&alert, lanes);
+        match self.form {
+            Form::Summary => Ok(()),
+            Form::Each => write_values(self.out, self.summary.records, &alert, lanes, why),
+            Form::Json => write_finding(self.out, self.summary.records, &alert, lanes, why),
+        }
+    }
+}
+
+fn write_values(
+    out: &mut dyn Write,
+    number: u64,
+    alert: &Alert<'_>,
+    lanes: &LanePolicy,
+    why: Option<Malformed>,
+) -> io::Result<()> {
+    writeln!(out, "record {number}")?;
+    for (name, value) in summary::values(alert, lanes) {
+        // A detector's text must not move the cursor or change colours.
+        writeln!(out, "  {name:<40} {}", value.escape_debug())?;
+    }
+    if let Some(why) = why {
+        writeln!(out, "  {:<40} {why}", "malformed")?;
     }
     writeln!(out)
 }
 
+fn write_finding(
+    out: &mut dyn Write,
+    number: u64,
+    alert: &Alert<'_>,
+    lanes: &LanePolicy,
+    why: Option<Malformed>,
+) -> io::Result<()> {
+    let mut finding = ocsf::finding(alert, &number.to_string());
+    finding["unmapped"]["lane"] = lane_of(alert.severity, lanes).to_string().into();
+    if let Some(why) = why {
+        finding["unmapped"]["malformed"] = why.to_string().into();
+    }
+    writeln!(out, "{finding}")
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::clock;
 
-    fn shown(text: &str, form: Form) -> (String, Counts) {
+    const NOW: Timestamp = Timestamp::from_ms(1_793_610_800_000);
+
+    fn shown(text: &str, form: Form) -> (String, Summary, Reading) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("eve.json");
         std::fs::write(&path, text).unwrap();
-        let reading = Reading::of_kind("suricata_eve").unwrap();
-        let (mut out, mut counts) = (Vec::new(), Counts::default());
-        let now = (Timestamp::from_ms(1_793_610_800_000), clock::now());
-        show(&path, &reading, form, now, &mut out, &mut counts).unwrap();
-        (String::from_utf8(out).unwrap(), counts)
+        let reading = Reading::guess(&path, clock::now()).unwrap();
+        let (mut out, mut summary) = (Vec::new(), Summary::default());
+        show(&path, &reading, form, (NOW, clock::now()), &mut out, &mut summary).unwrap();
+        (String::from_utf8(out).unwrap(), summary, reading)
     }
 
     const RECORDS: &str = concat!(
         r#"{"event_type":"flow"}"#,
         "\n",
-        r#"{"event_type":"alert","src_port":7,"#,
+        r#"{"event_type":"alert","src_port":7,"tx_id":5,"#,
         r#""alert":{"signature":"a \u001b[31mred","severity":1}}"#,
         "\n{\"event_type\":\"alert\",\n",
     );
 
     #[test]
-    fn each_alert_is_shown_by_ocsfs_names_and_the_rest_is_counted() {
-        let (text, counts) = shown(RECORDS, Form::Json);
+    fn each_alert_is_shown_as_a_finding_of_ocsf_and_the_rest_is_counted() {
+        let (text, summary, _) = shown(RECORDS, Form::Json);
         let alerts: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(alerts.len(), 2);
-        assert_eq!(alerts[0]["record"], 2);
-        assert_eq!(alerts[0]["lane"], "urgent");
-        assert_eq!(alerts[0]["severity"], "high");
-        assert_eq!(alerts[0]["evidences.src_endpoint.port"], 7);
-        assert_eq!(alerts[0].get("device.hostname"), None);
-        assert_eq!(alerts[1]["malformed"], "JSON ends early");
-        assert_eq!((counts.records, counts.alerts, counts.others), (3, 1, 1));
-        assert_eq!(
-            counts.to_string(),
-            "3 records: 1 alerts, 1 other events\n       \
-             1  record could not be parsed: it ends early"
-        );
+        assert_eq!(alerts[0]["finding_info"]["uid"], "2");
+        assert_eq!(alerts[0]["unmapped"]["lane"], "urgent");
+        assert_eq!(alerts[0]["severity"], "High");
+        assert_eq!(alerts[0]["evidences"][0]["src_endpoint"]["port"], 7);
+        assert_eq!(alerts[0].get("device"), None);
+        assert_eq!(alerts[1]["unmapped"]["malformed"], "JSON ends early");
+        assert_eq!((summary.records, summary.alerts, summary.others), (3, 1, 1));
+    }
+
+    #[test]
+    fn the_summary_says_what_was_found_what_was_not_read_and_what_was_not_understood() {
+        let (text, summary, reading) = shown(RECORDS, Form::Summary);
+        assert_eq!(text, "");
+        let said = reading.to_string();
+        assert!(said.starts_with("read as suricata_eve, which the first records"), "{said}");
+        let said = summary.to_string();
+        for part in [
+            "3 records: 1 alerts, 1 other events, 1 that could not be parsed",
+            "\nevidences.src_endpoint.port                  50 %  7\n",
+            "\nnever found: time, action, ",
+            "\ntx_id                                       100 %  5\n",
+            "\n       1  record could not be parsed: it ends early\n",
+            "first: record 3, JSON ends early: {\\\"event_type\\\":\\\"alert\\\",",
+        ] {
+            assert!(said.contains(part), "{part}\n{said}");
+        }
+    }
+
+    #[test]
+    fn of_records_that_nobody_knows_the_places_are_shown() {
+        let (_, summary, reading) = shown("{\"a\":{\"b.c\":1}}\n{\"a\":{\"b.c\":1}}\n", Form::Each);
+        assert!(!reading.is_known() && reading.to_string().contains("field map"));
+        let said = summary.to_string();
+        assert!(said.contains("/a/b.c  ") && said.contains("100 %  1 (2)"), "{said}");
     }
 
     #[test]
     fn a_records_control_characters_do_not_reach_a_terminal() {
-        let (text, _) = shown(RECORDS, Form::Text);
-        assert!(text.contains(r"a \u{1b}[31mred") && !text.contains('\u{1b}'), "{text}");
+        let (text, summary, _) = shown(RECORDS, Form::Each);
+        for text in [text, summary.to_string()] {
+            assert!(text.contains(r"a \u{1b}[31mred") && !text.contains('\u{1b}'), "{text}");
+        }
     }
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
+        let path = Path::new("/not/there.json");
         let reading = Reading::of_kind("wazuh").unwrap();
-        let now = (Timestamp::from_ms(0), clock::now());
-        let error = show(
-            Path::new("/not/there.json"),
-            &reading,
-            Form::Text,
-            now,
-            &mut Vec::new(),
-            &mut Counts::default(),
-        );
-        let expected = "/not/there.json cannot be opened: there is no such file";
-        assert_eq!(error.unwrap_err().to_string(), expected);
+        let (mut out, mut summary) = (Vec::new(), Summary::default());
+        let now = (NOW, clock::now());
+        let shown = show(path, &reading, Form::Summary, now, &mut out, &mut summary);
+        let guessed = Reading::guess(path, clock::now());
+        for error in [shown.unwrap_err(), guessed.unwrap_err()] {
+            let expected = "/not/there.json cannot be opened: there is no such file";
+            assert_eq!(error.to_string(), expected);
+        }
     }
 }
