@@ -2,4 +2,6 @@
 
 pub mod bench;
 pub mod cluster;
+pub mod edge;
+pub mod ocsf_schema;
 pub mod report;

@@ -5,4 +5,5 @@
 mod crash;
 mod demo;
 mod fuzz_corpus;
+mod ocsf;
 mod tidy;

@@ -1,0 +1,272 @@
+//! The samples that are at hand, and how their records are got out of them.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use agent::normalise::{FieldMap, Kind, Normaliser};
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use shared::time::Timestamp;
+
+use super::{
+    counts::Counts,
+    data::{Data, files},
+};
+use crate::ocsf_schema::Schema;
+
+/// A file with the records of one product in it.
+struct Sample {
+    name: &'static str,
+    file: &'static str,
+    reader: Reader,
+    /// Says what of a line is the record.
+    record: fn(&[u8]) -> Result<Option<Vec<u8>>>,
+}
+
+/// How the records are read.
+#[derive(Clone, Copy)]
+enum Reader {
+    Kind(&'static str),
+    /// By the shipped field map of this name.
+    Map(&'static str),
+}
+
+const SAMPLES: [Sample; 8] = [
+    Sample {
+        name: "suricata",
+        file: "suricata/eve_suricata_verify_sample.ndjson.gz",
+        reader: Reader::Kind("suricata_eve"),
+        record: eve,
+    },
+    Sample {
+        name: "cptc2017",
+        file: "cptc2017/eve_alerts.dev.jsonl.gz",
+        reader: Reader::Kind("suricata_eve"),
+        record: eve,
+    },
+    Sample {
+        name: "wazuh",
+        file: "wazuh/wazuh_alerts_json_snippet.jsonl",
+        reader: Reader::Kind("wazuh"),
+        record: whole,
+    },
+    Sample {
+        name: "wazuh rules",
+        file: "wazuh/wazuh-4.14.9-log-to-rule.dev.jsonl.gz",
+        reader: Reader::Kind("wazuh"),
+        record: wazuh,
+    },
+    Sample {
+        name: "falco",
+        file: "falco/falco_alerts_snippet.jsonl",
+        reader: Reader::Kind("falco"),
+        record: whole,
+    },
+    Sample {
+        name: "syslog, cef, leef",
+        file: "cef-syslog/lines.jsonl.gz",
+        reader: Reader::Kind("syslog"),
+        record: line,
+    },
+    Sample {
+        name: "sentinel",
+        file: "secrl/security_alerts.dev.jsonl.gz",
+        reader: Reader::Map("sentinel"),
+        record: sentinel,
+    },
+    Sample {
+        name: "windows events",
+        file: "evtx/hayabusa_sample_events.dev.jsonl.gz",
+        reader: Reader::Kind("windows_event"),
+        record: whole,
+    },
+];
+
+/// Reads all samples; returns what became of each.
+pub(super) fn read(
+    data: &Data,
+    maps: &BTreeMap<String, FieldMap>,
+    schema: Option<&Schema>,
+    now: Timestamp,
+) -> Result<Vec<(String, Counts)>> {
+    let take = |counts: &mut Counts, file: &mut OneFile, record: &[u8]| {
+        file.take(counts, record, schema, now);
+    };
+    let mut read = Vec::new();
+    for sample in &SAMPLES {
+        let Some(normaliser) = reader(sample.reader, maps) else {
+            println!("skipped: {}: the agent does not read its kind", sample.file);
+            continue;
+        };
+        let Some(lines) = data.lines(sample.file)? else {
+            println!("skipped: {} is not there", sample.file);
+            continue;
+        };
+        let (mut counts, mut file) = (Counts::default(), OneFile::new(&normaliser));
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            let record = (sample.record)(line).with_context(|| sample.file.to_owned())?;
+            record.iter().for_each(|record| take(&mut counts, &mut file, record));
+        }
+        read.push((sample.name.to_owned(), counts));
+    }
+    for (name, archive, kind) in [
+        ("zeek examples", "zeek/ocsf-examples-zeek-raw.tar.gz", "zeek_notice"),
+        ("zeek baseline", "zeek/zeek-btest-baseline-logs.tar.gz", "zeek_notice"),
+        ("zeek json", "zeek/zeek-btest-json-logs.tar.gz", "zeek_notice"),
+        ("zeek labelled", "zeek/stratosphere-labelled-zeek.dev.tar.xz", "zeek_notice"),
+        ("crowdsec lines", "crowdsec/crowdsec-hub-tests.dev.tar.xz", "syslog"),
+    ] {
+        let Some(folder) = data.unpack(archive)? else {
+            println!("skipped: {archive} is not there");
+            continue;
+        };
+        let reader = reader(Reader::Kind(kind), maps).context("the agent's own kinds")?;
+        let mut counts = Counts::default();
+        for path in files(&folder, &["log"])? {
+            of_file(&path, &reader, &mut counts, &take)?;
+        }
+        read.push((name.to_owned(), counts));
+    }
+    let Some(folder) = data.replay()? else {
+        println!("skipped: the alert data set or the tool that replays it is not there");
+        return Ok(read);
+    };
+    for (name, reader_of) in [
+        ("wazuh", Reader::Kind("wazuh")),
+        ("suricata", Reader::Kind("suricata_eve")),
+        ("aminer", Reader::Map("aminer")),
+    ] {
+        let reader = reader(reader_of, maps).context("the agent's own kinds and maps")?;
+        let mut counts = Counts::default();
+        for path in files(&folder, &["json"])? {
+            if path.parent().is_some_and(|parent| parent.ends_with(name)) {
+                of_file(&path, &reader, &mut counts, &take)?;
+            }
+        }
+        read.push((format!("replayed {name}"), counts));
+    }
+    Ok(read)
+}
+
+fn reader(reader: Reader, maps: &BTreeMap<String, FieldMap>) -> Option<Normaliser> {
+    let kind = match reader {
+        Reader::Kind(name) => Kind::of_product(name)?,
+        Reader::Map(name) => Kind::JsonLines(maps.get(name)?.clone()),
+    };
+    Some(Normaliser::new(kind, "edge-check"))
+}
+
+fn of_file(
+    path: &Path,
+    reader: &Normaliser,
+    counts: &mut Counts,
+    take: &impl Fn(&mut Counts, &mut OneFile, &[u8]),
+) -> Result<()> {
+    let text = fs::read(path).with_context(|| path.display().to_string())?;
+    let mut file = OneFile::new(reader);
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        take(counts, &mut file, line);
+    }
+    Ok(())
+}
+
+/// One file that is read: a header is its file's alone.
+struct OneFile {
+    normaliser: Normaliser,
+    /// How many columns the header lines name, as far as they are to be seen without the agent.
+    columns: Option<usize>,
+    separator: char,
+}
+
+impl OneFile {
+    fn new(normaliser: &Normaliser) -> Self {
+        Self { normaliser: normaliser.clone(), columns: None, separator: '\t' }
+    }
+
+    fn take(
+        &mut self,
+        counts: &mut Counts,
+        record: &[u8],
+        schema: Option<&Schema>,
+        now: Timestamp,
+    ) {
+        if self.normaliser.take_header(record) {
+            self.see_header(&String::from_utf8_lossy(record));
+            counts.records += 1;
+            counts.well_formed += 1;
+            counts.others += 1;
+            return;
+        }
+        let is_well_formed = self.is_well_formed(record);
+        counts.take(&self.normaliser, record, is_well_formed, schema, now);
+    }
+
+    fn see_header(&mut self, line: &str) {
+        if let Some(code) = line.strip_prefix("#separator \\x") {
+            let code = u8::from_str_radix(code.trim(), 16).unwrap_or(b'\t');
+            (self.separator, self.columns) = (char::from(code), None);
+        } else if line.starts_with("#fields") {
+            self.columns = Some(line.split(self.separator).count() - 1);
+        }
+    }
+
+    /// Returns whether another parser than the agent's can read the record.
+    fn is_well_formed(&self, record: &[u8]) -> bool {
+        let is = |kind: &str| Kind::of_product(kind).as_ref() == Some(self.normaliser.kind());
+        let Ok(text) = str::from_utf8(record) else { return false };
+        if is("syslog") {
+            true
+        } else if is("zeek_notice") && !text.starts_with('{') {
+            self.columns == Some(text.split(self.separator).count())
+        } else {
+            serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object())
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "others may fail")]
+fn whole(line: &[u8]) -> Result<Option<Vec<u8>>> {
+    Ok(Some(line.to_vec()))
+}
+
+fn eve(line: &[u8]) -> Result<Option<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        eve: &'a RawValue,
+    }
+    Ok(Some(serde_json::from_slice::<Line<'_>>(line)?.eve.get().into()))
+}
+
+fn sentinel(line: &[u8]) -> Result<Option<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        alert: &'a RawValue,
+    }
+    Ok(Some(serde_json::from_slice::<Line<'_>>(line)?.alert.get().into()))
+}
+
+fn line(line: &[u8]) -> Result<Option<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Line {
+        line: String,
+    }
+    Ok(Some(serde_json::from_slice::<Line>(line)?.line.into()))
+}
+
+/// Puts the alert together that Wazuh writes of a line whose rule is known.
+fn wazuh(line: &[u8]) -> Result<Option<Vec<u8>>> {
+    let case: Value = serde_json::from_slice(line)?;
+    let mut rule = case["rule"].clone();
+    if !rule.is_object() {
+        return Ok(None);
+    }
+    rule["id"] = case["rule_id"].clone();
+    rule["mitre"] = json!({ "id": rule["mitre"] });
+    let record = json!({
+        "timestamp": "2026-11-02T09:12:33.123+0000", "rule": rule, "full_log": case["log"],
+        "agent": { "id": "007", "name": "host-7" }, "location": "/var/log/messages",
+    });
+    Ok(Some(record.to_string().into()))
+}
