@@ -405,7 +405,7 @@ impl Normaliser {
             Kind::Product(product) => (product.finish)(&mut alert, found, &mut notes),
             Kind::JsonLines(map) => map.finish(&mut alert, found, &mut notes),
         }
-        slots::sort_out_addresses(&mut alert);
+        slots::sort_out_endpoints(&mut alert);
         (alert, notes)
     }
 }

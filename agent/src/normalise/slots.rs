@@ -81,8 +81,8 @@ fn believed(
     Some(time)
 }
 
-/// Sorts out addresses that are names, or have their port behind them.
-pub(super) fn sort_out_addresses(alert: &mut Alert<'_>) {
+/// Sorts out addresses of endpoints and of the device that are names, or have their port behind them.
+pub(super) fn sort_out_endpoints(alert: &mut Alert<'_>) {
     let port = sort_out(alert, Field::SrcIp, Field::SrcHostname);
     alert.src_port = alert.src_port.or(port);
     let port = sort_out(alert, Field::DstIp, Field::DstHostname);

@@ -220,7 +220,7 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     if let Some(text) = found.raw(slots::ACTION).and_then(value::text) {
         alert.action = slots::action(&text);
     }
-    slots::sort_out_addresses(alert);
+    slots::sort_out_endpoints(alert);
     let ends = [Field::SrcIp, Field::SrcHostname, Field::DstIp, Field::DstHostname];
     if ends.iter().any(|field| alert.text(*field).is_some()) {
         return;
