@@ -3,7 +3,7 @@
 # against a coordinator on loopback, and looks at what an update, a removal and a purge leave.
 #
 # usage: check.sh PACKAGE.deb FOLDER-OF-BUILT-PROGRAMS       as root; needs debootstrap
-# ROOT=DIR uses a Debian that is already there (it is changed); without it one is made and thrown away.
+# ROOT=DIR uses a fresh Debian that is already there (it is changed); without it one is made and thrown away.
 set -euo pipefail
 package=$(readlink -f "$1")
 programs=$(cd "$2" && pwd)
@@ -54,6 +54,11 @@ for file in usr/share/man/man1/signalbox-agent.1.gz usr/share/bash-completion/co
 done
 unit=$(find "$root/lib/systemd/system/" "$root/usr/lib/systemd/system/" -name signalbox-agent.service | head -1)
 [ -n "$unit" ] || fail "no unit"
+# From 0 (nothing that an intruder could use) to 100.
+if command -v systemd-analyze >/dev/null; then
+    systemd-analyze security --offline=true --threshold=20 --no-pager "$unit" >"$work/security" 2>&1 ||
+        { grep -E '✗|Overall' "$work/security"; fail "the unit gives more rights than it need"; }
+fi
 inside dpkg-query -W -f '${Conffiles}\n' signalbox-agent | grep -q /etc/signalbox/agent.toml || fail "no conffile"
 [ ! -e "$root/etc/systemd/system/multi-user.target.wants/signalbox-agent.service" ] || fail "it is enabled"
 [ "$(stat -c %a "$root/var/lib/signalbox/spool")" = 750 ] || fail "the spool's folder is open to others"
