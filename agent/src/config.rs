@@ -289,7 +289,7 @@ impl Config {
             },
             lanes: check.lanes(&raw.lanes)?,
             blocks: check.blocks(&raw.blocks)?,
-            limits: check.limits(&raw.limits, &spool, &sources)?,
+            limits: check.limits(&raw.limits, spool.bytes_max, &sources)?,
             spool,
             veto,
             sources,

@@ -27,17 +27,17 @@ impl Check<'_> {
         raw.disk.as_ref().map(|raw| self.bytes("limits.disk", raw)).transpose()
     }
 
-    /// Reads all budgets, and refuses those that are less than what has to fit into them.
+    /// Reads all budgets, and refuses those that are less than what has to fit into them; `stored` is the sum of the
+    /// bounds of all that is stored.
     pub(super) fn limits(
         &self,
         raw: &RawLimits,
-        spool: &SpoolSettings,
+        stored: u64,
         sources: &[SourceConfig],
     ) -> Result<Limits, ConfigError> {
-        let stored = spool.bytes_max;
         let disk_bytes_max = match (&raw.disk, self.disk(raw)?) {
             (Some(raw), Some(bytes)) if bytes < stored => {
-                return Err(self.too_small("limits.disk", raw, stored, "the spool"));
+                return Err(self.too_small("limits.disk", raw, stored, "what is stored"));
             }
             (_, disk) => disk.unwrap_or(stored),
         };
