@@ -120,6 +120,22 @@ pub const SIGMA_REGEX_BYTES_MAX: usize = 1 << 20;
 /// at work stay below an agent's footprint; where it is short, matching is slower.
 pub const SIGMA_REGEX_CACHE_BYTES_MAX: usize = 128 << 10;
 
+/// Most rules that one correlation refers to. Public ones name five.
+pub const SIGMA_CORRELATION_RULES_MAX: usize = 64;
+
+/// Highest count that a correlation may ask for: that many events of a group are remembered, at 24 bytes each.
+pub const SIGMA_CORRELATION_COUNT_MAX: usize = 10_000;
+
+/// Most groups that all correlations remember: 200 bytes each, 2 MB together.
+pub const SIGMA_CORRELATION_GROUPS_MAX: usize = 10_000;
+
+/// Most events that all correlations remember, at 24 bytes each: 2.4 MB together.
+pub const SIGMA_CORRELATION_ENTRIES_MAX: usize = 100_000;
+
+/// Most events that an ordered correlation remembers of one group and rule. The newest are those that can still be part
+/// of a sequence; older ones matter only for events that come late.
+pub const SIGMA_CORRELATION_STEPS_MAX: usize = 16;
+
 const _: () =
     assert!(RECORD_BYTES_MAX <= BLOCK_RECORD_BYTES_MAX, "a block holds its longest record");
 const _: () = assert!(
@@ -143,4 +159,10 @@ const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waitin
 const _: () = assert!(
     SIGMA_TEXT_BYTES_MAX <= SIGMA_SOURCE_BYTES_MAX && SIGMA_RULES_MAX <= SIGMA_DOCUMENTS_MAX,
     "what is in a source is bounded by it"
+);
+const _: () = assert!(
+    SIGMA_CORRELATION_COUNT_MAX < SIGMA_CORRELATION_ENTRIES_MAX
+        && SIGMA_CORRELATION_RULES_MAX * SIGMA_CORRELATION_STEPS_MAX
+            < SIGMA_CORRELATION_ENTRIES_MAX,
+    "one group fits into what all may remember"
 );

@@ -4,6 +4,8 @@
 //! cannot be taken whole is refused by id, with the place and the reason; the rest works without it. [`Event`] is what
 //! rules are matched against: an adapter, which gives the values of fields by number.
 //!
+//! [`Correlator`] holds what correlations remember of the events before.
+//!
 //! ```text
 //! source ─▶ yaml ─▶ rule (header) ─▶ detection ─▶ condition, modifiers ─▶ mapping ─▶ matcher
 //! event  ─▶ matcher: read each value once ─▶ candidates ─▶ rules that match
@@ -26,6 +28,7 @@
 
 mod compile;
 mod condition;
+mod correlation;
 mod detection;
 mod event;
 mod expr;
@@ -42,6 +45,7 @@ mod yaml;
 
 pub use self::{
     compile::{RuleSet, Source},
+    correlation::state::Correlator,
     event::{Event, Value},
     mapping::{LogsourceMapping, Mapping, Unmapped},
     matcher::Scratch,

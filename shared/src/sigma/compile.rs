@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    correlation::{Draft, Plans, resolve},
     detection::{self, Asked},
     event::Event,
     filter::Filter,
@@ -23,12 +24,27 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
+impl Source<'_> {
+    /// Reads all documents without an eye for what they mean; one that cannot be read is an error in its place.
+    #[must_use]
+    pub fn documents(&self) -> Vec<Result<Node, Refusal>> {
+        let refusal = |fault: Fault| {
+            let Fault { line, column, reason } = fault;
+            Refusal { source: self.name.into(), rule: "".into(), line, column, reason }
+        };
+        let read = yaml::parse(self.text).into_iter();
+        read.map(|document| document.map_err(refusal)).collect()
+    }
+}
+
 /// Rules, compiled.
 #[derive(Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
     fields: Vec<Box<str>>,
     matcher: Matcher,
+    correlations: Vec<Rule>,
+    plans: Plans,
 }
 
 impl RuleSet {
@@ -58,6 +74,17 @@ impl RuleSet {
         self.matcher.untriggered()
     }
 
+    /// Returns the correlations, each behind those that it refers to; their indexes are what
+    /// [`Correlator::handle_event`](super::Correlator::handle_event) returns.
+    #[must_use]
+    pub fn correlations(&self) -> &[Rule] {
+        &self.correlations
+    }
+
+    pub(super) fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
     /// Returns the indexes of the rules that match, in ascending order.
     pub fn matches<'s>(&self, event: &dyn Event, scratch: &'s mut Scratch) -> &'s [u32] {
         self.matcher.matches(event, scratch)
@@ -69,6 +96,7 @@ struct Reading<'a> {
     mapping: &'a Mapping,
     rules: Vec<(Rule, Asked, (u32, u32))>,
     filters: Vec<Filter>,
+    correlations: Vec<Draft>,
     taken: BTreeSet<Box<str>>,
     refusals: Vec<Refusal>,
 }
@@ -79,6 +107,7 @@ impl<'a> Reading<'a> {
             mapping,
             rules: Vec::new(),
             filters: Vec::new(),
+            correlations: Vec::new(),
             taken: BTreeSet::new(),
             refusals: Vec::new(),
         }
@@ -120,6 +149,15 @@ impl<'a> Reading<'a> {
             self.filters.push(filter);
             return Ok(());
         }
+        if self.rules.len() + self.correlations.len() == SIGMA_RULES_MAX {
+            return Err(document.fault(Reason::TooManyRules));
+        }
+        if document.get("correlation").is_some() {
+            let draft = Draft::read(header, document)?;
+            self.take_names(&draft.header).map_err(|reason| document.fault(reason))?;
+            self.correlations.push(draft);
+            return Ok(());
+        }
         let section = document
             .get("detection")
             .ok_or_else(|| document.fault(Reason::Missing("detection")))?;
@@ -127,9 +165,6 @@ impl<'a> Reading<'a> {
             return Err(document.fault(Reason::Missing("logsource")));
         }
         let asked = detection::read(section, &self.mapping.placeholders)?;
-        if self.rules.len() == SIGMA_RULES_MAX {
-            return Err(document.fault(Reason::TooManyRules));
-        }
         self.take_names(&header).map_err(|reason| document.fault(reason))?;
         self.rules.push((header, asked, (section.line, section.column)));
         Ok(())
@@ -147,18 +182,7 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(mut self) -> (RuleSet, Vec<Refusal>) {
-        for filter in std::mem::take(&mut self.filters) {
-            if !self.rules.iter().any(|(rule, ..)| filter.names(rule)) {
-                let (header, fault) = (filter.header(), filter.unknown());
-                self.refuse(&header.source, header.id_or_title(), fault);
-            }
-            for (rule, asked, _) in &mut self.rules {
-                if filter.names(rule) {
-                    let plain = std::mem::replace(asked, Asked::Or(Vec::new()));
-                    *asked = filter.apply(rule, plain);
-                }
-            }
-        }
+        self.put_filters_in();
         let mut builder = Builder::default();
         let mut rules = Vec::with_capacity(self.rules.len());
         for (rule, asked, (line, column)) in std::mem::take(&mut self.rules) {
@@ -171,8 +195,30 @@ impl<'a> Reading<'a> {
                 }
             }
         }
+        let drafts = std::mem::take(&mut self.correlations);
+        let (correlations, plans, refused) =
+            resolve::resolve(drafts, &mut rules, self.mapping, &mut builder);
+        for (header, fault) in refused {
+            self.refuse(&header.source, header.id_or_title(), fault);
+        }
+        let plans = Plans::new(plans, rules.len());
         let (matcher, fields) = builder.finish();
-        (RuleSet { rules, fields, matcher }, self.refusals)
+        (RuleSet { rules, fields, matcher, correlations, plans }, self.refusals)
+    }
+
+    fn put_filters_in(&mut self) {
+        for filter in std::mem::take(&mut self.filters) {
+            if !self.rules.iter().any(|(rule, ..)| filter.names(rule)) {
+                let (header, fault) = (filter.header(), filter.unknown());
+                self.refuse(&header.source, header.id_or_title(), fault);
+            }
+            for (rule, asked, _) in &mut self.rules {
+                if filter.names(rule) {
+                    let plain = std::mem::replace(asked, Asked::Or(Vec::new()));
+                    *asked = filter.apply(rule, plain);
+                }
+            }
+        }
     }
 }
 

@@ -100,6 +100,19 @@ impl Mapping {
         let special = within.and_then(|mapping| mapping.fields.get(field));
         special.or_else(|| self.fields.get(field)).map_or_else(|| field.into(), Clone::clone)
     }
+
+    /// Returns the events' names for a field of a rule with this log source: one for each way to name it.
+    pub(super) fn names_of(&self, field: &str, logsource: &Logsource) -> Vec<Box<str>> {
+        let meant = self.meant(logsource).unwrap_or_default();
+        let mut names: Vec<_> =
+            meant.iter().map(|mapping| self.field(field, Some(mapping))).collect();
+        if names.is_empty() {
+            names.push(self.field(field, None));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 impl LogsourceMapping {

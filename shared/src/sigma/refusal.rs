@@ -17,6 +17,8 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
+impl std::error::Error for Refusal {}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.source, self.line, self.column)?;
