@@ -6,8 +6,8 @@
 use toml::Spanned;
 
 use super::{
-    ConfigError, Input, Limits, SourceConfig, SpoolSettings, check::Check, raw::RawLimits,
-    show_bytes, units::parse_percent,
+    ConfigError, Input, Limits, SourceConfig, check::Check, raw::RawLimits, show_bytes,
+    units::parse_percent,
 };
 use crate::{
     limits::{
