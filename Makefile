@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test demo crash simulate bench fuzz api-check edge-check deb deb-check fmt lint doc deny deps
+.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check deb deb-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -45,6 +45,10 @@ bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measu
 
 crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
 	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test --workspace --test system --locked crash -- --nocapture)
+
+ledger-check: deps ## trouble agents for MINUTES minutes (default 30): does every interval of their ledgers close or show its gap?
+	$(call step,ledger,$(with_rocksdb) LEDGER_SECONDS=$$(( 60 * $${MINUTES:-30} )) \
+		cargo test --workspace --test system --locked ledger:: -- --nocapture)
 
 # The agent needs no RocksDB.
 deb: ## build the agent's Debian package into target/debian (needs cargo-deb)

@@ -30,7 +30,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use shared::{context::HostContext, ids::BootId};
+use shared::{
+    context::HostContext,
+    ids::{BootId, Seq},
+};
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -45,6 +48,7 @@ use crate::{
     clock,
     config::{Config, Input, SourceConfig},
     context,
+    ledger::{Found, Ledger, PAGE_PREFIX},
     source::{Begin, Opening, Pattern},
     spool::{Opened, RealDisk, Spool, SpoolConfig},
     status::{Facts, ProcessState, Status},
@@ -91,9 +95,14 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     );
     let (context_out, context_in) = watch::channel(Arc::new(context::gather()));
     let (synced_out, synced_in) = watch::channel(());
+    let (offered_out, offered_in) = watch::channel(Arc::default());
+    let (acked_out, acked_in) = watch::channel(0);
+    let ledger = restore_ledger(&config, &spool, &opened)?;
     let inputs = Inputs {
         spool: spool.reader(),
         synced: synced_in,
+        ledger: offered_in,
+        ledger_acked: acked_out,
         context: context_in.clone(),
         status: Arc::clone(&status),
     };
@@ -106,6 +115,9 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         feeds,
         blocks: Blocks::new(config.blocks),
         lanes: config.lanes,
+        ledger,
+        offered: offered_out,
+        ledger_acked: acked_in,
         synced: synced_out,
         context: context_in,
         status: Arc::clone(&status),
@@ -251,6 +263,23 @@ fn open_spool(config: &Config) -> Result<(Spool, Opened)> {
         tracing::warn!("a checkpoint may be older than the blocks: some records may be sent twice");
     }
     Ok((spool, opened))
+}
+
+/// Takes the ledger up where the spool says.
+fn restore_ledger(config: &Config, spool: &Spool, opened: &Opened) -> Result<Ledger> {
+    let pages = opened.checkpoints.range(PAGE_PREFIX.to_owned()..);
+    let pages = pages.map(|(name, page)| (name.as_str(), page.as_slice()));
+    let pages = pages.take_while(|(name, _)| name.starts_with(PAGE_PREFIX)).collect();
+    // What this start found to be skipped may not be noted yet, and then cannot be read.
+    let mut newest = spool.newest();
+    for (lane, first, _) in &opened.skipped {
+        newest[lane.index()] = Seq::new(first.as_u64() - 1);
+    }
+    let reader = spool.reader();
+    let is_skipped = |lane, first, last| reader.is_skipped(lane, first, last);
+    let found = Found { state: &opened.ledger, pages, newest, is_skipped: &is_skipped };
+    let names = config.sources.iter().map(|source| source.name.clone()).collect();
+    Ledger::restore(config.ledger, names, &found, clock::wall()).context("take up the ledger")
 }
 
 fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {

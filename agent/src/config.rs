@@ -26,6 +26,7 @@ use thiserror::Error;
 
 use crate::{
     blocks::BlockPolicy,
+    ledger::LedgerPolicy,
     normalise::{Kind, LanePolicy},
     pace::CpuShare,
     source::{Pattern, Veto},
@@ -65,6 +66,8 @@ pub struct Config {
     pub lanes: LanePolicy,
     /// When blocks are committed, and how hard they are compressed.
     pub blocks: BlockPolicy,
+    /// How the ledger is made and kept.
+    pub ledger: LedgerPolicy,
     /// What may be read at all.
     pub veto: Veto,
     /// What is read; at least one.
@@ -276,6 +279,7 @@ impl Config {
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
         let disk = check.disk(&raw.limits)?;
         let spool = check.spool(&raw.spool, disk)?;
+        let ledger = check.ledger(&raw.ledger, &spool)?;
         let sources = check.sources(&raw.source)?;
         let veto = check.veto(&raw.veto, &raw.source, &sources)?;
         let status_path =
@@ -289,6 +293,7 @@ impl Config {
             },
             lanes: check.lanes(&raw.lanes)?,
             blocks: check.blocks(&raw.blocks)?,
+            ledger,
             limits: check.limits(&raw.limits, spool.bytes_max, &sources)?,
             spool,
             veto,

@@ -1,8 +1,8 @@
 //! The Signalbox agent: reads detectors' alerts on a customer's host and carries them to the coordinator.
 //!
 //! [`source`] reads records, [`normalise`] makes alerts of them, [`filter`] and [`fold`] say what becomes
-//! of each, [`blocks`] makes blocks, [`spool`] keeps them until they are acked, [`uplink`] carries
-//! them, and [`app`] wires it all.
+//! of each, [`blocks`] makes blocks, [`ledger`] counts, [`spool`] keeps them until they are acked, [`uplink`]
+//! carries them, and [`app`] wires it all.
 
 pub mod app;
 pub mod args;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 pub mod filter;
 pub mod fold;
+pub mod ledger;
 pub mod limits;
 pub mod normalise;
 pub mod pace;

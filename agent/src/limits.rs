@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use shared::limits::{BLOCK_RECORD_BYTES_MAX, RECORD_BYTES_MAX};
+use shared::limits::{BLOCK_RECORD_BYTES_MAX, LEDGER_INTERVAL_BYTES_MAX, RECORD_BYTES_MAX};
 
 /// Bytes asked for in one read of a file: the longest record, its newline, and a page, so that a
 /// longer line is known to be one. Larger reads gained nothing; smaller ones pay for their system
@@ -170,6 +170,26 @@ pub const PACE_BURST: Duration = Duration::from_millis(500);
 /// cost, and at the smallest share four seconds of waiting, which is also what an urgent alert then waits at worst.
 pub const PACE_DEBT_MAX: Duration = Duration::from_millis(200);
 
+/// How many of the oldest intervals of the ledger may be on their way to the coordinator. They are never merged; at the
+/// longest they are 512 KiB.
+pub const LEDGER_WINDOW: usize = 32;
+
+/// Most closed intervals of the ledger that wait for their ack: eight hours in minutes, or, as they are merged into
+/// hours, three weeks.
+pub const LEDGER_WAITING_MAX: usize = 512;
+
+/// Most bytes that closed intervals of the ledger wait in. Each segment of the spool begins with all of them, and they
+/// are read at each start.
+pub const LEDGER_WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// Longest interval that is made of shorter ones while others can be merged.
+pub const LEDGER_MERGED_MAX: Duration = Duration::from_secs(60 * 60);
+
+const _: () = assert!(
+    LEDGER_WAITING_BYTES_MAX >= 2 * LEDGER_WINDOW * LEDGER_INTERVAL_BYTES_MAX,
+    "there is something to merge behind the window"
+);
+const _: () = assert!(LEDGER_WAITING_MAX > 2 * LEDGER_WINDOW, "minutes stay minutes for a while");
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");

@@ -113,6 +113,8 @@ pub struct Commit {
     pub blocks: Vec<(Lane, Bytes)>,
     /// Sources and how far they were read. A source's name has at most 65,535 bytes.
     pub checkpoints: Vec<(String, Vec<u8>)>,
+    /// Names whose checkpoint is dropped; one that is not there is none to drop.
+    pub forgotten: Vec<String>,
     /// The ledger after it, if it changed.
     pub ledger: Option<Vec<u8>>,
 }
@@ -197,6 +199,13 @@ impl Spool {
         }
     }
 
+    /// Returns the newest block of each lane, durable or not. The next one of a lane has the number after it.
+    #[must_use]
+    pub fn newest(&self) -> [Option<Seq>; Lane::COUNT] {
+        let (next, counts) = (self.after_skip(), self.pending.counts);
+        std::array::from_fn(|lane| Seq::new(next[lane] + u64::from(counts[lane]) - 1))
+    }
+
     /// Takes a commit in and numbers its blocks. It is neither durable nor seen by readers before
     /// [`Self::sync`].
     ///
@@ -207,6 +216,7 @@ impl Spool {
             .checkpoints
             .iter()
             .map(|(name, value)| (name.as_str(), Some(value.as_slice())))
+            .chain(commit.forgotten.iter().map(|name| (name.as_str(), None)))
             .collect();
         self.admit(&commit.blocks, &changes, commit.ledger.as_deref())?;
         let mut seqs = Vec::with_capacity(commit.blocks.len());

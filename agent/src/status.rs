@@ -138,6 +138,15 @@ pub struct LaneStatus {
     pub waiting: u64,
 }
 
+/// The ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// Number of the newest interval that is acked.
+    pub acked: u64,
+    /// Closed intervals that are not acked.
+    pub waiting: u64,
+}
+
 /// One source. Counters are since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
@@ -261,6 +270,9 @@ pub struct Snapshot {
     /// What it takes of its host.
     #[serde(default)]
     pub limits: LimitsStatus,
+    /// The ledger.
+    #[serde(default)]
+    pub ledger: LedgerStatus,
     /// The sources, in the configuration's order.
     pub sources: Vec<SourceStatus>,
 }
@@ -342,6 +354,7 @@ impl Status {
             },
             lanes: Vec::new(),
             limits: LimitsStatus::default(),
+            ledger: LedgerStatus::default(),
             sources: Vec::new(),
         };
         Self {

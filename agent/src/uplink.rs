@@ -38,6 +38,7 @@ use shared::{
     backoff::Backoff,
     context::HostContext,
     ids::{BootId, Lane, Seq},
+    ledger::Interval,
     limits::{
         BACKOFF_MAX, BACKOFF_MIN, CONTROL_FRAME_BYTES_MAX, GREETING_TIMEOUT, HEARTBEAT_INTERVAL,
         SILENCE_TIMEOUT,
@@ -73,6 +74,10 @@ pub struct Inputs {
     pub spool: SpoolReader,
     /// Changes whenever the spool has synced.
     pub synced: watch::Receiver<()>,
+    /// The ledger's oldest intervals, as they are stored.
+    pub ledger: watch::Receiver<Arc<Vec<Interval>>>,
+    /// Where it is said up to which interval the coordinator has them.
+    pub ledger_acked: watch::Sender<u64>,
     /// The host as it is now.
     pub context: watch::Receiver<Arc<HostContext>>,
     /// Where the link's state is shown.

@@ -44,6 +44,7 @@ mod fixture;
 mod guard;
 pub mod idempotency;
 pub mod journal;
+pub mod ledger;
 pub mod live;
 pub mod me;
 pub mod metrics;
@@ -101,6 +102,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(me::routes())
         .merge(tenants::routes())
         .merge(agents::routes())
+        .merge(ledger::routes())
         .merge(cases::routes())
         .merge(alerts::routes())
         .merge(queue::routes())

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod block;
 pub mod cases;
 pub mod journal;
+pub mod ledger;
 pub mod retention;
 pub mod tenants;
 pub mod tokens;

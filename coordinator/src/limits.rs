@@ -61,6 +61,12 @@ pub const SEARCH_DAYS_MAX: usize = 366;
 /// Most gaps of an agent that are counted for a list. More than this says "a lot", and the gaps have their own list.
 pub const GAPS_COUNTED_MAX: usize = 1_000;
 
+/// Rows of ledgers that are read at once: a tenant of ten agents has as many in an hour.
+pub const LEDGER_ROWS_READ: usize = 600;
+
+/// Most intervals that one page of a ledger sums up; the cursor goes on behind them. A day of one agent, or about 10 ms.
+pub const LEDGER_INTERVALS_MAX: usize = 1_500;
+
 /// Most contexts of a host that are looked through for the one that an alert names. A host changes a few times a day.
 pub const CONTEXTS_READ_MAX: usize = 256;
 
@@ -130,8 +136,9 @@ pub const HANDSHAKES_MAX: usize = 512;
 /// Handshakes with peers that have not proved their address, before further ones must: 64 are ten a processor's
 /// millisecond of a healthy start, and what a flood of forged addresses may hold.
 pub const HANDSHAKES_UNPROVEN_MAX: u64 = 64;
-/// Control frames of one session that wait for the store: a greeting, a context and a heartbeat, and one more.
-pub const CONTROL_PENDING_MAX: usize = 4;
+/// Control frames of one session that wait for the store: a greeting, a context, a heartbeat, two frames of the ledger,
+/// and one more.
+pub const CONTROL_PENDING_MAX: usize = 6;
 /// How long an agent may take to take a frame of ours; they are tens of bytes and fit the first window.
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a handshake may take before it is given up.

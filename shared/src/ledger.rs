@@ -80,6 +80,9 @@ pub struct SourceSums {
     pub sent: [u64; Lane::COUNT],
     /// Records that could not be parsed, and are in blocks as they are, by lane.
     pub malformed: [u64; Lane::COUNT],
+    /// Alerts in blocks that say how many records were folded, by lane. The record that such an alert shows was counted
+    /// as folded when it came, so these stand beside the sum.
+    pub summaries: [u64; Lane::COUNT],
     /// How many of those sent a rule would have held back, and went up to be looked at.
     pub audited: u64,
     /// Records that were held back, by rule.
@@ -164,26 +167,19 @@ impl SourceSums {
         all.fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// Returns how many of its records are in blocks of `lane`.
+    /// Returns how many of its alerts are in blocks of `lane`.
     #[must_use]
     pub fn in_blocks(&self, lane: Lane) -> u64 {
-        self.sent[lane.index()].saturating_add(self.malformed[lane.index()])
-    }
-
-    /// Returns whether nothing was counted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.read == 0 && self.accounted() == 0 && self.losses.is_empty() && self.audited == 0
+        let at = lane.index();
+        self.sent[at].saturating_add(self.malformed[at]).saturating_add(self.summaries[at])
     }
 
     /// Adds the sums of `other`, which is the same source at another time.
     pub fn add(&mut self, other: &Self) {
         add(&mut self.read, other.read);
-        for (mine, theirs) in self.sent.iter_mut().zip(other.sent) {
-            add(mine, theirs);
-        }
-        for (mine, theirs) in self.malformed.iter_mut().zip(other.malformed) {
-            add(mine, theirs);
+        let mine = [&mut self.sent, &mut self.malformed, &mut self.summaries];
+        for (mine, theirs) in mine.into_iter().zip([other.sent, other.malformed, other.summaries]) {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| add(mine, theirs));
         }
         add(&mut self.audited, other.audited);
         add_all(&mut self.held, &other.held);
@@ -283,7 +279,7 @@ impl Interval {
         self.sources.iter().filter_map(open).collect()
     }
 
-    /// Returns how many records of all sources are in blocks of `lane`.
+    /// Returns how many alerts of all sources are in blocks of `lane`.
     #[must_use]
     pub fn in_blocks(&self, lane: Lane) -> u64 {
         self.sources.iter().fold(0, |sum, sums| sum.saturating_add(sums.in_blocks(lane)))
@@ -332,6 +328,7 @@ mod tests {
             read: 100,
             sent: [1, 20, 3],
             malformed: [0, 4, 0],
+            summaries: [0, 0, 6],
             audited: 2,
             held: BTreeMap::from([(rule.to_owned(), 30)]),
             folded: BTreeMap::from([("noise".to_owned(), 25)]),
@@ -372,6 +369,7 @@ mod tests {
     fn a_sum_that_does_not_close_is_named_with_its_source() {
         let mut interval = interval();
         assert_eq!(interval.imbalances(), []);
+        assert_eq!(Lane::ALL.map(|lane| interval.in_blocks(lane)), [2, 48, 18]);
         interval.sources[1].skipped -= 1;
         let expected = Imbalance { origin: "wazuh".into(), read: 100, accounted: 99 };
         assert_eq!(interval.imbalances(), [expected]);

@@ -46,7 +46,7 @@ pub const CONTEXT_TEXT_BYTES_MAX: usize = 256;
 
 /// Longest interval of the ledger as it is encoded, in bytes. A source's sums take some 30 bytes and each rule that
 /// counted a name and a number: an agent whose interval gets this long closes it before its minute is over.
-pub const LEDGER_INTERVAL_BYTES_MAX: usize = 32 << 10;
+pub const LEDGER_INTERVAL_BYTES_MAX: usize = 16 << 10;
 
 /// Most sources in one interval: twice what an agent may be configured with, for those that were just removed.
 pub const LEDGER_SOURCES_MAX: usize = 64;

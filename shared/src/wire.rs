@@ -138,7 +138,7 @@ pub enum Frame {
     Ledger(Vec<Interval>),
     /// All intervals up to here are durable (L1).
     LedgerAck {
-        /// Number of the newest; zero where there is none yet.
+        /// Number of the newest.
         up_to: u64,
     },
 }

@@ -3,11 +3,17 @@
 //! The drivers do what the agent's pipeline and uplink do, and no more: read behind the checkpoint, make blocks, store
 //! both in one commit; carry frames and blocks between spool and session.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use agent::spool::{
-    AppendError, Commit, LostReason, ReadBlock, Spool, SpoolConfig, SpoolReader, disk::Disk,
-    disk::SimDisk,
+use agent::{
+    ledger::{Change, Fate, Found, Ledger, LedgerPolicy, PAGE_PREFIX},
+    spool::{
+        AppendError, Commit, LostReason, Opened, ReadBlock, Spool, SpoolConfig, SpoolReader,
+        disk::Disk, disk::SimDisk,
+    },
 };
 use bytes::Bytes;
 use shared::{
@@ -16,6 +22,7 @@ use shared::{
     block::{Block, BlockBuilder},
     context::HostContext,
     ids::{AgentId, BootId, Lane, Seq, StreamId, TenantId},
+    ledger::Interval,
     limits::{BACKOFF_MAX, BACKOFF_MIN},
     session::{Sender, SenderConfig, SenderEvent, Transmit},
     time::Timestamp,
@@ -26,6 +33,9 @@ use crate::{network::ConnectionId, random::Random};
 
 /// Name of the one source in the spool.
 const SOURCE: &str = "detector";
+/// How the ledger is kept: a spool of a few kilobytes has no room for a minute each.
+const LEDGER: LedgerPolicy =
+    LedgerPolicy { interval: Duration::from_secs(60), waiting_bytes_max: 2_000 };
 /// The rules that the detector has.
 const TITLES: [&str; 4] = ["port scan", "brute force", "beacon", "policy"];
 
@@ -56,6 +66,8 @@ struct Waiting {
     commit: Commit,
     checkpoint: usize,
     is_appended: bool,
+    /// Whether other intervals of the ledger may be sent once it is durable.
+    has_moved: bool,
 }
 
 /// A session over one connection.
@@ -86,6 +98,16 @@ pub(crate) struct AgentSide {
     /// Records that were durably read, at least.
     checkpoint: usize,
     waiting: Option<Waiting>,
+    /// None while the process is down.
+    ledger: Option<Ledger>,
+    /// What of the ledger is durable and may be sent.
+    offered: Vec<Interval>,
+    has_moved: bool,
+    ledger_acked: u64,
+    /// Whether records were counted since the last interval was closed.
+    has_counts: bool,
+    /// Whether the ledger is closed as soon as all is read, as by an agent that is told to stop.
+    pub(crate) is_last: bool,
     config: SpoolConfig,
     context: HostContext,
     /// As the newest connection's welcome says.
@@ -113,6 +135,12 @@ impl AgentSide {
             read: 0,
             checkpoint: 0,
             waiting: None,
+            ledger: None,
+            offered: Vec::new(),
+            has_moved: false,
+            ledger_acked: 0,
+            has_counts: false,
+            is_last: false,
             config: SpoolConfig { segment_bytes: 4 << 10, total_bytes_max: segments * (4 << 10) },
             context: HostContext { hostname: format!("sensor-{index}"), ..HostContext::default() },
             window_blocks: 0,
@@ -136,7 +164,7 @@ impl AgentSide {
     }
 
     /// Starts the process; returns whether it came up. A disk that fails lets it try again later.
-    pub(crate) fn start(&mut self, random: &mut Random) -> bool {
+    pub(crate) fn start(&mut self, wall: Timestamp, random: &mut Random) -> bool {
         self.boot += 1;
         let opened = Spool::open(Arc::new(self.disk.clone()), self.config, random.next());
         let Ok((spool, opened)) = opened else { return false };
@@ -150,6 +178,9 @@ impl AgentSide {
         });
         assert!(checkpoint >= self.checkpoint, "L3: a durable checkpoint was lost");
         (self.read, self.checkpoint) = (checkpoint, checkpoint);
+        self.ledger = Some(restore(&spool, &opened, wall));
+        (self.offered, self.has_moved, self.ledger_acked) = (Vec::new(), false, 0);
+        self.has_counts = false;
         self.spool = Some(spool);
         true
     }
@@ -157,6 +188,7 @@ impl AgentSide {
     /// Ends the process at once; with `power`, the machine loses power, too.
     pub(crate) fn crash(&mut self, power: bool) -> Option<ConnectionId> {
         self.spool = None;
+        self.ledger = None;
         self.waiting = None;
         self.timer_ms = None;
         let session = self.session.take();
@@ -183,7 +215,7 @@ impl AgentSide {
             return false;
         }
         if self.waiting.is_none() {
-            self.waiting = self.read_some(wall, random);
+            self.waiting = self.read_some(wall, random).or_else(|| self.keep_ledger(wall));
         }
         let stored = self.store();
         let spool = self.spool.as_mut().expect("it runs");
@@ -211,6 +243,9 @@ impl AgentSide {
         let mut blocks = Vec::new();
         for number in self.read..self.read + count {
             let record = self.file[number];
+            let ledger = self.ledger.as_mut().expect("it runs");
+            ledger.read(0).count(Fate::Sent(record.lane));
+            self.has_counts = true;
             let builder = &mut builders[record.lane.index()];
             let host = format!("host-{}", record.host);
             let mut alert = Alert::default();
@@ -234,8 +269,36 @@ impl AgentSide {
         let checkpoint = self.read;
         let value = u64::try_from(checkpoint).expect("files are short").to_le_bytes().to_vec();
         let checkpoints = vec![(SOURCE.to_owned(), value)];
-        let commit = Commit { blocks, checkpoints, ledger: None };
-        Some(Waiting { commit, checkpoint, is_appended: false })
+        let commit = Commit { blocks, checkpoints, ..Commit::default() };
+        Some(self.account(commit, checkpoint, wall))
+    }
+
+    /// Stores what changed in the ledger although nothing was read: an interval that is over, or an ack.
+    fn keep_ledger(&mut self, wall: Timestamp) -> Option<Waiting> {
+        let ledger = self.ledger.as_ref()?;
+        let is_due =
+            ledger.is_due(wall) || ledger.is_changed() || (self.is_last && self.has_counts);
+        let has_acks = self.ledger_acked > ledger.acked();
+        (is_due || has_acks).then(|| self.account(Commit::default(), self.checkpoint, wall))
+    }
+
+    /// Adds to a commit what it stores of the ledger.
+    fn account(&mut self, commit: Commit, checkpoint: usize, wall: Timestamp) -> Waiting {
+        let ledger = self.ledger.as_mut().expect("it runs");
+        ledger.handle_acked(self.ledger_acked);
+        let mut newest = self.spool.as_ref().expect("it runs").newest();
+        for (lane, _) in &commit.blocks {
+            newest[lane.index()] = Some(Seq::after(newest[lane.index()]));
+        }
+        let is_read = self.read == self.file.len();
+        if ledger.is_due(wall) || (self.is_last && is_read && self.has_counts) {
+            ledger.close(wall, newest);
+            self.has_counts = false;
+        }
+        let Change { state, pages, gone, has_moved } = ledger.take_change(wall, newest);
+        let checkpoints = [commit.checkpoints, pages].concat();
+        let commit = Commit { checkpoints, forgotten: gone, ledger: state, ..commit };
+        Waiting { commit, checkpoint, is_appended: false, has_moved }
     }
 
     /// Appends and syncs what waits; what is refused waits on.
@@ -254,6 +317,10 @@ impl AgentSide {
             return false;
         }
         self.checkpoint = waiting.checkpoint;
+        if waiting.has_moved {
+            self.offered = self.ledger.as_ref().expect("it runs").window();
+            self.has_moved = true;
+        }
         self.waiting = None;
         true
     }
@@ -271,6 +338,7 @@ impl AgentSide {
         };
         let mut sender = Sender::new(SenderConfig::default(), hello, now);
         sender.handle_context(self.context.clone());
+        sender.handle_ledger(self.offered.clone(), now);
         self.session = Some(Session { connection, sender });
     }
 
@@ -288,6 +356,9 @@ impl AgentSide {
         let (Some(session), Some(spool)) = (&mut self.session, &self.spool) else { return pumped };
         let (sender, reader) = (&mut session.sender, spool.reader());
         sender.handle_heads(heads(&reader));
+        if std::mem::take(&mut self.has_moved) {
+            sender.handle_ledger(self.offered.clone(), now);
+        }
         loop {
             while let Some(event) = sender.poll_event() {
                 match event {
@@ -301,7 +372,7 @@ impl AgentSide {
                             .expect("L1: an ack is of a block that was made");
                         pumped.acked.push((lane, up_to));
                     }
-                    SenderEvent::LedgerAcked { .. } => {}
+                    SenderEvent::LedgerAcked { up_to } => self.ledger_acked = up_to,
                     SenderEvent::HeartbeatDue => {
                         sender.handle_heartbeat(wall, AgentStats::default());
                     }
@@ -357,7 +428,11 @@ impl AgentSide {
     /// Returns whether everything that the detector wrote is read, stored, and acked.
     pub(crate) fn is_done(&self) -> bool {
         let is_acked = |head: &LaneHead| head.last.is_none_or(|last| head.first > last);
+        let is_kept = |ledger: &Ledger| ledger.waiting() == 0 && !ledger.is_changed();
         self.checkpoint == self.file.len()
+            && !self.has_counts
+            && self.waiting.is_none()
+            && self.ledger.as_ref().is_some_and(is_kept)
             && self.spool.as_ref().is_some_and(|spool| heads(&spool.reader()).iter().all(is_acked))
     }
 
@@ -382,6 +457,21 @@ pub(crate) fn texts(block: &Bytes) -> Vec<String> {
     let records = block.records().expect("L2: a stored block's records are whole");
     let text = |record: Bytes| String::from_utf8(record.to_vec()).expect("records are text");
     records.into_iter().map(text).collect()
+}
+
+/// Takes the ledger up where the spool says.
+fn restore(spool: &Spool, opened: &Opened, wall: Timestamp) -> Ledger {
+    let pages = opened.checkpoints.iter().filter(|(name, _)| name.starts_with(PAGE_PREFIX));
+    let pages = pages.map(|(name, page)| (name.as_str(), page.as_slice())).collect();
+    let mut newest = spool.newest();
+    for (lane, first, _) in &opened.skipped {
+        newest[lane.index()] = Seq::new(first.as_u64() - 1);
+    }
+    let reader = spool.reader();
+    let is_skipped = |lane, first, last| reader.is_skipped(lane, first, last);
+    let found = Found { state: &opened.ledger, pages, newest, is_skipped: &is_skipped };
+    let restored = Ledger::restore(LEDGER, vec![SOURCE.to_owned()], &found, wall);
+    restored.expect("L10: it was written by this version")
 }
 
 pub(crate) fn heads(reader: &SpoolReader) -> [LaneHead; Lane::COUNT] {

@@ -8,18 +8,20 @@ use coordinator::{
     command::journal::{ChainCheck, check, read_after},
     store::{
         engine::{Direction, Engine, Space},
-        schema::{BlockKey, CursorKey, GapKey, Key, range_of},
+        schema::{BlockKey, CursorKey, GapKey, Key, LedgerGapKey, LedgerKey, range_of},
         tables::Source,
         values::{Actor, Entry, Event, GapRecord},
     },
     triage::{
         case::CaseId,
+        ledger::GapKind,
         queue::{QueueView, TenantScope},
     },
 };
 use shared::{
     block::Block,
     ids::{Lane, Seq, StreamId, TenantId},
+    ledger::{Hash, Interval},
     time::Timestamp,
     wire::GapReason,
 };
@@ -232,6 +234,34 @@ pub(crate) fn all_arrived(agent: &AgentSide, engine: &dyn Engine) {
         blocks.sort_by_key(|(seq, _)| *seq);
         let found: Vec<String> = blocks.iter().flat_map(|(_, block)| texts(block)).collect();
         assert_eq!(found, agent.expected(lane), "L2: what arrived on the {lane} lane");
+    }
+}
+
+/// Checks that the ledger that arrived follows in one chain, that each of its sums closes, and that it counts each
+/// record once, whatever crashed (L4).
+pub(crate) fn ledger_is_whole(agent: &AgentSide, engine: &dyn Engine) {
+    let (from, to) = range_of::<LedgerKey>(agent.tenant.as_bytes());
+    let rows = engine.load_range::<LedgerKey>(&from..&to, Direction::Forward, usize::MAX);
+    let rows = rows.expect("the store can be read").into_iter();
+    let mut intervals: Vec<Interval> =
+        rows.filter(|(key, _)| key.agent == agent.id).map(|(_, interval)| interval).collect();
+    intervals.sort_by_key(|interval| interval.number);
+    let (mut number, mut previous) = (0, Hash::default());
+    for interval in &intervals {
+        number += 1;
+        assert_eq!((interval.number, interval.previous), (number, previous), "L4: the chain");
+        assert_eq!(interval.imbalances(), [], "L4: interval {number}");
+        previous = interval.hash();
+    }
+    for lane in Lane::ALL {
+        let counted: u64 = intervals.iter().map(|interval| interval.in_blocks(lane)).sum();
+        let written = agent.expected(lane).len() as u64;
+        assert_eq!(counted, written, "L4: records of the {lane} lane, counted and written");
+    }
+    let (from, to) = range_of::<LedgerGapKey>(agent.tenant.as_bytes());
+    let gaps = engine.load_range::<LedgerGapKey>(&from..&to, Direction::Forward, usize::MAX);
+    for (_, record) in gaps.expect("the store can be read") {
+        assert_eq!(record.gap.kind, GapKind::Stopped, "L4: {record:?}, but nothing was lost");
     }
 }
 

@@ -15,6 +15,7 @@ use coordinator::{
         block::{Committed, Prepared, commit, record_gap},
         cases::{Caller, expire},
         journal::read_after,
+        ledger::record,
     },
     store::{
         engine::{CommitError, Engine, Fault, Kept, MemoryEngine, Refusal, Staged},
@@ -29,6 +30,7 @@ use coordinator::{
 use shared::{
     context::HostContext,
     ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
+    ledger::Interval,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Transmit},
     time::Timestamp,
     wire::{Frame, Gap, GoodbyeReason, Heartbeat, Hello},
@@ -70,6 +72,7 @@ enum Job {
     Gap(ConnectionId, TenantId, StreamId, Gap),
     Heartbeat(ConnectionId, Peer, Heartbeat),
     Context(ConnectionId, Peer, Box<HostContext>),
+    Ledger(ConnectionId, Peer, Epoch, Vec<Interval>),
     Person(usize, Wish),
     Expire(Vec<CaseId>),
 }
@@ -80,6 +83,8 @@ enum Reply {
     Greeted(ConnectionId, Greeting),
     /// A block or gap is durable; the last says whether it was before.
     Committed(ConnectionId, Lane, Seq, bool),
+    /// The agent's ledger is durable up to here.
+    Kept(ConnectionId, u64),
     Claimed(usize, Box<Case>),
     /// The command failed, and its connection ends.
     Failed(ConnectionId, CommandError),
@@ -89,7 +94,10 @@ enum Reply {
 impl Reply {
     fn connection(&self) -> Option<ConnectionId> {
         match self {
-            Self::Greeted(id, _) | Self::Committed(id, ..) | Self::Failed(id, _) => Some(*id),
+            Self::Greeted(id, _)
+            | Self::Committed(id, ..)
+            | Self::Kept(id, _)
+            | Self::Failed(id, _) => Some(*id),
             Self::Nothing(id) => *id,
             Self::Claimed(..) => None,
         }
@@ -245,7 +253,7 @@ impl CoordinatorSide {
                 ReceiverEvent::Gap { lane, gap } => Job::Gap(id, peer.tenant, stream(lane), gap),
                 ReceiverEvent::Context(context) => Job::Context(id, peer, context),
                 ReceiverEvent::Heartbeat(heartbeat) => Job::Heartbeat(id, peer, heartbeat),
-                ReceiverEvent::Ledger(_) => continue,
+                ReceiverEvent::Ledger(intervals) => Job::Ledger(id, peer, session.epoch, intervals),
                 ReceiverEvent::Goodbye(_) => {
                     is_over = true;
                     continue;
@@ -349,6 +357,13 @@ impl CoordinatorSide {
                 Reply::Greeted(id, greeting) => {
                     if let Some(session) = process.sessions.get_mut(&id) {
                         session.receiver.handle_cursors(greeting.committed, greeting.context);
+                        session.receiver.handle_ledger_committed(greeting.ledger);
+                        answered.touched.push(id);
+                    }
+                }
+                Reply::Kept(id, up_to) => {
+                    if let Some(session) = process.sessions.get_mut(&id) {
+                        session.receiver.handle_ledger_committed(up_to);
                         answered.touched.push(id);
                     }
                 }
@@ -395,6 +410,10 @@ fn run(
         }
         Job::Context(id, peer, context) => {
             (Some(id), set_context(staged, peer.tenant, peer.agent, &context, now).map(done(id)))
+        }
+        Job::Ledger(id, peer, epoch, intervals) => {
+            let recorded = record(staged, peer.tenant, peer.agent, epoch, &intervals, now);
+            (Some(id), recorded.map(|recorded| Reply::Kept(id, recorded.up_to)))
         }
         Job::Person(analyst, wish) => {
             let caller: &Caller = &analysts[analyst].caller;

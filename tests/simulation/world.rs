@@ -179,6 +179,7 @@ impl World {
         self.after(1, Event::StartCoordinator);
         for index in 0..self.agents.len() {
             self.agents[index].heal_disk();
+            self.agents[index].is_last = true;
             self.agents[index].write_records(10, &mut self.random);
             self.after(1, Event::StartAgent(index));
         }
@@ -200,6 +201,7 @@ impl World {
         for agent in &mut self.agents {
             checks::records_are_whole(agent, engine);
             checks::all_arrived(agent, engine);
+            checks::ledger_is_whole(agent, engine);
             let spool = agent.spool.as_mut().expect("a healed agent runs");
             spool.collect().expect("a healed disk deletes");
             assert!(spool.usage().segments <= 2, "liveness: the spool is not drained");
@@ -432,7 +434,8 @@ impl World {
         if self.agents[index].spool.is_some() {
             return;
         }
-        if !self.agents[index].start(&mut self.random) {
+        let wall = self.agents[index].wall(WALL_MS + self.now_ms);
+        if !self.agents[index].start(wall, &mut self.random) {
             return self.after(1_000, Event::StartAgent(index));
         }
         self.say(&format!("agent {index} starts"));

@@ -5,5 +5,6 @@
 mod crash;
 mod demo;
 mod fuzz_corpus;
+mod ledger;
 mod ocsf;
 mod tidy;

@@ -2,12 +2,18 @@
 
 use std::time::Instant;
 
-use shared::{alert::Alert, context::ContextVersion, time::Timestamp};
+use shared::{
+    alert::Alert,
+    context::ContextVersion,
+    ledger::{DropReason, LossReason},
+    time::Timestamp,
+};
 
-use super::input::{Input, Stored};
+use super::input::{Input, Losses, Stored};
 use crate::{
     blocks::{Blocks, Flow},
     config::SourceConfig,
+    ledger::{Fate, Ledger, Tally},
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
     source::{Batch, CheckpointError, FileId, Opening, Pattern, ReadBuffer, Status},
@@ -23,6 +29,22 @@ pub(super) enum Pushed {
     CommitFirst,
 }
 
+/// When a record was read, and under which context of the host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) observed_at: Timestamp,
+    pub(super) now: Instant,
+    pub(super) context: ContextVersion,
+}
+
+/// What alerts go through, and into.
+pub(super) struct Sinks<'p> {
+    pub(super) lanes: &'p LanePolicy,
+    pub(super) blocks: &'p mut Blocks,
+    /// Counts what becomes of the record.
+    pub(super) tally: Tally<'p>,
+}
+
 /// One source.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -33,6 +55,8 @@ pub(super) struct Feed {
     header_of: Option<(FileId, u64)>,
     skipped: u64,
     malformed: u64,
+    /// What of the input's losses the ledger has.
+    counted: Losses,
     shown: Status,
     /// Since when there was always something left to read, as far as was looked.
     behind_since: Option<Timestamp>,
@@ -60,6 +84,7 @@ impl Feed {
             header_of: None,
             skipped: 0,
             malformed: 0,
+            counted: Losses::default(),
             shown,
             behind_since: None,
         })
@@ -128,20 +153,16 @@ impl Feed {
     }
 
     /// Makes an alert of a line and puts it into its lane's block.
-    pub(super) fn push(
-        &mut self,
-        record: &[u8],
-        observed_at: Timestamp,
-        now: Instant,
-        context: ContextVersion,
-        lanes: &LanePolicy,
-        blocks: &mut Blocks,
-    ) -> Pushed {
+    pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
+        let Sinks { lanes, blocks, mut tally } = sinks;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
+            tally.count(Fate::Skipped);
             return Pushed::GoOn;
         }
-        let mut alert: Alert<'_> = match self.normaliser.normalise(record, observed_at) {
+        let outcome = self.normaliser.normalise(record, reading.observed_at);
+        let is_malformed = matches!(outcome, Outcome::Malformed { .. });
+        let mut alert: Alert<'_> = match outcome {
             Outcome::Alert { alert, .. } => alert,
             Outcome::Malformed { alert, .. } => {
                 self.malformed += 1;
@@ -149,15 +170,28 @@ impl Feed {
             }
             Outcome::Skip(_) => {
                 self.skipped += 1;
+                tally.count(Fate::Skipped);
                 return Pushed::GoOn;
             }
         };
-        alert.context = context;
-        let flow = blocks.push(lane_of(alert.severity, lanes), &alert, record, now);
+        alert.context = reading.context;
+        let lane = lane_of(alert.severity, lanes);
+        let flow = blocks.push(lane, &alert, record, reading.now);
+        tally.count(if is_malformed { Fate::Malformed(lane) } else { Fate::Sent(lane) });
         match flow.expect("a tail cuts lines to the longest record") {
             Flow::Continue => Pushed::GoOn,
             Flow::Commit => Pushed::CommitFirst,
         }
+    }
+
+    /// Tells the ledger, which knows the source by `index`, what was lost since it was told last.
+    pub(super) fn count_losses(&mut self, index: usize, ledger: &mut Ledger) {
+        let now = self.input.losses();
+        let before = std::mem::replace(&mut self.counted, now);
+        let dropped = now.dropped.saturating_sub(before.dropped);
+        ledger.dropped(index, DropReason::SocketBuffer, dropped);
+        let lost_files = now.lost_files.saturating_sub(before.lost_files);
+        ledger.lost(index, LossReason::LostFile, lost_files);
     }
 
     /// Returns whether there is another place to be stored than the last.
@@ -206,6 +240,7 @@ mod tests {
         blocks::BlockPolicy,
         clock,
         config::{self, StartFrom},
+        ledger::{Found, LedgerPolicy},
         limits::READ_BYTES,
         normalise::Kind,
         source::Begin,
@@ -222,15 +257,21 @@ mod tests {
     /// Reads all that is there, and returns what is to be stored behind it.
     fn read(feed: &mut Feed) -> Stored {
         let (mut buffer, mut blocks) = (ReadBuffer::new(), Blocks::new(BlockPolicy::default()));
-        let now = clock::now();
+        let (now, wall) = (clock::now(), clock::wall());
+        let names = vec![feed.name().to_owned()];
+        let (policy, found) = (LedgerPolicy::default(), Found::nothing());
+        let mut ledger = Ledger::restore(policy, names, &found, wall).unwrap();
         while feed.poll(now) {
             let batch = feed.read(now, &mut buffer, READ_BYTES).unwrap();
             for line in batch.lines() {
-                let lanes = LanePolicy::default();
-                let at = Timestamp::from_ms(1_793_610_800_000);
-                feed.push(line.bytes, at, now, ContextVersion::default(), &lanes, &mut blocks);
+                let observed_at = Timestamp::from_ms(1_793_610_800_000);
+                let reading = Reading { observed_at, now, context: ContextVersion::default() };
+                let (lanes, tally) = (&LanePolicy::default(), ledger.read(0));
+                feed.push(line.bytes, reading, Sinks { lanes, blocks: &mut blocks, tally });
             }
         }
+        ledger.close(wall, Default::default());
+        assert_eq!(ledger.window()[0].imbalances(), [], "L4");
         feed.changed(None).into_iter().collect()
     }
 

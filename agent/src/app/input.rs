@@ -36,6 +36,15 @@ pub(super) struct Place {
     stored_offset: u64,
 }
 
+/// What an input counted as lost since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    /// Datagrams that the system dropped.
+    pub(super) dropped: u64,
+    /// Files that were gone before they were read to their end.
+    pub(super) lost_files: u64,
+}
+
 impl Input {
     /// Opens a source's input where `stored` says; `others` are the paths of files that go before a
     /// pattern.
@@ -188,6 +197,16 @@ impl Input {
             }
             Self::Files(files) => files.stored(),
             Self::Listener(_) => {}
+        }
+    }
+
+    /// Returns what was lost.
+    pub(super) fn losses(&self) -> Losses {
+        let of_tails = |stats: TailStats| Losses { lost_files: stats.lost_files, dropped: 0 };
+        match self {
+            Self::File(place) => of_tails(place.tail.stats()),
+            Self::Files(files) => of_tails(files.stats().tails),
+            Self::Listener(listener) => Losses { dropped: listener.stats().dropped, lost_files: 0 },
         }
     }
 

@@ -10,8 +10,8 @@
 //! what they send with the senders (TCP) or nowhere (UDP) (L7).
 //!
 //! # Invariants
-//! A commit holds all that was pushed since the one before and the checkpoints that cover exactly
-//! that (L3).
+//! A commit holds all that was pushed since the one before, and the checkpoints and the ledger that
+//! cover exactly that (L3).
 
 use std::{
     sync::{
@@ -25,22 +25,24 @@ use bytes::Bytes;
 use shared::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
+    ledger::{Interval, LossReason},
 };
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{
-    feed::{Feed, Pushed},
+    feed::{Feed, Pushed, Reading, Sinks},
     throttle::Throttle,
 };
 use crate::{
     blocks::Blocks,
     clock,
+    ledger::{Change, Ledger, Newest},
     limits::READ_BYTES,
     normalise::LanePolicy,
     source::ReadBuffer,
     spool::{AppendError, Commit, Spool, SyncError},
-    status::{LaneStatus, Snapshot, SpoolState, Status, WRITE_INTERVAL},
+    status::{LaneStatus, LedgerStatus, Snapshot, SpoolState, Status, WRITE_INTERVAL},
 };
 
 /// Wait after a round that read nothing, while something was read within [`LIVELY`].
@@ -70,6 +72,11 @@ pub(super) struct Parts {
     pub(super) feeds: Vec<Feed>,
     pub(super) blocks: Blocks,
     pub(super) lanes: LanePolicy,
+    pub(super) ledger: Ledger,
+    /// Where the ledger's oldest intervals are offered for sending.
+    pub(super) offered: watch::Sender<Arc<Vec<Interval>>>,
+    /// Up to which interval the coordinator has them.
+    pub(super) ledger_acked: watch::Receiver<u64>,
     pub(super) synced: watch::Sender<()>,
     pub(super) context: watch::Receiver<Arc<HostContext>>,
     pub(super) status: Arc<Status>,
@@ -90,6 +97,11 @@ pub(super) struct Pipeline {
     error: Option<String>,
     waits: u64,
     status_error: Option<String>,
+    /// Whether the ledger's interval is closed with the next commit, whatever the hour.
+    is_last: bool,
+    /// Whether a commit was given up because it was told to stop: what it held is read again after
+    /// the next start, so nothing may be stored that comes after it (L3).
+    has_given_up: bool,
 }
 
 /// Whether to go on.
@@ -112,6 +124,8 @@ impl Pipeline {
             error: None,
             waits: 0,
             status_error: None,
+            is_last: false,
+            has_given_up: false,
         }
     }
 
@@ -128,7 +142,8 @@ impl Pipeline {
             self.publish();
             next = self.round(&mut buffer)?;
         }
-        if !self.parts.blocks.is_empty() || self.is_checkpoint_due(Duration::ZERO) {
+        self.is_last = true;
+        if !self.has_given_up {
             self.commit(None)?;
         }
         self.last_publish = None;
@@ -152,7 +167,8 @@ impl Pipeline {
                 }
             }
             let is_due = self.parts.blocks.needs_flush(clock::now())
-                || self.parts.feeds[index].needs_commit();
+                || self.parts.feeds[index].needs_commit()
+                || self.is_ledger_due();
             if is_due && self.commit(None)? == Next::Stop {
                 return Ok(Next::Stop);
             }
@@ -164,7 +180,9 @@ impl Pipeline {
             return Ok(self.wait(Duration::ZERO));
         }
         // Nothing more will share these blocks soon, so they do not wait for it.
-        let is_due = !self.parts.blocks.is_empty() || self.is_checkpoint_due(CHECKPOINT_INTERVAL);
+        let is_due = !self.parts.blocks.is_empty()
+            || self.is_checkpoint_due(CHECKPOINT_INTERVAL)
+            || self.is_ledger_due();
         if is_due && self.commit(None)? == Next::Stop {
             return Ok(Next::Stop);
         }
@@ -195,12 +213,14 @@ impl Pipeline {
         let Some(batch) = self.parts.feeds[index].read(now, buffer, READ_BYTES) else {
             return Ok(Next::GoOn);
         };
+        let reading = Reading { observed_at, now, context: self.context };
         for line in batch.lines() {
-            let Parts { feeds, blocks, lanes, .. } = &mut self.parts;
-            let pushed =
-                feeds[index].push(line.bytes, observed_at, now, self.context, lanes, blocks);
-            if pushed == Pushed::CommitFirst && self.commit(Some((index, line.end)))? == Next::Stop
-            {
+            let Parts { feeds, blocks, lanes, ledger, .. } = &mut self.parts;
+            ledger.lost(index, LossReason::Cut, u64::from(line.cut));
+            let sinks = Sinks { lanes, blocks, tally: ledger.read(index) };
+            let pushed = feeds[index].push(line.bytes, reading, sinks);
+            let is_due = pushed == Pushed::CommitFirst || ledger.is_full();
+            if is_due && self.commit(Some((index, line.end)))? == Next::Stop {
                 return Ok(Next::Stop);
             }
         }
@@ -210,21 +230,25 @@ impl Pipeline {
     /// Stores all that was pushed with the checkpoints that cover it; `up_to` is the source whose
     /// batch is half done, and how far. Waits as long as the spool refuses.
     fn commit(&mut self, up_to: Option<(usize, u64)>) -> Result<Next, PipelineError> {
-        let Parts { blocks, feeds, .. } = &mut self.parts;
+        let Parts { blocks, .. } = &mut self.parts;
         let blocks: Vec<(Lane, Bytes)> =
             blocks.flush_all().into_iter().map(|block| (block.lane, block.bytes)).collect();
+        let Change { state: ledger, pages, gone: forgotten, has_moved } = self.account(&blocks);
+        let Parts { feeds, .. } = &mut self.parts;
         let checkpoints = feeds.iter_mut().enumerate().flat_map(|(index, feed)| {
             let end = up_to.filter(|(half_done, _)| *half_done == index).map(|(_, end)| end);
             feed.changed(end)
         });
-        let commit = Commit { checkpoints: checkpoints.collect(), blocks, ledger: None };
+        let checkpoints = checkpoints.chain(pages).collect();
+        let commit = Commit { blocks, checkpoints, forgotten, ledger };
         self.last_commit = Some(clock::now());
-        if commit.blocks.is_empty() && commit.checkpoints.is_empty() {
+        if commit == Commit::default() {
             self.parts.feeds.iter_mut().for_each(Feed::stored);
             return Ok(Next::GoOn);
         }
         let has_blocks = !commit.blocks.is_empty();
         if self.append(&commit)? == Next::Stop || self.sync() == Next::Stop {
+            self.has_given_up = true;
             return Ok(Next::Stop);
         }
         self.recovered();
@@ -232,7 +256,36 @@ impl Pipeline {
         if has_blocks {
             self.parts.synced.send_replace(());
         }
+        if has_moved {
+            // Now that they are stored they may be sent.
+            self.parts.offered.send_replace(Arc::new(self.parts.ledger.window()));
+        }
         Ok(Next::GoOn)
+    }
+
+    /// Brings the ledger up to a commit that makes `blocks`, and returns what it stores of it.
+    fn account(&mut self, blocks: &[(Lane, Bytes)]) -> Change {
+        let Parts { spool, feeds, ledger, ledger_acked, .. } = &mut self.parts;
+        for (index, feed) in feeds.iter_mut().enumerate() {
+            feed.count_losses(index, ledger);
+        }
+        ledger.handle_acked(*ledger_acked.borrow_and_update());
+        let mut newest: Newest = spool.newest();
+        for (lane, _) in blocks {
+            let newest = &mut newest[lane.index()];
+            *newest = Some(Seq::after(*newest));
+        }
+        let now = clock::wall();
+        if self.is_last || ledger.is_due(now) {
+            ledger.close(now, newest);
+        }
+        ledger.take_change(now, newest)
+    }
+
+    /// Returns whether the ledger has something to be stored at once: an interval to close, or an ack.
+    fn is_ledger_due(&self) -> bool {
+        let Parts { ledger, ledger_acked, .. } = &self.parts;
+        ledger.is_due(clock::wall()) || ledger_acked.has_changed().unwrap_or(false)
     }
 
     fn append(&mut self, commit: &Commit) -> Result<Next, PipelineError> {
@@ -302,7 +355,8 @@ impl Pipeline {
 
     fn is_checkpoint_due(&self, interval: Duration) -> bool {
         let is_time = self.last_commit.is_none_or(|at| clock::now().duration_since(at) >= interval);
-        is_time && self.parts.feeds.iter().any(Feed::has_changed)
+        let Parts { feeds, ledger, .. } = &self.parts;
+        is_time && (ledger.is_changed() || feeds.iter().any(Feed::has_changed))
     }
 
     fn collect(&mut self) {
@@ -320,8 +374,9 @@ impl Pipeline {
         }
         self.last_publish = Some(now);
         self.collect();
-        let Self { parts: Parts { spool, feeds, status, throttle, .. }, .. } = self;
+        let Self { parts: Parts { spool, feeds, status, throttle, ledger, .. }, .. } = self;
         let limits = throttle.look(now);
+        let ledger = LedgerStatus { acked: ledger.acked(), waiting: ledger.waiting() as u64 };
         let (usage, heads) = (spool.usage(), spool.reader().heads());
         let (state, error, waits) = (self.state, self.error.clone(), self.waits);
         let wall = clock::wall();
@@ -331,6 +386,7 @@ impl Pipeline {
             snapshot.spool.waits = waits;
             snapshot.spool.bytes = usage.bytes;
             snapshot.lanes = lanes(heads);
+            snapshot.ledger = ledger;
             snapshot.limits = limits;
             snapshot.sources = feeds.iter_mut().map(|feed| feed.status(wall)).collect();
         });

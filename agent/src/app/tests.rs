@@ -16,6 +16,7 @@ use certs::{
 use shared::{
     identity::{Identity, Role},
     ids::{Lane, Seq},
+    ledger::SourceSums,
 };
 use tokio::task::JoinHandle;
 
@@ -54,6 +55,15 @@ async fn what_is_written_to_the_file_is_acked_once_and_a_restart_goes_on_behind_
     assert_eq!(snapshot.process, ProcessState::Stopped);
     assert_eq!(snapshot.sources[0].records, 500);
     assert!(snapshot.lanes.iter().all(|lane| lane.waiting == 0), "{snapshot:?}");
+
+    // L4: the ledger tells the same, up to the last record.
+    let ledger = &stored.ledger;
+    assert!(ledger.len() >= 2 && ledger.iter().all(|it| it.imbalances().is_empty()), "{ledger:?}");
+    assert!(ledger.windows(2).all(|pair| pair[1].previous == pair[0].hash()));
+    let sums = |of: fn(&SourceSums) -> u64| ledger.iter().flat_map(|it| &it.sources).map(of).sum();
+    let (read, urgent): (u64, u64) = (sums(|it| it.read), sums(|it| it.sent[0]));
+    assert_eq!((read, urgent), (2_500, 250));
+    assert_eq!(ledger.last().unwrap().blocks, stored.committed);
 }
 
 #[tokio::test]

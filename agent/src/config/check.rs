@@ -14,11 +14,14 @@ use super::{
     ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, Input, LogConfig, LogFormat, LogLevel,
     SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, StartFrom, parse_bytes,
     parse_duration,
-    raw::{RawBlocks, RawCoordinator, RawLanes, RawLog, RawShutdown, RawSource, RawSpool},
+    raw::{
+        RawBlocks, RawCoordinator, RawLanes, RawLedger, RawLog, RawShutdown, RawSource, RawSpool,
+    },
     show_bytes,
 };
 use crate::{
     blocks::BlockPolicy,
+    ledger::LedgerPolicy,
     limits::BLOCK_AGE_MAX,
     normalise::{Kind, LanePolicy},
     source::Pattern,
@@ -37,6 +40,11 @@ const COMPRESSION_LEVELS: RangeInclusive<i32> = 1..=9;
 const GRACE: RangeInclusive<Duration> = Duration::from_millis(0)..=Duration::from_secs(300);
 /// The kind of source that says itself where its values stand.
 const JSON_LINES: &str = "json_lines";
+/// A second is what tests want; after more than an hour nobody knows any more what happened in it.
+const LEDGER_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+/// Most of the spool that the ledger waits in, as a part of it: each of its segments begins with that.
+const LEDGER_SPOOL_PART: u64 = 64;
 const GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Returns whether two sources would get the same records, or keep one another from them.
@@ -154,6 +162,20 @@ impl Check<'_> {
             Err(self.error("blocks.compression_level", raw.span(), message))
         })?;
         Ok(BlockPolicy { level, age_max: age.unwrap_or(BLOCK_AGE_MAX) })
+    }
+
+    pub(super) fn ledger(
+        &self,
+        raw: &RawLedger,
+        spool: &SpoolSettings,
+    ) -> Result<LedgerPolicy, ConfigError> {
+        let interval = self.duration("ledger.interval", raw.interval.as_ref(), &LEDGER_INTERVAL)?;
+        let default = LedgerPolicy::default();
+        let room = usize::try_from(spool.bytes_max / LEDGER_SPOOL_PART).unwrap_or(usize::MAX);
+        Ok(LedgerPolicy {
+            interval: interval.unwrap_or(default.interval),
+            waiting_bytes_max: default.waiting_bytes_max.min(room),
+        })
     }
 
     pub(super) fn sources(

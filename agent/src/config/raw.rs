@@ -22,6 +22,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) blocks: RawBlocks,
     #[serde(default)]
+    pub(super) ledger: RawLedger,
+    #[serde(default)]
     pub(super) source: Vec<Spanned<RawSource>>,
     #[serde(default)]
     pub(super) log: RawLog,
@@ -63,6 +65,12 @@ pub(super) struct RawSpool {
 pub(super) struct RawLanes {
     pub(super) urgent_from: Option<Spanned<String>>,
     pub(super) bulk_up_to: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLedger {
+    pub(super) interval: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -37,6 +37,7 @@ fn what_a_file_does_not_say_has_its_default() {
     assert_eq!(config.blocks, BlockPolicy { age_max: Duration::from_millis(50), level: 1 });
     assert!(matches!(config.sources[0].input, Input::File { from: StartFrom::End, .. }));
     assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
+    assert_eq!(config.ledger, LedgerPolicy::default());
     assert_eq!(config.grace, Duration::from_secs(5));
     let limits = Limits { memory_bytes_max: 64 << 20, disk_bytes_max: 1 << 30, cpu: None };
     assert_eq!(config.limits, limits);
@@ -254,8 +255,8 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
         (shipped.coordinator, shipped.identity, shipped.spool, shipped.lanes, shipped.blocks)
     );
     assert_eq!(
-        (full.log, full.grace, full.status_path),
-        (shipped.log, shipped.grace, shipped.status_path)
+        (full.ledger, full.log, full.grace, full.status_path),
+        (shipped.ledger, shipped.log, shipped.grace, shipped.status_path)
     );
 }
 
@@ -287,6 +288,7 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
         "spool",
         "lanes",
         "blocks",
+        "ledger",
         "source",
         "log",
         "status",

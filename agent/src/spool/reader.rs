@@ -94,6 +94,21 @@ impl SpoolReader {
         }
     }
 
+    /// Returns whether no block was ever seen under the numbers from `first` to `last`: all of them were skipped.
+    #[must_use]
+    pub fn is_skipped(&self, lane: Lane, first: Seq, last: Seq) -> bool {
+        let mut next = first;
+        while next <= last {
+            match self.read(lane, next) {
+                Ok(ReadBlock::Lost { last, reason: LostReason::Skipped, .. }) => {
+                    next = Seq::after(Some(last));
+                }
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// Notes that all blocks of `lane` up to `up_to` are acked; an older note changes nothing.
     ///
     /// # Errors

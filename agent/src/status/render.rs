@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use shared::time::Timestamp;
 
-use super::{Bound, LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
+use super::{Bound, LedgerStatus, LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
 use crate::config::show_bytes;
 
 impl Snapshot {
@@ -32,6 +32,8 @@ impl Snapshot {
         }
         writeln!(out, "cert     {}", self.certificate_line(now))?;
         writeln!(out, "spool    {}", self.spool_line(now))?;
+        let LedgerStatus { acked, waiting } = self.ledger;
+        writeln!(out, "ledger   interval {acked} acked, {waiting} waiting")?;
         writeln!(out, "limits   {}", self.limits_line())?;
         writeln!(out)?;
         writeln!(out, "{:<8} {:>12} {:>12} {:>12}", "lane", "last block", "acked", "waiting")?;

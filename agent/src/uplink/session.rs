@@ -198,6 +198,8 @@ impl<'a> Driver<'a> {
         };
         let mut sender = Sender::new(SenderConfig::default(), hello, clock::now());
         sender.handle_context((*context).clone());
+        let ledger = inputs.ledger.borrow_and_update().clone();
+        sender.handle_ledger((*ledger).clone(), clock::now());
         Self { sender, inputs, stop, control: Some(control), lanes, welcomed }
     }
 
@@ -212,7 +214,8 @@ impl<'a> Driver<'a> {
             if let Some(end) = self.carry()? {
                 return Ok(end);
             }
-            if draining && is_all_acked(&self.inputs.spool) {
+            let is_settled = self.sender.is_ledger_settled();
+            if draining && is_settled && is_all_acked(&self.inputs.spool) {
                 return self.say_goodbye(flushed).await;
             }
             let wake = self.sender.poll_timeout().map(|(at, _)| at.into());
@@ -241,12 +244,19 @@ impl<'a> Driver<'a> {
                     let context = self.inputs.context.borrow_and_update().clone();
                     self.sender.handle_context((*context).clone());
                 }
+                Ok(()) = self.inputs.ledger.changed() => self.take_ledger(),
                 () = self.stop.drain.cancelled(), if !draining => {
                     draining = true;
+                    self.take_ledger();
                     self.sender.handle_heads(heads(&self.inputs.spool));
                 }
             }
         }
+    }
+
+    fn take_ledger(&mut self) {
+        let window = self.inputs.ledger.borrow_and_update().clone();
+        self.sender.handle_ledger((*window).clone(), clock::now());
     }
 
     fn take(&mut self, (stream, frame): Event) -> Result<(), SessionError> {
@@ -261,7 +271,9 @@ impl<'a> Driver<'a> {
                 match event {
                     SenderEvent::Welcomed(_) => *self.welcomed = true,
                     SenderEvent::Acked { lane, up_to } => self.acked(lane, up_to)?,
-                    SenderEvent::LedgerAcked { .. } => {} // none is offered yet
+                    SenderEvent::LedgerAcked { up_to } => {
+                        self.inputs.ledger_acked.send_replace(up_to);
+                    }
                     SenderEvent::HeartbeatDue => self.beat(),
                     SenderEvent::Goodbye(reason) => return Ok(Some(End::Goodbye(reason))),
                 }

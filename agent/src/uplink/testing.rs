@@ -20,6 +20,7 @@ use shared::{
     block::Block,
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
+    ledger::Interval,
     limits::FRAME_BYTES_MAX,
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
     wire::{ALPN, Frame, LEN_BYTES, checked_len},
@@ -35,6 +36,8 @@ pub(crate) struct Stored {
     pub(crate) committed: [Option<Seq>; Lane::COUNT],
     /// Every record of every block, by lane.
     pub(crate) records: [Vec<String>; Lane::COUNT],
+    /// Every interval of the ledger.
+    pub(crate) ledger: Vec<Interval>,
     /// The newest context.
     pub(crate) context: Option<HostContext>,
     /// How many sessions there were.
@@ -134,6 +137,7 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
         ReceiverEvent::Greeted(_) => {
             stored.sessions += 1;
             receiver.handle_cursors(stored.committed, ContextVersion::default());
+            receiver.handle_ledger_committed(stored.ledger.len() as u64);
         }
         ReceiverEvent::Block { lane, seq, block } => {
             let records = Block::parse(block).unwrap().records().unwrap();
@@ -147,7 +151,12 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             receiver.handle_committed(lane, gap.last);
         }
         ReceiverEvent::Context(context) => stored.context = Some(*context),
-        ReceiverEvent::Heartbeat(_) | ReceiverEvent::Ledger(_) => {}
+        ReceiverEvent::Ledger(intervals) => {
+            let known = stored.ledger.len() as u64;
+            stored.ledger.extend(intervals.into_iter().filter(|it| it.number > known));
+            receiver.handle_ledger_committed(stored.ledger.len() as u64);
+        }
+        ReceiverEvent::Heartbeat(_) => {}
         ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
     }
 }

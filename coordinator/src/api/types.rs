@@ -19,12 +19,17 @@ use crate::{
 
 mod forms;
 mod journal;
+mod ledger;
 
 pub use forms::{
-    AgentName, CaseName, GapReasonName, LaneName, RoleName, SeverityName, TenantName, Time,
-    TimeError, VerdictName,
+    AgentName, CaseName, GapReasonName, LaneName, LedgerGapKindName, RoleName, SeverityName,
+    TenantName, Time, TimeError, VerdictName,
 };
 pub use journal::{JournalActor, JournalEntry, JournalEvent};
+pub use ledger::{LaneCounts, LedgerCoverage, LedgerGap};
+
+/// What is wrong with a stretch of a ledger.
+pub use crate::triage::ledger::GapKind as LedgerGapKind;
 
 /// Problem details (RFC 9457): why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

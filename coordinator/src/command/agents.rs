@@ -8,7 +8,7 @@ use shared::{
 };
 
 use crate::{
-    command::{CommandError, block, journal, tenants},
+    command::{CommandError, block, journal, ledger, tenants},
     store::{
         engine::Staged,
         schema::{AgentKey, ContextKey},
@@ -24,6 +24,8 @@ pub struct Greeting {
     pub committed: [Option<Seq>; Lane::COUNT],
     /// The newest context that is known of its host.
     pub context: ContextVersion,
+    /// The newest interval of its ledger; zero where there is none.
+    pub ledger: u64,
 }
 
 /// Notes that an agent connected, makes its tenant if need be, records what its spool has lost, and
@@ -64,7 +66,8 @@ pub fn greet(
         let head = hello.heads[lane.index()];
         committed[lane.index()] = block::resume(staged, tenant, stream, head, now)?;
     }
-    Ok(Greeting { committed, context })
+    let ledger = ledger::newest(staged, tenant, agent, hello.epoch)?;
+    Ok(Greeting { committed, context, ledger })
 }
 
 /// Notes that an agent lives, and its counters. Not journalled: nothing of ours changes.

@@ -1,5 +1,5 @@
-//! Deletes what is old: blocks and their indexes by when they were received, closed cases by when
-//! they were decided, and remembered answers.
+//! Deletes what is old: blocks and their indexes by when they were received, ledgers by when their
+//! intervals ended, closed cases by when they were decided, and remembered answers.
 //!
 //! Whole ranges are dropped; what was acked and not yet decided stays as a case, and says that its
 //! records are gone. A run that finds nothing stages nothing, so that the journal tells only of
@@ -12,8 +12,8 @@ use crate::{
     store::{
         engine::{Direction, Space, Staged},
         schema::{
-            BlockKey, CaseBlockKey, CaseKey, EntityKey, IdempotencyKey, Key, TenantCaseKey,
-            range_of,
+            BlockKey, CaseBlockKey, CaseKey, EntityKey, IdempotencyKey, Key, LedgerGapKey,
+            LedgerKey, TenantCaseKey, range_of,
         },
         tables::{LoadError, Source, delete},
         values::{Actor, Entry, Event},
@@ -87,16 +87,25 @@ fn was_decided(case: &Case, before: Timestamp) -> bool {
     matches!(&case.state, CaseState::Closed(verdict) if verdict.at < before)
 }
 
-/// Returns the ranges that a run drops whole: the blocks, and the index of their entities.
+/// Returns the ranges that a run drops whole: the blocks, the index of their entities, and the ledgers that count them.
 #[must_use]
-pub fn ranges(tenant: TenantId, before: Timestamp) -> [(Space, Vec<u8>, Vec<u8>); 2] {
-    let (blocks_from, _) = range_of::<BlockKey>(tenant.as_bytes());
-    let mut blocks_to = blocks_from.clone();
-    blocks_to.extend_from_slice(&before.as_ms().to_be_bytes());
+pub fn ranges(tenant: TenantId, before: Timestamp) -> [(Space, Vec<u8>, Vec<u8>); 4] {
+    let up_to = |from: Vec<u8>| {
+        let to = [from.as_slice(), &before.as_ms().to_be_bytes()].concat();
+        (from, to)
+    };
+    let (blocks_from, blocks_to) = up_to(range_of::<BlockKey>(tenant.as_bytes()).0);
+    let (ledger_from, ledger_to) = up_to(range_of::<LedgerKey>(tenant.as_bytes()).0);
+    let (gaps_from, gaps_to) = up_to(range_of::<LedgerGapKey>(tenant.as_bytes()).0);
     let (entities_from, _) = range_of::<EntityKey>(tenant.as_bytes());
     let mut entities_to = entities_from.clone();
     entities_to.extend_from_slice(&EntityKey::day_of(before).to_be_bytes());
-    [(Space::Blocks, blocks_from, blocks_to), (Space::Rows, entities_from, entities_to)]
+    [
+        (Space::Blocks, blocks_from, blocks_to),
+        (Space::Rows, entities_from, entities_to),
+        (Space::Rows, ledger_from, ledger_to),
+        (Space::Rows, gaps_from, gaps_to),
+    ]
 }
 
 /// Stages the deletion of those answers among `keys` that were remembered before `before`; returns

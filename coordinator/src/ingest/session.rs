@@ -15,6 +15,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use shared::{
     ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
+    ledger::Interval,
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
     wire::{DecodeError, Frame, GoodbyeReason},
@@ -37,6 +38,7 @@ use crate::{
     command::{
         CommandError,
         agents::{self, Greeting},
+        ledger::{self, Recorded},
     },
     limits::{CONTROL_PENDING_MAX, FRAME_WRITE_TIMEOUT},
     store::{engine::Staged, writer::WriteError},
@@ -128,6 +130,7 @@ impl Failure {
 /// What the store answered about a control frame.
 enum Noted {
     Greeted(Box<Greeting>),
+    Ledger(Recorded),
     Done,
 }
 
@@ -297,7 +300,7 @@ impl<'a> Session<'a> {
                     );
                     self.hand_over(lane, gap.last, Work::Gap(gap))?;
                 }
-                ReceiverEvent::Ledger(_) => {} // none is stored yet, and so none is acked
+                ReceiverEvent::Ledger(intervals) => self.note_ledger(intervals)?,
                 ReceiverEvent::Context(context) => {
                     let (tenant, agent) = (self.tenant, self.agent);
                     let now = self.shared.clock.now();
@@ -374,8 +377,38 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Stores intervals of the agent's ledger.
+    fn note_ledger(&mut self, intervals: Vec<Interval>) -> Result<(), Failure> {
+        let Some(epoch) = self.epoch else { return Ok(()) };
+        let (tenant, agent) = (self.tenant, self.agent);
+        let now = self.shared.clock.now();
+        self.note("ledger", move |staged| {
+            let recorded = ledger::record(staged, tenant, agent, epoch, &intervals, now)?;
+            Ok(Noted::Ledger(recorded))
+        })
+    }
+
+    fn ledger_noted(&mut self, recorded: Recorded) {
+        let Recorded { up_to, stored, gaps_explained, gaps_unexplained } = recorded;
+        let counters = &self.shared.counters;
+        counters.ledger_intervals.add(stored);
+        counters.ledger_gaps_explained.add(gaps_explained);
+        counters.ledger_gaps_unexplained.add(gaps_unexplained);
+        if gaps_unexplained > 0 {
+            tracing::warn!(
+                tenant = %self.tenant, agent = %self.agent, up_to, gaps_unexplained,
+                "agent's ledger shows gaps that nothing explains"
+            );
+        }
+        self.receiver.handle_ledger_committed(up_to);
+    }
+
     fn noted(&mut self, noted: Noted) {
-        let Noted::Greeted(greeting) = noted else { return };
+        let greeting = match noted {
+            Noted::Greeted(greeting) => greeting,
+            Noted::Ledger(recorded) => return self.ledger_noted(recorded),
+            Noted::Done => return,
+        };
         let key = (self.tenant, self.agent);
         let (place, was_there) = self.registry.enter(key, self.replaced.clone());
         if was_there {
@@ -383,6 +416,7 @@ impl<'a> Session<'a> {
         }
         self.place = Some(place);
         self.receiver.handle_cursors(greeting.committed, greeting.context);
+        self.receiver.handle_ledger_committed(greeting.ledger);
     }
 
     async fn transmit(&mut self) -> Result<(), Failure> {

@@ -9,3 +9,4 @@ pub mod agents;
 pub mod alerts;
 pub mod cases;
 pub mod gaps;
+pub mod ledger;

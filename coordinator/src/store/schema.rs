@@ -20,6 +20,9 @@
 //! | `TokenKey` | 0x0c | SHA-256 of the token | `Token` | token commands | never |
 //! | `IdempotencyKey` | 0x0d | SHA-256 of (token, key) | `Remembered` | api | retention |
 //! | `GapKey` | 0x0e | tenant ‖ agent ‖ epoch ‖ lane ‖ first | `GapRecord` | gap | never |
+//! | `LedgerHeadKey` | 0x0f | tenant ‖ agent ‖ epoch | `Chain` | ledger | never |
+//! | `LedgerKey` | 0x10 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number | `Interval` | ledger | retention |
+//! | `LedgerGapKey` | 0x11 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number ‖ place | `LedgerGapRecord` | ledger | retention |
 //! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
 //! What is modified together is not needed to sit together: one commit covers all.
@@ -437,6 +440,94 @@ impl Key for GapKey {
     }
 }
 
+/// Where the ledger of an agent's spool stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LedgerHeadKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which agent's.
+    pub agent: AgentId,
+    /// Of which of its spools.
+    pub epoch: Epoch,
+}
+
+impl Key for LedgerHeadKey {
+    const FAMILY: u8 = 0x0f;
+    const NAME: &'static str = "head of a ledger";
+    fn write(&self, out: &mut Vec<u8>) {
+        AgentKey { tenant: self.tenant, agent: self.agent }.write(out);
+        out.extend_from_slice(&self.epoch.0.to_be_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        let AgentKey { tenant, agent } = AgentKey::read(fields)?;
+        Some(Self { tenant, agent, epoch: Epoch(fields.u64()?) })
+    }
+}
+
+/// An interval of an agent's ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LedgerKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// When it ended, by the agent's clock as far as that can be believed.
+    pub at: Timestamp,
+    /// Which agent's.
+    pub agent: AgentId,
+    /// Of which of its spools.
+    pub epoch: Epoch,
+    /// Its number there.
+    pub number: u64,
+}
+
+impl Key for LedgerKey {
+    const FAMILY: u8 = 0x10;
+    const NAME: &'static str = "interval of a ledger";
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.tenant.as_bytes());
+        out.extend_from_slice(&self.at.as_ms().to_be_bytes());
+        out.extend_from_slice(self.agent.as_bytes());
+        out.extend_from_slice(&self.epoch.0.to_be_bytes());
+        out.extend_from_slice(&self.number.to_be_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        let (tenant, at) = (fields.tenant()?, Timestamp::from_ms(fields.u64()?));
+        let (agent, epoch) = (AgentId::from_bytes(fields.take()?), Epoch(fields.u64()?));
+        Some(Self { tenant, at, agent, epoch, number: fields.u64()? })
+    }
+}
+
+/// A gap that an interval of an agent's ledger shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LedgerGapKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// When the interval ended, as in its own key.
+    pub at: Timestamp,
+    /// Which agent's.
+    pub agent: AgentId,
+    /// Of which of its spools.
+    pub epoch: Epoch,
+    /// The interval's number there.
+    pub number: u64,
+    /// Which of its gaps.
+    pub place: u16,
+}
+
+impl Key for LedgerGapKey {
+    const FAMILY: u8 = 0x11;
+    const NAME: &'static str = "gap of a ledger";
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { tenant, at, agent, epoch, number, place } = *self;
+        LedgerKey { tenant, at, agent, epoch, number }.write(out);
+        out.extend_from_slice(&place.to_be_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        let LedgerKey { tenant, at, agent, epoch, number } = LedgerKey::read(fields)?;
+        let place = u16::from_be_bytes(fields.take()?);
+        Some(Self { tenant, at, agent, epoch, number, place })
+    }
+}
+
 /// A block, in the space of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockKey {
@@ -526,6 +617,13 @@ mod tests {
         check(&[[0; 32], [7; 32]].map(TokenKey));
         check(&[[0; 32], [7; 32]].map(IdempotencyKey));
         check(&[1, 256].map(|n| GapKey { tenant: a, stream, first: Seq::new(n).unwrap() }));
+        check(&[1, 256].map(|n| LedgerHeadKey { tenant: a, agent, epoch: Epoch(n) }));
+        let epoch = Epoch(9);
+        let interval = |ms, number| LedgerKey { tenant: a, at: at(ms), agent, epoch, number };
+        check(&[(1, 256), (256, 1), (256, 2)].map(|(ms, number)| interval(ms, number)));
+        let gap =
+            |number, place| LedgerGapKey { tenant: a, at: at(1), agent, epoch, number, place };
+        check(&[(1, 0), (1, 256), (256, 1)].map(|(number, place)| gap(number, place)));
         check(&[(1, 9), (256, 1)].map(|(ms, n)| BlockKey { tenant: a, place: place(ms, n) }));
         check(&[MetaKey::JOURNAL, MetaKey::SCHEMA]);
     }

@@ -5,7 +5,7 @@
 use std::{any::Any, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use shared::context::HostContext;
+use shared::{context::HostContext, ledger::Interval};
 use thiserror::Error;
 
 use crate::{
@@ -13,14 +13,15 @@ use crate::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
             AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
-            IdempotencyKey, Key, KeyError, MetaKey, TenantKey, TokenKey,
+            IdempotencyKey, Key, KeyError, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey,
+            TenantKey, TokenKey,
         },
         values::{
-            Agent, Cursor, GapRecord, JournalHead, Positions, Remembered, Tenant, Token, Value,
-            ValueError,
+            Agent, Cursor, GapRecord, JournalHead, LedgerGapRecord, Positions, Remembered, Tenant,
+            Token, Value, ValueError,
         },
     },
-    triage::{case::Case, fold::HostCases},
+    triage::{case::Case, fold::HostCases, ledger::Chain},
 };
 
 /// A key that says what stands under it.
@@ -41,6 +42,7 @@ tables! { true: MetaKey => JournalHead, CursorKey => Cursor, CaseKey => Case, Ho
 tables! {
     false: TenantKey => Tenant, AgentKey => Agent, ContextKey => HostContext,
     CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
+    LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
 }
 
 impl<V: Value> Stored for V {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     context::{ContextVersion, HostContext},
     ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
+    ledger::Interval,
     time::Timestamp,
     wire::{AgentStats, Gap, GapReason, codec},
 };
@@ -14,6 +15,7 @@ use thiserror::Error;
 use crate::triage::{
     case::{Case, CaseId, CaseState, Finding, VerdictKind},
     fold::HostCases,
+    ledger::{Chain, LedgerGap},
     sla::Sla,
 };
 
@@ -117,6 +119,15 @@ pub struct GapRecord {
     pub last: Seq,
     /// Why.
     pub reason: GapReason,
+    /// When it was noticed.
+    pub noticed_at: Timestamp,
+}
+
+/// A gap that an interval of an agent's ledger shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerGapRecord {
+    /// The gap.
+    pub gap: LedgerGap,
     /// When it was noticed.
     pub noticed_at: Timestamp,
 }
@@ -308,6 +319,19 @@ pub enum Event {
         /// How many closed cases.
         cases: u32,
     },
+    /// An agent's ledger shows gaps.
+    LedgerGapsFound {
+        /// Whose ledger.
+        agent: AgentId,
+        /// Of which of its spools.
+        epoch: Epoch,
+        /// The newest interval that was looked at.
+        up_to: u64,
+        /// How many gaps are explained by what they are.
+        explained: u64,
+        /// How many nobody can explain.
+        unexplained: u64,
+    },
 }
 
 impl Event {
@@ -327,7 +351,8 @@ impl Event {
             | Self::ContextChanged { .. }
             | Self::TokenCreated { .. }
             | Self::TokenRevoked { .. }
-            | Self::RetentionRan { .. } => &[],
+            | Self::RetentionRan { .. }
+            | Self::LedgerGapsFound { .. } => &[],
         }
     }
 }
@@ -368,6 +393,7 @@ impl Value for HostCases {
 
 values! {
     u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
+    Chain = "head of a ledger", Interval = "interval of a ledger", LedgerGapRecord = "gap of a ledger",
     HostContext = "context", Positions = "positions",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }

@@ -239,7 +239,7 @@ impl Receiver {
     /// Takes the news that the agent's ledger is durable up to the interval `up_to`, zero if there is none: the ack
     /// starts here and nowhere else (L1). Once after the greeting it says up to where it was before.
     pub fn handle_ledger_committed(&mut self, up_to: u64) {
-        if self.phase != Phase::Streaming || self.version < LEDGER_VERSION {
+        if self.phase != Phase::Streaming || self.version < LEDGER_VERSION || up_to == 0 {
             return;
         }
         while self.ledger.pop_front_if(|last| *last <= up_to).is_some() {}

@@ -109,7 +109,8 @@ impl Run {
         let block: Bytes = self.stamp.to_le_bytes().into_iter().cycle().take(len).collect();
         let checkpoints = vec![(format!("s{}", self.stamp % 4), block[..4].to_vec())];
         let ledger = self.stamp.is_multiple_of(3).then(|| block[..4].to_vec());
-        let commit = Commit { blocks: vec![(lane, block.clone())], checkpoints, ledger };
+        let blocks = vec![(lane, block.clone())];
+        let commit = Commit { blocks, checkpoints, ledger, ..Commit::default() };
         let Some(spool) = self.opened() else { return };
         let Ok(Appended { seqs }) = spool.append(&commit) else { return };
         let at = (lane.index(), seqs[0].1.as_u64());

@@ -76,7 +76,7 @@ fn fill_spool(site: &Site, bytes: usize) -> Result<u64> {
             next.by_ref().take(COMMIT_BLOCKS).map(|block| (Lane::Bulk, block.clone())).collect();
         filled += blocks.iter().map(|(_, block)| block.len()).sum::<usize>();
         alerts += blocks.len() * BLOCK_ALERTS_MAX;
-        spool.append(&Commit { checkpoints: Vec::new(), blocks, ledger: None })?;
+        spool.append(&Commit { blocks, ..Commit::default() })?;
         spool.sync()?;
     }
     Ok(alerts as u64)

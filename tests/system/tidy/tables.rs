@@ -33,11 +33,24 @@ pub(crate) const AGENT: ImportTable = &[
     // The drivers' one way to the clocks.
     ("clock", May::Import(&[])),
     // Only for value types: a checked configuration is made of what the pure modules take.
-    ("config", May::Import(&["blocks", "filter", "fold", "normalise", "pace", "source", "spool"])),
+    (
+        "config",
+        May::Import(&[
+            "blocks",
+            "filter",
+            "fold",
+            "ledger",
+            "normalise",
+            "pace",
+            "source",
+            "spool",
+        ]),
+    ),
     ("context", May::Import(&[])),
     // A rule that folds has the terms of its fold.
     ("filter", May::Import(&["fold"])),
     ("fold", May::Import(&[])),
+    ("ledger", May::Import(&[])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     // `signalbox-agent status` reads the file that a running agent writes; it needs the hour and nothing of the app.

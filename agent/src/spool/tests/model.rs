@@ -166,7 +166,7 @@ impl Run {
         let checkpoints = vec![(format!("s{source}"), block[..4].to_vec())];
         let ledger = with_ledger.then(|| block[..4].to_vec());
         let blocks = vec![(Lane::ALL[lane], block)];
-        self.commit(&Commit { blocks, checkpoints, ledger });
+        self.commit(&Commit { blocks, checkpoints, ledger, ..Commit::default() });
     }
 
     fn commit(&mut self, commit: &Commit) {

@@ -20,6 +20,8 @@ const ROUTES: &[(&str, &str, &[Role])] = &[
     ("get", "/v1/agents/{agent}", ALL),
     ("get", "/v1/agents/{agent}/contexts", ALL),
     ("get", "/v1/agents/{agent}/gaps", ALL),
+    ("get", "/v1/tenants/{tenant}/ledger", ALL),
+    ("get", "/v1/tenants/{tenant}/ledger/gaps", ALL),
     ("get", "/v1/cases", ALL),
     ("get", "/v1/cases/{case}", ALL),
     ("get", "/v1/cases/{case}/alerts", ALL),

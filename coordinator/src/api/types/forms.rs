@@ -12,6 +12,8 @@ use utoipa::{
     },
 };
 
+use crate::triage::ledger::GapKind;
+
 /// Last instant that every offset from UTC can name within the year 9999, in milliseconds since the Unix epoch.
 const LAST_MS: u64 = 253_402_207_200_999;
 
@@ -100,6 +102,8 @@ names! {
     LaneName, Lane::ALL.map(Lane::as_str);
     /// Why blocks will never come: `GapReason` in the document.
     GapReasonName, ["damaged", "missing"];
+    /// What is wrong with a ledger: `GapKind` in the document.
+    LedgerGapKindName, GapKind::ALL.map(GapKind::as_str);
     /// What a token allows: `Role` in the document.
     RoleName, ["customer", "auditor", "analyst", "lead", "admin"];
     /// What a case was found to be: `VerdictKind` in the document.
@@ -164,5 +168,7 @@ mod tests {
             [V::Malicious, V::Suspicious, V::BenignExpected, V::BenignFalsePositive, V::OutOfTime];
         let written = kinds.map(|kind| serde_json::to_value(kind).unwrap());
         assert_eq!(written, VERDICTS.map(serde_json::Value::from));
+        let written = GapKind::ALL.map(|kind| serde_json::to_value(kind).unwrap());
+        assert_eq!(written, GapKind::ALL.map(|kind| serde_json::Value::from(kind.as_str())));
     }
 }

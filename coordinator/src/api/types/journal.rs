@@ -160,6 +160,19 @@ pub enum JournalEvent {
         /// How many closed cases.
         cases: u32,
     },
+    /// An agent's ledger shows gaps.
+    LedgerGapsFound {
+        /// Which agent's.
+        agent: String,
+        /// Of which of its spools, in hex.
+        epoch: String,
+        /// The newest interval that was looked at.
+        up_to: u64,
+        /// How many gaps are explained by what they are.
+        explained: u64,
+        /// How many nobody can explain.
+        unexplained: u64,
+    },
 }
 
 impl JournalEvent {
@@ -180,6 +193,7 @@ impl JournalEvent {
             Self::TokenCreated { .. } => "token_created",
             Self::TokenRevoked { .. } => "token_revoked",
             Self::RetentionRan { .. } => "retention_ran",
+            Self::LedgerGapsFound { .. } => "ledger_gaps_found",
         }
     }
 }
@@ -236,6 +250,15 @@ impl From<&Event> for JournalEvent {
             Event::TokenRevoked { token } => Self::TokenRevoked { token: token.clone() },
             Event::RetentionRan { before, cases } => {
                 Self::RetentionRan { before: Time(*before), cases: *cases }
+            }
+            Event::LedgerGapsFound { agent, epoch, up_to, explained, unexplained } => {
+                Self::LedgerGapsFound {
+                    agent: agent.to_string(),
+                    epoch: epoch.to_string(),
+                    up_to: *up_to,
+                    explained: *explained,
+                    unexplained: *unexplained,
+                }
             }
         }
     }

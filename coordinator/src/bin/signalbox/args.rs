@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Search(SearchArgs),
     /// List agents and how they are.
     Agents(AgentsArgs),
+    /// Show what became of every record of a tenant's sources, and where that cannot be told.
+    Ledger(LedgerArgs),
     /// Follow what happens, until interrupted.
     Watch(WatchArgs),
     /// Make, list and revoke tokens.
@@ -318,6 +320,23 @@ pub(crate) enum AgentsCommand {
         /// The agent's id, a UUID.
         agent: String,
     },
+}
+
+/// Options of `ledger`.
+#[derive(Debug, Args)]
+#[command(after_help = help::LEDGER)]
+pub(crate) struct LedgerArgs {
+    /// Whose.
+    pub(crate) tenant: String,
+    /// Only of this agent, by its id.
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// What ended since: an instant, a day, or how long ago, such as 24h or 7d; 24h where absent.
+    #[arg(long, value_name = "WHEN", value_parser = values::moment)]
+    pub(crate) since: Option<Moment>,
+    /// What ended until.
+    #[arg(long, value_name = "WHEN", value_parser = values::moment)]
+    pub(crate) until: Option<Moment>,
 }
 
 /// Options of `watch`.

@@ -15,6 +15,7 @@ use crate::{
 mod agents;
 mod cases;
 mod journal;
+mod ledger;
 mod queue;
 mod session;
 mod tenants;
@@ -115,6 +116,7 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
             Some(AgentsCommand::Show { agent }) => agents::show(agent, desk),
             None => agents::list(&args, desk),
         },
+        Command::Ledger(args) => ledger::show(&args, desk),
         Command::Watch(args) => journal::watch(&args, desk),
         Command::Journal(args) => journal::list(&args, desk),
         Command::Token(TokenCommand::Create(args)) => tokens::create(&args, desk),

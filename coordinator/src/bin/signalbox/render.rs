@@ -11,6 +11,7 @@ pub(crate) mod agents;
 pub(crate) mod alerts;
 pub(crate) mod cases;
 pub(crate) mod journal;
+pub(crate) mod ledger;
 
 /// Longest foreign text in a cell. Titles of real rules are shorter; what an attacker writes need not be.
 const CELL_CHARS_MAX: usize = 160;

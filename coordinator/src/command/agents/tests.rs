@@ -67,7 +67,8 @@ fn the_first_greeting_makes_tenant_and_agent_and_starts_from_nothing() {
     let engine = MemoryEngine::new(1);
     let mut staged = Staged::new(&engine);
     let greeting = greet(&mut staged, acme(), agent(), &hello(1, 3), at(1_000)).unwrap();
-    let nothing = Greeting { committed: [None; Lane::COUNT], context: ContextVersion::default() };
+    let (committed, context) = ([None; Lane::COUNT], ContextVersion::default());
+    let nothing = Greeting { committed, context, ledger: 0 };
     assert_eq!(greeting, nothing);
     assert!(staged.load(&TenantKey(acme())).unwrap().is_some());
     let known = staged.load(&key()).unwrap().unwrap();

@@ -88,6 +88,17 @@ Examples:
 pub(super) const AGENTS_SHOW: &str = "\
 With --json it prints an object of `agent`, `contexts` and `gaps`.";
 
+pub(super) const LEDGER: &str = "\
+For each source: read = sent + malformed + held + folded + skipped + dropped. A gap is a stretch of
+which something of that is not known; agents tell when they were stopped, what the system dropped
+and what they had to cut. With --json it prints an object of `coverage` and `gaps`; a source may
+stand in several items, which add up.
+
+Examples:
+  signalbox ledger acme
+  signalbox ledger acme --since 2026-01-02 --until 2026-01-03
+  signalbox ledger acme --agent 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01 --since 7d --json";
+
 pub(super) const WATCH: &str = "\
 A break is bridged: nothing that happened meanwhile is left out. With --json, each entry is one
 line.
@@ -150,6 +161,7 @@ mod tests {
             SEARCH,
             AGENTS,
             AGENTS_SHOW,
+            LEDGER,
             WATCH,
             TOKEN_CREATE,
             TENANT_SET,

@@ -86,6 +86,11 @@ fn what(event: &JournalEvent) -> String {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))
         }
+        JournalEvent::LedgerGapsFound { agent, up_to, explained, unexplained, .. } => format!(
+            "ledger of agent {} shows {} up to interval {up_to}, {unexplained} of them unexplained",
+            cell(agent),
+            counted(explained.saturating_add(*unexplained), "gap", "gaps")
+        ),
     }
 }
 

@@ -1,0 +1,255 @@
+//! Agents under every trouble that can be made here: in the end every interval of their ledgers closes or shows its gap,
+//! and what was written, what was counted and what is stored are the same (L4).
+//!
+//! Two agents read files that grow and are rotated, and one takes datagrams besides. Meanwhile programs are killed and
+//! stopped in order, the coordinator is away for a while, and one agent's spool is flooded until it is full. Then all
+//! must arrive, and the store is compared with what was written.
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `LEDGER_SECONDS` | how long the trouble lasts; 20 where it is not set |
+//! | `LEDGER_SEED` | what is written, and the pauses; by chance where it is not set |
+#![expect(clippy::disallowed_methods, reason = "the moments of kills are the machine's time")]
+
+mod checks;
+mod load;
+
+use std::{
+    fs,
+    net::UdpSocket,
+    panic,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use tests::cluster::{Agent, Cluster, Kind, Source, eventually};
+
+use self::load::{Datagrams, FileLoad, Load};
+
+const SECONDS_DEFAULT: u64 = 20;
+/// Time within which all must have arrived after the last trouble: a full spool drains in a few seconds.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// More than the grace of either program.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an interval is here, so that a short run has many.
+const INTERVAL: &str = "1s";
+
+/// An agent and what writes for it.
+struct Site {
+    agent: Agent,
+    files: Vec<FileLoad>,
+    datagrams: Option<Datagrams>,
+}
+
+/// How often each trouble was made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Troubles {
+    kills_agent: u64,
+    kills_coordinator: u64,
+    stops: u64,
+    floods: u64,
+}
+
+#[test]
+fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seconds = number("LEDGER_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let seed = number("LEDGER_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000_000));
+    println!("LEDGER_SEED={seed} chooses the same load again");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut cluster = Cluster::new().unwrap();
+    let mut sites = sites(&cluster).unwrap();
+    let mut troubles = Troubles::default();
+    let length = Duration::from_secs(seconds);
+    let outcome = live(&mut cluster, &mut sites, &mut rng, length, &mut troubles)
+        .and_then(|()| stop(&mut cluster, &mut sites));
+    if outcome.is_err() {
+        sites.iter_mut().for_each(|site| drop(site.agent.process.kill()));
+        drop(cluster.coordinator.process.kill());
+    }
+    let checked = checks::check(&cluster.coordinator, &sites);
+    let (found, mut faults) = checked.unwrap_or_else(|error| panic!("{error:#}, {outcome:?}"));
+    faults.extend(outcome.err().map(|error| format!("{error:#}")));
+    let report = json!({
+        "seconds": seconds, "seed": seed, "intervals": found.intervals, "closed": found.closed,
+        "gaps_by_reason": found.gaps_by_reason, "unexplained": found.unexplained,
+        "records_written": found.written, "records_read": found.read, "records_sent": found.sent,
+        "alerts_stored": found.stored, "datagrams_not_read": found.datagrams_not_read,
+        "kills_agent": troubles.kills_agent, "kills_coordinator": troubles.kills_coordinator,
+        "stops": troubles.stops, "floods": troubles.floods, "spool_waits": found.spool_waits,
+        "faults": faults,
+    });
+    tests::report::write("ledger", &report).unwrap();
+    println!("{report:#}");
+    if !faults.is_empty() {
+        let kept = cluster.keep();
+        panic!("its files are kept in {}: {faults:#?}", kept.display());
+    }
+    assert!(found.intervals > 0 && found.closed == found.intervals && found.unexplained == 0);
+}
+
+/// Sets up two agents of one tenant: one with a small spool, one that listens.
+fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
+    let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let mut sites = Vec::new();
+    for (name, is_small) in [("quiet", false), ("flooded", true)] {
+        let folder = cluster.folder().join("detectors").join(name);
+        fs::create_dir_all(&folder)?;
+        let loads = ["one", "two"].map(|file| FileLoad::new(folder.join(file).join("eve.json")));
+        for load in &loads {
+            fs::create_dir_all(load.path().parent().context("it was just joined")?)?;
+        }
+        let source =
+            |(name, load): (&str, &FileLoad)| Source::new(name, Kind::SuricataEve, load.path());
+        let sources: Vec<Source> = ["one", "two"].into_iter().zip(&loads).map(source).collect();
+        let agent = cluster.agent("acme", &sources)?;
+        let mut text = fs::read_to_string(agent.process.config())?;
+        text.push_str(&format!("[ledger]\ninterval = {INTERVAL:?}\n"));
+        let datagrams = if is_small {
+            let bounds = "dir = \"spool\"\nmax_bytes = \"32MiB\"\nsegment_bytes = \"8MiB\"";
+            text = text.replace("dir = \"spool\"", bounds);
+            None
+        } else {
+            text.push_str(&format!(
+                "[[source]]\nname = \"gateway\"\nkind = \"syslog\"\nlisten = \"udp://{port}\"\n"
+            ));
+            Some(Datagrams::new(port)?)
+        };
+        fs::write(agent.process.config(), text)?;
+        sites.push(Site { agent, files: loads.into(), datagrams });
+    }
+    Ok(sites)
+}
+
+/// Lets everything write while troubles come, then waits until all has arrived.
+fn live(
+    cluster: &mut Cluster,
+    sites: &mut [Site],
+    rng: &mut StdRng,
+    length: Duration,
+    troubles: &mut Troubles,
+) -> Result<()> {
+    cluster.coordinator.process.start()?;
+    sites.iter_mut().try_for_each(|site| site.agent.process.start())?;
+    let (stop, flood) = (AtomicBool::new(false), AtomicBool::new(false));
+    let work: Vec<(Load, StdRng)> = sites
+        .iter()
+        .flat_map(|site| {
+            let files = site.files.iter().cloned().map(Load::File);
+            files.chain(site.datagrams.clone().map(Load::Datagrams))
+        })
+        .map(|load| (load, StdRng::seed_from_u64(rng.random())))
+        .collect();
+    thread::scope(|scope| {
+        let (stop, flood) = (&stop, &flood);
+        let is_flooded = |index: usize| index >= 3; // the files of the second agent
+        let writers: Vec<_> = work
+            .into_iter()
+            .enumerate()
+            .map(|(index, (load, mut rng))| {
+                let flood = is_flooded(index).then_some(flood);
+                scope.spawn(move || load.run(&mut rng, stop, flood))
+            })
+            .collect();
+        let troubled = trouble(cluster, sites, rng, length, flood, troubles);
+        stop.store(true, Relaxed);
+        for writer in writers {
+            writer.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        }
+        troubled
+    })?;
+    // An agent that lost several links in a row waits long before it dials again.
+    for site in sites.iter_mut() {
+        site.agent.process.kill()?;
+        troubles.kills_agent += 1;
+        site.agent.process.start()?;
+    }
+    sites.iter_mut().try_for_each(wait_until_stored)
+}
+
+/// Makes trouble for `length`. In the end all run.
+fn trouble(
+    cluster: &mut Cluster,
+    sites: &mut [Site],
+    rng: &mut StdRng,
+    length: Duration,
+    flood: &AtomicBool,
+    troubles: &mut Troubles,
+) -> Result<()> {
+    let end = Instant::now() + length;
+    let mut next = 0;
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(rng.random_range(200..1_500)));
+        let index = rng.random_range(0..sites.len());
+        let process = &mut sites[index].agent.process;
+        match next % 5 {
+            0 | 3 => {
+                process.kill().context("kill an agent")?;
+                troubles.kills_agent += 1;
+                thread::sleep(Duration::from_millis(rng.random_range(0..500)));
+                process.start()?;
+            }
+            1 => {
+                cluster.coordinator.process.kill().context("kill the coordinator")?;
+                troubles.kills_coordinator += 1;
+                thread::sleep(Duration::from_millis(rng.random_range(0..1_000)));
+                cluster.coordinator.process.start()?;
+            }
+            2 => {
+                let status = process.terminate(STOP_TIMEOUT)?;
+                // With a backlog it does not drain within its grace, and says so.
+                ensure!(matches!(status.code(), Some(0 | 3)), "an agent stops with {status}");
+                troubles.stops += 1;
+                process.start()?;
+            }
+            _ => {
+                // The coordinator is away until a spool is full.
+                let status = cluster.coordinator.process.terminate(STOP_TIMEOUT)?;
+                ensure!(status.success(), "the coordinator stops with {status}");
+                flood.store(true, Relaxed);
+                thread::sleep(Duration::from_secs(4));
+                flood.store(false, Relaxed);
+                troubles.floods += 1;
+                cluster.coordinator.process.start()?;
+            }
+        }
+        next += 1;
+    }
+    Ok(())
+}
+
+/// Waits until the agent says that it has read its files to their ends and that all of it is acked.
+fn wait_until_stored(site: &mut Site) -> Result<()> {
+    let written_at = coordinator::clock::Clock::wall().now();
+    let mut last = None;
+    let waited = eventually("an agent's alerts to be acked", ARRIVAL_TIMEOUT, || {
+        ensure!(site.agent.process.is_running()?, "an agent has ended");
+        let Some(status) = site.agent.status()? else { return Ok(None) };
+        let is_fresh =
+            status.written_at > written_at && Some(status.pid) == site.agent.process.id();
+        let mut is_read = status.sources.len() >= site.files.len();
+        for (source, file) in status.sources.iter().zip(&site.files) {
+            let len = fs::metadata(file.path())?.len();
+            is_read &= len == 0 || source.offset == len;
+        }
+        let is_acked = status.lanes.iter().all(|lane| lane.waiting == 0);
+        last = Some(status);
+        Ok((is_fresh && is_read && is_acked).then_some(()))
+    });
+    waited.with_context(|| format!("{last:#?}"))
+}
+
+/// Stops all in order: agents close their last interval and wait until it is acked.
+fn stop(cluster: &mut Cluster, sites: &mut [Site]) -> Result<()> {
+    for site in sites.iter_mut() {
+        let status = site.agent.process.terminate(STOP_TIMEOUT)?;
+        ensure!(status.success(), "an agent stops with {status}");
+    }
+    let status = cluster.coordinator.process.terminate(STOP_TIMEOUT)?;
+    ensure!(status.success(), "the coordinator stops with {status}");
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What must be in the store in the end: a ledger in one chain whose sums close, and the alerts that it counts.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use coordinator::{
+    store::{
+        engine::{Direction, Engine, RocksEngine, Space},
+        schema::{BlockKey, Key, LedgerGapKey, LedgerKey, range_of},
+        tables::Source as _,
+        values::LedgerGapRecord,
+    },
+    triage::ledger::GapKind,
+};
+use shared::{
+    block::Block,
+    ids::{AgentId, Lane},
+    ledger::{DropReason, Hash, Interval, LossReason, SourceSums},
+};
+use tests::cluster::Coordinator;
+
+use super::Site;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) intervals: u64,
+    /// Intervals whose sums all close.
+    pub(super) closed: u64,
+    /// Gaps by what they are: how many there are.
+    pub(super) gaps_by_reason: BTreeMap<&'static str, u64>,
+    pub(super) unexplained: u64,
+    /// Records in files.
+    pub(super) written: u64,
+    pub(super) read: u64,
+    /// Records that the ledgers count into blocks.
+    pub(super) sent: u64,
+    /// Alerts in blocks that are stored.
+    pub(super) stored: u64,
+    /// Datagrams that were sent while nobody listened, or that a killed agent had not stored.
+    pub(super) datagrams_not_read: u64,
+    pub(super) spool_waits: u64,
+}
+
+/// Opens the store of a coordinator that has stopped, and compares it with what was written. Also returns what is wrong.
+pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found, Vec<String>)> {
+    let engine = RocksEngine::open(&coordinator.store).context("open the store")?;
+    let engine: &dyn Engine = &engine;
+    let (mut found, mut faults) = (Found::default(), Vec::new());
+    let gaps = gaps(engine)?;
+    for (_, record) in &gaps {
+        let kind = record.gap.kind;
+        *found.gaps_by_reason.entry(kind.as_str()).or_default() += 1;
+        if kind.is_unexplained() {
+            found.unexplained += 1;
+            faults.push(format!("L4: {record:?}"));
+        }
+    }
+    let stored = alerts(engine)?;
+    for site in sites {
+        let id = site.agent.id;
+        let intervals = intervals(engine, id)?;
+        follow(&intervals, &mut found, &mut faults);
+        let of_agent: Vec<_> = gaps.iter().filter(|(key, _)| key.agent == id).collect();
+        for lane in Lane::ALL {
+            let counted: u64 = intervals.iter().map(|interval| interval.in_blocks(lane)).sum();
+            let is = stored.get(&(id, lane)).copied().unwrap_or_default();
+            found.sent += counted;
+            found.stored += is;
+            if counted != is {
+                faults.push(format!("L4: {lane} lane of {id}: {counted} counted, {is} stored"));
+            }
+        }
+        files(site, &intervals, &mut found, &mut faults);
+        let has_stopped = of_agent.iter().any(|(_, record)| record.gap.kind == GapKind::Stopped);
+        datagrams(site, &intervals, has_stopped, &mut found, &mut faults);
+        losses(&intervals, &of_agent, &mut faults);
+        faults.extend(site.agent.process.errors()?);
+        let status = site.agent.status()?.context("the agent has run")?;
+        found.spool_waits += status.spool.waits;
+    }
+    faults.extend(coordinator.process.errors()?);
+    Ok((found, faults))
+}
+
+fn gaps(engine: &dyn Engine) -> Result<Vec<(LedgerGapKey, LedgerGapRecord)>> {
+    let (from, to) = range_of::<LedgerGapKey>(&[]);
+    Ok(engine.load_range::<LedgerGapKey>(&from..&to, Direction::Forward, usize::MAX)?)
+}
+
+/// Returns the intervals of an agent, by number.
+fn intervals(engine: &dyn Engine, agent: AgentId) -> Result<Vec<Interval>> {
+    let (from, to) = range_of::<LedgerKey>(&[]);
+    let rows = engine.load_range::<LedgerKey>(&from..&to, Direction::Forward, usize::MAX)?;
+    let rows = rows.into_iter().filter(|(key, _)| key.agent == agent);
+    let mut intervals: Vec<Interval> = rows.map(|(_, interval)| interval).collect();
+    intervals.sort_by_key(|interval| interval.number);
+    Ok(intervals)
+}
+
+/// Returns how many alerts are stored, by agent and lane.
+fn alerts(engine: &dyn Engine) -> Result<BTreeMap<(AgentId, Lane), u64>> {
+    let (from, to) = range_of::<BlockKey>(&[]);
+    let mut alerts: BTreeMap<(AgentId, Lane), u64> = BTreeMap::new();
+    for (key, bytes) in engine.scan(Space::Blocks, &from..&to, Direction::Forward, usize::MAX)? {
+        let stream = BlockKey::decode(&key)?.place.stream;
+        let count = Block::parse(bytes)?.alerts();
+        *alerts.entry((stream.agent, stream.lane)).or_default() += u64::from(count);
+    }
+    Ok(alerts)
+}
+
+/// Checks that the intervals are one chain, and that each closes.
+fn follow(intervals: &[Interval], found: &mut Found, faults: &mut Vec<String>) {
+    let (mut number, mut previous) = (0, Hash::default());
+    for interval in intervals {
+        number += 1;
+        found.intervals += 1;
+        let open = interval.imbalances();
+        found.closed += u64::from(open.is_empty());
+        faults.extend(open.iter().map(|open| format!("L4: interval {number}: {open}")));
+        if (interval.number, interval.previous) != (number, previous) {
+            faults.push(format!("L4: {} does not follow {}", interval.number, number - 1));
+        }
+        previous = interval.hash();
+    }
+}
+
+fn sums<'i>(intervals: &'i [Interval], source: &str) -> impl Iterator<Item = &'i SourceSums> {
+    let all = intervals.iter().flat_map(|interval| &interval.sources);
+    all.filter(move |sums| sums.source == source)
+}
+
+/// Checks that each record of a file was counted once.
+fn files(site: &Site, intervals: &[Interval], found: &mut Found, faults: &mut Vec<String>) {
+    for (source, file) in ["one", "two"].into_iter().zip(&site.files) {
+        let read: u64 = sums(intervals, source).map(|sums| sums.read).sum();
+        let written = file.written();
+        found.written += written;
+        found.read += read;
+        if read != written {
+            let path = file.path().display();
+            faults.push(format!("L4: {written} records in {path}, {read} counted"));
+        }
+    }
+}
+
+/// Checks that datagrams which were not counted were sent while the agent did not run.
+fn datagrams(
+    site: &Site,
+    intervals: &[Interval],
+    has_stopped: bool,
+    found: &mut Found,
+    faults: &mut Vec<String>,
+) {
+    let Some(datagrams) = &site.datagrams else { return };
+    let read: u64 = sums(intervals, "gateway").map(|sums| sums.read).sum();
+    let written = datagrams.written();
+    found.written += written;
+    found.read += read;
+    match written.checked_sub(read) {
+        None => faults.push(format!("L4: {written} datagrams were sent, {read} are counted")),
+        Some(0) => {}
+        Some(_) if !has_stopped => {
+            faults.push(format!("L4: {written} datagrams were sent, {read} are counted: no gap"));
+        }
+        Some(not_read) => found.datagrams_not_read += not_read,
+    }
+}
+
+/// Checks that whatever the sums call dropped or lost is shown as a gap, too.
+fn losses(
+    intervals: &[Interval],
+    gaps: &[&(LedgerGapKey, LedgerGapRecord)],
+    faults: &mut Vec<String>,
+) {
+    let all = || intervals.iter().flat_map(|interval| &interval.sources);
+    let shown = |kind: GapKind| -> u64 {
+        let of_kind = gaps.iter().filter(|(_, record)| record.gap.kind == kind);
+        of_kind.map(|(_, record)| record.gap.count).sum()
+    };
+    let dropped = all().filter_map(|sums| sums.dropped.get(&DropReason::SocketBuffer)).sum();
+    let cut = all().filter_map(|sums| sums.losses.get(&LossReason::Cut)).sum();
+    let pairs: [(GapKind, u64); 2] = [(GapKind::SocketBuffer, dropped), (GapKind::Cut, cut)];
+    for (kind, count) in pairs {
+        if shown(kind) != count {
+            faults.push(format!("L4: {} {kind:?} are shown, {count} are counted", shown(kind)));
+        }
+    }
+}

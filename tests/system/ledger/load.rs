@@ -1,0 +1,146 @@
+//! What writes: a detector's file that is rotated, and a device that sends datagrams. Each counts what it wrote.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::Write as _,
+    net::{SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use rand::{RngExt as _, rngs::StdRng};
+
+/// Bytes of a line that is cut.
+const LONG_LINE_BYTES: usize = 300 << 10;
+/// Random bytes in a record of a flood, as hex digits: it compresses to half, and fills a spool of 32 MiB in seconds.
+const PAYLOAD_BYTES: usize = 2_000;
+
+/// Something that writes.
+#[derive(Clone, Debug)]
+pub(super) enum Load {
+    File(FileLoad),
+    Datagrams(Datagrams),
+}
+
+impl Load {
+    /// Writes until `stop`; as much as it can while `flood` says so.
+    pub(super) fn run(
+        &self,
+        rng: &mut StdRng,
+        stop: &AtomicBool,
+        flood: Option<&AtomicBool>,
+    ) -> Result<()> {
+        match self {
+            Self::File(file) => file.run(rng, stop, flood),
+            Self::Datagrams(datagrams) => datagrams.run(rng, stop),
+        }
+    }
+}
+
+/// A file in Suricata's EVE.
+#[derive(Clone, Debug)]
+pub(super) struct FileLoad {
+    path: PathBuf,
+    written: Arc<AtomicU64>,
+}
+
+impl FileLoad {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, written: Arc::default() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns how many records were written.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    fn run(&self, rng: &mut StdRng, stop: &AtomicBool, flood: Option<&AtomicBool>) -> Result<()> {
+        let open = || File::options().create(true).append(true).open(&self.path);
+        let (mut file, mut rotated) = (open()?, 0_u32);
+        while !stop.load(Relaxed) {
+            let is_flood = flood.is_some_and(|flood| flood.load(Relaxed));
+            let count = if is_flood { 500 } else { rng.random_range(1..60) };
+            let mut lines = String::new();
+            for _ in 0..count {
+                line(rng, self.written(), is_flood, &mut lines);
+                self.written.fetch_add(1, Relaxed);
+            }
+            file.write_all(lines.as_bytes())?;
+            if rng.random_ratio(1, 100) {
+                rotated += 1;
+                fs::rename(&self.path, self.path.with_extension(format!("json.{rotated}")))?;
+                file = open()?;
+            }
+            if !is_flood {
+                thread::sleep(Duration::from_millis(rng.random_range(1..40)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends a record: mostly an alert, now and then another event, one that cannot be parsed, or one that is too long.
+fn line(rng: &mut StdRng, number: u64, is_flood: bool, out: &mut String) {
+    let kind = rng.random_range(0..200);
+    let (event_type, severity) = (if kind < 40 { "flow" } else { "alert" }, number % 3 + 1);
+    let mut payload = String::new();
+    if is_flood {
+        let bytes: Vec<u8> = (0..PAYLOAD_BYTES / 2).map(|_| rng.random()).collect();
+        bytes.iter().for_each(|byte| drop(write!(payload, "{byte:02x}")));
+    } else if number % 5_000 == 4_999 {
+        payload = "x".repeat(LONG_LINE_BYTES);
+    }
+    let text = format!(
+        "{{\"timestamp\":\"2026-11-02T08:00:00.000000+0000\",\"event_type\":\"{event_type}\",\
+         \"flow_id\":{number},\"src_ip\":\"10.0.0.{}\",\"payload\":\"{payload}\",\
+         \"alert\":{{\"signature_id\":{kind},\"signature\":\"rule {kind}\",\"severity\":{severity}}}}}",
+        number % 250
+    );
+    let whole = if kind == 199 { text.len() / 2 } else { text.len() };
+    out.push_str(&text[..whole]);
+    out.push('\n');
+}
+
+/// A device that sends syslog by UDP.
+#[derive(Clone, Debug)]
+pub(super) struct Datagrams {
+    socket: Arc<UdpSocket>,
+    to: SocketAddr,
+    written: Arc<AtomicU64>,
+}
+
+impl Datagrams {
+    pub(super) fn new(to: SocketAddr) -> Result<Self> {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
+        Ok(Self { socket, to, written: Arc::default() })
+    }
+
+    /// Returns how many datagrams were sent.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    fn run(&self, rng: &mut StdRng, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Relaxed) {
+            for _ in 0..rng.random_range(1..30) {
+                let number = self.written.fetch_add(1, Relaxed);
+                let text = format!("<10>1 2026-11-02T08:00:00Z gw ids - - - event {number}");
+                // Nobody listens while the agent is down: that is what the ledger must show.
+                drop(self.socket.send_to(text.as_bytes(), self.to));
+            }
+            thread::sleep(Duration::from_millis(rng.random_range(1..20)));
+        }
+        Ok(())
+    }
+}
