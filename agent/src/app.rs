@@ -21,8 +21,10 @@ mod input;
 pub mod log;
 pub mod notify;
 mod pipeline;
+pub mod policy;
 pub mod show;
 mod throttle;
+pub mod try_policy;
 
 use std::{
     sync::{Arc, mpsc},
@@ -41,6 +43,7 @@ use self::{
     feed::Feed,
     notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
+    policy::Enforcement,
     throttle::Throttle,
 };
 use crate::{
@@ -55,6 +58,9 @@ use crate::{
     tls::Credentials,
     uplink::{Ending, Inputs, Stop, Uplink},
 };
+
+/// Whether there is a place for alerts that a policy holds.
+const CAN_HOLD: bool = false;
 
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +116,9 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let boot = BootId(rand::random());
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
     let (pipeline_stop, stop_signal) = mpsc::sync_channel(1);
+    let (key, now) = (spool.epoch(), clock::now());
+    let policy = config.policy.as_ref();
+    let policy = policy.map(|path| Enforcement::begin(path, CAN_HOLD, key, now, clock::wall()));
     let pipeline = Pipeline::new(Parts {
         spool,
         feeds,
@@ -118,6 +127,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         ledger,
         offered: offered_out,
         ledger_acked: acked_in,
+        policy,
         synced: synced_out,
         context: context_in,
         status: Arc::clone(&status),

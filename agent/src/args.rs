@@ -74,6 +74,16 @@ pub enum Command {
         /// For which shell.
         shell: Shell,
     },
+    /// Show what a policy would do with the records of files, before it is enabled.
+    ///
+    /// Says what would be sent, held and folded, for each rule how often it would decide, and
+    /// examples. Rates and periods are those of the records' own times. Nothing is sent, held or
+    /// remembered.
+    #[command(after_help = "Examples:\n  \
+        signalbox-agent try-policy --kind suricata_eve policy.yml /var/log/suricata/eve.json*\n  \
+        signalbox-agent try-policy --source honeypot policy.yml alerts.json\n  \
+        signalbox-agent try-policy --kind wazuh --json policy.yml alerts.json | jq .became")]
+    TryPolicy(TryPolicyArgs),
 }
 
 /// Options of all commands.
@@ -127,6 +137,34 @@ pub struct NormaliseArgs {
     /// standard error.
     #[arg(long, conflicts_with = "each")]
     pub json: bool,
+    /// Files to read.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Options of `try-policy`.
+#[derive(Debug, Args)]
+pub struct TryPolicyArgs {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub common: Common,
+    /// Which product's records they are; without it and --source, what the first file's first
+    /// records look like.
+    #[arg(long, value_name = "KIND",
+        value_parser = PossibleValuesParser::new(product_kinds()))]
+    pub kind: Option<String>,
+    /// A source of the configuration, whose kind, field map and name are taken.
+    #[arg(long, value_name = "NAME", conflicts_with = "kind")]
+    pub source: Option<String>,
+    /// Print JSON for programs, one object.
+    #[arg(long)]
+    pub json: bool,
+    /// How many examples are shown of each rule and of what it did.
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    pub examples: usize,
+    /// The policy.
+    #[arg(value_name = "POLICY")]
+    pub policy: PathBuf,
     /// Files to read.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -72,6 +72,8 @@ pub struct Config {
     pub veto: Veto,
     /// What is read; at least one.
     pub sources: Vec<SourceConfig>,
+    /// File of the policy, whose rules hold, fold and send first; without one everything is sent.
+    pub policy: Option<PathBuf>,
     /// What the agent says about itself.
     pub log: LogConfig,
     /// File that `run` rewrites every second and `status` reads.
@@ -298,6 +300,7 @@ impl Config {
             spool,
             veto,
             sources,
+            policy: raw.policy.map(|policy| base.join(policy.path)),
             log: check.log(&raw.log)?,
             status_path,
             grace: check.grace(&raw.shutdown)?,

@@ -1,6 +1,6 @@
 //! The Signalbox agent: reads detectors' alerts on a customer's host and carries them to the coordinator.
 //!
-//! [`source`] reads records, [`normalise`] makes alerts of them, [`filter`] and [`fold`] say what becomes
+//! [`source`] reads records, [`normalise`] makes alerts of them, [`prefilter`] asks the [`policy`] what becomes
 //! of each, [`blocks`] makes blocks, [`ledger`] counts, [`spool`] keeps them until they are acked, [`uplink`]
 //! carries them, and [`app`] wires it all.
 
@@ -17,6 +17,8 @@ pub mod limits;
 pub mod normalise;
 pub mod pace;
 pub mod platform;
+pub mod policy;
+pub mod prefilter;
 pub mod service;
 pub mod source;
 pub mod spool;

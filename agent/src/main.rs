@@ -13,9 +13,11 @@ use agent::{
         check::{Verdict, check},
         log,
         notify::Notifier,
+        policy,
         show::{Form, Reading, ShowError, Summary, show},
+        try_policy::Trial,
     },
-    args::{Cli, Command, NormaliseArgs, ServiceArgs, StatusArgs},
+    args::{Cli, Command, NormaliseArgs, ServiceArgs, StatusArgs, TryPolicyArgs},
     clock,
     config::{Config, EXAMPLE},
     service::{AfterInstall, AfterUninstall, Step, plan_install, plan_uninstall},
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         Command::InstallService(args) => return install_service(args),
         Command::UninstallService(args) => return uninstall_service(args),
         Command::Completions { shell } => return completions(*shell),
+        Command::TryPolicy(args) if args.kind.is_some() => return try_policy(None, args),
+        Command::TryPolicy(args) => &args.common.config,
     };
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::InstallService(_) | Command::UninstallService(_) | Command::Completions { .. } => {
             ExitCode::SUCCESS
         }
+        Command::TryPolicy(args) => try_policy(Some(&config), &args),
     }
 }
 
@@ -201,29 +206,76 @@ fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
     }
 }
 
-/// Shows what the records of files become, with the kind that is named, a source of `config`, or
-/// the kind that they look like.
-fn normalise(config: Option<&Config>, args: &NormaliseArgs) -> ExitCode {
-    let source = args.source.as_deref().zip(config);
-    let reading = match (&args.kind, source) {
+/// Returns how files are read: as of the kind that is named, as a source of `config`, or as what the first of them looks
+/// like. Says why if that is not to be known.
+fn reading(
+    kind: Option<&str>,
+    source: Option<&str>,
+    config: Option<&Config>,
+    files: &[PathBuf],
+) -> Result<Reading, ExitCode> {
+    let reading = match (kind, source.zip(config)) {
         (Some(kind), _) => Ok(Reading::of_kind(kind)),
         (None, Some((name, config))) => Ok(Reading::of_source(config, name)),
-        (None, None) => {
-            args.files.first().map(|path| Reading::guess(path, clock::now())).transpose()
-        }
+        (None, None) => files.first().map(|path| Reading::guess(path, clock::now())).transpose(),
     };
-    let reading = match reading {
-        Ok(Some(reading)) => reading,
+    match reading {
+        Ok(Some(reading)) => Ok(reading),
         Ok(None) => {
             let sources = config.map(|config| config.sources.as_slice()).unwrap_or_default();
             let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
             report(&format!("the configuration has no such source, only: {}", names.join(", ")));
-            return ExitCode::from(USAGE);
+            Err(ExitCode::from(USAGE))
         }
         Err(error) => {
             report(&error.to_string());
+            Err(ExitCode::from(FAILED))
+        }
+    }
+}
+
+/// Shows what a policy would do with the records of files.
+fn try_policy(config: Option<&Config>, args: &TryPolicyArgs) -> ExitCode {
+    let reading = match reading(args.kind.as_deref(), args.source.as_deref(), config, &args.files) {
+        Ok(reading) => reading,
+        Err(code) => return code,
+    };
+    let now = (clock::wall(), clock::now());
+    // What is tried needs no place to be held in.
+    let policy = match policy::load(&args.policy, true, now.0) {
+        Ok(policy) => policy,
+        Err(error) => {
+            report(&error.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
+    let mut trial = Trial::new(policy, args.examples, now);
+    for file in &args.files {
+        if let Err(error) = trial.read(file, &reading) {
+            report(&error.to_string());
             return ExitCode::from(FAILED);
         }
+    }
+    trial.finish();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = if args.json { trial.write_json(&mut out) } else { trial.write_text(&mut out) };
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("the output cannot be written: {error}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Shows what the records of files become, with the kind that is named, a source of `config`, or
+/// the kind that they look like.
+fn normalise(config: Option<&Config>, args: &NormaliseArgs) -> ExitCode {
+    let reading = match reading(args.kind.as_deref(), args.source.as_deref(), config, &args.files) {
+        Ok(reading) => reading,
+        Err(code) => return code,
     };
     let known = if reading.is_known() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
     match show_files(&reading, args) {

@@ -34,7 +34,7 @@ pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// Version of the file's form; a reader refuses others (L10).
 pub const VERSION: u32 = 1;
-/// Largest file that is read, in bytes: 32 sources with their paths and errors take far less.
+/// Largest file that is read, in bytes: 32 sources and 1,024 rules take half of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// State of the process.
@@ -238,6 +238,77 @@ pub struct LimitsStatus {
     pub at: Option<Bound>,
 }
 
+/// State of a policy's rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleState {
+    /// It does what it says.
+    #[default]
+    InForce,
+    /// More came than it expects, so it suppresses nothing until the rate falls.
+    BeyondExpected,
+    /// Its end has passed: it does nothing.
+    Expired,
+}
+
+/// One rule of the policy. Counters are since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its id.
+    pub id: String,
+    /// What it is about.
+    pub title: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// What it has done with what it matches.
+    pub action: String,
+    /// From when on it does nothing.
+    pub expires_at: Timestamp,
+    /// Its state.
+    pub state: RuleState,
+    /// Alerts that it matched while it was in force.
+    pub matched: u64,
+    /// Alerts sent because it says so.
+    pub sent: u64,
+    /// Alerts held.
+    pub held: u64,
+    /// Alerts sent as samples of what it holds.
+    pub audit_samples: u64,
+    /// Alerts sent because there were more than it expects.
+    pub beyond_expected: u64,
+    /// Alerts folded, those that were let through at once included.
+    pub folded: u64,
+    /// Alerts let through to stand for those that were folded.
+    pub let_through: u64,
+    /// Alerts not suppressed because they were critical or fatal.
+    pub spared: u64,
+}
+
+/// The policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its file.
+    pub path: PathBuf,
+    /// Why the file as it is now is not taken, if it is not; the policy before it is then in force.
+    pub error: Option<String>,
+    /// When the policy in force was loaded; absent where none is in force and everything is sent.
+    pub loaded_at: Option<Timestamp>,
+    /// Its name.
+    pub name: String,
+    /// Number of its version.
+    pub version: u64,
+    /// Who answers for it.
+    pub owner: String,
+    /// Its rules, in its order.
+    pub rules: Vec<RuleStatus>,
+    /// Keys that are being folded.
+    pub folded_keys: u64,
+    /// Alerts that were folded and that none stands for yet.
+    pub uncounted: u64,
+    /// Alerts let through because there was no room to fold them.
+    pub no_room: u64,
+}
+
 /// Everything that the agent shows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -275,6 +346,9 @@ pub struct Snapshot {
     pub ledger: LedgerStatus,
     /// The sources, in the configuration's order.
     pub sources: Vec<SourceStatus>,
+    /// The policy, where the configuration names one.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
 }
 
 /// Why there is no snapshot to show.
@@ -356,6 +430,7 @@ impl Status {
             limits: LimitsStatus::default(),
             ledger: LedgerStatus::default(),
             sources: Vec::new(),
+            policy: None,
         };
         Self {
             spool_dir: facts.spool_dir,

@@ -10,6 +10,7 @@ use std::{
 
 use shared::time::Timestamp;
 
+use super::{CAN_HOLD, policy::load};
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
@@ -58,6 +59,7 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     findings.extend(config.coordinator.addresses.iter().map(coordinator));
     let veto = config.veto.resolved();
     findings.extend(config.sources.iter().map(|it| source(it, &veto)));
+    findings.extend(config.policy.as_ref().map(|path| policy(path, now)));
     findings
 }
 
@@ -186,6 +188,26 @@ fn files(config: &SourceConfig, pattern: &Pattern) -> Finding {
         }
     };
     finding(&config.name, verdict, text)
+}
+
+fn policy(path: &Path, now: Timestamp) -> Finding {
+    let part = "policy";
+    let policy = match load(path, CAN_HOLD, now) {
+        Ok(policy) => policy,
+        Err(error) => {
+            let text = format!("{error}: until it is right, everything is sent");
+            return finding(part, Verdict::Problem, text);
+        }
+    };
+    let (name, version, rules) = (policy.name(), policy.version(), policy.rules());
+    let expired = rules.iter().filter(|rule| rule.expires_at <= now);
+    let expired: Vec<&str> = expired.map(|rule| &*rule.id).collect();
+    let text = format!("{name}, version {version}: {} rules", rules.len());
+    if expired.is_empty() {
+        return finding(part, Verdict::Ok, text);
+    }
+    let text = format!("{text}; these have ended and do nothing: {}", expired.join(", "));
+    finding(part, Verdict::Warning, text)
 }
 
 /// Says whether the source's address can be listened at; a running agent does so itself.

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use shared::{
-    alert::Alert,
+    alert::{Alert, Handling},
     context::ContextVersion,
+    ids::Lane,
     ledger::{DropReason, LossReason},
     time::Timestamp,
 };
@@ -16,6 +17,7 @@ use crate::{
     ledger::{Fate, Ledger, Tally},
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
+    prefilter::{Prefilter, Verdict},
     source::{Batch, CheckpointError, FileId, Opening, Pattern, ReadBuffer, Status},
     status::SourceStatus,
 };
@@ -39,6 +41,7 @@ pub(super) struct Reading {
 
 /// What alerts go through, and into.
 pub(super) struct Sinks<'p> {
+    pub(super) prefilter: Option<&'p mut Prefilter>,
     pub(super) lanes: &'p LanePolicy,
     pub(super) blocks: &'p mut Blocks,
     /// Counts what becomes of the record.
@@ -152,9 +155,9 @@ impl Feed {
         }
     }
 
-    /// Makes an alert of a line and puts it into its lane's block.
+    /// Makes an alert of a line, asks the policy about it, and puts it into its lane's block.
     pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
-        let Sinks { lanes, blocks, mut tally } = sinks;
+        let Sinks { mut prefilter, lanes, blocks, mut tally } = sinks;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
             tally.count(Fate::Skipped);
@@ -175,12 +178,36 @@ impl Feed {
             }
         };
         alert.context = reading.context;
-        let lane = lane_of(alert.severity, lanes);
-        let flow = blocks.push(lane, &alert, record, reading.now);
-        tally.count(if is_malformed { Fate::Malformed(lane) } else { Fate::Sent(lane) });
-        match flow.expect("a tail cuts lines to the longest record") {
-            Flow::Continue => Pushed::GoOn,
-            Flow::Commit => Pushed::CommitFirst,
+        let verdict = match prefilter.as_deref_mut() {
+            Some(prefilter) if !is_malformed => {
+                prefilter.judge(&alert, record, reading.now, reading.observed_at)
+            }
+            // Rules judge what a record says; one that was not understood is sent.
+            Some(_) | None => Verdict::PASS,
+        };
+        let prefilter = prefilter.as_deref();
+        let id = |rule: u32| prefilter.map_or("", |prefilter| prefilter.rule_id(rule));
+        if let Some(prefilter) = prefilter {
+            prefilter.mark(&verdict, &mut alert);
+        }
+        match verdict {
+            Verdict::Send { handling, .. } => {
+                let lane = lane_for(&alert, lanes);
+                tally.count(match handling {
+                    _ if is_malformed => Fate::Malformed(lane),
+                    Handling::AuditSample => Fate::Audited(lane),
+                    Handling::Sent
+                    | Handling::Urgent
+                    | Handling::Folded
+                    | Handling::BeyondExpected => Fate::Sent(lane),
+                });
+                put(&alert, record, reading.now, lane, blocks)
+            }
+            Verdict::Fold { rule } => {
+                tally.count(Fate::Folded(id(rule)));
+                Pushed::GoOn
+            }
+            Verdict::Hold { .. } => unreachable!("a policy that holds is not in force"),
         }
     }
 
@@ -231,6 +258,31 @@ impl Feed {
     }
 }
 
+/// Returns the lane that an alert goes on.
+pub(super) fn lane_for(alert: &Alert<'_>, lanes: &LanePolicy) -> Lane {
+    match alert.handling {
+        Handling::Urgent => Lane::Urgent,
+        Handling::Sent | Handling::Folded | Handling::AuditSample | Handling::BeyondExpected => {
+            lane_of(alert.severity, lanes)
+        }
+    }
+}
+
+/// Puts an alert into its lane's block.
+pub(super) fn put(
+    alert: &Alert<'_>,
+    record: &[u8],
+    now: Instant,
+    lane: Lane,
+    blocks: &mut Blocks,
+) -> Pushed {
+    let flow = blocks.push(lane, alert, record, now);
+    match flow.expect("a source cuts records to the longest") {
+        Flow::Continue => Pushed::GoOn,
+        Flow::Commit => Pushed::CommitFirst,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -267,7 +319,8 @@ mod tests {
                 let observed_at = Timestamp::from_ms(1_793_610_800_000);
                 let reading = Reading { observed_at, now, context: ContextVersion::default() };
                 let (lanes, tally) = (&LanePolicy::default(), ledger.read(0));
-                feed.push(line.bytes, reading, Sinks { lanes, blocks: &mut blocks, tally });
+                let sinks = Sinks { prefilter: None, lanes, blocks: &mut blocks, tally };
+                feed.push(line.bytes, reading, sinks);
             }
         }
         ledger.close(wall, Default::default());

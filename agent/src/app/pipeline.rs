@@ -1,9 +1,9 @@
 //! From the sources to the spool: the one thread that owns both.
 //!
 //! ```text
-//! poll a source ─▶ read a batch ─▶ each line: normalise ─▶ lane ─▶ block ─┐
-//!      ▲                                                     full, old, or quiet
-//!      └────────── tell the uplink ◀─ sync ◀─ append ◀────────────────────┘
+//! poll a source ─▶ read a batch ─▶ each line: normalise ─▶ policy ─▶ lane ─▶ block ─┐
+//!      ▲                                                               full, old, or quiet
+//!      └────────── tell the uplink ◀─ sync ◀─ append ◀──────────────────────────────┘
 //! ```
 //! Sources take turns, one batch each, so that a flood in one does not silence another. While a
 //! commit cannot be stored, nothing is read: what the detectors write waits in their own files, and
@@ -23,6 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use shared::{
+    alert::Field,
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
     ledger::{Interval, LossReason},
@@ -31,12 +32,14 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{
-    feed::{Feed, Pushed, Reading, Sinks},
+    feed::{self, Feed, Pushed, Reading, Sinks},
+    policy::Enforcement,
     throttle::Throttle,
 };
 use crate::{
     blocks::Blocks,
     clock,
+    fold::HandedOut,
     ledger::{Change, Ledger, Newest},
     limits::READ_BYTES,
     normalise::LanePolicy,
@@ -72,6 +75,7 @@ pub(super) struct Parts {
     pub(super) feeds: Vec<Feed>,
     pub(super) blocks: Blocks,
     pub(super) lanes: LanePolicy,
+    pub(super) policy: Option<Enforcement>,
     pub(super) ledger: Ledger,
     /// Where the ledger's oldest intervals are offered for sending.
     pub(super) offered: watch::Sender<Arc<Vec<Interval>>>,
@@ -142,19 +146,74 @@ impl Pipeline {
             self.publish();
             next = self.round(&mut buffer)?;
         }
+        self.finish()?;
+        self.last_publish = None;
+        self.publish();
+        Ok(())
+    }
+
+    /// Stores all that was read, and with it an alert for all that was folded and not counted yet.
+    fn finish(&mut self) -> Result<(), PipelineError> {
+        if self.has_given_up {
+            return Ok(());
+        }
+        let now = clock::now();
+        let prefilter = self.parts.policy.as_mut().and_then(Enforcement::prefilter);
+        let folded = prefilter.map(|prefilter| prefilter.take_all(now)).unwrap_or_default();
+        if self.put_folded(&folded, now)? == Next::Stop {
+            tracing::warn!("the spool takes nothing: folded alerts go uncounted");
+            return Ok(());
+        }
         self.is_last = true;
         if !self.has_given_up {
             self.commit(None)?;
         }
-        self.last_publish = None;
-        self.publish();
         Ok(())
+    }
+
+    /// Hands out folded alerts whose period has ended, and has a policy that changed take the place of the one before.
+    fn tend_policy(&mut self) -> Result<Next, PipelineError> {
+        let Some(policy) = &mut self.parts.policy else { return Ok(Next::GoOn) };
+        let (now, wall) = (clock::now(), clock::wall());
+        let changed = policy.poll(now, wall);
+        let folded = match policy.prefilter() {
+            None => Vec::new(),
+            Some(prefilter) if changed.is_some() => prefilter.take_all(now),
+            Some(prefilter) => prefilter.take_due(now),
+        };
+        let next = self.put_folded(&folded, now)?;
+        if let (Some(changed), Some(policy)) = (changed, &mut self.parts.policy) {
+            policy.put_in_force(changed, wall);
+        }
+        Ok(next)
+    }
+
+    /// Puts the alerts that stand for folded ones into their blocks.
+    fn put_folded(&mut self, folded: &[HandedOut], now: Instant) -> Result<Next, PipelineError> {
+        for one in folded {
+            let Parts { policy, lanes, blocks, feeds, ledger, .. } = &mut self.parts;
+            let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
+            let prefilter = prefilter.expect("it has just handed this out");
+            let (alert, record) = (prefilter.alert_of(one), one.kept.record());
+            let lane = feed::lane_for(&alert, lanes);
+            let source = alert.text(Field::LogName);
+            let source = feeds.iter().position(|feed| Some(feed.name()) == source);
+            ledger.count_summary(source.expect("a feed read it"), lane);
+            let pushed = feed::put(&alert, record, now, lane, blocks);
+            if pushed == Pushed::CommitFirst && self.commit(None)? == Next::Stop {
+                return Ok(Next::Stop);
+            }
+        }
+        Ok(Next::GoOn)
     }
 
     /// Gives each source one turn, then commits what is due and waits if there was nothing.
     fn round(&mut self, buffer: &mut ReadBuffer) -> Result<Next, PipelineError> {
         if self.parts.context.has_changed().unwrap_or(false) {
             self.context = self.parts.context.borrow_and_update().version();
+        }
+        if self.tend_policy()? == Next::Stop {
+            return Ok(Next::Stop);
         }
         let mut has_read = false;
         for index in 0..self.parts.feeds.len() {
@@ -176,15 +235,16 @@ impl Pipeline {
                 return Ok(Next::Stop);
             }
         }
-        if has_read {
-            return Ok(self.wait(Duration::ZERO));
-        }
-        // Nothing more will share these blocks soon, so they do not wait for it.
-        let is_due = !self.parts.blocks.is_empty()
-            || self.is_checkpoint_due(CHECKPOINT_INTERVAL)
-            || self.is_ledger_due();
+        // When nothing was read, nothing more will share these blocks soon, so they do not wait for it. In a flood of
+        // which nothing is sent, the checkpoints are due all the same.
+        let is_quiet = !has_read && !self.parts.blocks.is_empty();
+        let is_due =
+            is_quiet || self.is_checkpoint_due(CHECKPOINT_INTERVAL) || self.is_ledger_due();
         if is_due && self.commit(None)? == Next::Stop {
             return Ok(Next::Stop);
+        }
+        if has_read {
+            return Ok(self.wait(Duration::ZERO));
         }
         let now = clock::now();
         let is_lively = self.last_read.is_some_and(|at| now.duration_since(at) < LIVELY);
@@ -215,9 +275,10 @@ impl Pipeline {
         };
         let reading = Reading { observed_at, now, context: self.context };
         for line in batch.lines() {
-            let Parts { feeds, blocks, lanes, ledger, .. } = &mut self.parts;
+            let Parts { feeds, blocks, lanes, policy, ledger, .. } = &mut self.parts;
             ledger.lost(index, LossReason::Cut, u64::from(line.cut));
-            let sinks = Sinks { lanes, blocks, tally: ledger.read(index) };
+            let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
+            let sinks = Sinks { prefilter, lanes, blocks, tally: ledger.read(index) };
             let pushed = feeds[index].push(line.bytes, reading, sinks);
             let is_due = pushed == Pushed::CommitFirst || ledger.is_full();
             if is_due && self.commit(Some((index, line.end)))? == Next::Stop {
@@ -374,7 +435,7 @@ impl Pipeline {
         }
         self.last_publish = Some(now);
         self.collect();
-        let Self { parts: Parts { spool, feeds, status, throttle, ledger, .. }, .. } = self;
+        let Self { parts: Parts { spool, feeds, policy, status, throttle, ledger, .. }, .. } = self;
         let limits = throttle.look(now);
         let ledger = LedgerStatus { acked: ledger.acked(), waiting: ledger.waiting() as u64 };
         let (usage, heads) = (spool.usage(), spool.reader().heads());
@@ -389,6 +450,7 @@ impl Pipeline {
             snapshot.ledger = ledger;
             snapshot.limits = limits;
             snapshot.sources = feeds.iter_mut().map(|feed| feed.status(wall)).collect();
+            snapshot.policy = policy.as_ref().map(|policy| policy.status(now, wall));
         });
         self.store_status();
     }

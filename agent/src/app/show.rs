@@ -17,7 +17,7 @@ pub use self::summary::Summary;
 use crate::{
     config::Config,
     limits::{GUESSED_LINES_MAX, READ_BYTES},
-    normalise::{Kind, LanePolicy, Malformed, Normaliser, Outcome, lane_of},
+    normalise::{Kind, LanePolicy, Malformed, Normaliser, Outcome, SkipReason, lane_of},
     source::{Begin, ReadBuffer, ReadError, Status, Tail},
 };
 
@@ -117,6 +117,52 @@ pub enum ShowError {
     Output(#[from] io::Error),
 }
 
+/// One record of a file.
+pub(super) struct Shown<'a> {
+    /// Its number among the file's.
+    pub(super) number: u64,
+    /// What stands there.
+    pub(super) record: &'a [u8],
+    /// Whether it was longer than one may be, and was cut.
+    pub(super) is_cut: bool,
+    /// What it became, and of what reads it; absent where nobody knows whose it is.
+    pub(super) became: Option<(Outcome<'a>, &'a Normaliser)>,
+}
+
+/// Reads `path` from its start to its end, and hands each of its records to `take`. A last line
+/// without a newline is not a record yet and is left out.
+///
+/// # Errors
+/// See [`ShowError`]; what `take` returns ends the reading.
+pub(super) fn each_record(
+    path: &Path,
+    reading: &Reading,
+    now: (Timestamp, Instant),
+    take: &mut dyn FnMut(Shown<'_>) -> Result<(), ShowError>,
+) -> Result<(), ShowError> {
+    let mut tail = open(path);
+    let mut buffer = ReadBuffer::new();
+    let mut normaliser = reading.normaliser.clone(); // a header is its file's alone
+    let mut number = 0;
+    while tail.poll(now.1) {
+        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
+        if batch.is_empty() {
+            break;
+        }
+        for line in batch.lines() {
+            number += 1;
+            let record = line.bytes;
+            let is_header = normaliser.as_mut().is_some_and(|reader| reader.take_header(record));
+            let became = normaliser.as_ref().map(|normaliser| match is_header {
+                true => (Outcome::Skip(SkipReason::NotAnAlert), normaliser),
+                false => (normaliser.normalise(record, now.0), normaliser),
+            });
+            take(Shown { number, record, is_cut: line.cut, became })?;
+        }
+    }
+    is_open(&tail, path)
+}
+
 /// Reads `path` from its start to its end, adds to `summary`, and writes what `form` says to `out`.
 /// A last line without a newline is not a record yet and is left out.
 ///
@@ -130,20 +176,16 @@ pub fn show(
     out: &mut dyn Write,
     summary: &mut Summary,
 ) -> Result<(), ShowError> {
-    let mut tail = open(path);
-    let mut buffer = ReadBuffer::new();
-    let mut shown = Shown { normaliser: reading.normaliser.clone(), reading, form, out, summary };
-    while tail.poll(now.1) {
-        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
-        if batch.is_empty() {
-            break;
+    let lanes = &reading.lanes;
+    each_record(path, reading, now, &mut |shown| {
+        let Some((alert, why)) = summary.take(shown, lanes) else { return Ok(()) };
+        match form {
+            Form::Summary => {}
+            Form::Each => write_values(out, summary.records, &alert, lanes, why)?,
+            Form::Json => write_finding(out, summary.records, &alert, lanes, why)?,
         }
-        for line in batch.lines() {
-            shown.summary.over_long += u64::from(line.cut);
-            shown.record(line.bytes, now.0)?;
-        }
-    }
-    is_open(&tail, path)
+        Ok(())
+    })
 }
 
 fn open(path: &Path) -> Tail {
@@ -157,54 +199,6 @@ fn is_open(tail: &Tail, path: &Path) -> Result<(), ShowError> {
         Status::Unreadable(why) => why.clone(),
     };
     Err(ShowError::NotOpened { path: path.display().to_string(), why })
-}
-
-/// One file that is shown.
-struct Shown<'a> {
-    /// The file's own: a header is its file's alone.
-    normaliser: Option<Normaliser>,
-    reading: &'a Reading,
-    form: Form,
-    out: &'a mut dyn Write,
-    summary: &'a mut Summary,
-}
-
-impl Shown<'_> {
-    fn record(&mut self, record: &[u8], now: Timestamp) -> io::Result<()> {
-        self.summary.records += 1;
-        let Some(normaliser) = &mut self.normaliser else {
-            self.summary.look_at(record, None);
-            return Ok(());
-        };
-        if normaliser.take_header(record) {
-            self.summary.others += 1;
-            return Ok(());
-        }
-        let normaliser = &*normaliser;
-        let (alert, why) = match normaliser.normalise(record, now) {
-            Outcome::Skip(_) => {
-                self.summary.others += 1;
-                return Ok(());
-            }
-            Outcome::Alert { alert, notes } => {
-                self.summary.alerts += 1;
-                self.summary.note(notes, record);
-                self.summary.look_at(record, Some(normaliser));
-                (alert, None)
-            }
-            Outcome::Malformed { alert, why } => {
-                self.summary.add_malformed(why, record);
-                (alert, Some(why))
-            }
-        };
-        let lanes = &self.reading.lanes;
-        self.summary.add(&alert, lanes);
-        match self.form {
-            Form::Summary => Ok(()),
-            Form::Each => write_values(self.out, self.summary.records, &alert, lanes, why),
-            Form::Json => write_finding(self.out, self.summary.records, &alert, lanes, why),
-        }
-    }
 }
 
 fn write_values(

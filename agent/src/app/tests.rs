@@ -14,8 +14,9 @@ use certs::{
     testing::{RawLeaf, issue_raw},
 };
 use shared::{
+    alert::Handling,
     identity::{Identity, Role},
-    ids::{Lane, Seq},
+    ids::{Epoch, Lane, Seq},
     ledger::SourceSums,
 };
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::{
     app::check::{Verdict, check},
+    limits::POLICY_LOOK_INTERVAL,
     normalise::Kind,
     status::{LinkState, Snapshot},
     uplink::testing::{Coordinator, Stored},
@@ -104,6 +106,90 @@ async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
     let sources = Snapshot::load(&world.path("spool/status.json")).unwrap().sources;
     let counts: Vec<_> = sources.iter().map(|it| (it.records, it.malformed, it.dropped)).collect();
     assert_eq!(counts, [(10, 0, 0), (2, 0, 0), (1, 0, 0)]);
+}
+
+#[tokio::test]
+async fn what_a_policy_folds_arrives_with_its_exact_count_and_a_stop_leaves_none_uncounted() {
+    let world = World::new();
+    fs::write(world.path("policy.yml"), policy("fold", "expected: 1000/s")).unwrap();
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent_with_policy(coordinator.address);
+    world.write(0..500);
+    eventually("all is read", || world.read_count() == 500).await;
+    let rule = world.snapshot().unwrap().policy.unwrap().rules[0].clone();
+    assert_eq!((rule.matched, rule.folded), (500, 500));
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+
+    let stored = world.stored.lock().unwrap();
+    let handled = stored.handled.iter().map(|(handling, count, rule)| {
+        assert_eq!((*handling, rule.as_deref()), (Handling::Folded, Some("r-1")));
+        *count
+    });
+    let counts: Vec<u64> = handled.collect();
+    assert!(counts.len() <= 5, "the first, a worse one, the 10th, the 100th, the rest: {counts:?}");
+    assert_eq!(counts.iter().sum::<u64>(), 500, "{counts:?}");
+    let policy = world.snapshot().unwrap().policy.unwrap();
+    assert_eq!((policy.uncounted, policy.rules[0].let_through), (0, counts.len() as u64));
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_taken_lets_everything_through_and_says_so() {
+    let world = World::new();
+    fs::write(world.path("policy.yml"), policy("fold", "expected: often")).unwrap();
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent_with_policy(coordinator.address);
+    world.write(0..20);
+    eventually("all is stored", || world.stored_count() == 20).await;
+    let policy = eventually_some("it is shown", || world.snapshot()?.policy).await;
+    assert_eq!(policy.loaded_at, None);
+    let error = policy.error.unwrap();
+    assert!(error.contains("policy.yml:9:") && error.contains("expected: \"often\""), "{error}");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    let passed = (Handling::Sent, 1, None);
+    assert!(world.stored.lock().unwrap().handled.iter().all(|handled| *handled == passed));
+}
+
+#[test]
+fn a_changed_policy_is_taken_over_and_a_bad_one_leaves_the_one_before_in_force() {
+    let world = World::new();
+    let path = world.path("policy.yml");
+    fs::write(&path, policy("fold", "expected: 7/h")).unwrap();
+    let (start, wall) = (clock::now(), clock::wall());
+    let mut enforcement = Enforcement::begin(&path, false, Epoch(7), start, wall);
+    let first = enforcement.status(start, wall);
+    assert_eq!((first.version, first.rules.len(), first.error), (1, 1, None));
+    let look = |number| start + POLICY_LOOK_INTERVAL * number;
+    assert!(enforcement.poll(look(1), wall).is_none(), "nothing has changed");
+
+    fs::write(&path, policy("fold", "expected: often")).unwrap();
+    assert!(enforcement.poll(look(1), wall).is_none(), "it is too soon to look again");
+    assert!(enforcement.poll(look(2), wall).is_none());
+    let bad = enforcement.status(look(2), wall);
+    assert!(bad.error.is_some() && bad.version == 1 && bad.rules == first.rules);
+
+    fs::write(&path, policy("send", "owner: ada").replace("version: 1", "version: 22")).unwrap();
+    let changed = enforcement.poll(look(3), wall).unwrap();
+    enforcement.put_in_force(changed, wall);
+    let good = enforcement.status(look(3), wall);
+    assert_eq!((good.version, good.error, &*good.rules[0].action), (22, None, "send"));
+
+    fs::remove_file(&path).unwrap();
+    assert!(enforcement.poll(look(4), wall).is_none());
+    let gone = enforcement.status(look(4), wall);
+    assert!(gone.version == 22 && gone.error.unwrap().contains("cannot be read"));
+}
+
+#[test]
+fn a_policy_that_holds_needs_a_place_to_hold_in() {
+    let world = World::new();
+    let path = world.path("policy.yml");
+    fs::write(&path, policy("hold", "expected: 7/h")).unwrap();
+    let wall = clock::wall();
+    assert!(policy::load(&path, true, wall).is_ok());
+    let error = policy::load(&path, false, wall).unwrap_err().to_string();
+    assert!(error.contains("nowhere to keep what they hold"), "{error}");
 }
 
 #[tokio::test]
@@ -263,10 +349,23 @@ impl World {
         (stop, agent)
     }
 
+    fn start_agent_with_policy(
+        &self,
+        coordinator: SocketAddr,
+    ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
+        let config = Config { policy: Some(self.path("policy.yml")), ..self.config(coordinator) };
+        let stop = CancellationToken::new();
+        (stop.clone(), tokio::spawn(run(config, Notifier::default(), stop)))
+    }
+
     fn write(&self, numbers: std::ops::Range<u64>) {
         let mut file = fs::OpenOptions::new().append(true).open(self.path("eve.json")).unwrap();
         let lines: String = numbers.map(|number| line(number) + "\n").collect();
         file.write_all(lines.as_bytes()).unwrap();
+    }
+
+    fn read_count(&self) -> u64 {
+        self.snapshot().map_or(0, |snapshot| snapshot.sources[0].records)
     }
 
     fn stored_count(&self) -> usize {
@@ -280,6 +379,16 @@ impl World {
     fn last_error(&self) -> String {
         self.snapshot().and_then(|snapshot| snapshot.link.last_error).unwrap_or_default()
     }
+}
+
+/// Returns a policy whose one rule is about all that [`line`] returns.
+fn policy(action: &str, terms: &str) -> String {
+    let day = clock::wall().saturating_add(Duration::from_secs(86_400));
+    format!(
+        "policy: acme\nversion: 1\nowner: soc\n---\ntitle: the noise\nid: r-1\n\
+         logsource: {{product: suricata}}\ndetection: {{s: {{rule_uid: 1}}, condition: s}}\n\
+         signalbox: {{action: {action}, expires: '{day}', {terms}}}\n"
+    )
 }
 
 /// Returns an alert of Suricata's; each tenth is of its highest severity.

@@ -25,6 +25,7 @@ pub(super) struct RawConfig {
     pub(super) ledger: RawLedger,
     #[serde(default)]
     pub(super) source: Vec<Spanned<RawSource>>,
+    pub(super) policy: Option<RawPolicy>,
     #[serde(default)]
     pub(super) log: RawLog,
     #[serde(default)]
@@ -89,6 +90,12 @@ pub(super) struct RawSource {
     pub(super) listen: Option<Spanned<String>>,
     pub(super) from: Option<Spanned<String>>,
     pub(super) fields: Option<Spanned<FieldMap>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    pub(super) path: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -51,6 +51,9 @@ fn relative_paths_are_taken_from_the_files_folder() {
     assert_eq!(config.spool.dir, Path::new("/base/spool"));
     assert_eq!(config.status_path, Path::new("/base/spool/status.json"));
     assert_eq!(config.sources[0].input.to_string(), "/base/eve.json");
+    assert_eq!(config.policy, None);
+    let config = parse(&format!("{MINIMAL}[policy]\npath = \"policy.yml\"\n")).unwrap();
+    assert_eq!(config.policy.unwrap(), Path::new("/base/policy.yml"));
 }
 
 #[test]
@@ -290,6 +293,7 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
         "blocks",
         "ledger",
         "source",
+        "policy",
         "log",
         "status",
         "shutdown",

@@ -49,7 +49,7 @@ impl Health {
 pub struct Matter {
     /// How bad it is.
     pub health: Health,
-    /// The part: process, link, certificate, spool, or a source's name.
+    /// The part: process, link, certificate, spool, memory, policy, or a source's name.
     pub part: String,
     /// What is the matter.
     pub text: String,
@@ -91,9 +91,22 @@ impl Snapshot {
         matters.extend(self.link_matter(now));
         matters.extend(self.spool_matter());
         matters.extend(self.memory_matter());
+        matters.extend(self.policy_matter());
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
         matters.sort_by_key(|matter| std::cmp::Reverse(matter.health));
         matters
+    }
+
+    fn policy_matter(&self) -> Option<Matter> {
+        let policy = self.policy.as_ref()?;
+        let error = policy.error.as_ref()?;
+        let instead = match policy.loaded_at {
+            Some(_) => format!("version {} stays in force", policy.version),
+            None => "everything is sent".to_owned(),
+        };
+        let advice = "correct the file: it is looked at again within ten seconds, and \
+                      signalbox-agent try-policy shows what it would do";
+        Some(degraded("policy", format!("it is not taken, {instead}: {error}"), advice))
     }
 
     fn down(&self, now: Timestamp) -> Option<Matter> {

@@ -4,7 +4,10 @@ use std::fmt::{self, Write as _};
 
 use shared::time::Timestamp;
 
-use super::{Bound, LedgerStatus, LinkState, ProcessState, Snapshot, SourceStatus, SpoolState};
+use super::{
+    Bound, LedgerStatus, LinkState, PolicyStatus, ProcessState, RuleState, RuleStatus, Snapshot,
+    SourceStatus, SpoolState,
+};
 use crate::config::show_bytes;
 
 impl Snapshot {
@@ -78,7 +81,7 @@ impl Snapshot {
             )?;
             write_notes(out, source)?;
         }
-        Ok(())
+        self.policy.as_ref().map_or(Ok(()), |policy| policy.write(out, now))
     }
 
     /// Writes the link and the spool in one line.
@@ -204,6 +207,69 @@ fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
         writeln!(out, "  {}: {error}", source.path.display())?;
     }
     Ok(())
+}
+
+impl PolicyStatus {
+    fn write(&self, out: &mut String, now: Timestamp) -> fmt::Result {
+        writeln!(out)?;
+        match self.loaded_at {
+            Some(at) => writeln!(
+                out,
+                "policy   {}, version {}, of {}, in force for {}",
+                self.name.escape_debug(),
+                self.version,
+                self.owner.escape_debug(),
+                ago(now, at)
+            )?,
+            None => writeln!(out, "policy   NONE IN FORCE, everything is sent")?,
+        }
+        if let Some(error) = &self.error {
+            writeln!(out, "         NOT TAKEN: {error}")?;
+        }
+        if self.loaded_at.is_none() {
+            return Ok(());
+        }
+        let Self { folded_keys, uncounted, no_room, .. } = self;
+        write!(
+            out,
+            "         {folded_keys} keys are folded, {uncounted} alerts wait to be counted"
+        )?;
+        if *no_room > 0 {
+            write!(out, ", {no_room} were sent because there was no room to fold them")?;
+        }
+        writeln!(out, "\n")?;
+        writeln!(
+            out,
+            "{:<24} {:<11} {:>10} {:>10} {:>10} {:>10} {:>10} {:<10} state",
+            "rule", "action", "matched", "sent", "held", "folded", "spared", "until"
+        )?;
+        self.rules.iter().try_for_each(|rule| rule.write(out))
+    }
+}
+
+impl RuleStatus {
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let sent = self.sent + self.audit_samples + self.beyond_expected + self.let_through;
+        let (id, title) = (self.id.escape_debug(), self.title.escape_debug());
+        let until = self.expires_at.to_string();
+        writeln!(
+            out,
+            "{:<24} {:<11} {:>10} {sent:>10} {:>10} {:>10} {:>10} {:<10} {}",
+            id.to_string(),
+            self.action,
+            self.matched,
+            self.held,
+            self.folded,
+            self.spared,
+            until.split('T').next().unwrap_or_default(),
+            match self.state {
+                RuleState::InForce => "in force",
+                RuleState::BeyondExpected => "BEYOND EXPECTED: suppresses nothing",
+                RuleState::Expired => "EXPIRED: does nothing",
+            }
+        )?;
+        writeln!(out, "  {title} (owner: {})", self.owner.escape_debug())
+    }
 }
 
 /// Writes how long ago `at` was, in the largest unit of which there are two.

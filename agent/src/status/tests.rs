@@ -81,3 +81,35 @@ fn what_is_wrong_is_shown_with_what_it_means() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
 }
+
+#[test]
+fn the_policy_is_shown_with_its_rules_and_what_is_wrong_with_it() {
+    let board = board();
+    let rule = |id: &str, state| RuleStatus {
+        id: id.to_owned(),
+        title: "the \u{1b}[31mscanner".to_owned(),
+        action: "hold".to_owned(),
+        state,
+        held: 17,
+        ..RuleStatus::default()
+    };
+    let policy = PolicyStatus {
+        name: "acme".to_owned(),
+        version: 7,
+        error: Some("policy.yml:3:1: is empty".to_owned()),
+        loaded_at: Some(Timestamp::ZERO),
+        rules: vec![rule("a", RuleState::Expired), rule("b", RuleState::BeyondExpected)],
+        ..PolicyStatus::default()
+    };
+    board.update(|snapshot| snapshot.policy = Some(policy));
+    let mut snapshot = board.snapshot();
+    let text = snapshot.render(snapshot.written_at);
+    let parts =
+        ["acme, version 7", "NOT TAKEN: policy.yml:3:1", "EXPIRED", "BEYOND EXPECTED", "17"];
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
+    snapshot.policy.as_mut().unwrap().loaded_at = None;
+    assert!(snapshot.render(snapshot.written_at).contains("everything is sent"));
+}

@@ -17,6 +17,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use shared::{
+    alert::{Field, Handling},
     block::Block,
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
@@ -38,6 +39,8 @@ pub(crate) struct Stored {
     pub(crate) records: [Vec<String>; Lane::COUNT],
     /// Every interval of the ledger.
     pub(crate) ledger: Vec<Interval>,
+    /// How each alert came to be sent, how many it stands for, and by which rule of the policy.
+    pub(crate) handled: Vec<(Handling, u64, Option<String>)>,
     /// The newest context.
     pub(crate) context: Option<HostContext>,
     /// How many sessions there were.
@@ -140,7 +143,13 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             receiver.handle_ledger_committed(stored.ledger.len() as u64);
         }
         ReceiverEvent::Block { lane, seq, block } => {
-            let records = Block::parse(block).unwrap().records().unwrap();
+            let block = Block::parse(block).unwrap();
+            let (records, fields) = (block.records().unwrap(), block.decompress_fields().unwrap());
+            let alerts = fields.decode().unwrap();
+            stored.handled.extend((0..alerts.len()).map(|position| {
+                let rule = alerts.text(position, Field::PolicyRule).map(str::to_owned);
+                (alerts.handling(position), alerts.count(position), rule)
+            }));
             let texts = records.iter().map(|record| String::from_utf8_lossy(record).into_owned());
             stored.records[lane.index()].extend(texts);
             stored.committed[lane.index()] = Some(seq);

@@ -56,6 +56,18 @@ impl RuleSet {
         read.finish()
     }
 
+    /// Compiles documents that were read before, for who has documents of other kinds among his rules.
+    #[must_use]
+    pub fn of_documents(documents: &[Node], mapping: &Mapping) -> (Self, Vec<Refusal>) {
+        let mut read = Reading::new(mapping);
+        for document in documents {
+            if let Err(fault) = read.document("", document) {
+                read.refuse("", &called(document), fault);
+            }
+        }
+        read.finish()
+    }
+
     /// Returns the rules; their indexes are what [`Self::matches`] returns.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
@@ -220,6 +232,19 @@ impl<'a> Reading<'a> {
             }
         }
     }
+}
+
+/// Reads the documents of a text, for [`RuleSet::of_documents`].
+#[must_use]
+pub fn documents(text: &str) -> Vec<Result<Node, Refusal>> {
+    let refused = |Fault { line, column, reason }| Refusal {
+        source: "".into(),
+        rule: "".into(),
+        line,
+        column,
+        reason,
+    };
+    yaml::parse(text).into_iter().map(|document| document.map_err(refused)).collect()
 }
 
 /// Returns what a document that is refused is called.

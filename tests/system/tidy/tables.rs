@@ -61,6 +61,10 @@ pub(crate) const AGENT: ImportTable = &[
     ("platform", May::Import(&[])),
     // Writes the files of a service; knows nothing of a running agent.
     ("service", May::Import(&[])),
+    // A policy's rules are what the filter takes, and its durations are written as the configuration's.
+    ("policy", May::Import(&["config", "filter", "fold"])),
+    // Puts the pure parts together for the app and the benchmark.
+    ("prefilter", May::Import(&["filter", "fold", "policy"])),
     ("source", May::Import(&[])),
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written.

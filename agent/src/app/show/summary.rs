@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::Value;
 use shared::alert::{Action, Alert, Field, Severity};
 
+use super::Shown;
 use crate::{
     limits::{SHOWN_PLACES_MAX, SHOWN_RECORDS_MAX, SHOWN_VALUES_MAX},
-    normalise::{LanePolicy, Malformed, Normaliser, Notes, lane_of},
+    normalise::{LanePolicy, Malformed, Normaliser, Notes, Outcome, lane_of},
 };
 
 /// Attributes that are no texts, before the texts and behind them.
@@ -97,15 +98,47 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Counts a record; returns the alert that it became, and why it could not be read if it could not.
+    pub(super) fn take<'a>(
+        &mut self,
+        shown: Shown<'a>,
+        lanes: &LanePolicy,
+    ) -> Option<(Alert<'a>, Option<Malformed>)> {
+        self.records += 1;
+        self.over_long += u64::from(shown.is_cut);
+        let Some((outcome, normaliser)) = shown.became else {
+            self.look_at(shown.record, None);
+            return None;
+        };
+        let (alert, why) = match outcome {
+            Outcome::Skip(_) => {
+                self.others += 1;
+                return None;
+            }
+            Outcome::Alert { alert, notes } => {
+                self.alerts += 1;
+                self.note(notes, shown.record);
+                self.look_at(shown.record, Some(normaliser));
+                (alert, None)
+            }
+            Outcome::Malformed { alert, why } => {
+                self.add_malformed(why, shown.record);
+                (alert, Some(why))
+            }
+        };
+        self.add(&alert, lanes);
+        Some((alert, why))
+    }
+
     /// Counts an alert.
-    pub(super) fn add(&mut self, alert: &Alert<'_>, lanes: &LanePolicy) {
+    fn add(&mut self, alert: &Alert<'_>, lanes: &LanePolicy) {
         for (name, value) in values(alert, lanes) {
             self.attributes.entry(name).or_default().add(&value);
         }
     }
 
     /// Counts what of a record was not believed or understood.
-    pub(super) fn note(&mut self, notes: Notes, record: &[u8]) {
+    fn note(&mut self, notes: Notes, record: &[u8]) {
         let known = [
             (Notes::TIME_UNREADABLE, "a time that cannot be read"),
             (Notes::TIME_AHEAD, "a time too far ahead to be believed"),
@@ -118,7 +151,7 @@ impl Summary {
     }
 
     /// Counts a record that could not be parsed.
-    pub(super) fn add_malformed(&mut self, why: Malformed, record: &[u8]) {
+    fn add_malformed(&mut self, why: Malformed, record: &[u8]) {
         self.malformed += 1;
         self.problem(why.title(), record, &format!(", {why}"));
     }
@@ -134,7 +167,7 @@ impl Summary {
 
     /// Looks for what a record holds that `normaliser` does not read; for all that it holds where
     /// there is none.
-    pub(super) fn look_at(&mut self, record: &[u8], normaliser: Option<&Normaliser>) {
+    fn look_at(&mut self, record: &[u8], normaliser: Option<&Normaliser>) {
         if self.looked_at < SHOWN_RECORDS_MAX
             && let Ok(object @ Value::Object(_)) = serde_json::from_slice(record)
         {

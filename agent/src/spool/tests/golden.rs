@@ -37,7 +37,7 @@ fn make(folder: &Path) {
     {
         let blocks = vec![(lane, block_of_version_1())];
         let checkpoints = vec![(name.to_owned(), vec![value; 4])];
-        spool.append(&Commit { blocks, checkpoints, ledger: None }).unwrap();
+        spool.append(&Commit { blocks, checkpoints, ..Commit::default() }).unwrap();
         spool.sync().unwrap();
     }
     drop(spool);
