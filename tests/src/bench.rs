@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! parse      agent_parse_per_s_core                       one thread, its processor time
+//! filter     parse_filter_fold_*                          the same with a policy of 100 rules in force
 //! ceiling    engine_ceiling_per_s                         the engine trait, block bytes only
 //! ingest     ingest_acks_per_s, bytes_per_alert_*         the coordinator's program, prepared blocks
 //! file       file_to_ack_per_s, agent_flood_rss_mib       both programs
@@ -23,6 +24,7 @@ mod ceiling;
 mod claim;
 mod client;
 mod file;
+mod filter;
 mod footprint;
 mod idle;
 mod ingest;
@@ -49,6 +51,7 @@ type Group = (&'static str, fn(&mut Figures) -> Result<()>);
 /// All groups, in the order in which they run.
 const GROUPS: &[Group] = &[
     ("parse", parse::run),
+    ("filter", filter::run),
     ("ceiling", ceiling::run),
     ("ingest", ingest::run),
     ("file", file::run),
@@ -80,6 +83,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("agent_flood_rss_mib", AtMost(40.0)),
     ("agent_binary_mib", AtMost(8.0)),
     ("agent_parse_per_s_core", AtLeast(150_000.0)),
+    ("parse_filter_fold_per_s_core", AtLeast(150_000.0)),
     ("idle_connection_bytes", AtMost(45_000.0)),
 ];
 
