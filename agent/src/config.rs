@@ -296,7 +296,7 @@ impl Config {
             lanes: check.lanes(&raw.lanes)?,
             blocks: check.blocks(&raw.blocks)?,
             ledger,
-            limits: check.limits(&raw.limits, spool.bytes_max, &sources)?,
+            limits: check.limits(&raw.limits, spool.bytes_max, &sources, raw.policy.is_some())?,
             spool,
             veto,
             sources,

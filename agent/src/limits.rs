@@ -151,6 +151,10 @@ pub const POLICY_TEXT_BYTES_MAX: usize = 128;
 /// How far ahead a rule's end may lie: what suppresses is looked at again at least once a year (L8).
 pub const POLICY_EXPIRY_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
+/// Most memory of a policy in force: what it folds, and twice its rules, while one takes the place of
+/// another. Rules take some 4 kB each with what matches them; expressions can take more.
+pub const POLICY_MEMORY_BYTES_MAX: usize = FOLD_BYTES_MAX + 2 * (4 << 20);
+
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     limits::{
-        CONNECTIONS_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT, READ_BYTES,
-        READY_RECORD_BYTES_MAX,
+        CONNECTIONS_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT, POLICY_MEMORY_BYTES_MAX,
+        READ_BYTES, READY_RECORD_BYTES_MAX,
     },
     pace::CpuShare,
 };
@@ -34,6 +34,7 @@ impl Check<'_> {
         raw: &RawLimits,
         stored: u64,
         sources: &[SourceConfig],
+        has_policy: bool,
     ) -> Result<Limits, ConfigError> {
         let disk_bytes_max = match (&raw.disk, self.disk(raw)?) {
             (Some(raw), Some(bytes)) if bytes < stored => {
@@ -41,13 +42,14 @@ impl Check<'_> {
             }
             (_, disk) => disk.unwrap_or(stored),
         };
-        let least = memory_at_most(sources);
+        let of_policy = if has_policy { POLICY_MEMORY_BYTES_MAX as u64 } else { 0 };
+        let least = memory_at_most(sources) + of_policy;
         let memory_bytes_max = match &raw.memory {
             None => MEMORY_BYTES_DEFAULT.max(least),
             Some(raw) => {
                 let bytes = self.bytes("limits.memory", raw)?;
                 if bytes < least {
-                    let what = "the program and the buffers of these sources";
+                    let what = "the program, the buffers of these sources and a policy";
                     return Err(self.too_small("limits.memory", raw, least, what));
                 }
                 bytes

@@ -206,7 +206,9 @@ fn senders_over_tcp_add_to_the_least_budget_of_memory() {
     assert_eq!(least(MINIMAL), 64 << 20);
     let second = "[[source]]\nname=\"b\"\nkind=\"syslog\"\nlisten=\"tcp://[::1]:515\"\n";
     let third = "[[source]]\nname=\"c\"\nkind=\"syslog\"\nlisten=\"tcp://[::1]:516\"\n";
-    assert!(least(&[&listen, second, third].concat()) > 64 << 20);
+    let three = [&listen, second, third].concat();
+    assert!(least(&three) > 64 << 20);
+    assert!(least(&format!("{three}[policy]\npath = \"p\"\n")) > least(&three), "so does a policy");
 }
 
 #[test]
