@@ -8,7 +8,6 @@ use super::{
         matcher::Scratch,
     },
     state::Correlator,
-    *,
 };
 use crate::time::Timestamp;
 
