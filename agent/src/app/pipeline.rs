@@ -326,7 +326,8 @@ impl Pipeline {
 
     /// Brings the ledger up to a commit that makes `blocks`, and returns what it stores of it.
     fn account(&mut self, blocks: &[(Lane, Bytes)]) -> Change {
-        let Parts { spool, feeds, ledger, ledger_acked, .. } = &mut self.parts;
+        let Parts { spool, feeds, policy, ledger, ledger_acked, .. } = &mut self.parts;
+        ledger.set_rules_version(policy.as_ref().map_or(0, Enforcement::version));
         for (index, feed) in feeds.iter_mut().enumerate() {
             feed.count_losses(index, ledger);
         }

@@ -113,6 +113,11 @@ impl Enforcement {
         self.prefilter.as_mut()
     }
 
+    /// Returns the number of the version that is in force; zero where none is.
+    pub(super) fn version(&self) -> u64 {
+        self.prefilter.as_ref().map_or(0, |prefilter| prefilter.policy().version())
+    }
+
     /// Looks at the file once an interval; returns a policy that is to take the place of the present one.
     pub(super) fn poll(&mut self, now: Instant, wall: Timestamp) -> Option<Prefilter> {
         if now.duration_since(self.looked_at) < POLICY_LOOK_INTERVAL {

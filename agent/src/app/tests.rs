@@ -129,6 +129,14 @@ async fn what_a_policy_folds_arrives_with_its_exact_count_and_a_stop_leaves_none
     let counts: Vec<u64> = handled.collect();
     assert!(counts.len() <= 5, "the first, a worse one, the 10th, the 100th, the rest: {counts:?}");
     assert_eq!(counts.iter().sum::<u64>(), 500, "{counts:?}");
+
+    // L4: the ledger says of each record that it was sent or folded, and under which policy.
+    let ledger = &stored.ledger;
+    assert!(ledger.iter().all(|it| it.imbalances().is_empty() && it.policy == 1), "{ledger:?}");
+    let sources = ledger.iter().flat_map(|it| &it.sources);
+    let folded: u64 = sources.flat_map(|it| it.folded.values()).sum();
+    assert_eq!(folded, 500 - (counts.len() as u64 - 1), "all but those let through at once");
+
     let policy = world.snapshot().unwrap().policy.unwrap();
     assert_eq!((policy.uncounted, policy.rules[0].let_through), (0, counts.len() as u64));
 }
