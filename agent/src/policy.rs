@@ -99,13 +99,19 @@ impl Policy {
             let message = format!("has more than {POLICY_BYTES_MAX} bytes, so it is no policy");
             return Err(error_at(1, 1, message));
         }
-        let mut documents = sigma::documents(text).into_iter();
+        let mut documents = sigma::Source { name: "", text }.documents().into_iter();
         let header = documents.next().ok_or_else(|| error_at(1, 1, "is empty"))?;
         let header = Header::read(&header.map_err(refused)?)?;
         let rules = documents.collect::<Result<Vec<Node>, Refusal>>().map_err(refused)?;
         let (sigma, refusals) = RuleSet::of_documents(&rules, &Mapping::default());
         if let Some(refusal) = refusals.into_iter().next() {
             return Err(refused(refusal));
+        }
+        if let Some(rule) = sigma.correlations().first() {
+            let message = "says nothing of one alert, so no action goes with it".to_owned();
+            let fault =
+                Fault { line: rule.line, column: 1, key: "correlation".to_owned(), message };
+            return Err(fault.of_rule(rule.id_or_title()));
         }
         if !(1..=POLICY_RULES_MAX).contains(&sigma.rules().len()) {
             let message =

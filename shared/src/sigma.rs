@@ -44,7 +44,7 @@ mod test;
 mod yaml;
 
 pub use self::{
-    compile::{RuleSet, Source, documents},
+    compile::{RuleSet, Source},
     correlation::state::Correlator,
     event::{Event, Value},
     mapping::{LogsourceMapping, Mapping, Unmapped},

@@ -148,6 +148,15 @@ fn a_policy_is_taken_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_correlation_is_refused_and_not_passed_over() {
+    let terms = "  action: send\n  expires: 2027-01-31\n";
+    let correlation = "---\ntitle: many of them\nid: c-1\ncorrelation: {type: event_count, \
+                       rules: [r-1], group-by: [src_ip], timespan: 1m, condition: {gte: 9}}\n";
+    let error = parse(&format!("{terms}{correlation}")).unwrap_err().to_string();
+    assert!(error.starts_with("15:1: rule c-1: correlation: says nothing of one alert"), "{error}");
+}
+
+#[test]
 fn a_rule_is_meant_for_the_product_and_the_source_of_its_log_source() {
     let policy = parse("  action: send\n  expires: 2027-01-31\n").unwrap();
     let mut alert = Alert::default();

@@ -234,19 +234,6 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Reads the documents of a text, for [`RuleSet::of_documents`].
-#[must_use]
-pub fn documents(text: &str) -> Vec<Result<Node, Refusal>> {
-    let refused = |Fault { line, column, reason }| Refusal {
-        source: "".into(),
-        rule: "".into(),
-        line,
-        column,
-        reason,
-    };
-    yaml::parse(text).into_iter().map(|document| document.map_err(refused)).collect()
-}
-
 /// Returns what a document that is refused is called.
 fn called(document: &Node) -> Box<str> {
     let text = |key| document.get(key).and_then(Node::scalar).map(|text| Box::from(&*text));
