@@ -1,5 +1,5 @@
-//! Agents under every trouble that can be made here: in the end every interval of their ledgers closes or shows its gap,
-//! and what was written, what was counted and what is stored are the same (L4).
+//! Agents under every trouble that can be made here: in the end every interval of their ledgers closes or shows its
+//! gap, and what was written, what was counted and what is stored are the same (L4).
 //!
 //! Two agents read files that grow and are rotated, and one takes datagrams besides. Meanwhile programs are killed and
 //! stopped in order, the coordinator is away for a while, and one agent's spool is flooded until it is full. Then all

@@ -42,7 +42,8 @@ pub(super) struct Found {
     pub(super) spool_waits: u64,
 }
 
-/// Opens the store of a coordinator that has stopped, and compares it with what was written. Also returns what is wrong.
+/// Opens the store of a coordinator that has stopped, and compares it with what was written. Also returns what is
+/// wrong.
 pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found, Vec<String>)> {
     let engine = RocksEngine::open(&coordinator.store).context("open the store")?;
     let engine: &dyn Engine = &engine;

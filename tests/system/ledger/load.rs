@@ -104,7 +104,8 @@ fn line(rng: &mut StdRng, number: u64, is_flood: bool, out: &mut String) {
     let text = format!(
         "{{\"timestamp\":\"2026-11-02T08:00:00.000000+0000\",\"event_type\":\"{event_type}\",\
          \"flow_id\":{number},\"src_ip\":\"10.0.0.{}\",\"payload\":\"{payload}\",\
-         \"alert\":{{\"signature_id\":{kind},\"signature\":\"rule {kind}\",\"severity\":{severity}}}}}",
+         \"alert\":{{\"signature_id\":{kind},\"signature\":\"rule {kind}\",\
+         \"severity\":{severity}}}}}",
         number % 250
     );
     let whole = if kind == 199 { text.len() / 2 } else { text.len() };
