@@ -128,6 +128,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         offered: offered_out,
         ledger_acked: acked_in,
         policy,
+        attribution: config.attribution,
         synced: synced_out,
         context: context_in,
         status: Arc::clone(&status),

@@ -25,6 +25,7 @@ use std::{
 use thiserror::Error;
 
 use crate::{
+    attribution::AttributionPolicy,
     blocks::BlockPolicy,
     ledger::LedgerPolicy,
     normalise::{Kind, LanePolicy},
@@ -70,6 +71,8 @@ pub struct Config {
     pub ledger: LedgerPolicy,
     /// What may be read at all.
     pub veto: Veto,
+    /// What is said about the processes behind alerts' connections.
+    pub attribution: AttributionPolicy,
     /// What is read; at least one.
     pub sources: Vec<SourceConfig>,
     /// File of the policy, whose rules hold, fold and send first; without one everything is sent.
@@ -295,6 +298,7 @@ impl Config {
             },
             lanes: check.lanes(&raw.lanes)?,
             blocks: check.blocks(&raw.blocks)?,
+            attribution: check.attribution(&raw.attribution)?,
             ledger,
             limits: check.limits(&raw.limits, spool.bytes_max, &sources, raw.policy.is_some())?,
             spool,

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod args;
+pub mod attribution;
 pub mod blocks;
 pub mod clock;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod pace;
 pub mod platform;
 pub mod policy;
 pub mod prefilter;
+pub mod proc;
 pub mod service;
 pub mod source;
 pub mod spool;

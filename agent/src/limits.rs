@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use shared::limits::{BLOCK_RECORD_BYTES_MAX, LEDGER_INTERVAL_BYTES_MAX, RECORD_BYTES_MAX};
+use shared::limits::{
+    BLOCK_RECORD_BYTES_MAX, FIELD_BYTES_MAX, LEDGER_INTERVAL_BYTES_MAX, RECORD_BYTES_MAX,
+};
 
 /// Bytes asked for in one read of a file: the longest record, its newline, and a page, so that a
 /// longer line is known to be one. Larger reads gained nothing; smaller ones pay for their system
@@ -194,6 +196,62 @@ const _: () = assert!(
     "there is something to merge behind the window"
 );
 const _: () = assert!(LEDGER_WAITING_MAX > 2 * LEDGER_WINDOW, "minutes stay minutes for a while");
+
+/// Most bytes read of a file that the system makes or keeps about itself. `/proc/stat` of a host with
+/// some hundred processors, which is the longest of them, has 100 kB.
+pub const PROC_FILE_BYTES_MAX: usize = 256 << 10;
+
+/// Most bytes of a row in the kernel's tables of sockets, which have about 150; a longer one is no
+/// row.
+pub const SOCKET_LINE_BYTES_MAX: usize = 512;
+
+/// Most sockets of which is remembered who holds them: 24 bytes each, 200 kB with the table's room.
+pub const OWNERS_MAX: usize = 4096;
+
+/// How many of the newest processes are looked into first where a walk over all goes on from before.
+pub const NEW_PROCESSES: usize = 16;
+
+/// Most ancestors told of a process: the shell, the session and the service that began it.
+pub const ANCESTORS_MAX: usize = 4;
+
+/// Longest name of a process, in bytes. The kernel keeps 15 bytes for programs, 63 for its own.
+pub const PROCESS_NAME_BYTES_MAX: usize = 64;
+
+/// Longest path of a program, in bytes; of a longer one the end is kept.
+pub const PROCESS_PATH_BYTES_MAX: usize = 192;
+
+/// Most users whose names are known. A host's own file has some fifty; directories are not asked.
+pub const USERS_MAX: usize = 1024;
+
+/// Longest name of a user, in bytes: what `useradd` allows.
+pub const USER_NAME_BYTES_MAX: usize = 32;
+
+/// Longest time that one look-up of a connection's process takes: the sources wait for it. To walk
+/// through 300 processes with 1,400 open files takes about half of that on a small, busy virtual
+/// machine; where there are more, a walk is spread over several look-ups.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_millis(20);
+
+/// Longest time that all look-ups of a second take together: a twentieth of the pipeline's time.
+pub const LOOKUPS_TIME_MAX: Duration = Duration::from_millis(50);
+
+/// How old an alert may be for its connection to be looked up. Half a minute: detectors write within
+/// seconds, and later another process may have the same ports.
+pub const ATTRIBUTION_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// How long the answer about a connection is given again without another look.
+pub const ANSWER_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// How long the answer that a connection's process is not known is given again.
+pub const REFUSAL_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// Most answers kept: some 600 bytes each, 300 kB in all.
+pub const ANSWERS_MAX: usize = 512;
+
+/// Longest text about one end of a connection, in bytes: both fit the field.
+pub const ATTRIBUTION_END_BYTES_MAX: usize = FIELD_BYTES_MAX / 2 - 16;
+
+const _: () = assert!(LOOKUP_TIME_MAX.as_millis() <= LOOKUPS_TIME_MAX.as_millis(), "one may run");
+const _: () = assert!(REFUSAL_AGE_MAX.as_millis() <= ANSWER_AGE_MAX.as_millis(), "a no is rasher");
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");

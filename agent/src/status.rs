@@ -20,7 +20,7 @@ use shared::{
 };
 use thiserror::Error;
 
-use crate::clock;
+use crate::{attribution, clock};
 
 mod health;
 mod render;
@@ -349,6 +349,9 @@ pub struct Snapshot {
     /// The policy, where the configuration names one.
     #[serde(default)]
     pub policy: Option<PolicyStatus>,
+    /// What came of looking for the processes behind alerts' connections.
+    #[serde(default)]
+    pub attribution: attribution::Counts,
 }
 
 /// Why there is no snapshot to show.
@@ -431,6 +434,7 @@ impl Status {
             ledger: LedgerStatus::default(),
             sources: Vec::new(),
             policy: None,
+            attribution: attribution::Counts::default(),
         };
         Self {
             spool_dir: facts.spool_dir,

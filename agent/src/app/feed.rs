@@ -12,6 +12,7 @@ use shared::{
 
 use super::input::{Input, Losses, Stored};
 use crate::{
+    attribution::Attributor,
     blocks::{Blocks, Flow},
     config::SourceConfig,
     ledger::{Fate, Ledger, Tally},
@@ -46,6 +47,8 @@ pub(super) struct Sinks<'p> {
     pub(super) blocks: &'p mut Blocks,
     /// Counts what becomes of the record.
     pub(super) tally: Tally<'p>,
+    /// Says which process an alert's connection belongs to.
+    pub(super) attributor: &'p mut Attributor,
 }
 
 /// One source.
@@ -157,7 +160,7 @@ impl Feed {
 
     /// Makes an alert of a line, asks the policy about it, and puts it into its lane's block.
     pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
-        let Sinks { mut prefilter, lanes, blocks, mut tally } = sinks;
+        let Sinks { mut prefilter, lanes, blocks, mut tally, attributor } = sinks;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
             tally.count(Fate::Skipped);
@@ -201,6 +204,10 @@ impl Feed {
                     | Handling::Folded
                     | Handling::BeyondExpected => Fate::Sent(lane),
                 });
+                // What was sent here just now happened just now; a file may hold anything.
+                let is_live = self.input.is_live();
+                let happened_at = alert.time.or(is_live.then_some(reading.observed_at));
+                attributor.attribute(&mut alert, happened_at, reading.now);
                 put(&alert, record, reading.now, lane, blocks)
             }
             Verdict::Fold { rule } => {
@@ -289,12 +296,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        attribution::AttributionPolicy,
         blocks::BlockPolicy,
         clock,
         config::{self, StartFrom},
         ledger::{Found, LedgerPolicy},
         limits::READ_BYTES,
         normalise::Kind,
+        proc::Proc,
         source::Begin,
     };
 
@@ -309,6 +318,8 @@ mod tests {
     /// Reads all that is there, and returns what is to be stored behind it.
     fn read(feed: &mut Feed) -> Stored {
         let (mut buffer, mut blocks) = (ReadBuffer::new(), Blocks::new(BlockPolicy::default()));
+        let policy = AttributionPolicy::default();
+        let mut attributor = Attributor::new(policy, Proc::default(), clock::now);
         let (now, wall) = (clock::now(), clock::wall());
         let names = vec![feed.name().to_owned()];
         let (policy, found) = (LedgerPolicy::default(), Found::nothing());
@@ -319,7 +330,8 @@ mod tests {
                 let observed_at = Timestamp::from_ms(1_793_610_800_000);
                 let reading = Reading { observed_at, now, context: ContextVersion::default() };
                 let (lanes, tally) = (&LanePolicy::default(), ledger.read(0));
-                let sinks = Sinks { prefilter: None, lanes, blocks: &mut blocks, tally };
+                let (blocks, attributor) = (&mut blocks, &mut attributor);
+                let sinks = Sinks { prefilter: None, lanes, blocks, tally, attributor };
                 feed.push(line.bytes, reading, sinks);
             }
         }

@@ -119,6 +119,11 @@ impl Input {
         }
     }
 
+    /// Returns whether records are read as they come, and nothing that lay about before.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Listener(_))
+    }
+
     /// Returns the file whose lines were read last.
     pub(super) fn tail(&self) -> Option<&Tail> {
         match self {

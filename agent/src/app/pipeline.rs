@@ -37,12 +37,14 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
+    attribution::{AttributionPolicy, Attributor},
     blocks::Blocks,
     clock,
     fold::HandedOut,
     ledger::{Change, Ledger, Newest},
     limits::READ_BYTES,
     normalise::LanePolicy,
+    proc::Proc,
     source::ReadBuffer,
     spool::{AppendError, Commit, Spool, SyncError},
     status::{LaneStatus, LedgerStatus, Snapshot, SpoolState, Status, WRITE_INTERVAL},
@@ -81,6 +83,7 @@ pub(super) struct Parts {
     pub(super) offered: watch::Sender<Arc<Vec<Interval>>>,
     /// Up to which interval the coordinator has them.
     pub(super) ledger_acked: watch::Receiver<u64>,
+    pub(super) attribution: AttributionPolicy,
     pub(super) synced: watch::Sender<()>,
     pub(super) context: watch::Receiver<Arc<HostContext>>,
     pub(super) status: Arc<Status>,
@@ -94,6 +97,7 @@ pub(super) struct Parts {
 pub(super) struct Pipeline {
     parts: Parts,
     context: ContextVersion,
+    attributor: Attributor,
     last_read: Option<Instant>,
     last_commit: Option<Instant>,
     last_publish: Option<Instant>,
@@ -117,10 +121,13 @@ enum Next {
 
 impl Pipeline {
     pub(super) fn new(parts: Parts) -> Self {
-        let context = parts.context.borrow().version();
+        let context = Arc::clone(&parts.context.borrow());
+        let mut attributor = Attributor::new(parts.attribution, Proc::default(), clock::now);
+        attributor.know(&context);
         Self {
             parts,
-            context,
+            context: context.version(),
+            attributor,
             last_read: None,
             last_commit: None,
             last_publish: None,
@@ -210,7 +217,9 @@ impl Pipeline {
     /// Gives each source one turn, then commits what is due and waits if there was nothing.
     fn round(&mut self, buffer: &mut ReadBuffer) -> Result<Next, PipelineError> {
         if self.parts.context.has_changed().unwrap_or(false) {
-            self.context = self.parts.context.borrow_and_update().version();
+            let context = Arc::clone(&self.parts.context.borrow_and_update());
+            self.context = context.version();
+            self.attributor.know(&context);
         }
         if self.tend_policy()? == Next::Stop {
             return Ok(Next::Stop);
@@ -278,7 +287,8 @@ impl Pipeline {
             let Parts { feeds, blocks, lanes, policy, ledger, .. } = &mut self.parts;
             ledger.lost(index, LossReason::Cut, u64::from(line.cut));
             let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
-            let sinks = Sinks { prefilter, lanes, blocks, tally: ledger.read(index) };
+            let (tally, attributor) = (ledger.read(index), &mut self.attributor);
+            let sinks = Sinks { prefilter, lanes, blocks, tally, attributor };
             let pushed = feeds[index].push(line.bytes, reading, sinks);
             let is_due = pushed == Pushed::CommitFirst || ledger.is_full();
             if is_due && self.commit(Some((index, line.end)))? == Next::Stop {
@@ -436,7 +446,11 @@ impl Pipeline {
         }
         self.last_publish = Some(now);
         self.collect();
-        let Self { parts: Parts { spool, feeds, policy, status, throttle, ledger, .. }, .. } = self;
+        let Self {
+            parts: Parts { spool, feeds, policy, status, throttle, ledger, .. },
+            attributor,
+            ..
+        } = self;
         let limits = throttle.look(now);
         let ledger = LedgerStatus { acked: ledger.acked(), waiting: ledger.waiting() as u64 };
         let (usage, heads) = (spool.usage(), spool.reader().heads());
@@ -452,6 +466,7 @@ impl Pipeline {
             snapshot.limits = limits;
             snapshot.sources = feeds.iter_mut().map(|feed| feed.status(wall)).collect();
             snapshot.policy = policy.as_ref().map(|policy| policy.status(now, wall));
+            snapshot.attribution = attributor.counts();
         });
         self.store_status();
     }

@@ -201,6 +201,40 @@ fn a_policy_that_holds_needs_a_place_to_hold_in() {
 }
 
 #[tokio::test]
+#[cfg(target_os = "linux")]
+async fn an_alert_about_a_connection_of_this_host_says_whose_it_is() {
+    let world = World::new();
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    let kind = Kind::of_product("syslog").unwrap();
+    let input = Input::Udp(LOOPBACK);
+    config.sources.push(SourceConfig { name: "udp".to_owned(), kind, input });
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let udp = eventually_some("it listens", || {
+        let place = world.snapshot()?.sources.get(1)?.path.to_str()?.to_owned();
+        place.split_once("://")?.1.parse::<SocketAddr>().ok()
+    })
+    .await;
+    let server = std::net::TcpListener::bind(LOOPBACK).unwrap();
+    let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let ports = (client.local_addr().unwrap().port(), server.local_addr().unwrap().port());
+    let event = format!(
+        "CEF:0|Acme|Wall|1|4711|Beacon|9|src=127.0.0.1 spt={} dst=127.0.0.1 dpt={} proto=TCP",
+        ports.0, ports.1
+    );
+    let sender = UdpSocket::bind(LOOPBACK).unwrap();
+    eventually("both ends are found", || {
+        // A busy machine may need more than one try to be within the time of a look-up.
+        sender.send_to(event.as_bytes(), udp).unwrap();
+        world.snapshot().is_some_and(|snapshot| snapshot.attribution.found >= 2)
+    })
+    .await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
 async fn a_coordinator_that_comes_back_gets_what_was_spooled_without_it() {
     let world = World::new();
     let first = world.start_coordinator();

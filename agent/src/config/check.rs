@@ -15,11 +15,13 @@ use super::{
     SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, StartFrom, parse_bytes,
     parse_duration,
     raw::{
-        RawBlocks, RawCoordinator, RawLanes, RawLedger, RawLog, RawShutdown, RawSource, RawSpool,
+        RawAttribution, RawBlocks, RawCoordinator, RawLanes, RawLedger, RawLog, RawShutdown,
+        RawSource, RawSpool,
     },
     show_bytes,
 };
 use crate::{
+    attribution::AttributionPolicy,
     blocks::BlockPolicy,
     ledger::LedgerPolicy,
     limits::BLOCK_AGE_MAX,
@@ -37,6 +39,8 @@ const SEGMENTS_MIN: u64 = 4;
 const BLOCK_AGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 /// zstd's levels that a host can spare the processor for; from 10 on it is slower than any link.
 const COMPRESSION_LEVELS: RangeInclusive<i32> = 1..=9;
+/// A host that asks for more spends more on it than `limits` lets it.
+const LOOKUPS_PER_SECOND: RangeInclusive<u32> = 1..=1_000;
 const GRACE: RangeInclusive<Duration> = Duration::from_millis(0)..=Duration::from_secs(300);
 /// The kind of source that says itself where its values stand.
 const JSON_LINES: &str = "json_lines";
@@ -176,6 +180,24 @@ impl Check<'_> {
             interval: interval.unwrap_or(default.interval),
             waiting_bytes_max: default.waiting_bytes_max.min(room),
         })
+    }
+
+    pub(super) fn attribution(
+        &self,
+        raw: &RawAttribution,
+    ) -> Result<AttributionPolicy, ConfigError> {
+        let default = AttributionPolicy::default();
+        let per_second_max =
+            raw.max_per_second.as_ref().map_or(Ok(default.per_second_max), |raw| {
+                let number = *raw.get_ref();
+                if LOOKUPS_PER_SECOND.contains(&number) {
+                    return Ok(number);
+                }
+                let message = format!("{number} is not between 1 and {}", LOOKUPS_PER_SECOND.end());
+                Err(self.error("attribution.max_per_second", raw.span(), message))
+            })?;
+        let is_enabled = raw.enabled.unwrap_or(default.is_enabled);
+        Ok(AttributionPolicy { is_enabled, per_second_max })
     }
 
     pub(super) fn sources(

@@ -24,6 +24,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) ledger: RawLedger,
     #[serde(default)]
+    pub(super) attribution: RawAttribution,
+    #[serde(default)]
     pub(super) source: Vec<Spanned<RawSource>>,
     pub(super) policy: Option<RawPolicy>,
     #[serde(default)]
@@ -79,6 +81,13 @@ pub(super) struct RawLedger {
 pub(super) struct RawBlocks {
     pub(super) age: Option<Spanned<String>>,
     pub(super) compression_level: Option<Spanned<i32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAttribution {
+    pub(super) enabled: Option<bool>,
+    pub(super) max_per_second: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -44,6 +44,16 @@ fn what_a_file_does_not_say_has_its_default() {
 }
 
 #[test]
+fn attribution_is_on_unless_it_is_turned_off_and_has_its_bound() {
+    assert_eq!(parse(MINIMAL).unwrap().attribution, AttributionPolicy::default());
+    let off = format!("{MINIMAL}[attribution]\nenabled = false\nmax_per_second = 7\n");
+    let wanted = AttributionPolicy { is_enabled: false, per_second_max: 7 };
+    assert_eq!(parse(&off).unwrap().attribution, wanted);
+    let none = parse(&off.replace('7', "0")).unwrap_err().to_string();
+    assert!(none.contains("attribution.max_per_second: 0 is not between 1 and 1000"), "{none}");
+}
+
+#[test]
 fn relative_paths_are_taken_from_the_files_folder() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.identity.certificate, Path::new("/base/agent.pem"));

@@ -81,6 +81,13 @@ impl Snapshot {
             )?;
             write_notes(out, source)?;
         }
+        let outcomes = self.attribution.list().into_iter().filter(|(_, count)| *count > 0);
+        let outcomes: Vec<String> =
+            outcomes.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
+        if !outcomes.is_empty() {
+            writeln!(out)?;
+            writeln!(out, "processes behind connections: {}", outcomes.join(", "))?;
+        }
         self.policy.as_ref().map_or(Ok(()), |policy| policy.write(out, now))
     }
 

@@ -66,6 +66,19 @@ fn a_process_that_has_not_written_for_long_is_shown_as_not_running() {
 }
 
 #[test]
+fn what_came_of_attribution_is_shown_once_there_is_any() {
+    let board = board();
+    let text = |board: &Status| board.snapshot().render(board.snapshot().written_at);
+    assert!(!text(&board).contains("processes behind connections"));
+    board.update(|snapshot| {
+        snapshot.attribution =
+            attribution::Counts { found: 3, not_local: 40, ..attribution::Counts::default() };
+    });
+    let wanted = "processes behind connections: 3 found, 40 not local\n";
+    assert!(text(&board).contains(wanted), "{}", text(&board));
+}
+
+#[test]
 fn what_is_wrong_is_shown_with_what_it_means() {
     let board = board();
     board.set_link(LinkState::Waiting, Some("box:4433"));

@@ -29,6 +29,8 @@ pub(crate) const AGENT: ImportTable = &[
     ("app", May::ImportAll),
     // Only for the default path, which the help names.
     ("args", May::Import(&["config"])),
+    // Reads what the kernel says of sockets and processes.
+    ("attribution", May::Import(&["proc"])),
     ("blocks", May::Import(&[])),
     // The drivers' one way to the clocks.
     ("clock", May::Import(&[])),
@@ -36,6 +38,7 @@ pub(crate) const AGENT: ImportTable = &[
     (
         "config",
         May::Import(&[
+            "attribution",
             "blocks",
             "filter",
             "fold",
@@ -59,6 +62,8 @@ pub(crate) const AGENT: ImportTable = &[
     ("pace", May::Import(&[])),
     // What only the operating system knows of this process.
     ("platform", May::Import(&[])),
+    // Reads files that the kernel makes; waits for nothing and reads no clock.
+    ("proc", May::Import(&[])),
     // Writes the files of a service; knows nothing of a running agent.
     ("service", May::Import(&[])),
     // A policy's rules are what the filter takes, and its durations are written as the configuration's.
@@ -67,8 +72,8 @@ pub(crate) const AGENT: ImportTable = &[
     ("prefilter", May::Import(&["filter", "fold", "policy"])),
     ("source", May::Import(&[])),
     ("spool", May::Import(&[])),
-    // The state that `run` shows to `status`, and the hour at which it was written.
-    ("status", May::Import(&["clock", "config"])),
+    // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.
+    ("status", May::Import(&["attribution", "clock", "config"])),
     ("tls", May::Import(&["certs", "config"])),
     // `config` for its checked values, `status` for the state that it shows.
     ("uplink", May::Import(&["certs", "clock", "config", "spool", "status", "tls"])),
