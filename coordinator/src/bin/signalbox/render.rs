@@ -9,6 +9,7 @@ use crate::text::{Paint, paint, safe, shorten};
 pub(crate) mod admin;
 pub(crate) mod agents;
 pub(crate) mod alerts;
+mod attribution;
 pub(crate) mod cases;
 pub(crate) mod journal;
 pub(crate) mod ledger;

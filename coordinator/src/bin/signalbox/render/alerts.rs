@@ -4,7 +4,7 @@ use coordinator::api::types::{Alert, Time};
 use serde_json::Value;
 use shared::{alert::Severity, time::Timestamp};
 
-use super::{cell, fields, table};
+use super::{attribution, cell, fields, table};
 use crate::text::{Paint, instant, paint, safe, severity};
 
 /// Writes alerts: as a table, or each with its record where records were asked for.
@@ -12,23 +12,36 @@ pub(crate) fn list(alerts: &[Alert], columns: usize) -> String {
     if alerts.iter().any(|alert| alert.record.is_some()) {
         return alerts.iter().map(with_record).collect();
     }
+    let has_processes = alerts.iter().any(|alert| process(&alert.finding).is_some());
     let rows = alerts
         .iter()
         .map(|alert| {
-            vec![
+            let mut row = vec![
                 when(alert),
                 severity(severity_of(&alert.finding)),
                 host(alert),
                 title(&alert.finding).unwrap_or_else(|| "-".to_owned()),
                 endpoints(&alert.finding).unwrap_or_else(|| "-".to_owned()),
                 text(&alert.finding, USER).unwrap_or_else(|| "-".to_owned()),
-            ]
+            ];
+            if has_processes {
+                row.push(process(&alert.finding).unwrap_or_else(|| "-".to_owned()));
+            }
+            row
         })
         .collect();
-    table(columns, &["TIME", "SEVERITY", "HOST", "TITLE", "FROM > TO", "USER"], rows)
+    let mut header = vec!["TIME", "SEVERITY", "HOST", "TITLE", "FROM > TO", "USER"];
+    header.extend(has_processes.then_some("PROCESS"));
+    table(columns, &header, rows)
 }
 
 const USER: &str = "evidences.actor.user.name";
+const PROCESS: &str = "evidences.process.name";
+
+/// Returns the process that the product names, else the one that the agent found behind the connection.
+fn process(finding: &Value) -> Option<String> {
+    text(finding, PROCESS).or_else(|| attribution::process(finding))
+}
 
 fn with_record(alert: &Alert) -> String {
     let finding = &alert.finding;
@@ -39,14 +52,14 @@ fn with_record(alert: &Alert) -> String {
         severity(severity_of(finding)),
         title
     );
-    out.push_str(&fields(&[
+    let mut lines = vec![
         ("tenant", Some(cell(&alert.tenant))),
         ("host", Some(host(alert))),
         ("product", text(finding, "metadata.product.name")),
         ("rule", text(finding, "finding_info.analytic.uid")),
         ("from > to", endpoints(finding)),
         ("user", text(finding, USER)),
-        ("process", text(finding, "evidences.process.name")),
+        ("process", text(finding, PROCESS)),
         ("command", text(finding, "evidences.process.cmd_line")),
         ("parent", text(finding, "evidences.process.parent_process.name")),
         ("on user", text(finding, "evidences.user.name")),
@@ -68,9 +81,11 @@ fn with_record(alert: &Alert) -> String {
                 alert.position
             )),
         ),
-        // Whole: who asks for the record wants to see all of it.
-        ("record", alert.record.as_deref().map(safe)),
-    ]));
+    ];
+    lines.extend(attribution::lines(finding).into_iter().map(|(end, line)| (end, Some(line))));
+    // Whole: who asks for the record wants to see all of it.
+    lines.push(("record", alert.record.as_deref().map(safe)));
+    out.push_str(&fields(&lines));
     out.push('\n');
     out
 }
@@ -183,6 +198,19 @@ mod tests {
 TIME                  SEVERITY  HOST   TITLE           FROM > TO                USER
 2026-01-02 03:03:19Z  high      web-3  beacon\\u{9b}2J  10.0.0.3 > 198.51.100.7  -";
         assert_eq!(plain(&list(&[alert(None)], 120)), wanted);
+    }
+
+    #[test]
+    fn a_process_stands_in_the_line_where_any_alert_has_one() {
+        let mut found = alert(None);
+        let data = json!({"src": {"outcome": "found", "process": {"pid": 812, "name": "curl"}}});
+        found.finding["enrichments"] = json!([{"name": "evidences", "value": "", "data": data}]);
+        let text = plain(&list(&[alert(None), found.clone()], 120));
+        assert!(text.lines().next().unwrap().ends_with("USER  PROCESS"), "{text}");
+        assert!(text.ends_with("-     curl"), "{text}");
+        found.record = Some("{}".to_owned());
+        let text = plain(&list(&[found], 120));
+        assert!(text.contains("\n  from       curl, process 812\n"), "{text}");
     }
 
     #[test]
