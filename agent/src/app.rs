@@ -50,7 +50,7 @@ use crate::{
     blocks::Blocks,
     clock,
     config::{Config, Input, SourceConfig},
-    context,
+    context::{self, Looker, Watch},
     ledger::{Found, Ledger, PAGE_PREFIX},
     source::{Begin, Opening, Pattern},
     spool::{Opened, RealDisk, Spool, SpoolConfig},
@@ -99,7 +99,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         tenant = %credentials.tenant, agent = %credentials.agent, epoch = %spool.epoch(),
         certificate_until = %credentials.not_after, "agent starts"
     );
-    let (context_out, context_in) = watch::channel(Arc::new(context::gather()));
+    let (host, context_in) = first_look();
     let (synced_out, synced_in) = watch::channel(());
     let (offered_out, offered_in) = watch::channel(Arc::default());
     let (acked_out, acked_in) = watch::channel(0);
@@ -139,7 +139,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let pipeline = PipelineThread { stop: pipeline_stop, ended: start(pipeline)? };
     let signs_of_life = notifier.run(Arc::clone(&status), stop.clone());
     let outcome = tokio::select! {
-        outcome = supervise(&config, uplink, context_out, pipeline, &status, stop) => outcome,
+        outcome = supervise(&config, uplink, host, pipeline, &status, stop) => outcome,
         never = signs_of_life => match never {},
     };
     status.set_process(ProcessState::Stopped);
@@ -155,7 +155,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
 async fn supervise(
     config: &Config,
     uplink: Uplink,
-    context: watch::Sender<Arc<HostContext>>,
+    (looker, context): (Looker, watch::Sender<Arc<HostContext>>),
     mut pipeline: PipelineThread,
     status: &Status,
     stop: CancellationToken,
@@ -163,7 +163,7 @@ async fn supervise(
     let tasks = TaskTracker::new();
     let steps = Stop::default();
     let mut uplink = tasks.spawn(uplink.run(steps.clone()));
-    let mut context = tasks.spawn(refresh_context(context, steps.drain.clone()));
+    let mut context = tasks.spawn(refresh_context(looker, context, steps.drain.clone()));
     tasks.close();
 
     let early: Option<anyhow::Error> = tokio::select! {
@@ -228,21 +228,30 @@ fn start(pipeline: Pipeline) -> Result<oneshot::Receiver<Result<(), PipelineErro
     Ok(ended)
 }
 
-async fn refresh_context(context: watch::Sender<Arc<HostContext>>, stop: CancellationToken) {
+/// Looks at the host, and returns what looks again with where it says so, and where that is heard.
+fn first_look() -> ((Looker, watch::Sender<Arc<HostContext>>), watch::Receiver<Arc<HostContext>>) {
+    let mut looker = Looker::new(clock::now);
+    let (sender, receiver) = watch::channel(Arc::new(looker.look(clock::wall())));
+    ((looker, sender), receiver)
+}
+
+async fn refresh_context(
+    mut looker: Looker,
+    context: watch::Sender<Arc<HostContext>>,
+    stop: CancellationToken,
+) {
+    let mut watch = Watch::new((**context.borrow()).clone(), clock::now());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(context::REFRESH_INTERVAL) => {}
         }
-        let now = context::gather();
-        context.send_if_modified(|held| {
-            let has_changed = **held != now;
-            if has_changed {
-                tracing::info!(version = now.version().0, "host's context has changed");
-                *held = Arc::new(now);
-            }
-            has_changed
-        });
+        let Some(news) = watch.take(looker.look(clock::wall()), clock::now()) else { continue };
+        let version = news.version();
+        let before = context.send_replace(Arc::new(news));
+        if before.version() != version {
+            tracing::info!(version = version.0, "host's context has changed");
+        }
     }
 }
 

@@ -1,35 +1,117 @@
 //! What the agent knows of its host, gathered from the operating system.
 //!
-//! A context is gathered at the start and then every [`REFRESH_INTERVAL`]; it travels only when it
-//! changed. What the system does not say stays empty.
+//! A context is gathered at the start and then every [`REFRESH_INTERVAL`]; [`Watch`] says when it travels. What the
+//! system does not say stays empty. Nothing is asked over the network, not even the name server for the host's own
+//! name, so a look takes some milliseconds; only to find the processes that listen it may look through all of them,
+//! and that has its own bound.
 
-use std::{path::Path, time::Duration};
+mod listeners;
+mod machine;
+mod names;
+mod routes;
+mod sessions;
+mod watch;
 
-use shared::context::{HostContext, Interface, InterfaceAddress};
+pub use watch::Watch;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use shared::{
+    context::{HostContext, Interface, InterfaceAddress},
+    time::Timestamp,
+};
 use sysinfo::{Networks, System};
 
+use self::names::Resolver;
+use crate::{
+    limits::OWNERS_TIME_MAX,
+    proc::{Owners, Proc, read_text},
+};
+
 /// How often the host is looked at. Addresses and names change by a person's hand or a lease; a
-/// minute is soon enough for a brief, and the look costs about a millisecond.
+/// minute is soon enough for a brief.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Largest hosts file that is read, in bytes: lists of blocked names can have megabytes, and
-/// aliases stand on top.
-const HOSTS_BYTES_MAX: usize = 64 << 10;
+/// Looks at a host; remembers which process holds which socket.
+#[derive(Debug)]
+pub struct Looker {
+    root: PathBuf,
+    proc: Proc,
+    owners: Owners,
+    clock: fn() -> Instant,
+}
 
-/// Gathers the host's context, cut to its bounds.
-#[must_use]
-pub fn gather() -> HostContext {
-    let hostname = System::host_name().unwrap_or_default();
-    HostContext {
-        names: names(&hostname, &read_hosts(Path::new("/etc/hosts"))),
-        hostname,
-        os: System::long_os_version().unwrap_or_default(),
-        kernel: System::kernel_version().unwrap_or_default(),
-        arch: System::cpu_arch(),
-        interfaces: interfaces(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+impl Looker {
+    /// Returns one that looks at this host; `clock` is asked while it looks through processes.
+    #[must_use]
+    pub fn new(clock: fn() -> Instant) -> Self {
+        Self::at("/", clock)
     }
-    .bounded()
+
+    /// Returns one that looks at the files of a host that lie below `root`.
+    fn at(root: impl Into<PathBuf>, clock: fn() -> Instant) -> Self {
+        let root = root.into();
+        let proc = Proc::at(root.join("proc"), root.join("etc/passwd"));
+        Self { root, proc, owners: Owners::default(), clock }
+    }
+
+    /// Gathers the host's context, cut to its bounds.
+    #[must_use]
+    pub fn look(&mut self, now: Timestamp) -> HostContext {
+        let hostname = System::host_name().unwrap_or_default();
+        let resolver = Resolver::of(&self.text("etc/resolv.conf"), || {
+            self.text("run/systemd/resolve/resolv.conf")
+        });
+        let names = names::further(&hostname, &self.text("etc/hosts"));
+        let samba = names::Samba::parse(&self.text("etc/samba/smb.conf"));
+        let fqdn = names::fqdn(&hostname, &names);
+        let until = (self.clock)() + OWNERS_TIME_MAX;
+        let clock = self.clock;
+        let users = self.proc.users();
+        let mut has_time = || clock() < until;
+        let listeners = listeners::gather(&self.proc, &mut self.owners, &users, &mut has_time);
+        HostContext {
+            domain: names::domain(&fqdn, &samba),
+            netbios_name: names::netbios(&hostname, &samba),
+            fqdn,
+            names,
+            os: System::long_os_version().unwrap_or_default(),
+            kernel: System::kernel_version().unwrap_or_default(),
+            arch: System::cpu_arch(),
+            interfaces: interfaces(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            search_domains: resolver.search,
+            dns_servers: resolver.servers,
+            routes: self.routes(),
+            boot_id: self.text("proc/sys/kernel/random/boot_id").trim().to_owned(),
+            machine_id: machine::id(&self.text("etc/machine-id")),
+            hardware: machine::hardware(&|path| self.text(path), &|path| self.has(path)),
+            listeners,
+            is_cut: false,
+            users: sessions::gather(&self.root),
+            looked_at: now,
+            hostname,
+        }
+        .bounded()
+    }
+
+    fn routes(&self) -> Vec<shared::context::Route> {
+        let mut found = routes::parse_v4(&self.text("proc/net/route"));
+        found.extend(routes::parse_v6(&self.text("proc/net/ipv6_route")));
+        found
+    }
+
+    /// Returns the beginning of a file; a host without it says nothing.
+    fn text(&self, path: &str) -> String {
+        read_text(&self.root.join(path)).unwrap_or_default()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        Path::exists(&self.root.join(path))
+    }
 }
 
 fn interfaces() -> Vec<Interface> {
@@ -45,69 +127,81 @@ fn interfaces() -> Vec<Interface> {
                 .collect(),
         }
     };
-    networks.iter().map(interface).collect()
+    networks.iter().map(interface).filter(|interface| !is_containers_end(interface)).collect()
 }
 
-/// Returns the host's further names: those that the hosts file gives on a line with the host's own
-/// name.
-fn names(hostname: &str, hosts: &str) -> Vec<String> {
-    if hostname.is_empty() {
-        return Vec::new();
-    }
-    let mut names = vec![hostname.to_owned()];
-    for line in hosts.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let on_line: Vec<&str> = line.split_whitespace().skip(1).collect();
-        let is_ours = |name: &&str| {
-            name.eq_ignore_ascii_case(hostname)
-                || name.split('.').next().is_some_and(|label| label.eq_ignore_ascii_case(hostname))
-        };
-        if on_line.iter().any(is_ours) {
-            let ours = on_line.into_iter().filter(|name| !name.starts_with("localhost"));
-            names.extend(ours.map(str::to_ascii_lowercase));
-        }
-    }
-    names
-}
-
-fn read_hosts(path: &Path) -> String {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(HOSTS_BYTES_MAX as u64).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(_) => String::new(), // a host without the file has no further names
-    }
+/// Returns whether this is the host's end of a container's cable: it comes and goes with the container, and has no
+/// address that anybody talks to.
+fn is_containers_end(interface: &Interface) -> bool {
+    let is_link_local = |address: &InterfaceAddress| match address.ip {
+        std::net::IpAddr::V4(_) => false,
+        std::net::IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    interface.name.starts_with("veth") && interface.addresses.iter().all(is_link_local)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn this_hosts_context_is_bounded_and_the_same_twice() {
-        let context = gather();
+        let mut looker = Looker::new(clock::now);
+        let context = looker.look(Timestamp::from_ms(1));
         assert!(context.is_bounded());
         assert!(!context.arch.is_empty());
         assert_eq!(context.agent_version, env!("CARGO_PKG_VERSION"));
-        assert_eq!(context.version(), gather().version());
+        assert_eq!(context.looked_at, Timestamp::from_ms(1));
+        // What other tests listen at comes and goes.
+        let still = |mut context: HostContext| {
+            context.listeners.clear();
+            context.version()
+        };
+        assert_eq!(still(context), still(looker.look(Timestamp::from_ms(2))));
     }
 
     #[test]
-    fn further_names_come_from_the_hosts_files_lines_that_name_the_host() {
-        let hosts = "127.0.0.1 localhost\n\
-                     127.0.1.1 Web1.acme.example web1 www # the shop\n\
-                     10.0.0.9 db1.acme.example db1\n\
-                     # 10.0.0.8 web1 old\n";
-        let found = names("web1", hosts);
-        assert_eq!(found, ["web1", "web1.acme.example", "web1", "www"]);
-        assert_eq!(names("", hosts), Vec::<String>::new());
-        assert_eq!(names("mail", hosts), ["mail"]);
+    #[cfg(target_os = "linux")]
+    fn what_listens_on_this_host_is_seen_with_its_process() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut looker = Looker::new(clock::now);
+        // A busy machine may need more than one look to get through all processes.
+        let seen = (0..50).find_map(|_| {
+            let context = looker.look(Timestamp::ZERO);
+            let ours = |found: &&shared::context::Listener| {
+                (found.ip, found.port) == (at.ip(), at.port()) && found.pid != 0
+            };
+            context.listeners.iter().find(ours).cloned()
+        });
+        let seen = seen.unwrap();
+        assert_eq!(seen.pid, std::process::id());
+        assert!(!seen.process.is_empty() && !seen.user.is_empty());
     }
 
     #[test]
-    fn a_host_without_a_hosts_file_has_no_further_names() {
-        assert_eq!(read_hosts(Path::new("/nonexistent/hosts")), "");
+    fn a_host_without_any_of_the_files_has_what_the_system_says() {
+        let root = tempfile::tempdir().unwrap();
+        let context = Looker::at(root.path(), clock::now).look(Timestamp::ZERO);
+        assert!(context.routes.is_empty() && context.listeners.is_empty());
+        assert_eq!((context.machine_id, context.boot_id), (String::new(), String::new()));
+        assert!(!context.hostname.is_empty());
+    }
+
+    #[test]
+    fn a_containers_end_of_a_cable_is_left_out() {
+        let interface = |name: &str, ips: &[&str]| Interface {
+            name: name.into(),
+            mac: String::new(),
+            addresses: ips
+                .iter()
+                .map(|ip| InterfaceAddress { ip: ip.parse().unwrap(), prefix_len: 64 })
+                .collect(),
+        };
+        assert!(is_containers_end(&interface("veth3f2a", &["fe80::1"])));
+        assert!(is_containers_end(&interface("veth3f2a", &[])));
+        assert!(!is_containers_end(&interface("veth3f2a", &["10.0.0.1"])));
+        assert!(!is_containers_end(&interface("eth0", &["fe80::1"])));
     }
 }

@@ -250,6 +250,24 @@ pub const ANSWERS_MAX: usize = 512;
 /// Longest text about one end of a connection, in bytes: both fit the field.
 pub const ATTRIBUTION_END_BYTES_MAX: usize = FIELD_BYTES_MAX / 2 - 16;
 
+/// Longest time that one look at the host takes to find the processes that listen: it holds up the
+/// uplink's thread once a minute. What it did not get to is found by the next look.
+pub const OWNERS_TIME_MAX: Duration = Duration::from_millis(20);
+
+/// How often the same context is said again at least: twice a day, so that no day passes without.
+pub const CONTEXT_AGAIN_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How soon a context is said again because somebody has logged in or out.
+pub const CONTEXT_USERS_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// Most changes of the host's context that are said within [`CONTEXT_CHANGES_INTERVAL`]. Eight: a
+/// host that starts, or is set up by a person, has a few in a row; one on which something comes and
+/// goes each minute makes some 190 versions a day at most.
+pub const CONTEXT_CHANGES_MAX: usize = 8;
+
+/// Within what time changes of the context are counted.
+pub const CONTEXT_CHANGES_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
 const _: () = assert!(LOOKUP_TIME_MAX.as_millis() <= LOOKUPS_TIME_MAX.as_millis(), "one may run");
 const _: () = assert!(REFUSAL_AGE_MAX.as_millis() <= ANSWER_AGE_MAX.as_millis(), "a no is rasher");
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");

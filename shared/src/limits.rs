@@ -41,6 +41,9 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 64 << 10;
 /// here and says so.
 pub const CONTEXT_ITEMS_MAX: usize = 256;
 
+/// Largest encoding of a host's context, in bytes; what makes it larger is cut.
+pub const CONTEXT_BYTES_MAX: usize = CONTROL_FRAME_BYTES_MAX - 64;
+
 /// Longest text in a host's context, in bytes: a DNS name has at most 253.
 pub const CONTEXT_TEXT_BYTES_MAX: usize = 256;
 

@@ -13,10 +13,11 @@
 //! a lane when it first has a block for it, whose first frame is `LaneOpen`.
 //!
 //! # Versions
-//! Version 2 adds the ledger. Each side says the highest version that it speaks, and nothing above the lower one is
-//! sent: an agent of version 1 is served, and a coordinator of version 1 gets no ledger.
+//! Version 2 adds the ledger and the second form of a host's context. Each side says the highest version that it
+//! speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
+//! gets no ledger, and contexts in their first form.
 //!
-//! Kinds 18-31 are kept for policy, recall and renewal.
+//! Kinds 18-23 and 25-31 are kept for policy, recall and renewal.
 
 pub mod codec;
 
@@ -43,6 +44,9 @@ pub const WIRE_VERSION: u16 = 2;
 
 /// First version with [`Frame::Ledger`] and [`Frame::LedgerAck`].
 pub const LEDGER_VERSION: u16 = 2;
+
+/// First version with contexts of the second form.
+pub const CONTEXT_VERSION: u16 = 2;
 
 /// Bytes of a frame's length.
 pub const LEN_BYTES: usize = 4;
@@ -209,7 +213,7 @@ pub enum FrameKind {
     Welcome = 2,
     /// [`Frame::Heartbeat`]
     Heartbeat = 3,
-    /// [`Frame::Context`]
+    /// [`Frame::Context`] in its first form
     Context = 4,
     /// [`Frame::Goodbye`]
     Goodbye = 5,
@@ -225,6 +229,8 @@ pub enum FrameKind {
     Ledger = 16,
     /// [`Frame::LedgerAck`]
     LedgerAck = 17,
+    /// [`Frame::Context`] in its second form
+    HostContext = 24,
 }
 
 /// Why bytes are not a frame.
@@ -285,7 +291,8 @@ impl Frame {
             Self::Hello(_) => FrameKind::Hello,
             Self::Welcome(_) => FrameKind::Welcome,
             Self::Heartbeat(_) => FrameKind::Heartbeat,
-            Self::Context(_) => FrameKind::Context,
+            Self::Context(context) if context.is_of_first_form() => FrameKind::Context,
+            Self::Context(_) => FrameKind::HostContext,
             Self::Goodbye(_) => FrameKind::Goodbye,
             Self::LaneOpen(_) => FrameKind::LaneOpen,
             Self::Block { .. } => FrameKind::Block,
@@ -306,7 +313,7 @@ impl Frame {
             Self::Hello(hello) => codec::encode(hello),
             Self::Welcome(welcome) => codec::encode(welcome),
             Self::Heartbeat(heartbeat) => codec::encode(heartbeat),
-            Self::Context(context) => codec::encode(context),
+            Self::Context(context) => context.encode(),
             Self::Goodbye(reason) => codec::encode(reason),
             Self::LaneOpen(lane) => codec::encode(lane),
             Self::Block { seq, .. } => Ok(seq.as_u64().to_le_bytes().to_vec()),
@@ -347,11 +354,8 @@ impl Frame {
             }
             2 => Ok(Self::Welcome(fields(FrameKind::Welcome, &body)?)),
             3 => Ok(Self::Heartbeat(fields(FrameKind::Heartbeat, &body)?)),
-            4 => {
-                let context: Box<HostContext> = fields(FrameKind::Context, &body)?;
-                valid(FrameKind::Context, context.is_bounded(), "a text or list over its limit")?;
-                Ok(Self::Context(context))
-            }
+            4 => context(FrameKind::Context, HostContext::decode_first(&body)),
+            24 => context(FrameKind::HostContext, codec::decode(&body)),
             5 => Ok(Self::Goodbye(fields(FrameKind::Goodbye, &body)?)),
             6 => Ok(Self::LaneOpen(fields(FrameKind::LaneOpen, &body)?)),
             7 => {
@@ -374,6 +378,16 @@ impl Frame {
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
     }
+}
+
+/// Returns a frame with a context that was read, if it is within its bounds.
+fn context(
+    kind: FrameKind,
+    context: Result<HostContext, codec::CodecError>,
+) -> Result<Frame, DecodeError> {
+    let context = context.map_err(|error| DecodeError::Payload { kind, error })?;
+    valid(kind, context.is_bounded(), "a text or list over its limit")?;
+    Ok(Frame::Context(Box::new(context)))
 }
 
 /// Reads the intervals of a frame, each within its bounds, and numbered one after the other.

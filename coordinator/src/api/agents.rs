@@ -1,5 +1,7 @@
 //! Agents: listed, shown, with what was known of their hosts and which blocks will never come.
 
+mod host;
+
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use shared::{
@@ -17,7 +19,7 @@ use super::{
     page::{self, Filter, Page, PageQuery},
     problem::Problem,
     read, show,
-    types::{Agent, AgentStats, Context, Gap, HostContext, Interface, LaneState, Lanes, Time},
+    types::{Agent, AgentStats, Context, Gap, LaneState, Lanes, Time},
 };
 use crate::{
     store::{
@@ -132,10 +134,11 @@ async fn list_contexts(
     rows.truncate(limit);
     let last = rows.last().filter(|_| more);
     let next = last.map(|(key, _)| filter.cursor(&key.received_at.as_ms().to_be_bytes()));
-    let items = rows.into_iter().map(|(key, context)| Context {
-        version: ocsf::version(context.version()),
+    let items = rows.into_iter().map(|(key, known)| Context {
+        version: ocsf::version(known.context.version()),
         received_at: Time(key.received_at),
-        context: host(context),
+        confirmed_at: known.confirmed_at.map(Time),
+        context: host::shown(known.context),
     });
     json(&Page { items: items.collect(), next })
 }
@@ -226,27 +229,6 @@ fn lane_state(lane: &LaneStanding) -> LaneState {
         committed: lane.committed.map(Seq::as_u64),
         lag_blocks: lane.lag_blocks(),
         alerts: lane.alerts,
-    }
-}
-
-fn host(context: shared::context::HostContext) -> HostContext {
-    let interfaces = context.interfaces.into_iter().map(|interface| Interface {
-        name: interface.name,
-        mac: Some(interface.mac).filter(|mac| !mac.is_empty()),
-        addresses: interface
-            .addresses
-            .iter()
-            .map(|address| format!("{}/{}", address.ip, address.prefix_len))
-            .collect(),
-    });
-    HostContext {
-        interfaces: interfaces.collect(),
-        hostname: context.hostname,
-        names: context.names,
-        os: context.os,
-        kernel: context.kernel,
-        arch: context.arch,
-        agent_version: context.agent_version,
     }
 }
 

@@ -17,10 +17,12 @@ use crate::{
     triage::{case::VerdictKind, sla::Sla},
 };
 
+mod context;
 mod forms;
 mod journal;
 mod ledger;
 
+pub use context::{Context, Hardware, HostContext, Interface, Listener, LoggedIn, Route};
 pub use forms::{
     AgentName, CaseName, GapReasonName, LaneName, LedgerGapKindName, RoleName, SeverityName,
     TenantName, Time, TimeError, VerdictName,
@@ -266,48 +268,6 @@ pub struct Agent {
     pub lag_seconds: Option<u64>,
     /// How many gaps are known of its lanes.
     pub gaps: u64,
-}
-
-/// A network interface of a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Interface {
-    /// Its name.
-    pub name: String,
-    /// Its hardware address; null where it has none.
-    #[schema(required)]
-    pub mac: Option<String>,
-    /// Its addresses with their prefixes, such as `10.0.0.1/24`.
-    pub addresses: Vec<String>,
-}
-
-/// What an agent knew of its host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HostContext {
-    /// The host's name.
-    pub hostname: String,
-    /// Further names.
-    pub names: Vec<String>,
-    /// Operating system with its version.
-    pub os: String,
-    /// Kernel with its version.
-    pub kernel: String,
-    /// Processor architecture.
-    pub arch: String,
-    /// Version of the agent's program.
-    pub agent_version: String,
-    /// Network interfaces.
-    pub interfaces: Vec<Interface>,
-}
-
-/// A version of a host's context.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Context {
-    /// Which version, in hex: alerts name it.
-    pub version: String,
-    /// When it was received.
-    pub received_at: Time,
-    /// The context.
-    pub context: HostContext,
 }
 
 /// Blocks that will never come.

@@ -11,9 +11,10 @@ use crate::{
     command::{CommandError, block, journal, ledger, tenants},
     store::{
         engine::Staged,
+        reader::agents,
         schema::{AgentKey, ContextKey},
         tables::{Source, put},
-        values::{Actor, Agent, Entry, Event},
+        values::{Actor, Agent, Entry, Event, KnownContext},
     },
 };
 
@@ -92,7 +93,8 @@ pub fn heartbeat(
     Ok(())
 }
 
-/// Notes what an agent's host is now. The same context again changes nothing.
+/// Notes what an agent's host is now. The same version again makes no new one: it is noted when it was said, and what
+/// goes on just now.
 ///
 /// # Errors
 /// The agent never greeted, or the store cannot be read.
@@ -107,15 +109,34 @@ pub fn set_context(
     let mut value = staged.load(&key)?.ok_or_else(|| CommandError::not_found("agent", agent))?;
     let version = context.version();
     if value.context == version {
-        return Ok(());
+        return confirm(staged, key, context, now);
     }
     value.context = version;
     value.last_seen_at = now;
     put(staged, &key, value);
-    put(staged, &ContextKey { tenant, agent, received_at: now }, context.clone());
+    let known = KnownContext { context: context.clone(), confirmed_at: None };
+    put(staged, &ContextKey { tenant, agent, received_at: now }, known);
     let event = Event::ContextChanged { agent, version };
     let actor = Actor::Agent(agent);
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
+    Ok(())
+}
+
+/// Notes that the newest context still holds. Not journalled: nothing of it has changed.
+fn confirm(
+    staged: &mut Staged<'_>,
+    key: AgentKey,
+    context: &HostContext,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let newest = agents::contexts(&*staged, key, None, 1)?.pop();
+    // The row's own version is looked at, too: an agent's first contexts may be older than its row.
+    if let Some((key, known)) = newest
+        && known.context.version() == context.version()
+    {
+        let known = KnownContext { context: context.clone(), confirmed_at: Some(now) };
+        put(staged, &key, known);
+    }
     Ok(())
 }
 

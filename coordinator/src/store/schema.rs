@@ -10,7 +10,7 @@
 //! | `TenantKey` | 0x02 | tenant | `Tenant` | first contact | never |
 //! | `AgentKey` | 0x03 | tenant ‖ agent | `Agent` | session | never |
 //! | `CursorKey` | 0x04 | tenant ‖ agent ‖ epoch ‖ lane | `Cursor` | commit block | never |
-//! | `ContextKey` | 0x05 | tenant ‖ agent ‖ received_ms | `HostContext` | context | never |
+//! | `ContextKey` | 0x05 | tenant ‖ agent ‖ received_ms | `KnownContext` | context | never |
 //! | `CaseKey` | 0x06 | case | `Case` | fold, triage | retention |
 //! | `TenantCaseKey` | 0x07 | tenant ‖ opened_ms ‖ case | empty | fold | retention |
 //! | `HostKey` | 0x08 | tenant ‖ digest of host | `HostCases` | fold | retention |

@@ -5,7 +5,7 @@
 use std::{any::Any, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use shared::{context::HostContext, ledger::Interval};
+use shared::ledger::Interval;
 use thiserror::Error;
 
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
             TenantKey, TokenKey,
         },
         values::{
-            Agent, Cursor, GapRecord, JournalHead, LedgerGapRecord, Positions, Remembered, Tenant,
-            Token, Value, ValueError,
+            Agent, Cursor, GapRecord, JournalHead, KnownContext, LedgerGapRecord, Positions,
+            Remembered, Tenant, Token, Value, ValueError,
         },
     },
     triage::{case::Case, fold::HostCases, ledger::Chain},
@@ -40,7 +40,7 @@ macro_rules! tables {
 
 tables! { true: MetaKey => JournalHead, CursorKey => Cursor, CaseKey => Case, HostKey => HostCases }
 tables! {
-    false: TenantKey => Tenant, AgentKey => Agent, ContextKey => HostContext,
+    false: TenantKey => Tenant, AgentKey => Agent, ContextKey => KnownContext,
     CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
     LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
 }

@@ -136,6 +136,15 @@ pub struct LedgerGapRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions(pub Vec<u16>);
 
+/// What an agent's host was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownContext {
+    /// As its agent said it last: what goes on just now is as old as that, all else has been so since it was received.
+    pub context: HostContext,
+    /// When its agent said so last; absent where it did once only.
+    pub confirmed_at: Option<Timestamp>,
+}
+
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -391,10 +400,30 @@ impl Value for HostCases {
     }
 }
 
+impl Value for KnownContext {
+    const VERSION: u8 = 2;
+    const NAME: &'static str = "context";
+
+    /// Version 1 held a context of the first form and nothing beside it.
+    fn decode(bytes: &[u8]) -> Result<Self, ValueError> {
+        let error = |detail| ValueError { what: Self::NAME, detail };
+        let of = |cause: codec::CodecError| error(cause.to_string());
+        match bytes.split_first() {
+            Some((1, rest)) => {
+                let context = HostContext::decode_first(rest).map_err(of)?;
+                Ok(Self { context, confirmed_at: None })
+            }
+            Some((2, rest)) => codec::decode(rest).map_err(of),
+            Some((version, _)) => Err(error(format!("version {version} is unknown"))),
+            None => Err(error("it is empty".to_owned())),
+        }
+    }
+}
+
 values! {
     u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
     Chain = "head of a ledger", Interval = "interval of a ledger", LedgerGapRecord = "gap of a ledger",
-    HostContext = "context", Positions = "positions",
+    Positions = "positions",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 
@@ -415,6 +444,21 @@ mod tests {
         let error = JournalHead::decode(&bytes).unwrap_err();
         assert_eq!(error.to_string(), "stored journal head cannot be read: version 9 is unknown");
         assert!(JournalHead::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn a_context_of_version_1_stays_readable() {
+        let context = HostContext { hostname: "srv1".into(), ..HostContext::default() };
+        let first = [vec![1], context.encode().unwrap()].concat();
+        assert_eq!(first, [1, 4, b's', b'r', b'v', b'1', 0, 0, 0, 0, 0, 0]);
+        let known = KnownContext { context, confirmed_at: None };
+        assert_eq!(KnownContext::decode(&first), Ok(known.clone()));
+        let confirmed = KnownContext { confirmed_at: Some(Timestamp::from_ms(7)), ..known };
+        assert_eq!(confirmed.encode()[0], 2);
+        assert_eq!(KnownContext::decode(&confirmed.encode()), Ok(confirmed));
+        for bytes in [&[][..], &[3, 0], &first[..4], &[2, 0]] {
+            assert!(KnownContext::decode(bytes).is_err());
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::{
     },
     time::Timestamp,
     wire::{
-        AgentStats, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, LaneHead,
-        WIRE_VERSION, Welcome,
+        AgentStats, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION,
+        LaneHead, WIRE_VERSION, Welcome,
     },
 };
 
@@ -118,6 +118,8 @@ pub struct Sender {
     version: u16,
     ledger: LedgerState,
     context: Option<(ContextVersion, Box<HostContext>)>,
+    /// Whether that is to be sent although the coordinator has its version.
+    is_context_news: bool,
     peer_context: ContextVersion,
     transmits: VecDeque<Transmit>,
     events: VecDeque<SenderEvent>,
@@ -146,6 +148,7 @@ impl Sender {
             version: 0,
             ledger: LedgerState::default(),
             context: None,
+            is_context_news: false,
             peer_context: ContextVersion::default(),
             transmits: VecDeque::from([hello]),
             events: VecDeque::new(),
@@ -250,8 +253,11 @@ impl Sender {
         self.version < LEDGER_VERSION || (in_flight.is_none() && is_acked)
     }
 
-    /// Takes the host's context; it is sent when the coordinator does not have it.
+    /// Takes the host's context. It is sent when the coordinator does not have its version, and, once the coordinator
+    /// has greeted, also when it says more than the one before in what makes no version.
     pub fn handle_context(&mut self, context: HostContext) {
+        let is_same = self.context.as_ref().is_some_and(|(_, before)| **before == context);
+        self.is_context_news = self.phase == Phase::Streaming && !is_same;
         self.context = Some((context.version(), Box::new(context)));
         self.send_context();
     }
@@ -445,11 +451,16 @@ impl Sender {
         if self.phase != Phase::Streaming {
             return;
         }
-        if let Some((version, context)) = &self.context
-            && *version != self.peer_context
-        {
-            self.peer_context = *version;
-            let frame = Frame::Context(context.clone());
+        let Some((version, context)) = &self.context else { return };
+        let (version, context) = if self.version < CONTEXT_VERSION {
+            let first = context.in_first_form();
+            (first.version(), Box::new(first))
+        } else {
+            (*version, context.clone())
+        };
+        if version != self.peer_context || std::mem::take(&mut self.is_context_news) {
+            self.peer_context = version;
+            let frame = Frame::Context(context);
             self.transmits.push_back(Transmit { stream: Stream::Control, frame });
         }
     }

@@ -280,6 +280,35 @@ fn a_context_is_sent_once_and_again_only_when_it_changes() {
 }
 
 #[test]
+fn a_context_is_sent_again_where_it_says_more_although_its_version_is_known() {
+    let mut pair = Pair::new([0; 3]);
+    let looked_at = |ms| HostContext {
+        hostname: "a".into(),
+        boot_id: "b".into(),
+        looked_at: Timestamp::from_ms(ms),
+        ..HostContext::default()
+    };
+    pair.run();
+    for context in [looked_at(1), looked_at(2), looked_at(2)] {
+        pair.sender.handle_context(context);
+        pair.run();
+    }
+    assert_eq!(pair.contexts, [looked_at(1), looked_at(2)]);
+}
+
+#[test]
+fn a_coordinator_of_version_one_gets_contexts_in_the_first_form() {
+    let mut pair = Pair::new([0; 3]);
+    let old = Hello { version: 1, ..hello([0; 3]) };
+    pair.sender = Sender::new(SenderConfig::default(), old, pair.now);
+    let context =
+        HostContext { hostname: "a".into(), boot_id: "b".into(), ..HostContext::default() };
+    pair.sender.handle_context(context.clone());
+    pair.run();
+    assert_eq!(pair.contexts, [context.in_first_form()]);
+}
+
+#[test]
 fn an_idle_agent_says_that_it_lives_and_a_silent_one_is_given_up() {
     let mut pair = Pair::new([0; 3]);
     pair.run();

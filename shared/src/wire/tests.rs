@@ -26,6 +26,12 @@ fn one_of_each() -> Vec<Frame> {
             addresses: vec![InterfaceAddress { ip: "10.0.0.1".parse().unwrap(), prefix_len: 24 }],
         }],
         agent_version: "0.1.0".into(),
+        ..HostContext::default()
+    };
+    let second_form = HostContext {
+        boot_id: "4d2e".into(),
+        looked_at: Timestamp::from_ms(1_760_000_000_002),
+        ..context.clone()
     };
     let stats = AgentStats {
         records_read: 1,
@@ -90,6 +96,7 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Ack { up_to: seq(259) },
         Frame::Ledger(vec![interval]),
         Frame::LedgerAck { up_to: 5 },
+        Frame::Context(Box::new(second_form)),
     ]
 }
 

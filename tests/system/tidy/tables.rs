@@ -49,7 +49,8 @@ pub(crate) const AGENT: ImportTable = &[
             "spool",
         ]),
     ),
-    ("context", May::Import(&[])),
+    // What listens, and whose it is.
+    ("context", May::Import(&["proc"])),
     // A rule that folds has the terms of its fold.
     ("filter", May::Import(&["fold"])),
     ("fold", May::Import(&[])),

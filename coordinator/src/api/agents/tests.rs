@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use shared::{
-    context::{HostContext, Interface, InterfaceAddress},
+    context::{HostContext, Interface, InterfaceAddress, Listener, LoggedIn, Route, Transport},
     wire::{AgentStats, Heartbeat},
 };
 
@@ -63,8 +63,34 @@ async fn an_agent_shows_its_lanes_its_lag_and_its_host() {
     fixture.advance(10_000);
     let address = InterfaceAddress { ip: "10.0.0.1".parse().unwrap(), prefix_len: 24 };
     let eth0 = Interface { name: "eth0".into(), mac: String::new(), addresses: vec![address] };
-    let context =
-        HostContext { hostname: "srv1".into(), interfaces: vec![eth0], ..HostContext::default() };
+    let route = Route {
+        network: InterfaceAddress { ip: "0.0.0.0".parse().unwrap(), prefix_len: 0 },
+        gateway: Some("10.0.0.254".parse().unwrap()),
+        interface: "eth0".into(),
+    };
+    let listener = Listener {
+        transport: Transport::Tcp,
+        ip: "::".parse().unwrap(),
+        port: 22,
+        user: "root".into(),
+        process: String::new(),
+        pid: 0,
+    };
+    let user = LoggedIn {
+        user: "eve".into(),
+        terminal: "pts/0".into(),
+        from: String::new(),
+        since: Some(Timestamp::from_ms(START_MS)),
+    };
+    let context = HostContext {
+        hostname: "srv1".into(),
+        interfaces: vec![eth0],
+        routes: vec![route],
+        listeners: vec![listener],
+        users: vec![user],
+        ..HostContext::default()
+    };
+    let again = context.clone();
     let version = ocsf::version(context.version());
     fixture
         .write(move |staged, now| {
@@ -95,8 +121,25 @@ async fn an_agent_shows_its_lanes_its_lag_and_its_host() {
     let contexts = fixture.get(&format!("{path}/contexts"), &token).await.items();
     assert_eq!(contexts[0]["version"], version.as_str());
     assert_eq!(contexts[0]["received_at"], Time(Timestamp::from_ms(START_MS + 10_000)).to_string());
+    assert_eq!(contexts[0]["confirmed_at"], Value::Null);
+    let host = &contexts[0]["context"];
     let interface = json!({ "name": "eth0", "mac": null, "addresses": ["10.0.0.1/24"] });
-    assert_eq!(contexts[0]["context"]["interfaces"], json!([interface]));
+    assert_eq!(host["interfaces"], json!([interface]));
+    let route = json!({ "network": "0.0.0.0/0", "gateway": "10.0.0.254", "interface": "eth0" });
+    assert_eq!(host["routes"], json!([route]));
+    let listener = json!({
+        "transport": "tcp", "ip": "::", "port": 22, "user": "root", "process": null, "pid": null
+    });
+    assert_eq!(host["listeners"], json!([listener]));
+    let since = Time(Timestamp::from_ms(START_MS)).to_string();
+    let user = json!({ "user": "eve", "terminal": "pts/0", "from": null, "since": since });
+    assert_eq!((&host["users"], &host["looked_at"]), (&json!([user]), &Value::Null));
+    fixture
+        .write(move |staged, now| commands::set_context(staged, tenant, agent, &again, now))
+        .await;
+    let contexts = fixture.get(&format!("{path}/contexts"), &token).await.items();
+    let confirmed_at = Time(Timestamp::from_ms(START_MS + 70_000)).to_string();
+    assert_eq!((contexts.len(), &contexts[0]["confirmed_at"]), (1, &json!(confirmed_at)));
 
     let gaps = fixture.get(&format!("{path}/gaps"), &token).await.items();
     assert_eq!(gaps.len(), 1, "L4");

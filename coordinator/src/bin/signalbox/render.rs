@@ -11,6 +11,7 @@ pub(crate) mod agents;
 pub(crate) mod alerts;
 mod attribution;
 pub(crate) mod cases;
+mod hosts;
 pub(crate) mod journal;
 pub(crate) mod ledger;
 

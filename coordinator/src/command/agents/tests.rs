@@ -8,6 +8,7 @@ use crate::{
     command::journal::read_after,
     store::{
         engine::{Direction, MemoryEngine},
+        reader::agents::contexts,
         schema::{GapKey, TenantKey, range_of},
         tables::Rows,
     },
@@ -93,6 +94,27 @@ fn a_greeting_later_keeps_what_is_known_of_the_agent() {
 }
 
 #[test]
+fn the_same_context_again_is_confirmed_with_what_goes_on_and_makes_no_version() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    greet(&mut staged, acme(), agent(), &hello(1, 3), at(1_000)).unwrap();
+    let said = |looked_at| HostContext {
+        boot_id: "b".into(),
+        looked_at: at(looked_at),
+        ..context("srv1")
+    };
+    set_context(&mut staged, acme(), agent(), &said(1), at(1_500)).unwrap();
+    let journal = events(&staged).len();
+    set_context(&mut staged, acme(), agent(), &said(2), at(2_500)).unwrap();
+    assert_eq!(events(&staged).len(), journal, "nothing has changed");
+    let rows = contexts(&staged, key(), None, 9).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].0.received_at, at(1_500));
+    let wanted = KnownContext { context: said(2), confirmed_at: Some(at(2_500)) };
+    assert_eq!(rows[0].1, wanted);
+}
+
+#[test]
 fn a_spool_that_begins_behind_the_cursor_is_a_gap_that_is_shown_once() {
     let engine = MemoryEngine::new(1);
     let mut staged = Staged::new(&engine);
@@ -154,8 +176,10 @@ fn a_context_is_kept_each_time_it_changes_and_only_then() {
     }
     let (from, to) = range_of::<ContextKey>(acme().as_bytes());
     let kept: Rows<ContextKey> = staged.load_range(&from..&to, Direction::Forward, 9).unwrap();
-    let kept: Vec<_> =
-        kept.iter().map(|(key, context)| (key.received_at, context.hostname.as_str())).collect();
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|(key, known)| (key.received_at, known.context.hostname.as_str()))
+        .collect();
     assert_eq!(kept, [(at(2_000), "srv1"), (at(4_000), "srv2")]);
     let changed = |event: &Event| matches!(event, Event::ContextChanged { .. });
     assert_eq!(events(&staged).iter().filter(|event| changed(event)).count(), 2);

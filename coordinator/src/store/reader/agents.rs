@@ -15,7 +15,7 @@ use crate::{
         reader::gaps,
         schema::{AgentKey, ContextKey, CursorKey, GapKey, Key, TenantKey, range_of},
         tables::{LoadError, Rows, Source},
-        values::Agent,
+        values::{Agent, KnownContext},
     },
     triage::queue::TenantScope,
 };
@@ -161,7 +161,7 @@ fn standings<S: Source + ?Sized>(
                 alerts: cursor.map_or(0, |cursor| cursor.alerts),
             };
         }
-        let host = contexts(source, key, None, 1)?.pop().map(|(_, context)| context);
+        let host = contexts(source, key, None, 1)?.pop().map(|(_, known)| known.context);
         let (from, to) = gaps::range(key.tenant, key.agent);
         let gaps: Vec<GapKey> =
             source.load_keys(&from..&to, Direction::Forward, GAPS_COUNTED_MAX)?;
@@ -195,7 +195,7 @@ pub fn context_at<S: Source + ?Sized>(
     source: &S,
     agent: AgentKey,
     at: Timestamp,
-) -> Result<Option<(ContextKey, HostContext)>, LoadError> {
+) -> Result<Option<(ContextKey, KnownContext)>, LoadError> {
     let (from, _) = range_of::<ContextKey>(&agent.encode()[1..]);
     let mut to = context_key(agent, at).encode();
     to.push(0); // `at` itself counts
@@ -214,13 +214,13 @@ pub fn context_of_alert<S: Source + ?Sized>(
     agent: AgentKey,
     version: ContextVersion,
     received_at: Timestamp,
-) -> Result<Option<(ContextKey, HostContext)>, LoadError> {
+) -> Result<Option<(ContextKey, KnownContext)>, LoadError> {
     let (from, to) = range_of::<ContextKey>(&agent.encode()[1..]);
     let mut middle = context_key(agent, received_at).encode();
     middle.push(0);
     let find = |range: Range<&[u8]>, direction| {
         let rows = source.load_range::<ContextKey>(range, direction, CONTEXTS_READ_MAX)?;
-        let row = rows.into_iter().find(|(_, context)| context.version() == version);
+        let row = rows.into_iter().find(|(_, known)| known.context.version() == version);
         Ok::<_, LoadError>(row)
     };
     match find(&from..&middle, Direction::Backward)? {

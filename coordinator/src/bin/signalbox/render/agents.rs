@@ -3,7 +3,7 @@
 use coordinator::api::types::{Agent, Context, Gap, LaneState};
 use shared::{limits::SILENCE_TIMEOUT, time::Timestamp};
 
-use super::{cell, cell_or_dash, counted, fields, heading, table};
+use super::{cell, cell_or_dash, counted, fields, heading, hosts, table};
 use crate::text::{Paint, ago, bytes, instant, length, name_of, paint, safe};
 
 /// Most different from the coordinator's that a clock may be before it is pointed at, in milliseconds: beyond it,
@@ -108,7 +108,7 @@ pub(crate) fn agent(
     for (place, context) in contexts.iter().enumerate() {
         let what = if place == 0 { "Host" } else { "Host before" };
         text.push_str(&heading(what));
-        text.push_str(&context_fields(context, now));
+        text.push_str(&hosts::context(context, now, columns));
     }
     text
 }
@@ -154,26 +154,6 @@ fn gap_table(gaps: &[Gap], columns: usize) -> String {
     format!("{}\n", table(columns, &header, rows))
 }
 
-fn context_fields(context: &Context, now: Timestamp) -> String {
-    let host = &context.context;
-    let mut text = fields(&[
-        ("name", Some(cell(&host.hostname))),
-        ("further", (!host.names.is_empty()).then(|| cell(&host.names.join(" ")))),
-        ("os", Some(format!("{}, {}, {}", cell(&host.os), cell(&host.kernel), cell(&host.arch)))),
-        ("version", Some(safe(&context.version))),
-        (
-            "received",
-            Some(format!("{}, {}", instant(context.received_at), ago(now, context.received_at))),
-        ),
-    ]);
-    for interface in &host.interfaces {
-        let addresses = interface.addresses.join(" ");
-        let mac = cell_or_dash(interface.mac.as_deref());
-        text.push_str(&format!("  {:<8}  {mac}  {}\n", cell(&interface.name), cell(&addresses)));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -210,10 +190,8 @@ acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 
     #[test]
     fn an_agent_is_shown_with_its_host_and_its_gaps() {
         let contexts: Vec<Context> = parse(json!([{
-            "version": "c1", "received_at": "2026-01-02T03:03:05.000Z",
-            "context": {"hostname": "web-3", "names": ["www"], "os": "Debian 13", "kernel": "6.12",
-                "arch": "x86_64", "agent_version": "0.1.0", "interfaces": [
-                    {"name": "eth0", "mac": null, "addresses": ["10.0.0.3/24", "fe80::1/64"]}]}
+            "version": "c1", "received_at": "2026-01-02T03:03:05.000Z", "confirmed_at": null,
+            "context": hosts::tests::sample()
         }]));
         let gaps: Vec<Gap> = parse(json!([{
             "epoch": "a1", "lane": "bulk", "first": 3, "last": 5, "blocks": 3, "reason": "damaged",
@@ -225,8 +203,8 @@ acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 
             "  read      10 records (4 KiB), 1 malformed, 0 over long\n",
             "urgent  9        -        9       0\n",
             "bulk  3 to 5  3      damaged  2026-01-02 03:03:05Z  a1\n",
-            "  os        Debian 13, 6.12, x86_64\n",
-            "  eth0      -  10.0.0.3/24 fe80::1/64",
+            "Debian 13, 6.12, x86_64\n",
+            "10.0.0.3/24 fe80::1/64",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

@@ -114,7 +114,7 @@ fn an_alert_is_shown_under_the_context_that_it_names_even_if_that_came_later() {
         });
     }
     let engine: &dyn Engine = &engine;
-    let received = |row: Option<(ContextKey, HostContext)>| row.map(|(key, _)| key.received_at);
+    let received = |row: Option<(ContextKey, KnownContext)>| row.map(|(key, _)| key.received_at);
     let of = |name: &str, ms| {
         received(context_of_alert(engine, agent, context(name).version(), at(ms)).unwrap())
     };
@@ -127,6 +127,6 @@ fn an_alert_is_shown_under_the_context_that_it_names_even_if_that_came_later() {
     assert_eq!((current(3_000), current(3_999)), (Some(at(3_000)), Some(at(3_000))));
 
     let page = contexts(engine, agent, Some(at(5_000)), 2).unwrap();
-    let names: Vec<_> = page.iter().map(|(_, context)| context.hostname.as_str()).collect();
+    let names: Vec<_> = page.iter().map(|(_, known)| known.context.hostname.as_str()).collect();
     assert_eq!(names, ["old", "new"], "newest first, behind the position");
 }
