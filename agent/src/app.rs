@@ -51,6 +51,7 @@ use crate::{
     clock,
     config::{Config, Input, SourceConfig},
     context::{self, Looker, Watch},
+    held::{Held, HeldConfig, MARK_NAME},
     ledger::{Found, Ledger, PAGE_PREFIX},
     source::{Begin, Opening, Pattern},
     spool::{Opened, RealDisk, Spool, SpoolConfig},
@@ -58,9 +59,6 @@ use crate::{
     tls::Credentials,
     uplink::{Ending, Inputs, Stop, Uplink},
 };
-
-/// Whether there is a place for alerts that a policy holds.
-const CAN_HOLD: bool = false;
 
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +83,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     config.veto.put_in_force().context("put the veto in force")?;
     let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
     let (spool, opened) = open_spool(&config)?;
+    let held = open_held(&config, &opened)?;
     let feeds = open_feeds(&config, &opened)?;
     let status = Arc::new(Status::new(Facts {
         tenant: credentials.tenant,
@@ -106,6 +105,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let ledger = restore_ledger(&config, &spool, &opened)?;
     let inputs = Inputs {
         spool: spool.reader(),
+        held: held.as_ref().map(Held::reader),
         synced: synced_in,
         ledger: offered_in,
         ledger_acked: acked_out,
@@ -117,10 +117,11 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
     let (pipeline_stop, stop_signal) = mpsc::sync_channel(1);
     let (key, now) = (spool.epoch(), clock::now());
-    let policy = config.policy.as_ref();
-    let policy = policy.map(|path| Enforcement::begin(path, CAN_HOLD, key, now, clock::wall()));
+    let (policy, can_hold) = (config.policy.as_ref(), held.is_some());
+    let policy = policy.map(|path| Enforcement::begin(path, can_hold, key, now, clock::wall()));
     let pipeline = Pipeline::new(Parts {
         spool,
+        held,
         feeds,
         blocks: Blocks::new(config.blocks),
         lanes: config.lanes,
@@ -300,6 +301,35 @@ fn restore_ledger(config: &Config, spool: &Spool, opened: &Opened) -> Result<Led
     let found = Found { state: &opened.ledger, pages, newest, is_skipped: &is_skipped };
     let names = config.sources.iter().map(|source| source.name.clone()).collect();
     Ledger::restore(config.ledger, names, &found, clock::wall()).context("take up the ledger")
+}
+
+/// Opens the held ring, if one is configured; the spool says how far it counts.
+fn open_held(config: &Config, opened: &Opened) -> Result<Option<Held>> {
+    let Some(settings) = &config.held else { return Ok(None) };
+    let dir = &settings.dir;
+    let doing = || format!("open the held ring {}", dir.display());
+    let disk = RealDisk::open(dir).with_context(doing)?;
+    let (bytes_max, age_max) = (settings.bytes_max, settings.age_max);
+    let bounds = HeldConfig { bytes_max, age_max, level: config.blocks.level };
+    let mark = opened.checkpoints.get(MARK_NAME).map(Vec::as_slice);
+    let (held, found) =
+        Held::open(Arc::new(disk), bounds, rand::random(), mark).with_context(doing)?;
+    if found.created {
+        tracing::info!(dir = %dir.display(), "new held ring");
+    }
+    if found.void_records > 0 {
+        tracing::info!(records = found.void_records, "held records are read and held again");
+    }
+    for damage in &found.damage {
+        tracing::error!(
+            segment = %damage.segment, offset = damage.offset, bytes = damage.bytes,
+            "held ring is damaged: recalls say what is lost"
+        );
+    }
+    if found.lost_records > 0 {
+        tracing::error!(records = found.lost_records, "held records are gone: recalls say so");
+    }
+    Ok(Some(held))
 }
 
 fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {

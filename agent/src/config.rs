@@ -63,6 +63,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Where blocks are kept until they are acked.
     pub spool: SpoolSettings,
+    /// Where what a policy holds back is kept; absent where nothing is held back.
+    pub held: Option<HeldSettings>,
     /// Which alerts go which way.
     pub lanes: LanePolicy,
     /// When blocks are committed, and how hard they are compressed.
@@ -136,6 +138,17 @@ pub struct Limits {
     pub disk_bytes_max: u64,
     /// Most of the processor; without it, all that there is to do.
     pub cpu: Option<CpuShare>,
+}
+
+/// Where what a policy holds back is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldSettings {
+    /// Its folder, made on first start; not the spool's.
+    pub dir: PathBuf,
+    /// Most bytes on disk.
+    pub bytes_max: u64,
+    /// How long a record is kept at most.
+    pub age_max: Duration,
 }
 
 /// One stream of records that the agent reads.
@@ -283,7 +296,9 @@ impl Config {
         let check = Check { text, base };
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
         let disk = check.disk(&raw.limits)?;
-        let spool = check.spool(&raw.spool, disk)?;
+        let held = check.held(raw.held.as_ref(), &raw.spool)?;
+        let held_bytes = held.as_ref().map_or(0, |held| held.bytes_max);
+        let spool = check.spool(&raw.spool, disk.map(|disk| disk.saturating_sub(held_bytes)))?;
         let ledger = check.ledger(&raw.ledger, &spool)?;
         let sources = check.sources(&raw.source)?;
         let veto = check.veto(&raw.veto, &raw.source, &sources)?;
@@ -300,8 +315,15 @@ impl Config {
             blocks: check.blocks(&raw.blocks)?,
             attribution: check.attribution(&raw.attribution)?,
             ledger,
-            limits: check.limits(&raw.limits, spool.bytes_max, &sources, raw.policy.is_some())?,
+            limits: check.limits(
+                &raw.limits,
+                spool.bytes_max + held_bytes,
+                held.is_some(),
+                &sources,
+                raw.policy.is_some(),
+            )?,
             spool,
+            held,
             veto,
             sources,
             policy: raw.policy.map(|policy| base.join(policy.path)),

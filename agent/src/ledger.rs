@@ -255,6 +255,20 @@ impl Ledger {
         self.is_changed = true;
     }
 
+    /// Notes that records which a rule was to hold are in blocks of `lane` after all, as there was no place to hold them.
+    pub fn sent_instead(&mut self, source: usize, rule: &str, lane: Lane, count: u64) {
+        let sums = &mut self.open.sums[source];
+        if let Some(held) = sums.held.get_mut(rule) {
+            let count = count.min(*held);
+            *held -= count;
+            sums.sent[lane.index()] += count;
+            if *held == 0 {
+                sums.held.remove(rule);
+            }
+            self.is_changed = true;
+        }
+    }
+
     /// Notes that an alert was put into a block of `lane` that says how many of the source's records were folded.
     pub fn count_summary(&mut self, source: usize, lane: Lane) {
         self.open.sums[source].summaries[lane.index()] += 1;

@@ -1,8 +1,8 @@
 //! The Signalbox agent: reads detectors' alerts on a customer's host and carries them to the coordinator.
 //!
 //! [`source`] reads records, [`normalise`] makes alerts of them, [`prefilter`] asks the [`policy`] what becomes
-//! of each, [`blocks`] makes blocks, [`ledger`] counts, [`spool`] keeps them until they are acked, [`uplink`]
-//! carries them, and [`app`] wires it all.
+//! of each, [`blocks`] makes blocks, [`held`] keeps what is not to be sent, [`ledger`] counts, [`spool`] keeps the
+//! blocks until they are acked, [`uplink`] carries them, and [`app`] wires it all.
 
 pub mod app;
 pub mod args;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod context;
 pub mod filter;
 pub mod fold;
+pub mod held;
 pub mod ledger;
 pub mod limits;
 pub mod normalise;

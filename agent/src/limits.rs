@@ -80,6 +80,31 @@ pub const READY_RECORD_BYTES_MAX: usize = 4 << 20;
 /// How old an alert gets in an open block before it is committed although the block is not full.
 pub const BLOCK_AGE_MAX: Duration = Duration::from_millis(50);
 
+/// How old a held alert gets before it is flushed although its block is not full. Nobody waits for
+/// it, so its blocks may get larger than those that are sent; every commit flushes it anyway.
+pub const HELD_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a held ring that took nothing is left alone; what it should hold is sent meanwhile.
+pub const HELD_RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Most rules that a held ring knows, those of which only tombstones are left included. A policy may
+/// have more: what further ones would hold is sent.
+pub const HELD_RULES_MAX: usize = 128;
+
+/// Most chunks of a held ring: twice as many as fill it, as a restart may begin a new one. With all
+/// rules in all chunks they take 1 MiB; of a dozen rules, 100 kB.
+pub const HELD_CHUNKS_MAX: usize = 256;
+
+/// Most bytes of what a held ring knows of its chunks, about: all rules in all of them, once decoded and once as it is
+/// committed.
+pub const HELD_STATE_BYTES_MAX: usize = 3 << 20;
+
+/// Most tombstones of one rule; when there are more, the two oldest become one.
+pub const HELD_TOMBSTONES_MAX: usize = 16;
+
+/// How long a rule of which nothing is held any more is remembered for its tombstones, at least.
+pub const TOMBSTONE_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
 /// Most alternative paths in a field map, over all its fields.
 pub const FIELD_MAP_PATHS_MAX: usize = 128;
 
@@ -273,5 +298,6 @@ const _: () = assert!(REFUSAL_AGE_MAX.as_millis() <= ANSWER_AGE_MAX.as_millis(),
 const _: () = assert!(READ_BYTES > RECORD_BYTES_MAX + 1, "an over-long line is known as one");
 const _: () = assert!(READ_LINES_MAX > 0 && READ_BYTES <= u32::MAX as usize, "spans are 32 bits");
 const _: () = assert!(READY_RECORD_BYTES_MAX >= BLOCK_RECORD_BYTES_MAX, "a full block may wait");
+const _: () = assert!(HELD_RULES_MAX < u16::MAX as usize, "a rule's number fits 16 bits");
 const _: () = assert!(FIELD_MAP_PATHS_MAX < u8::MAX as usize, "a path's rank fits 8 bits");
 const _: () = assert!(FOLD_BYTES_MAX >= 8 * RECORD_BYTES_MAX, "the longest records can be folded");

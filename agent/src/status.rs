@@ -125,6 +125,27 @@ pub struct SpoolStatus {
     pub oldest_unacked: Option<Timestamp>,
 }
 
+/// The held ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldStatus {
+    /// Why it takes nothing, so that what it should hold is sent, if so.
+    pub error: Option<String>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Most bytes on disk.
+    pub bytes_max: u64,
+    /// Records that it holds.
+    pub records: u64,
+    /// When the oldest of them was held.
+    pub oldest: Option<Timestamp>,
+    /// Records that it has evicted, as far as is remembered.
+    pub evicted: u64,
+    /// Records that are gone and have no tombstone.
+    pub lost: u64,
+    /// Blocks that it did not take since the process started; they were sent.
+    pub refused_blocks: u64,
+}
+
 /// One lane of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneStatus {
@@ -336,6 +357,9 @@ pub struct Snapshot {
     pub link: LinkStatus,
     /// The spool.
     pub spool: SpoolStatus,
+    /// The held ring, if there is one.
+    #[serde(default)]
+    pub held: Option<HeldStatus>,
     /// Its lanes, the most urgent first.
     pub lanes: Vec<LaneStatus>,
     /// What it takes of its host.
@@ -429,6 +453,7 @@ impl Status {
                 damage: facts.spool_damage,
                 ..SpoolStatus::default()
             },
+            held: None,
             lanes: Vec::new(),
             limits: LimitsStatus::default(),
             ledger: LedgerStatus::default(),

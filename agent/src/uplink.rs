@@ -54,6 +54,7 @@ use self::session::{End, SEND_WINDOW, SessionError, is_all_acked};
 use crate::{
     clock,
     config::{Address, CoordinatorConfig},
+    held::HeldReader,
     spool::{LostReason, ReadBlock, ReadError, SpoolReader},
     status::{LinkState, Status},
     tls::{Credentials, PeerError},
@@ -72,6 +73,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 pub struct Inputs {
     /// The blocks.
     pub spool: SpoolReader,
+    /// What was held back, if anything is.
+    pub held: Option<HeldReader>,
     /// Changes whenever the spool has synced.
     pub synced: watch::Receiver<()>,
     /// The ledger's oldest intervals, as they are stored.

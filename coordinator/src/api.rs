@@ -27,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::problem::{Kind, Problem};
 use crate::{
+    bell::Bell,
     clock::Clock,
     counters::Counters,
     limits::{API_REQUESTS_MAX, REQUEST_BYTES_MAX},
@@ -54,6 +55,7 @@ pub mod page;
 pub mod problem;
 pub mod queue;
 pub mod read;
+pub mod recalls;
 pub mod serve;
 pub mod show;
 pub mod tenants;
@@ -75,6 +77,8 @@ pub struct Api {
     pub clock: Clock,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// Rung when agents are to be asked for something.
+    pub bell: Bell,
     /// Cancelled when the coordinator stops: waits and feeds end.
     pub stopping: CancellationToken,
     /// One permit for each request that is worked on.
@@ -89,10 +93,11 @@ impl Api {
         view: View,
         clock: Clock,
         counters: Arc<Counters>,
+        bell: Bell,
         stopping: CancellationToken,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(API_REQUESTS_MAX));
-        Self { store, view, clock, counters, stopping, requests }
+        Self { store, view, clock, counters, bell, stopping, requests }
     }
 }
 
@@ -105,6 +110,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(cases::routes())
         .merge(alerts::routes())
+        .merge(recalls::routes())
         .merge(queue::routes())
         .merge(journal::routes())
         .merge(live::routes())

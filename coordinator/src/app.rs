@@ -45,6 +45,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, Api},
+    bell::Bell,
     clock::Clock,
     command::tokens::{self, Grant},
     config::Config,
@@ -78,6 +79,8 @@ pub struct Running {
     pub view: View,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// Rung when agents are to be asked for something.
+    pub bell: Bell,
     parts: Parts,
     writer: Writer,
 }
@@ -142,7 +145,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     make_first_token(&store, &config.store.path, clock.now()).await?;
     let view = upkeep::view::rebuild(&store).await.context("build the queue from the store")?;
 
-    let counters = Arc::new(Counters::default());
+    let (counters, bell) = (Arc::new(Counters::default()), Bell::default());
     let parts = Parts::default();
     let Parts { stop, tasks, .. } = parts.clone();
     let api_listener = bind(config.api.listen, "[api] listen").await?;
@@ -154,6 +157,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         store: store.clone(),
         clock: clock.clone(),
         counters: Arc::clone(&counters),
+        bell: bell.clone(),
         trust_domain: config.trust_domain.clone(),
         connection_age: config.ingest.connection_age,
         tasks: TaskTracker::new(),
@@ -162,8 +166,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let settings = QuicSettings { endpoint, server };
     let ingest_addr = start_ingest(settings, config.ingest.listen, shared, &parts).await?;
 
+    let counted = Arc::clone(&counters);
     let api =
-        Api::new(store.clone(), view.clone(), clock.clone(), Arc::clone(&counters), stop.clone());
+        Api::new(store.clone(), view.clone(), clock.clone(), counted, bell.clone(), stop.clone());
     let metrics = api::metrics_router(api.clone());
     let router = api::router(api);
     let (counted, cancel) = (Arc::clone(&counters), stop.clone());
@@ -176,7 +181,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         agents = %ingest_addr, api = %api_addr, metrics = %metrics_addr,
         store = %config.store.path.display(), "coordinator serves"
     );
-    Ok(Running { ingest_addr, api_addr, metrics_addr, store, view, counters, parts, writer })
+    Ok(Running { ingest_addr, api_addr, metrics_addr, store, view, counters, bell, parts, writer })
 }
 
 impl Running {

@@ -9,6 +9,7 @@ pub mod block;
 pub mod cases;
 pub mod journal;
 pub mod ledger;
+pub mod recalls;
 pub mod retention;
 pub mod tenants;
 pub mod tokens;

@@ -337,6 +337,8 @@ counters! {
     sessions_silent: Counter = "Sessions that ended because the agent fell silent.";
     frames_refused: Counter = "Frames that broke the protocol; each ended its connection.";
     heartbeats: Counter = "Heartbeats of agents that were noted.";
+    recalls_asked: Counter = "Recalls that agents were asked for.";
+    records_recalled: Counter = "Records that agents had held back and sent when asked.";
     contexts_stored: Counter = "Changes of a host's context that were stored.";
     blocks_stored: Counter = "Blocks that were stored.";
     blocks_repeated: Counter = "Blocks that came again and changed nothing.";

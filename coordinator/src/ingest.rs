@@ -15,6 +15,7 @@
 //! Not here: certificates (see [`crate::tls`]), and what a block means (see [`crate::command::block`]).
 
 mod lane;
+mod recall;
 mod registry;
 mod session;
 mod streams;
@@ -31,6 +32,7 @@ use self::{
     session::{Close, Ending},
 };
 use crate::{
+    bell::Bell,
     clock::Clock,
     counters::{Counters, HandshakeRefused},
     limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
@@ -47,6 +49,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// Rings when agents are to be asked for something.
+    pub bell: Bell,
     /// Whose agents are let in.
     pub trust_domain: String,
     /// Greatest age of a connection.

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod app;
 pub mod args;
+pub mod bell;
 pub mod clock;
 pub mod command;
 pub mod config;

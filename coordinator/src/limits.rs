@@ -124,6 +124,17 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 128;
 /// Longest that an idempotency key is remembered.
 pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long agents are asked for a recall: a weekend and the day after it, in which a laptop comes back.
+pub const RECALL_LIFE: Duration = Duration::from_secs(72 * 60 * 60);
+/// Most recalls of one tenant within that time: each is looked at when one of its agents connects.
+pub const RECALLS_MAX: usize = 256;
+/// Most agents that one recall asks: their rows are made in one write.
+pub const RECALL_AGENTS_MAX: usize = 1_000;
+/// How often an agent may begin one answer: a connection that breaks each time shall not be a loop.
+pub const RECALL_ATTEMPTS_MAX: u32 = 16;
+/// Most blocks that are decoded for one page of recalled records.
+pub const RECALLED_BLOCKS_MAX: usize = 64;
+
 /// Life of the token that is made at the first start: time to make everybody's own.
 pub const ADMIN_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest life of a bearer token.
@@ -137,8 +148,8 @@ pub const HANDSHAKES_MAX: usize = 512;
 /// millisecond of a healthy start, and what a flood of forged addresses may hold.
 pub const HANDSHAKES_UNPROVEN_MAX: u64 = 64;
 /// Control frames of one session that wait for the store: a greeting, a context, a heartbeat, two frames of the ledger,
-/// and one more.
-pub const CONTROL_PENDING_MAX: usize = 6;
+/// one part of an answer to a recall, and one more.
+pub const CONTROL_PENDING_MAX: usize = 7;
 /// How long an agent may take to take a frame of ours; they are tens of bytes and fit the first window.
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a handshake may take before it is given up.
@@ -155,9 +166,11 @@ pub const STREAMS_MAX: u32 = 1 + Lane::COUNT as u32;
 /// 16 blocks of 60 kB, and over 100 ms of round trip carries 10 MiB/s, about 90,000 alerts/s; on loopback the window
 /// opens anew long before it is used up.
 pub const LANE_RECEIVE_BYTES_MAX: u32 = 1 << 20;
+/// Most streams that an agent may open at once to answer a recall.
+pub const ANSWERS_MAX: u32 = 1;
 /// Most bytes of one connection that wait unread: every stream's share, so that a lane that waits for the writer never
 /// takes the window of another.
-pub const CONNECTION_RECEIVE_BYTES_MAX: u32 = STREAMS_MAX * LANE_RECEIVE_BYTES_MAX;
+pub const CONNECTION_RECEIVE_BYTES_MAX: u32 = (STREAMS_MAX + ANSWERS_MAX) * LANE_RECEIVE_BYTES_MAX;
 /// Most bytes of one connection that were written and not acked by QUIC: acks and a welcome are tens of bytes each.
 pub const CONNECTION_SEND_BYTES_MAX: u64 = 64 << 10;
 /// Most bytes that are buffered for a handshake that was not looked at yet: a client's first flight is a few packets.

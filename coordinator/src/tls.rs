@@ -45,7 +45,7 @@ use thiserror::Error;
 use crate::{
     config::{ApiConfig, Config, ServerIdentity},
     limits::{
-        CONNECTION_RECEIVE_BYTES_MAX, CONNECTION_SEND_BYTES_MAX, HANDSHAKE_BYTES_MAX,
+        ANSWERS_MAX, CONNECTION_RECEIVE_BYTES_MAX, CONNECTION_SEND_BYTES_MAX, HANDSHAKE_BYTES_MAX,
         HANDSHAKES_MAX, IDLE_TIMEOUT, LANE_RECEIVE_BYTES_MAX, STREAMS_MAX,
     },
 };
@@ -250,7 +250,7 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(ANSWERS_MAX))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(LANE_RECEIVE_BYTES_MAX))
         .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_BYTES_MAX))

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod ledger;
 pub mod limits;
 pub mod ocsf;
+pub mod recall;
 pub mod session;
 pub mod sigma;
 pub mod time;

@@ -86,6 +86,12 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest wait before an agent dials again: half of the 60 s in which all are back after a restart.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Longest id of a policy's rule, in bytes: Sigma's are UUIDs of 36, and people's own are words.
+pub const RULE_ID_BYTES_MAX: usize = 128;
+
+/// Most bytes of blocks that one recall may ask one agent for: half a million records of 1 kB.
+pub const RECALL_BYTES_MAX: u64 = 64 << 20;
+
 /// How far an event's time may lie ahead of its arrival before it is not believed.
 pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -158,6 +164,9 @@ const _: () =
     assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_TIMEOUT.as_millis(), "beats may be lost");
 const _: () =
     assert!(COMMIT_TIMEOUT.as_millis() < ACK_TIMEOUT.as_millis(), "the coordinator gives up first");
+const _: () = assert!(RULE_ID_BYTES_MAX <= FIELD_BYTES_MAX, "a rule's id is a field of an alert");
+const _: () =
+    assert!(RECALL_BYTES_MAX >= BLOCK_BYTES_MAX as u64, "an answer holds the largest block");
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waiting grows");
 const _: () = assert!(
     SIGMA_TEXT_BYTES_MAX <= SIGMA_SOURCE_BYTES_MAX && SIGMA_RULES_MAX <= SIGMA_DOCUMENTS_MAX,

@@ -14,7 +14,9 @@
 //!   Ledger intervals               ──────▶       event Ledger  ─▶ driver checks, commits and syncs
 //!   event LedgerAcked              ◀──────       LedgerAck {up_to}
 //! ```
+//! Recalls go the other way; see `recall.rs`.
 
+mod recall;
 mod receiver;
 mod sender;
 
@@ -37,6 +39,8 @@ pub enum Stream {
     Control,
     /// A lane's stream.
     Lane(Lane),
+    /// The stream of an answer to a recall: one after the other, from the agent to the coordinator only.
+    Recall,
 }
 
 /// A frame to be sent, and where.
@@ -116,6 +120,9 @@ pub enum ProtocolError {
     /// Frames of the ledger before those before them were acked.
     #[error("more than {0} frames of the ledger in flight")]
     LedgerAhead(usize),
+    /// A recall or its answer out of turn.
+    #[error("recall: {0}")]
+    Recall(&'static str),
     /// A timer ran out.
     #[error("peer is silent: {0:?}")]
     Timeout(Wake),

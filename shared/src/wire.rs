@@ -10,14 +10,15 @@
 //!
 //! # Streams
 //! The agent opens all: one bidirectional control stream, whose first frame is `Hello`, and one bidirectional stream
-//! a lane when it first has a block for it, whose first frame is `LaneOpen`.
+//! a lane when it first has a block for it, whose first frame is `LaneOpen`; and for each recall that it is asked for one
+//! unidirectional stream, whose first frame is `RecallOpen` and whose last is `RecallEnd`.
 //!
 //! # Versions
-//! Version 2 adds the ledger and the second form of a host's context. Each side says the highest version that it
-//! speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
+//! Version 2 adds the ledger, recalls and the second form of a host's context. Each side says the highest version that
+//! it speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
 //! gets no ledger, and contexts in their first form.
 //!
-//! Kinds 18-23 and 25-31 are kept for policy, recall and renewal.
+//! Kinds 22, 23 and 25-31 are kept for policy and renewal.
 
 pub mod codec;
 
@@ -33,6 +34,7 @@ use crate::{
         CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX,
         LEDGER_FRAME_INTERVALS_MAX,
     },
+    recall::{Recall, RecallEnd, RecallId},
     time::Timestamp,
 };
 
@@ -47,6 +49,8 @@ pub const LEDGER_VERSION: u16 = 2;
 
 /// First version with contexts of the second form.
 pub const CONTEXT_VERSION: u16 = 2;
+/// First version with [`Frame::Recall`] and the frames of its answer.
+pub const RECALL_VERSION: u16 = 2;
 
 /// Bytes of a frame's length.
 pub const LEN_BYTES: usize = 4;
@@ -145,6 +149,20 @@ pub enum Frame {
         /// Number of the newest.
         up_to: u64,
     },
+    /// The agent is asked for what a rule held back; on the control stream.
+    Recall(Box<Recall>),
+    /// First frame of an answer's stream.
+    RecallOpen {
+        /// What it answers.
+        id: RecallId,
+    },
+    /// Records that were asked for, as one block.
+    RecallBlock {
+        /// Its bytes; see [`crate::block`].
+        block: Bytes,
+    },
+    /// Last frame of an answer's stream.
+    RecallEnd(Box<RecallEnd>),
 }
 
 /// Fields of [`Frame::Hello`].
@@ -229,6 +247,14 @@ pub enum FrameKind {
     Ledger = 16,
     /// [`Frame::LedgerAck`]
     LedgerAck = 17,
+    /// [`Frame::Recall`]
+    Recall = 18,
+    /// [`Frame::RecallOpen`]
+    RecallOpen = 19,
+    /// [`Frame::RecallBlock`]
+    RecallBlock = 20,
+    /// [`Frame::RecallEnd`]
+    RecallEnd = 21,
     /// [`Frame::Context`] in its second form
     HostContext = 24,
 }
@@ -300,6 +326,10 @@ impl Frame {
             Self::Ack { .. } => FrameKind::Ack,
             Self::Ledger(_) => FrameKind::Ledger,
             Self::LedgerAck { .. } => FrameKind::LedgerAck,
+            Self::Recall(_) => FrameKind::Recall,
+            Self::RecallOpen { .. } => FrameKind::RecallOpen,
+            Self::RecallBlock { .. } => FrameKind::RecallBlock,
+            Self::RecallEnd(_) => FrameKind::RecallEnd,
         }
     }
 
@@ -321,9 +351,17 @@ impl Frame {
             Self::Ack { up_to } => codec::encode(up_to),
             Self::Ledger(intervals) => codec::encode(intervals),
             Self::LedgerAck { up_to } => codec::encode(up_to),
+            Self::Recall(recall) => codec::encode(recall),
+            Self::RecallOpen { id } => codec::encode(id),
+            Self::RecallBlock { .. } => Ok(Vec::new()),
+            Self::RecallEnd(end) => codec::encode(end),
         }
         .expect("frames are plain data");
-        let tail = if let Self::Block { block, .. } = self { block.clone() } else { Bytes::new() };
+        let tail = if let Self::Block { block, .. } | Self::RecallBlock { block } = self {
+            block.clone()
+        } else {
+            Bytes::new()
+        };
         let len = 1 + fields.len() + tail.len();
         let max = if tail.is_empty() { CONTROL_FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
         assert!(len <= max, "{:?} frame of {len} bytes is over {max}", self.kind());
@@ -375,6 +413,15 @@ impl Frame {
             9 => Ok(Self::Ack { up_to: fields(FrameKind::Ack, &body)? }),
             16 => Ok(Self::Ledger(ledger(&body)?)),
             17 => Ok(Self::LedgerAck { up_to: fields(FrameKind::LedgerAck, &body)? }),
+            18 => {
+                let recall: Box<Recall> = fields(FrameKind::Recall, &body)?;
+                let is_rule = Recall::is_rule(&recall.rule);
+                valid(FrameKind::Recall, is_rule, "a rule's id that is empty or over its limit")?;
+                Ok(Self::Recall(recall))
+            }
+            19 => Ok(Self::RecallOpen { id: fields(FrameKind::RecallOpen, &body)? }),
+            20 => Ok(Self::RecallBlock { block: body }),
+            21 => Ok(Self::RecallEnd(fields(FrameKind::RecallEnd, &body)?)),
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
     }

@@ -254,6 +254,9 @@ impl CoordinatorSide {
                 ReceiverEvent::Context(context) => Job::Context(id, peer, context),
                 ReceiverEvent::Heartbeat(heartbeat) => Job::Heartbeat(id, peer, heartbeat),
                 ReceiverEvent::Ledger(intervals) => Job::Ledger(id, peer, session.epoch, intervals),
+                ReceiverEvent::RecallOpened(_)
+                | ReceiverEvent::RecallBlock { .. }
+                | ReceiverEvent::RecallEnded(_) => continue,
                 ReceiverEvent::Goodbye(_) => {
                     is_over = true;
                     continue;

@@ -17,7 +17,7 @@ use shared::{
 use crate::random::Random;
 
 /// Streams of a connection: control, and one a lane.
-const STREAM_COUNT: usize = 1 + Lane::COUNT;
+const STREAM_COUNT: usize = 2 + Lane::COUNT;
 
 /// Name of a connection; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +162,7 @@ impl Network {
         let index = match stream {
             Stream::Control => 0,
             Stream::Lane(lane) => 1 + lane.index(),
+            Stream::Recall => 1 + Lane::COUNT,
         };
         Some(match to {
             End::Agent => &mut connection.to_agent[index],

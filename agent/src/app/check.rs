@@ -10,7 +10,7 @@ use std::{
 
 use shared::time::Timestamp;
 
-use super::{CAN_HOLD, policy::load};
+use super::policy::load;
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
@@ -55,11 +55,14 @@ impl fmt::Display for Finding {
 /// Checks everything that a checked configuration names.
 #[must_use]
 pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
-    let mut findings = vec![identity(config, now), spool(config)];
+    let mut findings = vec![identity(config, now)];
+    findings.push(folder("spool", &config.spool.dir, config.spool.bytes_max));
+    let held = config.held.as_ref();
+    findings.extend(held.map(|held| folder("held", &held.dir, held.bytes_max)));
     findings.extend(config.coordinator.addresses.iter().map(coordinator));
     let veto = config.veto.resolved();
     findings.extend(config.sources.iter().map(|it| source(it, &veto)));
-    findings.extend(config.policy.as_ref().map(|path| policy(path, now)));
+    findings.extend(config.policy.as_ref().map(|path| policy(path, config.held.is_some(), now)));
     findings
 }
 
@@ -82,14 +85,12 @@ fn identity(config: &Config, now: Timestamp) -> Finding {
     }
 }
 
-fn spool(config: &Config) -> Finding {
-    let part = "spool";
-    let dir = &config.spool.dir;
-    let max = show_bytes(config.spool.bytes_max);
+fn folder(part: &str, dir: &Path, bytes_max: u64) -> Finding {
+    let max = show_bytes(bytes_max);
     let folder = match fs::metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => dir.as_path(),
+        Ok(metadata) if metadata.is_dir() => dir,
         Ok(_) => {
-            let text = format!("{} is no folder: set spool.dir", dir.display());
+            let text = format!("{} is no folder: set {part}.dir", dir.display());
             return finding(part, Verdict::Problem, text);
         }
         // It will be made inside the nearest folder that there is.
@@ -190,9 +191,9 @@ fn files(config: &SourceConfig, pattern: &Pattern) -> Finding {
     finding(&config.name, verdict, text)
 }
 
-fn policy(path: &Path, now: Timestamp) -> Finding {
+fn policy(path: &Path, can_hold: bool, now: Timestamp) -> Finding {
     let part = "policy";
-    let policy = match load(path, CAN_HOLD, now) {
+    let policy = match load(path, can_hold, now) {
         Ok(policy) => policy,
         Err(error) => {
             let text = format!("{error}: until it is right, everything is sent");

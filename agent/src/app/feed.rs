@@ -15,6 +15,7 @@ use crate::{
     attribution::Attributor,
     blocks::{Blocks, Flow},
     config::SourceConfig,
+    held::{Held, HeldFlow},
     ledger::{Fate, Ledger, Tally},
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
@@ -43,6 +44,8 @@ pub(super) struct Reading {
 /// What alerts go through, and into.
 pub(super) struct Sinks<'p> {
     pub(super) prefilter: Option<&'p mut Prefilter>,
+    /// Where what a rule holds is kept.
+    pub(super) held: Option<&'p mut Held>,
     pub(super) lanes: &'p LanePolicy,
     pub(super) blocks: &'p mut Blocks,
     /// Counts what becomes of the record.
@@ -160,7 +163,7 @@ impl Feed {
 
     /// Makes an alert of a line, asks the policy about it, and puts it into its lane's block.
     pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
-        let Sinks { mut prefilter, lanes, blocks, mut tally, attributor } = sinks;
+        let Sinks { mut prefilter, held, lanes, blocks, mut tally, attributor } = sinks;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
             tally.count(Fate::Skipped);
@@ -214,7 +217,24 @@ impl Feed {
                 tally.count(Fate::Folded(id(rule)));
                 Pushed::GoOn
             }
-            Verdict::Hold { .. } => unreachable!("a policy that holds is not in force"),
+            Verdict::Hold { rule } => {
+                let (now, at) = (reading.now, reading.observed_at);
+                match held.map(|held| held.push(&alert, record, now, at)) {
+                    Some(Ok(flow)) => {
+                        tally.count(Fate::Held(id(rule)));
+                        match flow {
+                            HeldFlow::Continue => Pushed::GoOn,
+                            HeldFlow::Flush => Pushed::CommitFirst,
+                        }
+                    }
+                    // What cannot be held is sent.
+                    Some(Err(_)) | None => {
+                        let lane = lane_for(&alert, lanes);
+                        tally.count(Fate::Sent(lane));
+                        put(&alert, record, now, lane, blocks)
+                    }
+                }
+            }
         }
     }
 
@@ -331,7 +351,8 @@ mod tests {
                 let reading = Reading { observed_at, now, context: ContextVersion::default() };
                 let (lanes, tally) = (&LanePolicy::default(), ledger.read(0));
                 let (blocks, attributor) = (&mut blocks, &mut attributor);
-                let sinks = Sinks { prefilter: None, lanes, blocks, tally, attributor };
+                let (prefilter, held) = (None, None);
+                let sinks = Sinks { prefilter, held, lanes, blocks, tally, attributor };
                 feed.push(line.bytes, reading, sinks);
             }
         }

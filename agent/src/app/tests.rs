@@ -14,16 +14,20 @@ use certs::{
     testing::{RawLeaf, issue_raw},
 };
 use shared::{
-    alert::Handling,
+    alert::{Alert, Field, Handling},
     identity::{Identity, Role},
     ids::{Epoch, Lane, Seq},
     ledger::SourceSums,
+    recall::{Recall, RecallId, RecallOutcome},
+    time::Timestamp,
 };
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
     app::check::{Verdict, check},
+    config::HeldSettings,
+    held::Flushed,
     limits::POLICY_LOOK_INTERVAL,
     normalise::Kind,
     status::{LinkState, Snapshot},
@@ -290,6 +294,58 @@ async fn a_spool_that_was_set_back_is_shown_with_what_to_do() {
     assert!(world.last_error().contains("move the folder"), "{}", world.last_error());
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+}
+
+#[tokio::test]
+async fn what_is_recalled_comes_out_of_the_ring_byte_for_byte() {
+    let world = World::new();
+    let disk = Arc::new(RealDisk::open(&world.path("held")).unwrap());
+    let bounds = HeldConfig { bytes_max: 16 << 20, age_max: Duration::from_secs(3_600), level: 1 };
+    let (mut held, _) = Held::open(disk, bounds, 7, None).unwrap();
+    let (now, at) = (clock::now(), clock::wall());
+    for number in 0..2_000 {
+        let rule = if number % 2 == 0 { "even" } else { "odd" };
+        let mut alert = Alert::default();
+        alert.observed_at = at;
+        alert.set(Field::PolicyRule, rule);
+        let _flow = held.push(&alert, line(number).as_bytes(), now, at).unwrap();
+    }
+    assert!(matches!(held.flush(now, at), Flushed::Held));
+    held.confirm();
+    drop(held);
+
+    let id = RecallId::first_at(at);
+    let (since, until) = (Timestamp::ZERO, Timestamp::MAX);
+    let recall = Recall { id, rule: "odd".to_owned(), since, until, bytes_max: 1 << 20 };
+    world.stored.lock().unwrap().recall = Some(recall);
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    let HeldConfig { bytes_max, age_max, .. } = bounds;
+    config.held = Some(HeldSettings { dir: world.path("held"), bytes_max, age_max });
+    world.write(0..100);
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    eventually("it is answered", || !world.stored.lock().unwrap().recall_ends.is_empty()).await;
+    eventually("what is sent is stored, too", || world.stored_count() == 100).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    {
+        let mut stored = world.stored.lock().unwrap();
+        let wanted = (0..2_000).filter(|number| number % 2 == 1).map(line);
+        assert!(stored.recalled.iter().cloned().eq(wanted));
+        let end = stored.recall_ends.remove(0);
+        assert_eq!((end.id, end.records, end.is_complete()), (id, 1_000, true));
+    }
+    let snapshot = Snapshot::load(&world.path("spool/status.json")).unwrap();
+    assert_eq!(snapshot.held.map(|held| held.records), Some(2_000));
+
+    // Without a ring it says so.
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it is answered", || !world.stored.lock().unwrap().recall_ends.is_empty()).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    let end = world.stored.lock().unwrap().recall_ends.remove(0);
+    assert_eq!((end.outcome, end.records), (RecallOutcome::NoRing, 0));
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@ use shared::alert::Severity;
 use toml::Spanned;
 
 use super::{
-    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, Input, LogConfig, LogFormat, LogLevel,
-    SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, StartFrom, parse_bytes,
-    parse_duration,
+    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, HeldSettings, Input, LogConfig,
+    LogFormat, LogLevel, SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings,
+    StartFrom, parse_bytes, parse_duration,
     raw::{
-        RawAttribution, RawBlocks, RawCoordinator, RawLanes, RawLedger, RawLog, RawShutdown,
-        RawSource, RawSpool,
+        RawAttribution, RawBlocks, RawCoordinator, RawHeld, RawLanes, RawLedger, RawLog,
+        RawShutdown, RawSource, RawSpool,
     },
     show_bytes,
 };
@@ -36,6 +36,13 @@ const SEGMENT_BYTES_DEFAULT: u64 = 16 << 20;
 const SPOOL_BYTES_DEFAULT: u64 = 1 << 30;
 /// A spool smaller than this many segments could not let go of one while it fills another.
 const SEGMENTS_MIN: u64 = 4;
+/// Smallest and largest held ring: its files are an eighth of it, of which the smallest holds a commit and
+/// the largest is what a segment can be.
+const HELD_BYTES: RangeInclusive<u64> = (16 << 20)..=(8 << 30);
+const HELD_BYTES_DEFAULT: u64 = 256 << 20;
+const HELD_AGE: RangeInclusive<Duration> =
+    Duration::from_secs(60 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
+const HELD_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const BLOCK_AGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 /// zstd's levels that a host can spare the processor for; from 10 on it is slower than any link.
 const COMPRESSION_LEVELS: RangeInclusive<i32> = 1..=9;
@@ -133,6 +140,35 @@ impl Check<'_> {
             }
         };
         Ok(SpoolSettings { dir: self.base.join(&raw.dir), bytes_max, segment_bytes })
+    }
+
+    pub(super) fn held(
+        &self,
+        raw: Option<&Spanned<RawHeld>>,
+        spool: &RawSpool,
+    ) -> Result<Option<HeldSettings>, ConfigError> {
+        let Some(section) = raw else { return Ok(None) };
+        let raw = section.get_ref();
+        let dir = self.base.join(&raw.dir);
+        if dir == self.base.join(&spool.dir) {
+            let message = "is the spool's folder: a held ring has its own".to_owned();
+            return Err(self.error("held.dir", section.span(), message));
+        }
+        let bytes_max = match &raw.max_bytes {
+            None => HELD_BYTES_DEFAULT,
+            Some(raw) => {
+                let key = "held.max_bytes";
+                let bytes = self.bytes(key, raw)?;
+                if !HELD_BYTES.contains(&bytes) {
+                    let [min, max] = [HELD_BYTES.start(), HELD_BYTES.end()].map(|b| show_bytes(*b));
+                    let message = format!("{} is not between {min} and {max}", raw.get_ref());
+                    return Err(self.error(key, raw.span(), message));
+                }
+                bytes
+            }
+        };
+        let age = self.duration("held.max_age", raw.max_age.as_ref(), &HELD_AGE)?;
+        Ok(Some(HeldSettings { dir, bytes_max, age_max: age.unwrap_or(HELD_AGE_DEFAULT) }))
     }
 
     pub(super) fn lanes(&self, raw: &RawLanes) -> Result<LanePolicy, ConfigError> {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     limits::{
-        CONNECTIONS_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT, POLICY_MEMORY_BYTES_MAX,
-        READ_BYTES, READY_RECORD_BYTES_MAX,
+        CONNECTIONS_MAX, HELD_STATE_BYTES_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT,
+        POLICY_MEMORY_BYTES_MAX, READ_BYTES, READY_RECORD_BYTES_MAX,
     },
     pace::CpuShare,
 };
@@ -33,6 +33,7 @@ impl Check<'_> {
         &self,
         raw: &RawLimits,
         stored: u64,
+        has_held: bool,
         sources: &[SourceConfig],
         has_policy: bool,
     ) -> Result<Limits, ConfigError> {
@@ -43,7 +44,7 @@ impl Check<'_> {
             (_, disk) => disk.unwrap_or(stored),
         };
         let of_policy = if has_policy { POLICY_MEMORY_BYTES_MAX as u64 } else { 0 };
-        let least = memory_at_most(sources) + of_policy;
+        let least = memory_at_most(sources, has_held) + of_policy;
         let memory_bytes_max = match &raw.memory {
             None => MEMORY_BYTES_DEFAULT.max(least),
             Some(raw) => {
@@ -81,10 +82,13 @@ impl Check<'_> {
 }
 
 /// Returns the bytes that the program and all buffers can come to with these sources.
-fn memory_at_most(sources: &[SourceConfig]) -> u64 {
+fn memory_at_most(sources: &[SourceConfig], has_held: bool) -> u64 {
     // What is read; an open block a lane; finished blocks; what is sent and not acked.
     let open_blocks = Lane::COUNT * (BLOCK_RECORD_BYTES_MAX + BLOCK_FIELD_BYTES_MAX);
-    let pipeline = READ_BYTES + open_blocks + READY_RECORD_BYTES_MAX + WINDOW_BYTES_MAX;
+    // Of a held ring: its open block, the one that a recall fills and the one that it looks into; what it knows.
+    let block = BLOCK_RECORD_BYTES_MAX + BLOCK_FIELD_BYTES_MAX;
+    let held = if has_held { 3 * block + HELD_STATE_BYTES_MAX } else { 0 };
+    let pipeline = READ_BYTES + held + open_blocks + READY_RECORD_BYTES_MAX + WINDOW_BYTES_MAX;
     let of_source = |source: &SourceConfig| match source.input {
         Input::Tcp(_) => CONNECTIONS_MAX * RECORD_BYTES_MAX,
         Input::Udp(_) | Input::File { .. } | Input::Files { .. } => 0,

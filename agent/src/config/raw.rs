@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) coordinator: RawCoordinator,
     pub(super) identity: RawIdentity,
     pub(super) spool: RawSpool,
+    pub(super) held: Option<Spanned<RawHeld>>,
     #[serde(default)]
     pub(super) lanes: RawLanes,
     #[serde(default)]
@@ -61,6 +62,14 @@ pub(super) struct RawSpool {
     pub(super) dir: PathBuf,
     pub(super) max_bytes: Option<Spanned<String>>,
     pub(super) segment_bytes: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHeld {
+    pub(super) dir: PathBuf,
+    pub(super) max_bytes: Option<Spanned<String>>,
+    pub(super) max_age: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -54,6 +54,27 @@ fn attribution_is_on_unless_it_is_turned_off_and_has_its_bound() {
 }
 
 #[test]
+fn a_held_ring_has_a_folder_of_its_own_and_bounds() {
+    assert_eq!(parse(MINIMAL).unwrap().held, None);
+    let with = |section: &str| parse(&format!("{MINIMAL}[held]\n{section}\n"));
+    let held = with("dir = \"held\"").unwrap().held.unwrap();
+    assert_eq!(held.dir, Path::new("/base/held"));
+    assert_eq!((held.bytes_max, held.age_max), (256 << 20, Duration::from_secs(7 * 86_400)));
+    let bounds = "dir = \"held\"\nmax_bytes = \"16MiB\"\nmax_age = \"24h\"";
+    let held = with(bounds).unwrap().held.unwrap();
+    assert_eq!((held.bytes_max, held.age_max), (16 << 20, Duration::from_secs(86_400)));
+    for (section, key) in [
+        ("", "missing field \"dir\""),
+        ("dir = \"spool\"", "held.dir: is the spool's folder"),
+        ("dir = \"held\"\nmax_bytes = \"15MiB\"", "held.max_bytes: 15MiB is not between 16"),
+        ("dir = \"held\"\nmax_age = \"1m\"", "held.max_age: 1m is not between"),
+    ] {
+        let error = with(section).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
 fn relative_paths_are_taken_from_the_files_folder() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.identity.certificate, Path::new("/base/agent.pem"));
@@ -301,6 +322,7 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
         "coordinator",
         "identity",
         "spool",
+        "held",
         "lanes",
         "blocks",
         "ledger",

@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use shared::time::Timestamp;
 
 use super::{
-    Bound, LedgerStatus, LinkState, PolicyStatus, ProcessState, RuleState, RuleStatus, Snapshot,
-    SourceStatus, SpoolState,
+    Bound, HeldStatus, LedgerStatus, LinkState, PolicyStatus, ProcessState, RuleState, RuleStatus,
+    Snapshot, SourceStatus, SpoolState,
 };
 use crate::config::show_bytes;
 
@@ -35,6 +35,9 @@ impl Snapshot {
         }
         writeln!(out, "cert     {}", self.certificate_line(now))?;
         writeln!(out, "spool    {}", self.spool_line(now))?;
+        if let Some(held) = &self.held {
+            writeln!(out, "held     {}", held_line(held, now))?;
+        }
         let LedgerStatus { acked, waiting } = self.ledger;
         writeln!(out, "ledger   interval {acked} acked, {waiting} waiting")?;
         writeln!(out, "limits   {}", self.limits_line())?;
@@ -277,6 +280,23 @@ impl RuleStatus {
         )?;
         writeln!(out, "  {title} (owner: {})", self.owner.escape_debug())
     }
+}
+
+fn held_line(held: &HeldStatus, now: Timestamp) -> String {
+    let (bytes, max) = (show_bytes(held.bytes), show_bytes(held.bytes_max));
+    let mut line = format!("{} records, {bytes} of {max}", held.records);
+    if let Some(at) = held.oldest {
+        line = format!("{line}, oldest {} old", ago(now, at));
+    }
+    for (count, what) in [(held.evicted, "evicted"), (held.lost, "lost")] {
+        if count > 0 {
+            line = format!("{line}, {count} {what}");
+        }
+    }
+    if let Some(error) = &held.error {
+        line = format!("{line}, TAKES NOTHING, what it should hold is sent ({error})");
+    }
+    line
 }
 
 /// Writes how long ago `at` was, in the largest unit of which there are two.

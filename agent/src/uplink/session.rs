@@ -16,6 +16,7 @@ use shared::{
     block::Block,
     ids::{BootId, Lane, Seq},
     limits::BLOCK_BYTES_MAX,
+    recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     session::{ProtocolError, Sender, SenderConfig, SenderEvent, Stream, Transmit},
     time::Timestamp,
     wire::{Frame, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
@@ -28,19 +29,24 @@ use tokio::sync::{
 
 use super::{
     Inputs, Stop,
-    stream::{self, CONTROL_QUEUE, EVENT_QUEUE, Event, LANE_QUEUE, Pipes, StreamError},
+    stream::{
+        self, ANSWER_QUEUE, CONTROL_QUEUE, EVENT_QUEUE, Event, LANE_QUEUE, Pipes, StreamError,
+    },
 };
 use crate::{
     clock,
+    held::{Query, Step},
     spool::{AdvanceError, ReadBlock, ReadError, SpoolReader},
 };
 
 /// Most bytes in flight on the lanes that are not urgent, together, before the next block of theirs
 /// is sent. At 100 ms to the coordinator and back it is 20 MB/s: 160,000 alerts.
 pub(super) const BACKLOG_BYTES_MAX: usize = 2 << 20;
+/// Most bytes of an answer to a recall that may be in flight: what coordinators let a stream have.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Bytes that the connection holds for resending: the backlog's share, the block that may go over
-/// it, and an urgent block.
-pub(super) const SEND_WINDOW: usize = BACKLOG_BYTES_MAX + 2 * BLOCK_BYTES_MAX;
+/// it, an urgent block, and the share of an answer to a recall.
+pub(super) const SEND_WINDOW: usize = BACKLOG_BYTES_MAX + 2 * BLOCK_BYTES_MAX + ANSWER_BYTES_MAX;
 /// How long a shutdown waits until the coordinator has the `Goodbye`.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -91,12 +97,22 @@ struct LaneLink {
     unacked_bytes: usize,
 }
 
+/// The ways to all streams.
+struct Outboxes {
+    control: mpsc::Sender<Frame>,
+    lanes: [LaneLink; Lane::COUNT],
+    answers: mpsc::Sender<Frame>,
+}
+
 struct Driver<'a> {
     sender: Sender,
     inputs: &'a mut Inputs,
     stop: &'a Stop,
     control: Option<mpsc::Sender<Frame>>,
     lanes: [LaneLink; Lane::COUNT],
+    answers: mpsc::Sender<Frame>,
+    /// What is looked for in the held ring.
+    query: Option<(RecallId, Query)>,
     welcomed: &'a mut bool,
 }
 
@@ -122,16 +138,19 @@ pub(super) async fn run(
         let pipes = Pipes { outbox, events: events.clone(), room: &room, flushed: &ignored };
         stream::carry(connection, Stream::Lane(lane), pipes)
     };
+    let (answers, outbox) = mpsc::channel(ANSWER_QUEUE);
     let streams = async {
         tokio::join!(
             control_stream,
+            stream::carry_answers(connection, outbox, events.clone(), &room),
             lane_stream(Lane::Urgent, urgent),
             lane_stream(Lane::Normal, normal),
             lane_stream(Lane::Bulk, bulk),
         );
         pending::<()>().await;
     };
-    let mut driver = Driver::new(inputs, boot, stop, control, lanes, welcomed);
+    let outboxes = Outboxes { control, lanes, answers };
+    let mut driver = Driver::new(inputs, boot, stop, outboxes, welcomed);
     tokio::select! {
         biased;
         end = driver.drive(&mut inbox, &room, &flushed) => match end {
@@ -181,8 +200,7 @@ impl<'a> Driver<'a> {
         inputs: &'a mut Inputs,
         boot: BootId,
         stop: &'a Stop,
-        control: mpsc::Sender<Frame>,
-        lanes: [LaneLink; Lane::COUNT],
+        Outboxes { control, lanes, answers }: Outboxes,
         welcomed: &'a mut bool,
     ) -> Self {
         // What changes from here on wakes the driver; what is there now goes into `Hello`.
@@ -200,7 +218,8 @@ impl<'a> Driver<'a> {
         sender.handle_context((*context).clone());
         let ledger = inputs.ledger.borrow_and_update().clone();
         sender.handle_ledger((*ledger).clone(), clock::now());
-        Self { sender, inputs, stop, control: Some(control), lanes, welcomed }
+        let (control, query) = (Some(control), None);
+        Self { sender, inputs, stop, control, lanes, answers, query, welcomed }
     }
 
     async fn drive(
@@ -240,6 +259,8 @@ impl<'a> Driver<'a> {
                     self.sender.handle_heads(heads(&self.inputs.spool));
                 }
                 () = room.notified() => {}
+                // Everything else goes first, and the streams have their turn between two steps.
+                () = tokio::task::yield_now(), if self.can_answer() => self.answer(),
                 Ok(()) = self.inputs.context.changed() => {
                     let context = self.inputs.context.borrow_and_update().clone();
                     self.sender.handle_context((*context).clone());
@@ -274,6 +295,7 @@ impl<'a> Driver<'a> {
                     SenderEvent::LedgerAcked { up_to } => {
                         self.inputs.ledger_acked.send_replace(up_to);
                     }
+                    SenderEvent::Recall(recall) => self.recalled(recall),
                     SenderEvent::HeartbeatDue => self.beat(),
                     SenderEvent::Goodbye(reason) => return Ok(Some(End::Goodbye(reason))),
                 }
@@ -294,6 +316,40 @@ impl<'a> Driver<'a> {
             link.unacked_bytes -= bytes;
         }
         Ok(())
+    }
+
+    /// Begins to look for what is asked for.
+    fn recalled(&mut self, recall: Recall) {
+        let Recall { id, rule, since, until, .. } = &recall;
+        tracing::info!(%id, rule, %since, %until, "coordinator recalls what was held back");
+        match &self.inputs.held {
+            Some(held) => self.query = Some((recall.id, held.query(recall))),
+            None => self.sender.handle_recall_end(RecallEnd::empty(*id, RecallOutcome::NoRing)),
+        }
+    }
+
+    fn can_answer(&self) -> bool {
+        self.query.is_some() && self.answers.capacity() > 0
+    }
+
+    /// Looks at one block of the held ring.
+    fn answer(&mut self) {
+        let Some((id, query)) = &mut self.query else { return };
+        let end = match query.step() {
+            Ok(Step::Again) => return,
+            Ok(Step::Block(block)) => return self.sender.handle_recall_block(block),
+            Ok(Step::End(end)) => end,
+            Err(error) => {
+                tracing::error!(%id, %error, "held ring cannot be read");
+                query.give_up(RecallOutcome::Unreadable)
+            }
+        };
+        tracing::info!(
+            %id, records = end.records, lost = end.lost, is_complete = end.is_complete(),
+            "recall is answered"
+        );
+        self.query = None;
+        self.sender.handle_recall_end(end);
     }
 
     fn beat(&mut self) {
@@ -350,6 +406,7 @@ impl<'a> Driver<'a> {
                 link.opened = true;
                 &link.outbox
             }
+            Stream::Recall => &self.answers,
         };
         match outbox.try_send(frame) {
             // A stream that has ended says why in its event.

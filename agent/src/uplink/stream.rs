@@ -24,6 +24,9 @@ pub(super) const LANE_QUEUE: usize = 2;
 /// Frames that wait for the control stream's writer: a heartbeat and a context come every fifteen
 /// seconds at most, so eight unwritten ones say that the stream is stuck.
 pub(super) const CONTROL_QUEUE: usize = 8;
+/// Frames that wait for the writer of answers to recalls: what opens one and what ends it, or a block that is written
+/// and the next.
+pub(super) const ANSWER_QUEUE: usize = 2;
 /// Frames from the coordinator that wait for the driver: an ack a lane and a greeting, with room
 /// for a burst.
 pub(super) const EVENT_QUEUE: usize = 32;
@@ -104,6 +107,38 @@ async fn exchange(
     tokio::try_join!(write, read).map(|_| ())
 }
 
+/// Carries answers to recalls, each on a stream of its own, until the session drops it.
+pub(super) async fn carry_answers(
+    connection: &Connection,
+    mut outbox: mpsc::Receiver<Frame>,
+    events: mpsc::Sender<Event>,
+    room: &Notify,
+) {
+    let carried = async {
+        let mut open: Option<SendStream> = None;
+        while let Some(frame) = outbox.recv().await {
+            room.notify_one();
+            if matches!(frame, Frame::RecallOpen { .. }) {
+                let send = connection.open_uni().await?;
+                send.set_priority(priority(Stream::Recall)).map_err(WriteError::from)?;
+                open = Some(send);
+            }
+            let Some(send) = &mut open else { continue };
+            write_frame(send, &frame).await?;
+            if matches!(frame, Frame::RecallEnd(_)) {
+                send.finish().map_err(WriteError::from)?;
+                open = None;
+            }
+        }
+        Ok::<(), StreamError>(())
+    };
+    if let Err(error) = carried.await {
+        // A driver that has gone needs no news.
+        let _gone = events.send((Stream::Recall, Err(error))).await.is_err();
+    }
+    pending::<()>().await;
+}
+
 async fn write_frame(send: &mut SendStream, frame: &Frame) -> Result<(), WriteError> {
     let encoded = frame.encode();
     if encoded.tail.is_empty() {
@@ -130,5 +165,6 @@ const fn priority(stream: Stream) -> i32 {
         Stream::Control => 2,
         Stream::Lane(Lane::Normal) => 1,
         Stream::Lane(Lane::Bulk) => 0,
+        Stream::Recall => -1,
     }
 }

@@ -23,6 +23,7 @@ use shared::{
     ids::{Lane, Seq},
     ledger::Interval,
     limits::FRAME_BYTES_MAX,
+    recall::{Recall, RecallEnd},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
     wire::{ALPN, Frame, LEN_BYTES, checked_len},
 };
@@ -47,6 +48,11 @@ pub(crate) struct Stored {
     pub(crate) sessions: usize,
     /// How many goodbyes were said.
     pub(crate) goodbyes: usize,
+    /// What agents are asked for as soon as they have greeted; a test sets it.
+    pub(crate) recall: Option<Recall>,
+    /// The records that came, and what was said at the end of each answer.
+    pub(crate) recalled: Vec<String>,
+    pub(crate) recall_ends: Vec<RecallEnd>,
 }
 
 /// A running coordinator; dropping it does not end it, closing does.
@@ -110,10 +116,16 @@ fn server_config(authority: &Authority, leaf: &Leaf) -> ServerConfig {
 
 async fn serve(connection: Connection, stored: &Mutex<Stored>) {
     let (frames, mut inbox) = mpsc::channel(8);
-    let accepting = connection.clone();
+    let (accepting, answers) = (connection.clone(), frames.clone());
     tokio::spawn(async move {
         while let Ok((send, recv)) = accepting.accept_bi().await {
-            tokio::spawn(read(send, recv, frames.clone()));
+            tokio::spawn(read(Some(send), recv, Stream::Control, frames.clone()));
+        }
+    });
+    let accepting = connection.clone();
+    tokio::spawn(async move {
+        while let Ok(recv) = accepting.accept_uni().await {
+            tokio::spawn(read(None, recv, Stream::Recall, answers.clone()));
         }
     });
     let mut receiver = Receiver::new(ReceiverConfig::default(), clock::now());
@@ -141,6 +153,9 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             stored.sessions += 1;
             receiver.handle_cursors(stored.committed, ContextVersion::default());
             receiver.handle_ledger_committed(stored.ledger.len() as u64);
+            if let Some(recall) = stored.recall.clone() {
+                receiver.handle_recall(recall);
+            }
         }
         ReceiverEvent::Block { lane, seq, block } => {
             let block = Block::parse(block).unwrap();
@@ -165,19 +180,24 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             stored.ledger.extend(intervals.into_iter().filter(|it| it.number > known));
             receiver.handle_ledger_committed(stored.ledger.len() as u64);
         }
-        ReceiverEvent::Heartbeat(_) => {}
+        ReceiverEvent::Heartbeat(_) | ReceiverEvent::RecallOpened(_) => {}
+        ReceiverEvent::RecallBlock { block, .. } => {
+            let records = Block::parse(block).unwrap().records().unwrap();
+            let texts = records.iter().map(|record| String::from_utf8_lossy(record).into_owned());
+            stored.recalled.extend(texts);
+        }
+        ReceiverEvent::RecallEnded(end) => stored.recall_ends.push(end),
         ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
     }
 }
 
 /// Reads a stream's frames; the first one says which stream it is and brings its other half.
 async fn read(
-    send: SendStream,
+    mut send: Option<SendStream>,
     mut recv: quinn::RecvStream,
+    mut stream: Stream,
     frames: mpsc::Sender<(Stream, Frame, Option<SendStream>)>,
 ) {
-    let mut send = Some(send);
-    let mut stream = Stream::Control;
     loop {
         let mut len = [0; LEN_BYTES];
         if recv.read_exact(&mut len).await.is_err() {

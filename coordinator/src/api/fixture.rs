@@ -25,6 +25,7 @@ use tower::ServiceExt;
 
 use super::{Api, metrics_router, router};
 use crate::{
+    bell::Bell,
     clock::Clock,
     command::{
         CommandError, agents,
@@ -87,6 +88,7 @@ impl Fixture {
             View::new(),
             Clock::new(move || Timestamp::from_ms(reading.load(Relaxed))),
             Arc::new(Counters::default()),
+            Bell::default(),
             CancellationToken::new(),
         );
         let (router, metrics) = (router(api.clone()), metrics_router(api.clone()));

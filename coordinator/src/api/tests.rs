@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
+    bell::Bell,
     command::{block, journal, tenants, tokens as token_commands},
     store::{
         engine::{Engine, MemoryEngine},
@@ -88,7 +89,14 @@ impl House {
         let read_ms = Arc::clone(&now_ms);
         let clock = Clock::new(move || Timestamp::from_ms(read_ms.load(Ordering::Relaxed)));
         let counters = Arc::new(Counters::default());
-        let api = Api::new(store, View::new(), clock, counters, CancellationToken::new());
+        let api = Api::new(
+            store,
+            View::new(),
+            clock,
+            counters,
+            Bell::default(),
+            CancellationToken::new(),
+        );
         let router = router(api.clone());
         Self { engine, api, router, now_ms, blocks: AtomicU64::new(1) }
     }

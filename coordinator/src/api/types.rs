@@ -21,6 +21,7 @@ mod context;
 mod forms;
 mod journal;
 mod ledger;
+mod recalls;
 
 pub use context::{Context, Hardware, HostContext, Interface, Listener, LoggedIn, Route};
 pub use forms::{
@@ -32,6 +33,9 @@ pub use ledger::{LaneCounts, LedgerCoverage, LedgerGap};
 
 /// What is wrong with a stretch of a ledger.
 pub use crate::triage::ledger::GapKind as LedgerGapKind;
+pub use recalls::{
+    Evicted, Recall, RecallAnswer, RecallAnswerState, RecallDetails, RecallRequest, RecalledRecord,
+};
 
 /// Problem details (RFC 9457): why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

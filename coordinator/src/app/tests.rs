@@ -3,6 +3,7 @@
 mod agent;
 pub(super) mod house;
 mod lifetime;
+mod recalls;
 mod refusals;
 
 use futures_util::FutureExt as _;

@@ -1,11 +1,12 @@
 //! Deletes what is old: blocks and their indexes by when they were received, ledgers by when their
-//! intervals ended, closed cases by when they were decided, and remembered answers.
+//! intervals ended, closed cases by when they were decided, recalls by when they were asked for, and
+//! remembered answers.
 //!
 //! Whole ranges are dropped; what was acked and not yet decided stays as a case, and says that its
 //! records are gone. A run that finds nothing stages nothing, so that the journal tells only of
 //! what was deleted.
 
-use shared::{ids::TenantId, time::Timestamp};
+use shared::{ids::TenantId, recall::RecallId, time::Timestamp};
 
 use crate::{
     command::{CommandError, journal},
@@ -13,7 +14,8 @@ use crate::{
         engine::{Direction, Space, Staged},
         schema::{
             BlockKey, CaseBlockKey, CaseKey, EntityKey, IdempotencyKey, Key, LedgerGapKey,
-            LedgerKey, TenantCaseKey, range_of,
+            LedgerKey, RecallAgentKey, RecallKey, RecalledKey, TenantCaseKey, TenantRecallKey,
+            range_of,
         },
         tables::{LoadError, Source, delete},
         values::{Actor, Entry, Event},
@@ -23,6 +25,8 @@ use crate::{
 
 /// Most cases that one run looks at, so that the writer is not held up.
 const CASES_PER_RUN: usize = 1_000;
+/// Most recalls that one run deletes; the rest goes with the next.
+const RECALLS_PER_RUN: usize = 100;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub fn run(
         }
     }
 
+    deleted |= drop_recalls(staged, tenant, before)?;
+
     let (first, _) = range_of::<TenantCaseKey>(tenant.as_bytes());
     let mut to = first.clone();
     to.extend_from_slice(&before.as_ms().to_be_bytes());
@@ -81,6 +87,28 @@ pub fn run(
     }
     let next = keys.last().copied().filter(|_| keys.len() == CASES_PER_RUN);
     Ok(Ran { deleted, next })
+}
+
+/// Stages the deletion of the tenant's recalls that were asked for before `before`, with what came of them; returns
+/// whether there were any.
+fn drop_recalls(
+    staged: &mut Staged<'_>,
+    tenant: TenantId,
+    before: Timestamp,
+) -> Result<bool, CommandError> {
+    let (from, _) = range_of::<TenantRecallKey>(tenant.as_bytes());
+    let to = TenantRecallKey { tenant, recall: RecallId::first_at(before) }.encode();
+    let keys: Vec<TenantRecallKey> =
+        staged.load_keys(&from..&to, Direction::Forward, RECALLS_PER_RUN)?;
+    for key in &keys {
+        let (from, to) = range_of::<RecallAgentKey>(key.recall.as_bytes());
+        staged.delete_range(Space::Rows, &from..&to);
+        let (from, to) = range_of::<RecalledKey>(&key.encode()[1..]);
+        staged.delete_range(Space::Blocks, &from..&to);
+        delete(staged, &RecallKey(key.recall));
+        delete(staged, key);
+    }
+    Ok(!keys.is_empty())
 }
 
 fn was_decided(case: &Case, before: Timestamp) -> bool {

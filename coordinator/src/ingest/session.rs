@@ -11,9 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{StreamExt as _, TryFutureExt as _, stream::FuturesUnordered};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use shared::{
+    block::BlockError,
     ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     lane::{CommitFailure, Outcome, Work, commit_lane},
+    recall::{self, Part, Recalled, Recalling},
     registry::{Place, Registry},
     streams::{Read, ReadError, read, write},
 };
@@ -95,6 +97,12 @@ pub(super) enum Failure {
     /// The agent sends control frames faster than they can be stored.
     #[error("more than {CONTROL_PENDING_MAX} control frames wait")]
     ControlFlood,
+    /// What is to be recalled cannot be told.
+    #[error("recall: {0}")]
+    Recall(String),
+    /// The agent answered a recall with what is no block.
+    #[error("recalled block: {0}")]
+    RecalledBlock(BlockError),
     /// The agent does not take what it is sent.
     #[error("agent takes no frame on the {} stream: {problem}", Shown(Some(*stream)))]
     Stuck { stream: Stream, problem: String },
@@ -108,6 +116,7 @@ impl fmt::Display for Shown {
             None => f.write_str("unnamed"),
             Some(Stream::Control) => f.write_str("control"),
             Some(Stream::Lane(lane)) => write!(f, "{lane}"),
+            Some(Stream::Recall) => f.write_str("recall"),
         }
     }
 }
@@ -121,8 +130,11 @@ impl Failure {
             | Self::Stream { .. }
             | Self::ControlFlood
             | Self::Stuck { .. }
+            | Self::RecalledBlock(_)
             | Self::Commit { failure: CommitFailure::Block { .. }, .. } => Close::Protocol,
-            Self::Commit { .. } | Self::Control { .. } | Self::ControlLate(_) => Close::Unavailable,
+            Self::Commit { .. } | Self::Control { .. } | Self::ControlLate(_) | Self::Recall(_) => {
+                Close::Unavailable
+            }
         }
     }
 }
@@ -131,6 +143,7 @@ impl Failure {
 enum Noted {
     Greeted(Box<Greeting>),
     Ledger(Recorded),
+    Recalled(Recalled),
     Done,
 }
 
@@ -154,6 +167,7 @@ pub(super) struct Session<'a> {
     outcome_from: mpsc::Sender<Outcome>,
     replaced: CancellationToken,
     place: Option<Place<'a>>,
+    recalling: Recalling,
     old_age: Pin<Box<Sleep>>,
 }
 
@@ -191,6 +205,7 @@ impl<'a> Session<'a> {
             outcome_from,
             replaced: CancellationToken::new(),
             place: None,
+            recalling: Recalling::new(shared),
             old_age: Box::pin(sleep(age)),
         }
     }
@@ -236,6 +251,13 @@ impl<'a> Session<'a> {
                 Some(noted) = self.noting.next() => self.noted(noted?),
                 Some(came) = self.reading.next() => self.take(came)?,
                 opened = self.connection.accept_bi() => self.open(opened)?,
+                // An answer is awaited: nobody else has reason to open such a stream.
+                opened = self.connection.accept_uni(), if self.place.is_some() => {
+                    let stream = Some(Stream::Recall);
+                    let recv = opened.map_err(|error| stream_failure(stream, &error))?;
+                    self.reading.push(Box::pin(read(recv, stream, None)));
+                }
+                () = self.recalling.rung() => self.look_for_recalls(),
             }
             if let Some(reason) = self.work_off_events()? {
                 return Ok(reason);
@@ -266,6 +288,7 @@ impl<'a> Session<'a> {
             let side = match stream {
                 Stream::Control => &mut self.control,
                 Stream::Lane(lane) => &mut self.lanes[lane.index()].send,
+                Stream::Recall => return Err(stream_failure(Some(stream), &"opened both ways")),
             };
             if side.is_some() {
                 return Err(stream_failure(Some(stream), &"opened twice"));
@@ -273,7 +296,12 @@ impl<'a> Session<'a> {
             *side = Some(send);
         }
         self.receiver.handle_frame(stream, frame, clock::instant())?;
-        self.reading.push(Box::pin(read(recv, Some(stream), None)));
+        match stream {
+            Stream::Recall => self.recalling.hold(recv),
+            Stream::Control | Stream::Lane(_) => {
+                self.reading.push(Box::pin(read(recv, Some(stream), None)));
+            }
+        }
         Ok(())
     }
 
@@ -319,6 +347,9 @@ impl<'a> Session<'a> {
                         Ok(Noted::Done)
                     })?;
                 }
+                ReceiverEvent::RecallOpened(id) => self.keep(Part::Begin(id)),
+                ReceiverEvent::RecallBlock { id, block } => self.keep(Part::Block(id, block)),
+                ReceiverEvent::RecallEnded(end) => self.keep(Part::End(end)),
                 ReceiverEvent::Goodbye(reason) => return Ok(Some(reason)),
             }
         }
@@ -403,10 +434,53 @@ impl<'a> Session<'a> {
         self.receiver.handle_ledger_committed(up_to);
     }
 
+    /// Makes a part of an answer durable; then the next is read.
+    fn keep(&mut self, part: Part) {
+        let kept = recall::keep(Arc::clone(self.shared), (self.tenant, self.agent), part);
+        self.noting.push(Box::pin(kept.map_ok(Noted::Recalled)));
+    }
+
+    /// Looks whether the agent is to be asked for something, if it can be.
+    fn look_for_recalls(&mut self) {
+        if self.receiver.can_recall() && self.recalling.begin_to_look() {
+            let looked = recall::look(Arc::clone(self.shared), (self.tenant, self.agent));
+            self.noting.push(Box::pin(looked.map_ok(Noted::Recalled)));
+        }
+    }
+
+    fn recalled(&mut self, recalled: Recalled) {
+        match recalled {
+            Recalled::Due(due) => {
+                self.recalling.has_looked();
+                if let Some(recall) = due
+                    && self.receiver.can_recall()
+                {
+                    self.shared.counters.recalls_asked.add_one();
+                    self.receiver.handle_recall(*recall);
+                }
+            }
+            Recalled::Stored => {
+                if let Some(recv) = self.recalling.release() {
+                    self.reading.push(Box::pin(read(recv, Some(Stream::Recall), None)));
+                }
+            }
+            Recalled::Finished(end) => {
+                drop(self.recalling.release());
+                self.shared.counters.records_recalled.add(end.records);
+                tracing::info!(
+                    tenant = %self.tenant, agent = %self.agent, recall = %end.id,
+                    records = end.records, is_complete = end.is_complete(), "agent answered"
+                );
+                self.look_for_recalls();
+            }
+        }
+    }
+
     fn noted(&mut self, noted: Noted) {
         let greeting = match noted {
             Noted::Greeted(greeting) => greeting,
             Noted::Ledger(recorded) => return self.ledger_noted(recorded),
+            Noted::Recalled(recalled) => return self.recalled(recalled),
             Noted::Done => return,
         };
         let key = (self.tenant, self.agent);
@@ -417,6 +491,7 @@ impl<'a> Session<'a> {
         self.place = Some(place);
         self.receiver.handle_cursors(greeting.committed, greeting.context);
         self.receiver.handle_ledger_committed(greeting.ledger);
+        self.look_for_recalls();
     }
 
     async fn transmit(&mut self) -> Result<(), Failure> {
@@ -430,6 +505,7 @@ impl<'a> Session<'a> {
         let side = match stream {
             Stream::Control => &mut self.control,
             Stream::Lane(lane) => &mut self.lanes[lane.index()].send,
+            Stream::Recall => return Ok(()), // one way only
         };
         let Some(send) = side else { return Ok(()) };
         match timeout(FRAME_WRITE_TIMEOUT, write(send, frame)).await {

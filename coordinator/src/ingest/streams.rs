@@ -40,7 +40,7 @@ pub(super) async fn read(
     send: Option<SendStream>,
 ) -> Read {
     let max = match stream {
-        Some(Stream::Lane(_)) => FRAME_BYTES_MAX,
+        Some(Stream::Lane(_) | Stream::Recall) => FRAME_BYTES_MAX,
         Some(Stream::Control) | None => CONTROL_FRAME_BYTES_MAX,
     };
     let frame = read_frame(&mut recv, max).await;

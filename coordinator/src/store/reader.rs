@@ -10,3 +10,4 @@ pub mod alerts;
 pub mod cases;
 pub mod gaps;
 pub mod ledger;
+pub mod recalls;

@@ -23,12 +23,17 @@
 //! | `LedgerHeadKey` | 0x0f | tenant ‖ agent ‖ epoch | `Chain` | ledger | never |
 //! | `LedgerKey` | 0x10 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number | `Interval` | ledger | retention |
 //! | `LedgerGapKey` | 0x11 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number ‖ place | `LedgerGapRecord` | ledger | retention |
+//! | `RecallKey` | 0x14 | recall | `RecallRecord` | recall | retention |
+//! | `TenantRecallKey` | 0x15 | tenant ‖ recall | empty | recall | retention |
+//! | `RecallAgentKey` | 0x16 | recall ‖ agent | `RecallAnswer` | recall, answers | retention |
+//! | `RecalledKey` | Blocks 0x02 | tenant ‖ recall ‖ agent ‖ number | block's bytes | answers | retention |
 //! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
 //! What is modified together is not needed to sit together: one commit covers all.
 
 use shared::{
     ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
+    recall::RecallId,
     time::Timestamp,
 };
 use thiserror::Error;
@@ -528,6 +533,101 @@ impl Key for LedgerGapKey {
     }
 }
 
+/// A recall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecallKey(pub RecallId);
+
+impl Key for RecallKey {
+    const FAMILY: u8 = 0x14;
+    const NAME: &'static str = "recall";
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        fields.take().map(RecallId::from_bytes).map(Self)
+    }
+}
+
+/// A tenant's recalls by when they were asked for, which leads their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TenantRecallKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub recall: RecallId,
+}
+
+impl Key for TenantRecallKey {
+    const FAMILY: u8 = 0x15;
+    const NAME: &'static str = "recall of a tenant";
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.tenant.as_bytes());
+        out.extend_from_slice(self.recall.as_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        Some(Self { tenant: fields.tenant()?, recall: RecallId::from_bytes(fields.take()?) })
+    }
+}
+
+/// What an agent answered to a recall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecallAgentKey {
+    /// To which.
+    pub recall: RecallId,
+    /// Which agent.
+    pub agent: AgentId,
+}
+
+impl Key for RecallAgentKey {
+    const FAMILY: u8 = 0x16;
+    const NAME: &'static str = "answer to a recall";
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.recall.as_bytes());
+        out.extend_from_slice(self.agent.as_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        let recall = RecallId::from_bytes(fields.take()?);
+        Some(Self { recall, agent: AgentId::from_bytes(fields.take()?) })
+    }
+}
+
+/// A recalled block, in the space of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecalledKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which recall.
+    pub recall: RecallId,
+    /// From which agent.
+    pub agent: AgentId,
+    /// Its number in the agent's answer, from 1.
+    pub number: u32,
+}
+
+impl RecalledKey {
+    /// Returns the range of the blocks of an agent's answer.
+    #[must_use]
+    pub fn range(tenant: TenantId, recall: RecallId, agent: AgentId) -> (Vec<u8>, Vec<u8>) {
+        let key = Self { tenant, recall, agent, number: 0 }.encode();
+        range_of::<Self>(&key[1..key.len() - 4])
+    }
+}
+
+impl Key for RecalledKey {
+    const FAMILY: u8 = 0x02;
+    const NAME: &'static str = "recalled block";
+    fn write(&self, out: &mut Vec<u8>) {
+        TenantRecallKey { tenant: self.tenant, recall: self.recall }.write(out);
+        out.extend_from_slice(self.agent.as_bytes());
+        out.extend_from_slice(&self.number.to_be_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        let TenantRecallKey { tenant, recall } = TenantRecallKey::read(fields)?;
+        let agent = AgentId::from_bytes(fields.take()?);
+        Some(Self { tenant, recall, agent, number: u32::from_be_bytes(fields.take()?) })
+    }
+}
+
 /// A block, in the space of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockKey {
@@ -624,6 +724,14 @@ mod tests {
         let gap =
             |number, place| LedgerGapKey { tenant: a, at: at(1), agent, epoch, number, place };
         check(&[(1, 0), (1, 256), (256, 1)].map(|(number, place)| gap(number, place)));
+        let recall = |ms| RecallId::new(at(ms), [7; 8]);
+        check(&[1, 256].map(|ms| RecallKey(recall(ms))));
+        check(&[1, 256].map(|ms| TenantRecallKey { tenant: a, recall: recall(ms) }));
+        check(&[1, 256].map(|ms| RecallAgentKey { recall: recall(ms), agent }));
+        let recalled = |number| RecalledKey { tenant: a, recall: recall(1), agent, number };
+        check(&[1, 256].map(recalled));
+        let (from, to) = RecalledKey::range(a, recall(1), agent);
+        assert!(from < recalled(1).encode() && recalled(u32::MAX).encode() < to);
         check(&[(1, 9), (256, 1)].map(|(ms, n)| BlockKey { tenant: a, place: place(ms, n) }));
         check(&[MetaKey::JOURNAL, MetaKey::SCHEMA]);
     }

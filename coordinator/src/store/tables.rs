@@ -14,11 +14,11 @@ use crate::{
         schema::{
             AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
             IdempotencyKey, Key, KeyError, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey,
-            TenantKey, TokenKey,
+            RecallAgentKey, RecallKey, TenantKey, TokenKey,
         },
         values::{
             Agent, Cursor, GapRecord, JournalHead, KnownContext, LedgerGapRecord, Positions,
-            Remembered, Tenant, Token, Value, ValueError,
+            RecallAnswer, RecallRecord, Remembered, Tenant, Token, Value, ValueError,
         },
     },
     triage::{case::Case, fold::HostCases, ledger::Chain},
@@ -43,6 +43,7 @@ tables! {
     false: TenantKey => Tenant, AgentKey => Agent, ContextKey => KnownContext,
     CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
     LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
+    RecallKey => RecallRecord, RecallAgentKey => RecallAnswer,
 }
 
 impl<V: Value> Stored for V {

@@ -7,6 +7,7 @@ use shared::{
     context::{ContextVersion, HostContext},
     ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
+    recall::{RecallEnd, RecallId},
     time::Timestamp,
     wire::{AgentStats, Gap, GapReason, codec},
 };
@@ -193,6 +194,66 @@ pub struct Remembered {
     pub at: Timestamp,
 }
 
+/// What agents were asked for of that which a rule held back, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecallRecord {
+    /// Whose agents.
+    pub tenant: TenantId,
+    /// Id of the policy rule.
+    pub rule: String,
+    /// From when on the records happened.
+    pub since: Timestamp,
+    /// Before when they happened.
+    pub until: Timestamp,
+    /// Most bytes of blocks from one agent.
+    pub bytes_max: u64,
+    /// Who asked.
+    pub asked_by: Actor,
+    /// Until when agents are asked.
+    pub expires_at: Timestamp,
+    /// How many agents were asked.
+    pub agents: u32,
+    /// How many of them have answered.
+    pub answered: u32,
+    /// How many of those say that something is missing.
+    pub incomplete: u32,
+    /// Records that came, in finished answers.
+    pub records: u64,
+    /// Records that the agents had evicted, at most.
+    pub evicted: u64,
+    /// Records that damage took from the agents.
+    pub lost: u64,
+}
+
+/// Where an agent's answer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecallState {
+    /// It was not asked yet.
+    Waiting,
+    /// It has begun to answer.
+    Answering,
+    /// It has answered.
+    Answered(RecallEnd),
+}
+
+/// An agent's answer to a recall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecallAnswer {
+    /// Where it stands.
+    pub state: RecallState,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// Blocks that came.
+    pub blocks: u32,
+    /// Records in them.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When that changed last.
+    pub changed_at: Timestamp,
+}
+
 /// Head of the journal: its newest entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalHead {
@@ -341,6 +402,34 @@ pub enum Event {
         /// How many nobody can explain.
         unexplained: u64,
     },
+    /// Agents were asked for what a rule held back.
+    RecallAsked {
+        /// Which recall.
+        recall: RecallId,
+        /// Id of the rule.
+        rule: String,
+        /// From when on the records happened.
+        since: Timestamp,
+        /// Before when they happened.
+        until: Timestamp,
+        /// How many agents.
+        agents: u32,
+    },
+    /// An agent answered a recall.
+    RecallAnswered {
+        /// Which recall.
+        recall: RecallId,
+        /// Which agent.
+        agent: AgentId,
+        /// How many records came.
+        records: u64,
+        /// How many it had evicted, at most.
+        evicted: u64,
+        /// How many damage had taken.
+        lost: u64,
+        /// Whether nothing is missing.
+        is_complete: bool,
+    },
 }
 
 impl Event {
@@ -361,7 +450,9 @@ impl Event {
             | Self::TokenCreated { .. }
             | Self::TokenRevoked { .. }
             | Self::RetentionRan { .. }
-            | Self::LedgerGapsFound { .. } => &[],
+            | Self::LedgerGapsFound { .. }
+            | Self::RecallAsked { .. }
+            | Self::RecallAnswered { .. } => &[],
         }
     }
 }
@@ -424,6 +515,7 @@ values! {
     u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
     Chain = "head of a ledger", Interval = "interval of a ledger", LedgerGapRecord = "gap of a ledger",
     Positions = "positions",
+    RecallRecord = "recall", RecallAnswer = "answer to a recall",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

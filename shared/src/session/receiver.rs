@@ -11,13 +11,17 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ProtocolError, Stream, Transmit, Wake};
+use super::{ProtocolError, Stream, Transmit, Wake, recall::Asking};
 use crate::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
     ledger::Interval,
     limits::{GREETING_TIMEOUT, SILENCE_TIMEOUT, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX},
-    wire::{Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, WIRE_VERSION, Welcome},
+    recall::{Recall, RecallEnd, RecallId},
+    wire::{
+        Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, RECALL_VERSION, WIRE_VERSION,
+        Welcome,
+    },
 };
 
 /// Most frames of the ledger that are not durable: an agent sends one after the other, and the word up to where the
@@ -75,6 +79,17 @@ pub enum ReceiverEvent {
     Context(Box<HostContext>),
     /// The agent lives.
     Heartbeat(Heartbeat),
+    /// The agent begins to answer a recall: what came of it before does not count.
+    RecallOpened(RecallId),
+    /// A block of records that were recalled.
+    RecallBlock {
+        /// By which recall.
+        id: RecallId,
+        /// Its bytes.
+        block: Bytes,
+    },
+    /// The agent has answered a recall.
+    RecallEnded(RecallEnd),
     /// The agent ends the session.
     Goodbye(GoodbyeReason),
 }
@@ -108,6 +123,7 @@ pub struct Receiver {
     version: u16,
     /// The last number of each frame of the ledger that is not durable.
     ledger: VecDeque<u64>,
+    recall: Asking,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ReceiverEvent>,
 }
@@ -123,6 +139,7 @@ impl Receiver {
             lanes: Default::default(),
             version: 0,
             ledger: VecDeque::new(),
+            recall: Asking::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -161,6 +178,9 @@ impl Receiver {
                 }
                 self.ledger.extend(intervals.last().map(|interval| interval.number));
                 self.events.push_back(ReceiverEvent::Ledger(intervals));
+            }
+            (Phase::Streaming, Stream::Recall, frame) => {
+                self.events.push_back(self.recall.handle(frame)?);
             }
             (_, Stream::Control, Frame::Goodbye(reason)) => {
                 self.phase = Phase::Closed;
@@ -245,6 +265,24 @@ impl Receiver {
         while self.ledger.pop_front_if(|last| *last <= up_to).is_some() {}
         let frame = Frame::LedgerAck { up_to };
         self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+    }
+
+    /// Returns whether the agent may be asked for something: it has greeted, speaks of recalls, and has answered the
+    /// last one.
+    #[must_use]
+    pub fn can_recall(&self) -> bool {
+        let speaks = self.phase == Phase::Streaming && self.version >= RECALL_VERSION;
+        speaks && !self.recall.is_busy()
+    }
+
+    /// Takes what the agent is to be asked for.
+    ///
+    /// # Panics
+    /// Unless [`Self::can_recall`]: a driver's mistake.
+    pub fn handle_recall(&mut self, recall: Recall) {
+        assert!(self.can_recall(), "one recall after the other");
+        let transmit = self.recall.ask(recall);
+        self.transmits.push_back(transmit);
     }
 
     /// Ends the session from this side.

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ProtocolError, Stream, Transmit, Wake, earlier};
+use super::{ProtocolError, Stream, Transmit, Wake, earlier, recall::Answering};
 use crate::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
@@ -21,10 +21,11 @@ use crate::{
         ACK_TIMEOUT, GREETING_TIMEOUT, HEARTBEAT_INTERVAL, LEDGER_FRAME_BYTES_MAX,
         LEDGER_FRAME_INTERVALS_MAX, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX,
     },
+    recall::{Recall, RecallEnd},
     time::Timestamp,
     wire::{
         AgentStats, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION,
-        LaneHead, WIRE_VERSION, Welcome,
+        LaneHead, RECALL_VERSION, WIRE_VERSION, Welcome,
     },
 };
 
@@ -66,6 +67,9 @@ pub enum SenderEvent {
         /// Number of the newest.
         up_to: u64,
     },
+    /// The coordinator asks for what a rule held back: the driver answers with [`Sender::handle_recall_block`], any
+    /// number of times, and [`Sender::handle_recall_end`].
+    Recall(Recall),
     /// A heartbeat is due: the driver answers with [`Sender::handle_heartbeat`].
     HeartbeatDue,
     /// The coordinator ends the session.
@@ -117,6 +121,7 @@ pub struct Sender {
     /// Version of the frames that both sides use.
     version: u16,
     ledger: LedgerState,
+    recall: Answering,
     context: Option<(ContextVersion, Box<HostContext>)>,
     /// Whether that is to be sent although the coordinator has its version.
     is_context_news: bool,
@@ -147,6 +152,7 @@ impl Sender {
             heartbeat_at: now,
             version: 0,
             ledger: LedgerState::default(),
+            recall: Answering::default(),
             context: None,
             is_context_news: false,
             peer_context: ContextVersion::default(),
@@ -178,6 +184,16 @@ impl Sender {
                 self.acknowledge_ledger(up_to, now);
                 Ok(())
             }
+            (Phase::Streaming, Stream::Control, Frame::Recall(recall))
+                if self.version >= RECALL_VERSION =>
+            {
+                self.recall.handle(&recall)?;
+                self.transmits.push_back(Answering::open(recall.id));
+                self.events.push_back(SenderEvent::Recall(*recall));
+                Ok(())
+            }
+            // Whoever drains answers nothing more; it is asked again.
+            (Phase::Draining, Stream::Control, Frame::Recall(_)) => Ok(()),
             (_, Stream::Control, Frame::Goodbye(reason)) => {
                 self.phase = Phase::Closed;
                 self.events.push_back(SenderEvent::Goodbye(reason));
@@ -251,6 +267,28 @@ impl Sender {
         let LedgerState { window, in_flight, acked } = &self.ledger;
         let is_acked = window.last().is_none_or(|newest| newest.number <= *acked);
         self.version < LEDGER_VERSION || (in_flight.is_none() && is_acked)
+    }
+
+    /// Takes a block of records that were asked for.
+    ///
+    /// # Panics
+    /// If nothing was asked for: a driver's mistake.
+    pub fn handle_recall_block(&mut self, block: Bytes) {
+        if self.phase == Phase::Streaming {
+            let transmit = self.recall.block(block);
+            self.transmits.push_back(transmit);
+        }
+    }
+
+    /// Takes the end of an answer.
+    ///
+    /// # Panics
+    /// If it answers something that was not asked for last: a driver's mistake.
+    pub fn handle_recall_end(&mut self, end: RecallEnd) {
+        if self.phase == Phase::Streaming {
+            let transmit = self.recall.end(end);
+            self.transmits.push_back(transmit);
+        }
     }
 
     /// Takes the host's context. It is sent when the coordinator does not have its version, and, once the coordinator

@@ -7,6 +7,7 @@ use crate::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch},
     ledger::Interval,
+    recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     time::Timestamp,
     wire::{AgentStats, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
@@ -27,6 +28,8 @@ struct Pair {
     ledger: Vec<u64>,
     ledger_waiting: VecDeque<u64>,
     ledger_acked: u64,
+    recalled: Vec<Recall>,
+    answers: Vec<ReceiverEvent>,
 }
 
 fn seq(n: u64) -> Seq {
@@ -68,6 +71,8 @@ impl Pair {
             ledger: Vec::new(),
             ledger_waiting: VecDeque::new(),
             ledger_acked: 0,
+            recalled: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -125,6 +130,7 @@ impl Pair {
                 SenderEvent::HeartbeatDue => {
                     self.sender.handle_heartbeat(Timestamp::ZERO, AgentStats::default());
                 }
+                SenderEvent::Recall(recall) => self.recalled.push(recall),
                 SenderEvent::Welcomed(_) | SenderEvent::Goodbye(_) => {}
             }
         }
@@ -181,6 +187,9 @@ impl Pair {
             ReceiverEvent::Gap { lane, gap } => self.waiting.push_back((lane, gap.last)),
             ReceiverEvent::Context(context) => self.contexts.push(*context),
             ReceiverEvent::Heartbeat(_) => self.heartbeats += 1,
+            answer @ (ReceiverEvent::RecallOpened(_)
+            | ReceiverEvent::RecallBlock { .. }
+            | ReceiverEvent::RecallEnded(_)) => self.answers.push(answer),
             ReceiverEvent::Goodbye(_) => {}
         }
     }
@@ -488,4 +497,98 @@ fn more_of_the_ledger_than_was_asked_for_ends_the_session() {
     send(1).unwrap();
     send(2).unwrap();
     assert_eq!(send(3), Err(ProtocolError::LedgerAhead(2)));
+}
+
+fn recall(number: u8) -> Recall {
+    let id = RecallId::from_bytes([number; 16]);
+    let (since, until) = (Timestamp::ZERO, Timestamp::MAX);
+    Recall { id, rule: "dns-noise".into(), since, until, bytes_max: 10 }
+}
+
+#[test]
+fn a_recall_is_answered_on_its_own_stream_and_the_next_waits_for_its_end() {
+    let mut pair = Pair::new([0, 5, 0]);
+    assert!(!pair.receiver.can_recall(), "the agent has not greeted");
+    pair.run();
+    let Recall { id, .. } = recall(1);
+    pair.receiver.handle_recall(recall(1));
+    pair.run();
+    assert_eq!(pair.recalled, [recall(1)]);
+    assert_eq!(pair.answers, [ReceiverEvent::RecallOpened(id)]);
+    assert!(!pair.receiver.can_recall());
+    let block = Bytes::from_static(b"block");
+    pair.sender.handle_recall_block(block.clone());
+    pair.sender.handle_recall_block(block.clone());
+    let end = RecallEnd { records: 2, ..RecallEnd::empty(id, RecallOutcome::Answered) };
+    pair.sender.handle_recall_end(end);
+    pair.run();
+    let block = ReceiverEvent::RecallBlock { id, block };
+    assert_eq!(pair.answers[1..], [block.clone(), block, ReceiverEvent::RecallEnded(end)]);
+    pair.receiver.handle_recall(recall(2));
+    pair.run();
+    assert_eq!(pair.recalled.len(), 2);
+    pair.reconnect();
+    pair.run();
+    assert!(pair.receiver.can_recall(), "what a lost connection cut off is asked for again");
+    pair.receiver.handle_recall(recall(2));
+    pair.run();
+    assert_eq!(pair.recalled.len(), 3);
+}
+
+#[test]
+fn an_answer_out_of_turn_or_over_its_bound_ends_the_session() {
+    let open = |number| Frame::RecallOpen { id: recall(number).id };
+    let block = |len| Frame::RecallBlock { block: vec![0; len].into() };
+    let end = |number| RecallEnd::empty(recall(number).id, RecallOutcome::Answered);
+    let end = |number| Frame::RecallEnd(Box::new(end(number)));
+    for (asks, frames) in [
+        (false, vec![open(1)]),
+        (true, vec![open(2)]),
+        (true, vec![block(1)]),
+        (true, vec![end(1)]),
+        (true, vec![open(1), open(1)]),
+        (true, vec![open(1), end(2)]),
+        (true, vec![open(1), block(6), block(5)]),
+        (true, vec![open(1), Frame::Ack { up_to: Seq::FIRST }]),
+    ] {
+        let mut pair = Pair::new([0; 3]);
+        pair.run();
+        if asks {
+            pair.receiver.handle_recall(recall(1));
+        }
+        let take = |frame| pair.receiver.handle_frame(Stream::Recall, frame, pair.now);
+        let outcomes: Vec<_> = frames.into_iter().map(take).collect();
+        let (last, before) = outcomes.split_last().unwrap();
+        assert!(before.iter().all(Result::is_ok));
+        assert!(matches!(last, Err(ProtocolError::Recall(_))), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_recall_before_the_last_ones_answer_ends_the_session_and_none_reaches_an_agent_that_drains() {
+    let mut pair = Pair::new([0; 3]);
+    pair.run();
+    let frame = || Frame::Recall(Box::new(recall(1)));
+    pair.sender.handle_frame(Stream::Control, frame(), pair.now).unwrap();
+    let second = pair.sender.handle_frame(Stream::Control, frame(), pair.now);
+    assert!(matches!(second, Err(ProtocolError::Recall(_))));
+
+    let mut pair = Pair::new([0, 1, 0]);
+    pair.commits_held = true;
+    pair.run();
+    pair.sender.handle_shutdown();
+    pair.sender.handle_frame(Stream::Control, frame(), pair.now).unwrap();
+    assert_eq!(pair.sender.poll_event(), None);
+}
+
+#[test]
+fn nobody_of_version_one_is_asked() {
+    let mut pair = Pair::new([0; 3]);
+    let old = Hello { version: 1, ..hello([0; 3]) };
+    pair.sender = Sender::new(SenderConfig::default(), old, pair.now);
+    pair.run();
+    assert!(!pair.receiver.can_recall());
+    let frame = Frame::Recall(Box::new(recall(1)));
+    let refused = pair.sender.handle_frame(Stream::Control, frame, pair.now);
+    assert!(matches!(refused, Err(ProtocolError::Unexpected { .. })));
 }

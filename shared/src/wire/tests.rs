@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     context::{Interface, InterfaceAddress},
     ledger::{DropReason, Hash, LossReason, SourceSums},
+    recall::{Evicted, RecallOutcome},
 };
+
+const RECALL: RecallId = RecallId::from_bytes([9; RecallId::LEN]);
 
 fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
@@ -97,6 +100,29 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Ledger(vec![interval]),
         Frame::LedgerAck { up_to: 5 },
         Frame::Context(Box::new(second_form)),
+        Frame::Recall(Box::new(Recall {
+            id: RECALL,
+            rule: "dns-noise".into(),
+            since: Timestamp::from_ms(1_760_000_000_000),
+            until: Timestamp::from_ms(1_760_000_600_000),
+            bytes_max: 1 << 20,
+        })),
+        Frame::RecallOpen { id: RECALL },
+        Frame::RecallBlock { block: Bytes::from_static(b"block") },
+        Frame::RecallEnd(Box::new(RecallEnd {
+            id: RECALL,
+            outcome: RecallOutcome::Answered,
+            records: 300,
+            bytes: 5,
+            evicted: Some(Evicted {
+                count: 7,
+                from: Timestamp::from_ms(1),
+                until: Timestamp::from_ms(2),
+                evicted_at: Timestamp::from_ms(3),
+            }),
+            lost: 4,
+            truncated: true,
+        })),
     ]
 }
 
@@ -196,6 +222,13 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
     assert!(refused(&Frame::Ledger(vec![interval(0)])));
     assert!(refused(&Frame::Ledger(vec![])));
     assert!(refused(&Frame::Ledger((1..=17).map(interval).collect())));
+    let recall = |rule: String| {
+        let at = Timestamp::ZERO;
+        let recall = Recall { id: RECALL, rule, since: at, until: at, bytes_max: 1 };
+        Frame::Recall(Box::new(recall))
+    };
+    assert!(refused(&recall(String::new())) && refused(&recall("x".repeat(129))));
+    assert!(!refused(&recall("x".repeat(128))));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }
@@ -203,7 +236,7 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
 #[test]
 fn bytes_left_over_behind_a_frame_are_refused() {
     for frame in one_of_each() {
-        if frame.kind() == FrameKind::Block {
+        if [FrameKind::Block, FrameKind::RecallBlock].contains(&frame.kind()) {
             continue; // a block's own header says its length
         }
         let mut bytes = bytes_of(&frame).split_off(LEN_BYTES);

@@ -10,6 +10,7 @@ use shared::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch, Lane, Seq},
     ledger::Interval,
+    recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     session::{
         ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Sender, SenderConfig, SenderEvent,
         Stream, Transmit,
@@ -29,11 +30,12 @@ const BLOCKS_MAX: usize = 400;
 /// Most intervals of the ledger that are offered at once.
 const LEDGER_WINDOW: u64 = 40;
 
-const STREAMS: [Stream; 4] = [
+const STREAMS: [Stream; 5] = [
     Stream::Control,
     Stream::Lane(Lane::Urgent),
     Stream::Lane(Lane::Normal),
     Stream::Lane(Lane::Bulk),
+    Stream::Recall,
 ];
 
 /// Runs the operations that `data` says on an honest pair, and its frames on two machines with a lying peer. All that
@@ -68,14 +70,22 @@ struct Pair {
     sender: Sender,
     receiver: Receiver,
     /// Frames on their way, by stream: order is kept within a stream and not between them.
-    up: [VecDeque<Frame>; 4],
-    down: [VecDeque<Frame>; 4],
+    up: [VecDeque<Frame>; STREAMS.len()],
+    down: [VecDeque<Frame>; STREAMS.len()],
     spool: [Vec<Made>; Lane::COUNT],
     stored: [Vec<Made>; Lane::COUNT],
     /// Received and not stored yet.
     waiting: [VecDeque<Made>; Lane::COUNT],
     acked: [usize; Lane::COUNT],
     ledger: LedgerPair,
+    recall: RecallPair,
+}
+
+/// What the agent answers, and how many blocks it has sent.
+#[derive(Default)]
+struct RecallPair {
+    asked: Option<RecallId>,
+    sent: usize,
 }
 
 /// How far the ledger is, at both ends.
@@ -105,6 +115,7 @@ impl Pair {
             waiting: Default::default(),
             acked: [0; Lane::COUNT],
             ledger: LedgerPair::default(),
+            recall: RecallPair::default(),
         }
     }
 
@@ -125,7 +136,31 @@ impl Pair {
             10 => self.disconnect(usize::from(input.byte() % 4)),
             11 => self.pass_time(Duration::from_secs(u64::from(input.byte() % 16))),
             12 => self.say(input.byte()),
-            _ => _ = self.offer(lane) && self.pump() && self.deliver_up(stream),
+            _ => match input.byte() {
+                0..192 => _ = self.offer(lane) && self.pump() && self.deliver_up(stream),
+                what => self.recall(what),
+            },
+        }
+    }
+
+    /// Asks for something, or goes on with the answer; the machines keep the turns (one after the other).
+    fn recall(&mut self, what: u8) {
+        match (self.recall.asked, what % 4) {
+            (None, 0) if self.receiver.can_recall() => {
+                let id = RecallId::from_bytes([what; 16]);
+                let (since, until) = (Timestamp::ZERO, Timestamp::MAX);
+                let recall = Recall { id, rule: "rule".into(), since, until, bytes_max: 64 };
+                self.receiver.handle_recall(recall);
+            }
+            (Some(_), 1 | 2) if self.recall.sent < 64 => {
+                self.recall.sent += 1;
+                self.sender.handle_recall_block(Bytes::from_static(b"b"));
+            }
+            (Some(id), 3) => {
+                self.sender.handle_recall_end(RecallEnd::empty(id, RecallOutcome::Answered));
+                self.recall = RecallPair::default();
+            }
+            _ => {}
         }
     }
 
@@ -227,8 +262,12 @@ impl Pair {
             }
             ReceiverEvent::Block { lane, seq, block } => self.queue(lane, seq, seq, Some(block)),
             ReceiverEvent::Gap { lane, gap } => self.queue(lane, gap.first, gap.last, None),
-            ReceiverEvent::Context(_) | ReceiverEvent::Heartbeat(_) | ReceiverEvent::Goodbye(_) => {
-            }
+            ReceiverEvent::RecallOpened(_)
+            | ReceiverEvent::RecallBlock { .. }
+            | ReceiverEvent::RecallEnded(_)
+            | ReceiverEvent::Context(_)
+            | ReceiverEvent::Heartbeat(_)
+            | ReceiverEvent::Goodbye(_) => {}
         }
     }
 
@@ -279,6 +318,10 @@ impl Pair {
                     assert!(up_to >= self.ledger.acked, "acks do not go back");
                     self.ledger.acked = up_to;
                 }
+                SenderEvent::Recall(recall) => {
+                    assert!(self.recall.asked.is_none(), "one recall after the other");
+                    self.recall = RecallPair { asked: Some(recall.id), sent: 0 };
+                }
                 SenderEvent::HeartbeatDue => {
                     self.sender.handle_heartbeat(Timestamp::ZERO, AgentStats::default());
                 }
@@ -296,6 +339,7 @@ impl Pair {
             self.store_ledger();
         }
         self.ledger.waiting.clear();
+        self.recall = RecallPair::default();
         self.waiting = Default::default();
         self.up = Default::default();
         self.down = Default::default();

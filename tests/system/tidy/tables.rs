@@ -54,6 +54,8 @@ pub(crate) const AGENT: ImportTable = &[
     // A rule that folds has the terms of its fold.
     ("filter", May::Import(&["fold"])),
     ("fold", May::Import(&[])),
+    // A ring is a spool of its own.
+    ("held", May::Import(&["spool"])),
     ("ledger", May::Import(&[])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
@@ -77,14 +79,16 @@ pub(crate) const AGENT: ImportTable = &[
     ("status", May::Import(&["attribution", "clock", "config"])),
     ("tls", May::Import(&["certs", "config"])),
     // `config` for its checked values, `status` for the state that it shows.
-    ("uplink", May::Import(&["certs", "clock", "config", "spool", "status", "tls"])),
+    ("uplink", May::Import(&["certs", "clock", "config", "held", "spool", "status", "tls"])),
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
-    ("api", May::Import(&["clock", "command", "counters", "store", "triage", "view"])),
+    ("api", May::Import(&["bell", "clock", "command", "counters", "store", "triage", "view"])),
     ("app", May::ImportAll),
     // Only for the default path, which the help names.
     ("args", May::Import(&["config"])),
+    // The handle by which the API tells the ingest that there is something to ask agents for.
+    ("bell", May::Import(&[])),
     ("bin", May::Import(&["api", "app", "args", "config"])),
     ("command", May::Import(&["store", "triage"])),
     // Only for what a trust domain may be.
@@ -93,7 +97,7 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("clock", May::Import(&[])),
     // Plain numbers that every driver raises and the metrics listener shows.
     ("counters", May::Import(&[])),
-    ("ingest", May::Import(&["clock", "command", "counters", "store", "tls"])),
+    ("ingest", May::Import(&["bell", "clock", "command", "counters", "store", "tls"])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     ("main", May::Import(&["app", "args", "clock", "config"])),
@@ -134,6 +138,8 @@ const DRIVERS: &[&str] = &[
     "agent/src/source",
     "agent/src/uplink",
     "coordinator/src/api",
+    // Tells that something may be asked; reads no clock.
+    "coordinator/src/bell",
     "coordinator/src/clock",
     "coordinator/src/ingest",
     "coordinator/src/store/writer",

@@ -26,6 +26,10 @@ const ROUTES: &[(&str, &str, &[Role])] = &[
     ("get", "/v1/cases/{case}", ALL),
     ("get", "/v1/cases/{case}/alerts", ALL),
     ("get", "/v1/alerts", ALL),
+    ("get", "/v1/recalls", ALL),
+    ("post", "/v1/recalls", WORKERS),
+    ("get", "/v1/recalls/{recall}", ALL),
+    ("get", "/v1/recalls/{recall}/records", ALL),
     ("get", "/v1/queue", ALL),
     ("post", "/v1/queue/next", WORKERS),
     ("post", "/v1/cases/{case}/claim", LEADS),
@@ -44,6 +48,7 @@ fn body_of(method: &str, path: &str) -> Option<Value> {
     match (method, path.rsplit('/').next().unwrap()) {
         ("get" | "delete", _) => None,
         ("post", "tokens") => Some(json!({"holder": "x", "role": "analyst", "tenants": ["acme"]})),
+        ("post", "recalls") => Some(json!({"tenant": "acme", "rule": "dns-noise"})),
         ("post", "renew") => Some(json!({"fence": 1})),
         ("post", "release") => Some(json!({"fence": 1, "reason": "lunch"})),
         ("post", "verdict") => {
@@ -76,6 +81,7 @@ async fn status_of(house: &House, case: &str, route: (&str, &str), token: &str) 
         .replace("{tenant}", "acme")
         .replace("{agent}", &agent)
         .replace("{case}", case)
+        .replace("{recall}", "00000199c82cc0000707070707070707")
         .replace("{id}", "0123456789abcdef");
     let sent = request(&method.to_uppercase(), &filled, token, body_of(method, path));
     house.router.clone().oneshot(sent).await.unwrap().status()

@@ -173,6 +173,34 @@ pub enum JournalEvent {
         /// How many nobody can explain.
         unexplained: u64,
     },
+    /// Agents were asked for what a rule held back.
+    RecallAsked {
+        /// Which recall.
+        recall: String,
+        /// Id of the rule.
+        rule: String,
+        /// From when on the records happened.
+        since: Time,
+        /// Before when they happened.
+        until: Time,
+        /// How many agents.
+        agents: u32,
+    },
+    /// An agent answered a recall.
+    RecallAnswered {
+        /// Which recall.
+        recall: String,
+        /// Which agent.
+        agent: String,
+        /// How many records came.
+        records: u64,
+        /// How many it had evicted, at most.
+        evicted: u64,
+        /// How many damage had taken.
+        lost: u64,
+        /// Whether nothing is missing.
+        is_complete: bool,
+    },
 }
 
 impl JournalEvent {
@@ -194,6 +222,8 @@ impl JournalEvent {
             Self::TokenRevoked { .. } => "token_revoked",
             Self::RetentionRan { .. } => "retention_ran",
             Self::LedgerGapsFound { .. } => "ledger_gaps_found",
+            Self::RecallAsked { .. } => "recall_asked",
+            Self::RecallAnswered { .. } => "recall_answered",
         }
     }
 }
@@ -258,6 +288,23 @@ impl From<&Event> for JournalEvent {
                     up_to: *up_to,
                     explained: *explained,
                     unexplained: *unexplained,
+                }
+            }
+            Event::RecallAsked { recall, rule, since, until, agents } => Self::RecallAsked {
+                recall: recall.to_string(),
+                rule: rule.clone(),
+                since: Time(*since),
+                until: Time(*until),
+                agents: *agents,
+            },
+            Event::RecallAnswered { recall, agent, records, evicted, lost, is_complete } => {
+                Self::RecallAnswered {
+                    recall: recall.to_string(),
+                    agent: agent.to_string(),
+                    records: *records,
+                    evicted: *evicted,
+                    lost: *lost,
+                    is_complete: *is_complete,
                 }
             }
         }

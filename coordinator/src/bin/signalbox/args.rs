@@ -7,11 +7,15 @@ use clap_complete::Shell;
 use shared::alert::Severity;
 
 use crate::{
-    args::values::{Entity, Moment, SlaTime},
+    args::{
+        recalls::{RecallArgs, RecallsArgs},
+        values::{Entity, Moment, SlaTime},
+    },
     limits::LIST_ITEMS_MAX,
 };
 
 mod help;
+pub(crate) mod recalls;
 pub(crate) mod values;
 
 /// Works the queue and looks at cases, alerts and agents, over the coordinator's API.
@@ -78,6 +82,10 @@ pub(crate) enum Command {
     Agents(AgentsArgs),
     /// Show what became of every record of a tenant's sources, and where that cannot be told.
     Ledger(LedgerArgs),
+    /// Ask agents for what a rule of their policy held back, or show what came.
+    Recall(RecallArgs),
+    /// List what was recalled, the newest first.
+    Recalls(RecallsArgs),
     /// Follow what happens, until interrupted.
     Watch(WatchArgs),
     /// Make, list and revoke tokens.
@@ -506,6 +514,20 @@ mod tests {
             panic!()
         };
         assert!(matches!(args.command, Some(AgentsCommand::Show { agent }) if agent == "abc"));
+    }
+
+    #[test]
+    fn a_recall_is_asked_for_or_shown_and_not_both() {
+        let line = "signalbox recall --tenant acme --rule dns-noise --since 24h --follow";
+        let Command::Recall(args) = parse(line).unwrap().command else { panic!() };
+        assert!(args.recall.is_none() && args.follow && args.since.is_some());
+        let Command::Recall(args) = parse("signalbox recall 00ff --all").unwrap().command else {
+            panic!()
+        };
+        assert_eq!(args.recall.as_deref(), Some("00ff"));
+        assert!(parse("signalbox recall").is_err());
+        assert!(parse("signalbox recall --tenant acme").is_err());
+        assert!(parse("signalbox recall 00ff --tenant acme --rule x").is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod cases;
 mod journal;
 mod ledger;
 mod queue;
+mod recalls;
 mod session;
 mod tenants;
 mod tokens;
@@ -117,6 +118,8 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
             None => agents::list(&args, desk),
         },
         Command::Ledger(args) => ledger::show(&args, desk),
+        Command::Recall(args) => recalls::recall(&args, desk),
+        Command::Recalls(args) => recalls::list(&args, desk),
         Command::Watch(args) => journal::watch(&args, desk),
         Command::Journal(args) => journal::list(&args, desk),
         Command::Token(TokenCommand::Create(args)) => tokens::create(&args, desk),

@@ -48,6 +48,8 @@ pub(crate) enum About {
     Tenant(String),
     /// An agent.
     Agent,
+    /// A recall.
+    Recall,
     /// A token.
     Token,
 }

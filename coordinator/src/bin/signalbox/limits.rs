@@ -20,6 +20,9 @@ pub(crate) const FEED_WAIT_MIN: Duration = Duration::from_millis(250);
 /// Longest wait before the live feed is asked for again, so that it is back soon after a long break.
 pub(crate) const FEED_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// How often a recall that is followed is looked at.
+pub(crate) const RECALL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Largest answer that is read, in bytes: a page of 200 alerts with the longest records that there may be.
 pub(crate) const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 /// Longest line of the live feed, in bytes. An entry that names a block's 512 cases has about 10 kB.

@@ -14,6 +14,7 @@ pub(crate) mod cases;
 mod hosts;
 pub(crate) mod journal;
 pub(crate) mod ledger;
+pub(crate) mod recalls;
 
 /// Longest foreign text in a cell. Titles of real rules are shorter; what an attacker writes need not be.
 const CELL_CHARS_MAX: usize = 160;

@@ -407,7 +407,7 @@ impl<'a, S: Source + ?Sized> Walk<'a, S> {
 }
 
 /// Returns `alert` with texts of its own.
-fn owned(alert: &Alert<'_>) -> Alert<'static> {
+pub(super) fn owned(alert: &Alert<'_>) -> Alert<'static> {
     let mut copy = Alert::default();
     copy.time = alert.time;
     copy.observed_at = alert.observed_at;

@@ -99,6 +99,20 @@ Examples:
   signalbox ledger acme --since 2026-01-02 --until 2026-01-03
   signalbox ledger acme --agent 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01 --since 7d --json";
 
+pub(super) const RECALL: &str = "\
+Agents that are not connected answer when they are back, within three days. What an agent has no
+more is told as a tombstone: how many records were evicted, from when, and when. With --json it
+prints the recall that was asked for; with an id or --follow an object of `details` and `records`.
+
+Examples:
+  signalbox recall --tenant acme --rule dns-noise --since 24h --follow
+  signalbox recall --tenant acme --rule dns-noise --since 2026-01-02 --until 2026-01-03
+  signalbox recall 00000199c82cc0000707070707070707 --all --json";
+
+pub(super) const RECALLS: &str = "\
+Example:
+  signalbox recalls --tenant acme";
+
 pub(super) const WATCH: &str = "\
 A break is bridged: nothing that happened meanwhile is left out. With --json, each entry is one
 line.
@@ -162,6 +176,8 @@ mod tests {
             AGENTS,
             AGENTS_SHOW,
             LEDGER,
+            RECALL,
+            RECALLS,
             WATCH,
             TOKEN_CREATE,
             TENANT_SET,

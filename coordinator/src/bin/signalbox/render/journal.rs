@@ -82,6 +82,18 @@ fn what(event: &JournalEvent) -> String {
             format!("token {} made for {}, {}", cell(token), cell(holder), name_of(role))
         }
         JournalEvent::TokenRevoked { token } => format!("token {} revoked", cell(token)),
+        JournalEvent::RecallAsked { rule, since, until, agents, .. } => format!(
+            "asked {} for what {} held back from {} until {}",
+            counted(u64::from(*agents), "agent", "agents"),
+            cell(rule),
+            instant(*since),
+            instant(*until)
+        ),
+        JournalEvent::RecallAnswered { agent, records, evicted, lost, .. } => format!(
+            "agent {} sent {} that it had held back; {evicted} evicted, {lost} lost",
+            cell(agent),
+            counted(*records, "record", "records")
+        ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))
