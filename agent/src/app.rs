@@ -23,11 +23,13 @@ pub mod notify;
 mod pipeline;
 pub mod policy;
 pub mod show;
+mod sleep;
 mod throttle;
 pub mod try_policy;
 
 use std::{
-    sync::{Arc, mpsc},
+    io::{self, PipeWriter},
+    sync::Arc,
     thread,
 };
 
@@ -44,6 +46,7 @@ use self::{
     notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
     policy::Enforcement,
+    sleep::Sleeper,
     throttle::Throttle,
 };
 use crate::{
@@ -71,7 +74,8 @@ pub enum Outcome {
 
 /// The pipeline's thread, and how it is told to stop.
 struct PipelineThread {
-    stop: mpsc::SyncSender<()>,
+    /// Closed when it is to stop.
+    stop: PipeWriter,
     ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
 
@@ -115,7 +119,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let last_look = spool.reader();
     let boot = BootId(rand::random());
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
-    let (pipeline_stop, stop_signal) = mpsc::sync_channel(1);
+    let (stop_signal, pipeline_stop) = io::pipe().context("make the pipeline's signal")?;
     let (key, now) = (spool.epoch(), clock::now());
     let (policy, can_hold) = (config.policy.as_ref(), held.is_some());
     let policy = policy.map(|path| Enforcement::begin(path, can_hold, key, now, clock::wall()));
@@ -135,7 +139,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         status: Arc::clone(&status),
         status_path: config.status_path.clone(),
         throttle: Throttle::new(config.limits),
-        stop: stop_signal,
+        sleeper: Sleeper::new(stop_signal),
     });
     let pipeline = PipelineThread { stop: pipeline_stop, ended: start(pipeline)? };
     let signs_of_life = notifier.run(Arc::clone(&status), stop.clone());
@@ -360,7 +364,7 @@ fn before(sources: &[SourceConfig], number: usize) -> Vec<Pattern> {
     let path = |(other, source): (usize, &SourceConfig)| match &source.input {
         Input::File { path, .. } => Some(Pattern::of_path(path)),
         Input::Files { pattern, .. } if other < number => Some(pattern.clone()),
-        Input::Files { .. } | Input::Udp(_) | Input::Tcp(_) => None,
+        _ => None,
     };
     sources.iter().enumerate().filter_map(path).collect()
 }

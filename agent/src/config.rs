@@ -8,6 +8,7 @@
 //! Tenant and agent are not configured: they come from the certificate (L5).
 
 mod check;
+mod inputs;
 mod limits;
 mod raw;
 mod units;
@@ -51,6 +52,8 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const SOURCES_MAX: usize = 32;
 /// Longest source name in bytes: it stands in every alert and every ledger line.
 pub const SOURCE_NAME_BYTES_MAX: usize = 64;
+/// Most conditions on the journal's entries: the units and names of a host's detectors.
+pub const MATCHES_MAX: usize = 32;
 /// Largest configuration file in bytes; a real one has under ten thousand.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -183,6 +186,40 @@ pub enum Input {
     Udp(SocketAddr),
     /// Connections that are made to this address.
     Tcp(SocketAddr),
+    /// Connections that are made to this address, within TLS.
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        /// What is shown to senders, and who may send.
+        identity: ListenerIdentity,
+    },
+    /// Requests that are made to this address by HTTP.
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// The file with the token that senders must have.
+        token_file: PathBuf,
+    },
+    /// Standard input, a record a line.
+    Stdin,
+    /// The system's journal.
+    Journal {
+        /// What entries must have, as `journalctl` takes it.
+        matches: Vec<String>,
+        /// Where to start when it was never read before.
+        from: StartFrom,
+    },
+}
+
+/// What a source that listens within TLS shows to senders, and who may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerIdentity {
+    /// The certificate with those of its intermediates (PEM).
+    pub certificate: PathBuf,
+    /// Its private key (PEM, PKCS #8), readable by its owner only.
+    pub key: PathBuf,
+    /// The root of the certificates that senders must have (PEM); absent where anybody may send.
+    pub senders_root: Option<PathBuf>,
 }
 
 impl fmt::Display for Input {
@@ -192,6 +229,10 @@ impl fmt::Display for Input {
             Self::Files { pattern, .. } => pattern.fmt(f),
             Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Tls { address, .. } => write!(f, "tls://{address}"),
+            Self::Http { address, .. } => write!(f, "http://{address}"),
+            Self::Stdin => f.write_str("stdin"),
+            Self::Journal { .. } => f.write_str("journald"),
         }
     }
 }

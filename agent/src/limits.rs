@@ -2,7 +2,7 @@
 //!
 //! What both ends must agree on is in [`shared::limits`]; these bounds refer to it.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use shared::limits::{
     BLOCK_RECORD_BYTES_MAX, FIELD_BYTES_MAX, LEDGER_INTERVAL_BYTES_MAX, RECORD_BYTES_MAX,
@@ -28,13 +28,41 @@ pub const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// detectors fits.
 pub const ROTATED_ENTRIES_MAX: usize = 8192;
 
+/// Most bytes of the head of a request by HTTP: what a sender's name, token and habits take.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Most bytes of the body of a request: some hundreds of alerts at once.
+pub const HTTP_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Most records of a request.
+pub const HTTP_RECORDS_MAX: usize = 8192;
+
+/// Most bodies that are in memory at once; further requests are put off. 8 MiB together.
+pub const HTTP_BODIES_MAX: usize = 8;
+
+/// After how long a sender that is put off is to try again.
+pub const HTTP_RETRY_SECONDS: u32 = 2;
+
+/// Bytes of a token: too many to be guessed, and no more than a header holds.
+pub const HTTP_TOKEN_BYTES: RangeInclusive<usize> = 16..=512;
+
+/// Longest cursor of the system's journal, in bytes: they have some 130.
+pub const CURSOR_BYTES_MAX: usize = 512;
+
 /// How many folders below the file's own are searched for a rotated file: Wazuh keeps `alerts.json`
 /// of the day before under `<year>/<month>/`.
 pub const ROTATED_DEPTH_MAX: usize = 2;
 
-/// Most files of one pattern whose places are remembered; what matches beyond them is not read and
-/// counted. 50,000 containers' logs fit; a place takes some 150 bytes of memory and 60 of the spool.
+/// Most files whose places the sources with patterns remember together; what matches beyond a
+/// source's share is not read and counted. 50,000 containers' logs fit, and the spool's largest
+/// description holds them.
 pub const PATTERN_FILES_MAX: usize = 65_536;
+
+/// Bytes of memory that a remembered place takes: where it is found, and as it is stored.
+pub const PLACE_MEMORY_BYTES: usize = 220;
+
+/// Bytes that a session of TLS keeps in buffers: a record of its protocol each way, and its state.
+pub const TLS_SESSION_BYTES: usize = 48 << 10;
 
 /// Most files that the sources with patterns have open together. A process may have 1,024 open as a
 /// rule; what else the agent opens takes a few dozen.

@@ -15,6 +15,7 @@ mod columns;
 mod eve;
 mod falco;
 mod guess;
+mod journald;
 mod json_lines;
 mod paths;
 mod slots;
@@ -22,6 +23,8 @@ mod syslog;
 mod timestamp;
 mod value;
 mod wazuh;
+mod windows;
+mod xml;
 mod zeek;
 
 use std::fmt;
@@ -43,8 +46,15 @@ pub use self::{
 
 /// The products whose records are read without a field map. A further one is a file beside theirs
 /// and a line here.
-const PRODUCTS: [&Product; 5] =
-    [&eve::PRODUCT, &wazuh::PRODUCT, &falco::PRODUCT, &zeek::NOTICE_PRODUCT, &syslog::PRODUCT];
+const PRODUCTS: [&Product; 7] = [
+    &eve::PRODUCT,
+    &wazuh::PRODUCT,
+    &falco::PRODUCT,
+    &zeek::NOTICE_PRODUCT,
+    &syslog::PRODUCT,
+    &journald::PRODUCT,
+    &windows::PRODUCT,
+];
 
 /// How the records of one product are read.
 #[derive(Debug)]
@@ -71,6 +81,8 @@ enum Writing {
     /// As JSON objects, too, or in columns that header lines name (Zeek's ASCII writer). Of the
     /// logs only the one of this name holds alerts.
     JsonOrColumns(Stop, &'static str),
+    /// As JSON objects, or as elements of XML whose values stand in like places.
+    JsonOrXml,
     /// As syslog messages, with or without an event in CEF or LEEF in them, or as such events.
     Syslog,
 }
@@ -189,9 +201,9 @@ pub enum Malformed {
     },
     /// No JSON object.
     NotAnObject,
-    /// The JSON ends before its object does, as that of a record that was cut off.
+    /// The JSON, or XML, ends before its object does, as that of a record that was cut off.
     EndsEarly,
-    /// The JSON is wrong near this byte, counted from 1.
+    /// The JSON, or XML, is wrong near this byte, counted from 1.
     Syntax {
         /// The place.
         at: usize,
@@ -385,6 +397,10 @@ impl Normaliser {
                     return self.header.read(text, log, &self.paths, found);
                 }
                 Writing::JsonOrColumns(stop, _) => Some(stop),
+                Writing::JsonOrXml if text.trim_ascii_start().starts_with('<') => {
+                    return xml::read(text, &self.paths, found);
+                }
+                Writing::JsonOrXml => None,
                 Writing::Syslog => return syslog::read(text, &self.paths, found),
             },
         };

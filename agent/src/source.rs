@@ -11,10 +11,14 @@
 //!                            start; also if it happened while the agent was down, and for all
 //!                            files rotated away in between
 //! copied and truncated       what the copy holds and was not read is read from it, then the file
-//!                            from its start
+//!                            from its start; also if it happened while the agent was down, for all
+//!                            copies made in between, and if the file was empty when last read
 //! truncated, refilled        read from its start as a new generation; known by its length or by
-//!                            its first bytes
-//! deleted while behind       the open file is read to its end
+//!                            its first bytes. If it was not open then and there is no copy, it
+//!                            counts as lost, since it may have held more than was read
+//! deleted while behind       the open file is read to its end; if it was not open, it counts as lost
+//! rotated and compressed     if it was not open, it counts as lost: compressed files are not read
+//! inode used again           known by its first bytes: as if the file had been truncated
 //! not there yet, forbidden   the status says so; it is tried again
 //! last line without newline  waits for its newline; taken as it is once its writer has gone on to
 //!                            another file
@@ -32,11 +36,15 @@ mod checkpoint;
 mod file;
 mod files;
 mod framing;
+mod http;
+mod journal;
 mod known;
 mod lines;
 mod listener;
 mod pattern;
+mod pipe;
 mod rotation;
+mod stdin;
 mod veto;
 mod walk;
 
@@ -45,7 +53,7 @@ use std::{
     ops::AddAssign,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Instant, UNIX_EPOCH},
 };
 
 use thiserror::Error;
@@ -59,9 +67,12 @@ pub use self::{
     checkpoint::CheckpointError,
     file::FileId,
     files::{Files, FilesStats, Opening},
+    http::{Http, load_token},
+    journal::{JOURNALCTL, Journal, JournalOptions},
     lines::{Batch, Line, ReadBuffer},
-    listener::{Listener, ListenerStats},
+    listener::{Listener, ListenerStats, LoadTls},
     pattern::{Pattern, PatternError},
+    stdin::Stdin,
     veto::{InForce, Veto},
     walk::Matches,
 };
@@ -89,6 +100,8 @@ pub enum Status {
     Missing,
     /// The file cannot be opened or read, for this reason.
     Unreadable(String),
+    /// Nothing more will come.
+    Ended,
 }
 
 impl fmt::Display for Status {
@@ -97,6 +110,7 @@ impl fmt::Display for Status {
             Self::Reading => f.write_str("reading"),
             Self::Missing => f.write_str("waiting for the file to appear"),
             Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
+            Self::Ended => f.write_str("has ended: nothing more comes"),
         }
     }
 }
@@ -112,7 +126,8 @@ pub struct TailStats {
     pub rotated: u64,
     /// Times that a file was truncated or its content replaced.
     pub truncated: u64,
-    /// Files with a checkpoint that were not found again: what they held behind it is lost.
+    /// Files with a checkpoint that were not found again, or were truncated while they were not open
+    /// and no copy was found: what they held behind it, if anything, is lost.
     pub lost_files: u64,
     /// Lines that were cut.
     pub over_long: u64,
@@ -431,20 +446,25 @@ impl Tail {
             let same_device = file.id.device == checkpoint.device;
             let known = same_device || checkpoint.head_len > 0;
             if known && file.begins_like(checkpoint, file.facts()?.len) {
+                if checkpoint.is_of_nothing()
+                    && let Some(copy) = self.made_after(checkpoint.modified_ns, file.id)
+                {
+                    self.generation += 1;
+                    return self.start(copy, 0, false);
+                }
                 return self.start_at_path(at_path, offset, skipping);
             }
             self.stats.truncated += 1;
-            if let Some(copy) = rotation::find_copy(&self.path, checkpoint, self.among.is_some()) {
+            if let Some(copy) = rotation::find_copy(&self.path, checkpoint) {
                 return self.start(copy, offset, skipping);
             }
-            self.generation += 1;
-            return self.start_at_path(at_path, 0, false);
-        }
-        if let Some(file) = rotation::find(&self.path, checkpoint) {
+            self.stats.lost_files += 1;
+        } else if let Some(file) = rotation::find(&self.path, checkpoint) {
             return self.start(file, offset, skipping);
+        } else if at_path.is_some() {
+            self.stats.lost_files += 1;
         }
         let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
-        self.stats.lost_files += 1;
         self.generation += 1;
         let between = self.next_after(checkpoint.modified_ns, &[file.id]);
         let file = between.and_then(|path| TailFile::open(&path).ok()).unwrap_or(file);
@@ -477,6 +497,17 @@ impl Tail {
     fn has_more(&mut self) -> io::Result<bool> {
         let Some(reading) = &mut self.reading else { return Ok(false) };
         let mut facts = reading.file.facts()?;
+        let is_of_nothing = reading.offset == 0 && reading.file.head_len() == 0;
+        if is_of_nothing && facts.modified_ns != reading.modified_ns {
+            let (modified_ns, id) = (reading.modified_ns, reading.file.id);
+            reading.modified_ns = facts.modified_ns;
+            if let Some(copy) = self.made_after(modified_ns, id) {
+                self.generation += 1;
+                self.start(copy, 0, false)?;
+                return Ok(true);
+            }
+        }
+        let Some(reading) = &mut self.reading else { return Ok(false) };
         if facts.len < reading.offset || !reading.file.has_same_head()? {
             self.begin_anew()?;
         }
@@ -495,7 +526,7 @@ impl Tail {
         let Some(reading) = &self.reading else { return Ok(()) };
         let checkpoint = self.checkpoint_of(reading, reading.offset);
         self.stats.truncated += 1;
-        if let Some(copy) = rotation::find_copy(&self.path, &checkpoint, self.among.is_some()) {
+        if let Some(copy) = rotation::find_copy(&self.path, &checkpoint) {
             return self.start(copy, checkpoint.offset, checkpoint.skipping);
         }
         let Some(reading) = &mut self.reading else { return Ok(()) };
@@ -545,6 +576,20 @@ impl Tail {
     fn next_after(&self, modified_ns: i64, known: &[FileId]) -> Option<PathBuf> {
         let is_own = |path: &Path| self.among.as_ref().is_none_or(|among| !among.matches(path));
         rotation::next_after(&self.path, modified_ns, known, is_own)
+    }
+
+    /// Returns the oldest rotated file that was made after `modified_ns`, when the file at the path
+    /// was empty: it was filled then, copied and truncated, and its copy never read.
+    fn made_after(&self, modified_ns: i64, at_path: FileId) -> Option<TailFile> {
+        let path = self.next_after(modified_ns, &[at_path])?;
+        let created = fs::metadata(&path).and_then(|metadata| metadata.created()).ok()?;
+        let created = created.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        // One that is older was renamed, and has only been written to since.
+        if i64::try_from(created).is_ok_and(|created| created > modified_ns) {
+            TailFile::open(&path).ok()
+        } else {
+            None
+        }
     }
 
     /// Reads and splits; returns the offset of the buffer's first byte, or `None` if there is

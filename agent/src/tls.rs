@@ -14,10 +14,11 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
 };
 use shared::{
     identity::{Identity, Role},
@@ -27,7 +28,7 @@ use shared::{
 };
 use thiserror::Error;
 
-use crate::config::IdentityConfig;
+use crate::config::{IdentityConfig, ListenerIdentity};
 
 /// Largest PEM file that is read, in bytes: a chain of three certificates has under ten thousand.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -89,6 +90,36 @@ pub enum CredentialsError {
     /// Certificate, key and root do not fit together.
     #[error("certificate and key do not fit together: {0}")]
     Tls(#[from] rustls::Error),
+    /// The root of those who may send is none.
+    #[error("senders cannot be known by their root: {0}")]
+    Senders(#[from] VerifierBuilderError),
+}
+
+/// Returns the TLS settings of a source at which detectors' messages are taken (RFC 5425): TLS 1.3,
+/// and where a root of senders is configured, only for those with a certificate of it.
+///
+/// # Errors
+/// Each [`CredentialsError`] but [`CredentialsError::NoAgent`]: the certificate's name is the
+/// senders' matter.
+pub fn listener(config: &ListenerIdentity) -> Result<Arc<ServerConfig>, CredentialsError> {
+    let chain = load_certificates(&config.certificate)?;
+    let key = load_key(&config.key)?;
+    let provider = Arc::new(ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let server = match &config.senders_root {
+        None => server.with_no_client_auth(),
+        Some(root) => {
+            let roots = Arc::new(load_roots(root)?);
+            let known = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
+            server.with_client_cert_verifier(known)
+        }
+    };
+    let mut server = server.with_single_cert(chain, key)?;
+    // Each connection proves its identity anew, and nothing is kept of one that is gone.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok(Arc::new(server))
 }
 
 /// Why a peer that TLS let through is not a coordinator of ours.

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read},
     net::{TcpListener, ToSocketAddrs, UdpSocket},
     path::Path,
+    process::Command,
 };
 
 use shared::time::Timestamp;
@@ -14,9 +15,9 @@ use super::policy::load;
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
-    source::{Matches, Pattern, Veto},
+    source::{JOURNALCTL, Matches, Pattern, Veto, load_token},
     status::EXPIRY_WARNING,
-    tls::Credentials,
+    tls::{self, Credentials},
 };
 
 /// What was found about one part.
@@ -145,7 +146,24 @@ fn source(config: &SourceConfig, veto: &Veto) -> Finding {
     let path = match &config.input {
         Input::File { path, .. } => path,
         Input::Files { pattern, .. } => return files(config, pattern),
+        Input::Stdin => {
+            let text = "standard input is read while the agent runs".to_owned();
+            return finding(&config.name, Verdict::Ok, text);
+        }
+        Input::Journal { .. } => return journal(config),
         Input::Udp(address) => return listen(config, UdpSocket::bind(address).err()),
+        Input::Tls { address, identity } => {
+            return match tls::listener(identity) {
+                Ok(_) => listen(config, TcpListener::bind(address).err()),
+                Err(error) => finding(&config.name, Verdict::Problem, error.to_string()),
+            };
+        }
+        Input::Http { address, token_file } => {
+            return match load_token(token_file) {
+                Ok(_) => listen(config, TcpListener::bind(address).err()),
+                Err(error) => finding(&config.name, Verdict::Problem, error),
+            };
+        }
         Input::Tcp(address) => return listen(config, TcpListener::bind(address).err()),
     };
     let opened = veto.open(path).and_then(|mut file| {
@@ -209,6 +227,24 @@ fn policy(path: &Path, can_hold: bool, now: Timestamp) -> Finding {
     }
     let text = format!("{text}; these have ended and do nothing: {}", expired.join(", "));
     finding(part, Verdict::Warning, text)
+}
+
+/// Says whether the program that reads the journal is there.
+fn journal(config: &SourceConfig) -> Finding {
+    let asked = Command::new(JOURNALCTL).arg("--version").output();
+    let (verdict, text) = match asked {
+        Ok(said) if said.status.success() => {
+            let text = "the journal is read by journalctl: the agent's user must be in the group \
+                        systemd-journal to see what others wrote";
+            (Verdict::Ok, text.to_owned())
+        }
+        Ok(said) => (Verdict::Problem, format!("{JOURNALCTL} does not work: {}", said.status)),
+        Err(error) => {
+            let text = format!("{JOURNALCTL} cannot be run: {error}: the journal is read by it");
+            (Verdict::Problem, text)
+        }
+    };
+    finding(&config.name, verdict, text)
 }
 
 /// Says whether the source's address can be listened at; a running agent does so itself.

@@ -10,7 +10,10 @@ use shared::{
     time::Timestamp,
 };
 
-use super::input::{Input, Losses, Stored};
+use super::{
+    input::{Input, Losses, Stored},
+    sleep::Watch,
+};
 use crate::{
     attribution::Attributor,
     blocks::{Blocks, Flow},
@@ -121,6 +124,11 @@ impl Feed {
             }
         }
         is_ready
+    }
+
+    /// Adds what wakes the pipeline when there is something to read.
+    pub(super) fn watch<'f>(&'f self, watch: &mut Watch<'f>) {
+        self.input.watch(watch);
     }
 
     /// Reads records; nothing if there is no reading from the input.
@@ -256,6 +264,16 @@ impl Feed {
     /// Returns whether so much changed that it is to be stored before more is read.
     pub(super) fn needs_commit(&self) -> bool {
         self.input.needs_commit()
+    }
+
+    /// Returns whether a sender waits until what it sent is durable.
+    pub(super) fn awaits_commit(&self) -> bool {
+        self.input.awaits_commit()
+    }
+
+    /// Has senders know that nothing is taken now, where there is a way to.
+    pub(super) fn refuse(&mut self, now: Instant) {
+        self.input.refuse(now);
     }
 
     /// Returns what is to be stored: up to `end` within the last batch, or behind all that was read.

@@ -6,13 +6,15 @@
 
 use std::{collections::BTreeMap, io, time::Instant};
 
+use super::sleep::Watch;
 use crate::{
     config::{self, SourceConfig, StartFrom},
     source::{
-        Batch, Begin, CheckpointError, FileId, Files, Listener, Opening, Pattern, ReadBuffer,
-        Status, Tail, TailStats,
+        Batch, Begin, CheckpointError, FileId, Files, Http, JOURNALCTL, Journal, JournalOptions,
+        Listener, ListenerStats, Opening, Pattern, ReadBuffer, Status, Stdin, Tail, TailStats,
     },
     status::{FilesStatus, SourceStatus},
+    tls,
 };
 
 /// What is stored of all sources, by name.
@@ -21,15 +23,17 @@ pub(super) type Stored = BTreeMap<String, Vec<u8>>;
 /// What the records come from.
 #[derive(Debug)]
 pub(super) enum Input {
-    File(Place),
+    File(Tail, Place),
     Files(Files),
     Listener(Listener),
+    Http(Http),
+    Stdin(Stdin),
+    Journal(Journal, Place),
 }
 
-/// A file, and what of its place is stored.
-#[derive(Debug)]
+/// What of an input's one place is stored.
+#[derive(Debug, Default)]
 pub(super) struct Place {
-    tail: Tail,
     stored: Option<Vec<u8>>,
     /// What the commit under way stores.
     offered: Option<Vec<u8>>,
@@ -44,6 +48,9 @@ pub(super) struct Losses {
     /// Files that were gone before they were read to their end.
     pub(super) lost_files: u64,
 }
+
+/// What the cursor of a journal is stored as, behind the source's name.
+const CURSOR: &str = "/cursor";
 
 impl Input {
     /// Opens a source's input where `stored` says; `others` are the paths of files that go before a
@@ -63,7 +70,8 @@ impl Input {
                 let checkpoint = own.map(Vec::as_slice);
                 let tail = Tail::open(path, checkpoint, begin(*from))?;
                 let stored_offset = tail.offset();
-                Self::File(Place { tail, stored: own.cloned(), offered: None, stored_offset })
+                let place = Place { stored: own.cloned(), offered: None, stored_offset };
+                Self::File(tail, place)
             }
             config::Input::Files { pattern, from } => {
                 let prefix = format!("{}/", config.name);
@@ -75,24 +83,60 @@ impl Input {
             }
             config::Input::Udp(address) => Self::Listener(Listener::udp(*address)),
             config::Input::Tcp(address) => Self::Listener(Listener::tcp(*address)),
+            config::Input::Tls { address, identity } => {
+                let identity = identity.clone();
+                let load = move || tls::listener(&identity).map_err(|error| error.to_string());
+                Self::Listener(Listener::tls(*address, Box::new(load)))
+            }
+            config::Input::Http { address, token_file } => {
+                Self::Http(Http::new(*address, token_file.clone()))
+            }
+            config::Input::Stdin => Self::Stdin(Stdin::open()),
+            config::Input::Journal { matches, from } => {
+                let cursor = stored.get(&format!("{}{CURSOR}", config.name));
+                let (program, matches) = (JOURNALCTL.into(), matches.clone());
+                let options = JournalOptions { program, matches, begin: begin(*from) };
+                let journal = Journal::open(options, cursor.map(Vec::as_slice))?;
+                Self::Journal(journal, Place { stored: cursor.cloned(), ..Place::default() })
+            }
         })
     }
 
     /// Returns how it is.
     pub(super) fn status(&self) -> &Status {
         match self {
-            Self::File(place) => place.tail.status(),
+            Self::File(tail, _) => tail.status(),
             Self::Files(files) => files.status(),
             Self::Listener(listener) => listener.status(),
+            Self::Http(http) => http.status(),
+            Self::Stdin(stdin) => stdin.status(),
+            Self::Journal(journal, _) => journal.status(),
         }
     }
 
     /// Returns whether there is something to read.
     pub(super) fn poll(&mut self, now: Instant) -> bool {
         match self {
-            Self::File(place) => place.tail.poll(now),
+            Self::File(tail, _) => tail.poll(now),
             Self::Files(files) => files.poll(now),
             Self::Listener(listener) => listener.poll(now),
+            Self::Http(http) => http.poll(now),
+            Self::Stdin(stdin) => stdin.poll(),
+            Self::Journal(journal, _) => journal.poll(now),
+        }
+    }
+
+    /// Adds what wakes the pipeline when there is something to read.
+    pub(super) fn watch<'i>(&'i self, watch: &mut Watch<'i>) {
+        match self {
+            Self::File(tail, _) => watch.file(tail.path()),
+            Self::Files(files) => files.open_paths().for_each(|path| watch.file(path)),
+            Self::Listener(listener) => listener.fds().for_each(|fd| watch.readable(fd)),
+            Self::Http(http) => http.fds().for_each(|fd| watch.readable(fd)),
+            Self::Stdin(stdin) => stdin.fd().into_iter().for_each(|fd| watch.readable(fd)),
+            Self::Journal(journal, _) => {
+                journal.fd().into_iter().for_each(|fd| watch.readable(fd));
+            }
         }
     }
 
@@ -106,16 +150,14 @@ impl Input {
         buffer: &'b mut ReadBuffer,
         bytes_max: usize,
     ) -> Result<Batch<'b>, String> {
+        let text = |error: io::Error| error.to_string();
         match self {
-            Self::File(place) => {
-                place.tail.read_batch(buffer, bytes_max).map_err(|error| error.to_string())
-            }
-            Self::Files(files) => {
-                files.read_batch(buffer, bytes_max).map_err(|error| error.to_string())
-            }
-            Self::Listener(listener) => {
-                listener.read_batch(now, buffer).map_err(|error| error.to_string())
-            }
+            Self::File(tail, _) => tail.read_batch(buffer, bytes_max).map_err(|e| e.to_string()),
+            Self::Files(files) => files.read_batch(buffer, bytes_max).map_err(|e| e.to_string()),
+            Self::Listener(listener) => listener.read_batch(now, buffer).map_err(text),
+            Self::Http(http) => Ok(http.read_batch(buffer)),
+            Self::Stdin(stdin) => stdin.read_batch(buffer).map_err(text),
+            Self::Journal(journal, _) => journal.read_batch(buffer).map_err(text),
         }
     }
 
@@ -127,27 +169,24 @@ impl Input {
     /// Returns the file whose lines were read last.
     pub(super) fn tail(&self) -> Option<&Tail> {
         match self {
-            Self::File(place) => Some(&place.tail),
+            Self::File(tail, _) => Some(tail),
             Self::Files(files) => files.current(),
-            Self::Listener(_) => None,
+            Self::Listener(_) | Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => None,
         }
     }
 
     /// Returns how many bytes were not looked at yet of the files that are open.
     pub(super) fn behind_bytes(&self) -> u64 {
         match self {
-            Self::File(place) => place.tail.behind_bytes(),
+            Self::File(tail, _) => tail.behind_bytes(),
             Self::Files(files) => files.behind_bytes(),
-            Self::Listener(_) => 0,
+            Self::Listener(_) | Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => 0,
         }
     }
 
     /// Returns which file the source has for itself, if one is open.
     pub(super) fn file_id(&self) -> Option<FileId> {
-        match self {
-            Self::File(place) => place.tail.file_id(),
-            Self::Files(_) | Self::Listener(_) => None,
-        }
+        if let Self::File(tail, _) = self { tail.file_id() } else { None }
     }
 
     /// Returns what the file whose lines were read last begins with; nothing where there is none.
@@ -158,11 +197,22 @@ impl Input {
     /// Returns whether there is another place to be stored than the last.
     pub(super) fn has_changed(&self) -> bool {
         match self {
-            Self::File(place) => {
-                place.tail.checkpoint().is_some_and(|now| place.stored.as_ref() != Some(&now))
-            }
+            Self::File(tail, place) => place.is_other(tail.checkpoint()),
             Self::Files(files) => files.has_changed(),
-            Self::Listener(_) => false, // nothing can be read twice from a socket
+            Self::Journal(journal, place) => place.is_other(journal.checkpoint()),
+            Self::Http(_) | Self::Listener(_) | Self::Stdin(_) => false, // what came cannot be read again
+        }
+    }
+
+    /// Returns whether a sender waits until what it sent is durable.
+    pub(super) fn awaits_commit(&self) -> bool {
+        matches!(self, Self::Http(http) if http.awaits_commit())
+    }
+
+    /// Has senders know that nothing is taken now, where there is a way to.
+    pub(super) fn refuse(&mut self, now: Instant) {
+        if let Self::Http(http) = self {
+            http.refuse(now);
         }
     }
 
@@ -175,33 +225,41 @@ impl Input {
     /// or behind all that was read.
     pub(super) fn changed(&mut self, name: &str, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
         match self {
-            Self::File(place) => {
-                let now = match end {
-                    Some(end) => place.tail.checkpoint_at(end),
-                    None => place.tail.checkpoint(),
-                };
-                place.offered = now.filter(|now| place.stored.as_ref() != Some(now));
-                place.offered.iter().map(|now| (name.to_owned(), now.clone())).collect()
+            Self::File(tail, place) => {
+                let now = end.map_or_else(|| tail.checkpoint(), |end| tail.checkpoint_at(end));
+                place.offer(now).map(|now| (name.to_owned(), now)).into_iter().collect()
             }
             Self::Files(files) => {
                 let changed = files.changed(end).into_iter();
                 changed.map(|(part, value)| (format!("{name}/{part}"), value)).collect()
             }
-            Self::Listener(_) => Vec::new(),
+            Self::Journal(journal, place) => {
+                let now =
+                    end.map_or_else(|| journal.checkpoint(), |end| journal.checkpoint_at(end));
+                place.offer(now).map(|now| (format!("{name}{CURSOR}"), now)).into_iter().collect()
+            }
+            Self::Http(http) => {
+                http.cover(end);
+                Vec::new()
+            }
+            Self::Listener(_) | Self::Stdin(_) => Vec::new(),
         }
     }
 
     /// Notes that what was to be stored is.
     pub(super) fn stored(&mut self) {
         match self {
-            Self::File(place) => {
-                if let Some(offered) = place.offered.take() {
-                    place.stored = Some(offered);
-                    place.stored_offset = place.tail.offset();
+            Self::File(tail, place) => {
+                if place.settle() {
+                    place.stored_offset = tail.offset();
                 }
             }
             Self::Files(files) => files.stored(),
-            Self::Listener(_) => {}
+            Self::Http(http) => http.stored(),
+            Self::Journal(_, place) => {
+                place.settle();
+            }
+            Self::Listener(_) | Self::Stdin(_) => {}
         }
     }
 
@@ -209,19 +267,19 @@ impl Input {
     pub(super) fn losses(&self) -> Losses {
         let of_tails = |stats: TailStats| Losses { lost_files: stats.lost_files, dropped: 0 };
         match self {
-            Self::File(place) => of_tails(place.tail.stats()),
+            Self::File(tail, _) => of_tails(tail.stats()),
             Self::Files(files) => of_tails(files.stats().tails),
             Self::Listener(listener) => Losses { dropped: listener.stats().dropped, lost_files: 0 },
+            Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => Losses::default(),
         }
     }
 
     /// Returns what is shown of the input, in addition to what is shown of its source.
     pub(super) fn show(&self, status: SourceStatus) -> SourceStatus {
         match self {
-            Self::File(place) => {
-                let path = place.tail.path().to_owned();
-                let offset = place.stored_offset;
-                tail_status(place.tail.stats(), SourceStatus { path, offset, ..status })
+            Self::File(tail, place) => {
+                let (path, offset) = (tail.path().to_owned(), place.stored_offset);
+                tail_status(tail.stats(), SourceStatus { path, offset, ..status })
             }
             Self::Files(files) => {
                 let stats = files.stats();
@@ -237,18 +295,39 @@ impl Input {
                 tail_status(stats.tails, SourceStatus { path, files: Some(shown), ..status })
             }
             Self::Listener(listener) => {
-                let stats = listener.stats();
-                SourceStatus {
-                    path: listener.to_string().into(),
-                    records: stats.messages,
-                    bytes: stats.bytes,
-                    over_long: stats.over_long,
-                    dropped: stats.dropped,
-                    refused: stats.refused,
-                    ..status
-                }
+                let path = listener.to_string().into();
+                listener_status(listener.stats(), SourceStatus { path, ..status })
+            }
+            Self::Http(http) => {
+                let path = http.to_string().into();
+                listener_status(http.stats(), SourceStatus { path, ..status })
+            }
+            Self::Stdin(stdin) => {
+                listener_status(stdin.stats(), SourceStatus { path: "stdin".into(), ..status })
+            }
+            Self::Journal(journal, _) => {
+                listener_status(journal.stats(), SourceStatus { path: "journald".into(), ..status })
             }
         }
+    }
+}
+
+impl Place {
+    fn is_other(&self, now: Option<Vec<u8>>) -> bool {
+        now.is_some_and(|now| self.stored.as_ref() != Some(&now))
+    }
+
+    /// Returns the place if it is another than the stored one, to be stored.
+    fn offer(&mut self, now: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        self.offered = now.filter(|now| self.stored.as_ref() != Some(now));
+        self.offered.clone()
+    }
+
+    /// Notes that what was offered is stored; returns whether there was something.
+    fn settle(&mut self) -> bool {
+        let Some(offered) = self.offered.take() else { return false };
+        self.stored = Some(offered);
+        true
     }
 }
 
@@ -260,6 +339,17 @@ fn tail_status(stats: TailStats, status: SourceStatus) -> SourceStatus {
         rotated: stats.rotated,
         truncated: stats.truncated,
         lost_files: stats.lost_files,
+        ..status
+    }
+}
+
+fn listener_status(stats: ListenerStats, status: SourceStatus) -> SourceStatus {
+    SourceStatus {
+        records: stats.messages,
+        bytes: stats.bytes,
+        over_long: stats.over_long,
+        dropped: stats.dropped,
+        refused: stats.refused,
         ..status
     }
 }

@@ -15,10 +15,7 @@
 //! mark in the commit; what the ring does not take is sent.
 
 use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,6 +32,7 @@ use tokio::sync::watch;
 use super::{
     feed::{self, Feed, Pushed, Reading, Sinks},
     policy::Enforcement,
+    sleep::{Sleeper, Watch, Woken},
     throttle::Throttle,
 };
 use crate::{
@@ -54,8 +52,8 @@ use crate::{
 
 /// Wait after a round that read nothing, while something was read within [`LIVELY`].
 const IDLE_WAIT_MIN: Duration = Duration::from_millis(10);
-/// Longest wait after a round that read nothing: with the commit it stays well under the 100 ms
-/// from file to queue.
+/// Wait after a round that read nothing where nothing tells of changes: with the commit it stays well
+/// under the 100 ms from file to queue.
 const IDLE_WAIT_MAX: Duration = Duration::from_millis(40);
 /// How long after the last record the sources are looked at often.
 const LIVELY: Duration = Duration::from_secs(2);
@@ -92,8 +90,7 @@ pub(super) struct Parts {
     pub(super) status: Arc<Status>,
     pub(super) status_path: std::path::PathBuf,
     pub(super) throttle: Throttle,
-    /// Closed when the pipeline is to stop.
-    pub(super) stop: Receiver<()>,
+    pub(super) sleeper: Sleeper,
 }
 
 /// The pipeline.
@@ -122,6 +119,15 @@ pub(super) struct Pipeline {
 enum Next {
     GoOn,
     Stop,
+}
+
+impl From<Woken> for Next {
+    fn from(woken: Woken) -> Self {
+        match woken {
+            Woken::GoOn => Self::GoOn,
+            Woken::Stop => Self::Stop,
+        }
+    }
 }
 
 impl Pipeline {
@@ -252,7 +258,9 @@ impl Pipeline {
         }
         // When nothing was read, nothing more will share these blocks soon, so they do not wait for it. In a flood of
         // which nothing is sent, the checkpoints are due all the same.
-        let is_quiet = !has_read && !self.parts.blocks.is_empty();
+        let is_waited_for =
+            !self.parts.blocks.is_empty() || self.parts.feeds.iter().any(Feed::awaits_commit);
+        let is_quiet = !has_read && is_waited_for;
         let is_due =
             is_quiet || self.is_checkpoint_due(CHECKPOINT_INTERVAL) || self.is_ledger_due();
         if is_due && self.commit(None)? == Next::Stop {
@@ -263,7 +271,7 @@ impl Pipeline {
         }
         let now = clock::now();
         let is_lively = self.last_read.is_some_and(|at| now.duration_since(at) < LIVELY);
-        Ok(self.wait(if is_lively { IDLE_WAIT_MIN } else { IDLE_WAIT_MAX }))
+        Ok(if is_lively { self.wait(IDLE_WAIT_MIN) } else { self.sleep() })
     }
 
     /// Waits as long as the agent's bounds ask for; what was read does not wait along.
@@ -446,6 +454,8 @@ impl Pipeline {
             self.error = Some(error.to_owned());
             tracing::warn!(error, state = ?state, "spool takes nothing, the sources wait");
         }
+        let now = clock::now();
+        self.parts.feeds.iter_mut().for_each(|feed| feed.refuse(now));
         self.publish();
     }
 
@@ -459,10 +469,15 @@ impl Pipeline {
 
     /// Waits for `wait`, or until it is told to stop.
     fn wait(&self, wait: Duration) -> Next {
-        match self.parts.stop.recv_timeout(wait) {
-            Err(RecvTimeoutError::Timeout) => Next::GoOn,
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => Next::Stop,
-        }
+        self.parts.sleeper.wait(wait).into()
+    }
+
+    /// Sleeps until a source has something, or until the status is to be written.
+    fn sleep(&mut self) -> Next {
+        let Parts { feeds, sleeper, .. } = &mut self.parts;
+        let mut watch = Watch::default();
+        feeds.iter().for_each(|feed| feed.watch(&mut watch));
+        sleeper.sleep(&watch, IDLE_WAIT_MAX, WRITE_INTERVAL).into()
     }
 
     fn is_checkpoint_due(&self, interval: Duration) -> bool {

@@ -194,7 +194,7 @@ fn open(path: &Path) -> Tail {
 
 fn is_open(tail: &Tail, path: &Path) -> Result<(), ShowError> {
     let why = match tail.status() {
-        Status::Reading => return Ok(()),
+        Status::Reading | Status::Ended => return Ok(()),
         Status::Missing => "there is no such file".to_owned(),
         Status::Unreadable(why) => why.clone(),
     };

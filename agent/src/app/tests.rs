@@ -26,13 +26,15 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::{
     app::check::{Verdict, check},
-    config::HeldSettings,
+    config::{HeldSettings, ListenerIdentity},
     held::Flushed,
     limits::POLICY_LOOK_INTERVAL,
     normalise::Kind,
     status::{LinkState, Snapshot},
     uplink::testing::{Coordinator, Stored},
 };
+
+mod inputs;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

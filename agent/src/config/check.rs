@@ -1,7 +1,6 @@
 //! From raw values to checked ones.
 
 use std::{
-    net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::Path,
     time::Duration,
@@ -11,9 +10,9 @@ use shared::alert::Severity;
 use toml::Spanned;
 
 use super::{
-    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, HeldSettings, Input, LogConfig,
-    LogFormat, LogLevel, SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings,
-    StartFrom, parse_bytes, parse_duration,
+    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, HeldSettings, LogConfig, LogFormat,
+    LogLevel, SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, parse_bytes,
+    parse_duration,
     raw::{
         RawAttribution, RawBlocks, RawCoordinator, RawHeld, RawLanes, RawLedger, RawLog,
         RawShutdown, RawSource, RawSpool,
@@ -26,7 +25,6 @@ use crate::{
     ledger::LedgerPolicy,
     limits::BLOCK_AGE_MAX,
     normalise::{Kind, LanePolicy},
-    source::Pattern,
 };
 
 /// Smallest and largest segment: two of the largest blocks fit the smallest, and the largest is
@@ -57,16 +55,6 @@ const LEDGER_INTERVAL: RangeInclusive<Duration> =
 /// Most of the spool that the ledger waits in, as a part of it: each of its segments begins with that.
 const LEDGER_SPOOL_PART: u64 = 64;
 const GRACE_DEFAULT: Duration = Duration::from_secs(5);
-
-/// Returns whether two sources would get the same records, or keep one another from them.
-fn is_same(one: &Input, other: &Input) -> bool {
-    match (one, other) {
-        (Input::File { path: one, .. }, Input::File { path: other, .. }) => one == other,
-        (Input::Files { pattern: one, .. }, Input::Files { pattern: other, .. }) => one == other,
-        (Input::Udp(one), Input::Udp(other)) | (Input::Tcp(one), Input::Tcp(other)) => one == other,
-        _ => false,
-    }
-}
 
 /// Turns raw values into checked ones; knows the text, so that errors can name lines.
 pub(super) struct Check<'a> {
@@ -256,12 +244,9 @@ impl Check<'_> {
                 let message = format!("another source is named {:?} already", source.name);
                 return Err(self.error("source.name", name.span(), message));
             }
-            if let Some(other) = sources.iter().find(|other| is_same(&other.input, &source.input)) {
+            if let Some(other) = sources.iter().find(|other| other.input.is_same(&source.input)) {
                 let message = format!("source {:?} reads {} already", other.name, source.input);
-                let raw = raw.get_ref();
-                let path = raw.path.as_ref().map(|path| ("source.path", path.span()));
-                let listen = raw.listen.as_ref().map(|listen| ("source.listen", listen.span()));
-                let (key, span) = path.or(listen).expect("one of them made the input");
+                let (key, span) = raw.get_ref().input_key().expect("one of them made the input");
                 return Err(self.error(key, span, message));
             }
             sources.push(source);
@@ -283,56 +268,6 @@ impl Check<'_> {
         let kind = self.kind(raw, section.clone())?;
         let input = self.input(raw, &kind, section)?;
         Ok(SourceConfig { name: name.clone(), kind, input })
-    }
-
-    fn input(
-        &self,
-        raw: &RawSource,
-        kind: &Kind,
-        section: Range<usize>,
-    ) -> Result<Input, ConfigError> {
-        let listen = match (&raw.path, &raw.listen) {
-            (Some(path), None) => {
-                let starts = [("start", StartFrom::Start), ("end", StartFrom::End)];
-                let from = raw.from.as_ref().map(|raw| self.choice("source.from", raw, &starts));
-                let from = from.unwrap_or(Ok(StartFrom::End))?;
-                let full = self.base.join(path.get_ref());
-                if !Pattern::is_pattern(path.get_ref()) {
-                    return Ok(Input::File { path: full, from });
-                }
-                let pattern = Pattern::parse(&full)
-                    .map_err(|error| self.error("source.path", path.span(), error.to_string()))?;
-                return Ok(Input::Files { pattern, from });
-            }
-            (None, Some(listen)) => listen,
-            (None, None) | (Some(_), Some(_)) => {
-                let message = "needs either a path or an address to listen at".to_owned();
-                return Err(self.error("source", section, message));
-            }
-        };
-        let key = "source.listen";
-        if let Some(from) = &raw.from {
-            let message = "only a file has a place to start from".to_owned();
-            return Err(self.error("source.from", from.span(), message));
-        }
-        if kind.is_file_only() {
-            let message = "records of this kind are read from a file only".to_owned();
-            return Err(self.error(key, listen.span(), message));
-        }
-        let parts = listen.get_ref().split_once("://");
-        let parts = parts.and_then(|(scheme, address)| Some((scheme, address.parse().ok()?)));
-        match parts.filter(|(_, address): &(&str, SocketAddr)| address.port() > 0) {
-            Some(("udp", address)) => Ok(Input::Udp(address)),
-            Some(("tcp", address)) => Ok(Input::Tcp(address)),
-            _ => {
-                let message = format!(
-                    "{:?} is not udp:// or tcp:// with an address and a port, such as \
-                     udp://192.0.2.7:514 or, at every address of this host, tcp://[::]:514",
-                    listen.get_ref()
-                );
-                Err(self.error(key, listen.span(), message))
-            }
-        }
     }
 
     fn kind(&self, raw: &RawSource, section: Range<usize>) -> Result<Kind, ConfigError> {
@@ -396,7 +331,7 @@ impl Check<'_> {
         Err(self.error(key, raw.span(), message))
     }
 
-    fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &self,
         key: &str,
         raw: &Spanned<String>,

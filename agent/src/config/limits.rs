@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     limits::{
-        CONNECTIONS_MAX, HELD_STATE_BYTES_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT,
-        POLICY_MEMORY_BYTES_MAX, READ_BYTES, READY_RECORD_BYTES_MAX,
+        CONNECTIONS_MAX, HELD_STATE_BYTES_MAX, HTTP_BODIES_MAX, HTTP_BODY_BYTES_MAX,
+        HTTP_HEAD_BYTES_MAX, MEMORY_BASE_BYTES, MEMORY_BYTES_DEFAULT, PATTERN_FILES_MAX,
+        PLACE_MEMORY_BYTES, POLICY_MEMORY_BYTES_MAX, READ_BYTES, READY_RECORD_BYTES_MAX,
+        TLS_SESSION_BYTES,
     },
     pace::CpuShare,
 };
@@ -91,8 +93,17 @@ fn memory_at_most(sources: &[SourceConfig], has_held: bool) -> u64 {
     let pipeline = READ_BYTES + held + open_blocks + READY_RECORD_BYTES_MAX + WINDOW_BYTES_MAX;
     let of_source = |source: &SourceConfig| match source.input {
         Input::Tcp(_) => CONNECTIONS_MAX * RECORD_BYTES_MAX,
+        Input::Tls { .. } => CONNECTIONS_MAX * (RECORD_BYTES_MAX + TLS_SESSION_BYTES),
+        Input::Http { .. } => {
+            HTTP_BODIES_MAX * HTTP_BODY_BYTES_MAX + CONNECTIONS_MAX * HTTP_HEAD_BYTES_MAX
+        }
+        Input::Stdin | Input::Journal { .. } => READ_BYTES,
         Input::Udp(_) | Input::File { .. } | Input::Files { .. } => 0,
     };
     let of_sources: usize = sources.iter().map(of_source).sum();
-    MEMORY_BASE_BYTES + (pipeline + of_sources) as u64
+    // All sources with patterns share one bound.
+    let is_pattern = |source: &SourceConfig| matches!(source.input, Input::Files { .. });
+    let places =
+        if sources.iter().any(is_pattern) { PATTERN_FILES_MAX * PLACE_MEMORY_BYTES } else { 0 };
+    MEMORY_BASE_BYTES + (pipeline + of_sources + places) as u64
 }

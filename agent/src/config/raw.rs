@@ -106,6 +106,14 @@ pub(super) struct RawSource {
     pub(super) kind: Spanned<String>,
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) listen: Option<Spanned<String>>,
+    pub(super) input: Option<Spanned<String>>,
+    #[serde(rename = "match")]
+    pub(super) matches: Option<Spanned<Vec<String>>>,
+    pub(super) token_file: Option<Spanned<PathBuf>>,
+    pub(super) allow_remote: Option<Spanned<bool>>,
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) senders_root: Option<Spanned<PathBuf>>,
     pub(super) from: Option<Spanned<String>>,
     pub(super) fields: Option<Spanned<FieldMap>>,
 }

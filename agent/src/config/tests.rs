@@ -106,6 +106,39 @@ fn a_path_with_a_sign_in_it_is_a_pattern_and_taken_from_the_files_folder() {
 }
 
 #[test]
+fn a_source_may_listen_within_tls_and_by_http() {
+    let input = |text: &str| {
+        let text = MINIMAL.replace("path = \"eve.json\"", text);
+        parse(&text).unwrap().sources.remove(0).input
+    };
+    let identity = ListenerIdentity {
+        certificate: "/base/c.pem".into(),
+        key: "/k.pem".into(),
+        senders_root: Some("/base/r.pem".into()),
+    };
+    let text = "listen = \"tls://[::]:6514\"\ncertificate = \"c.pem\"\nkey = \"/k.pem\"\n\
+                senders_root = \"r.pem\"";
+    assert_eq!(input(text), Input::Tls { address: "[::]:6514".parse().unwrap(), identity });
+    for (address, more) in [("127.0.0.1:80", ""), ("192.0.2.7:80", "\nallow_remote = true")] {
+        let text = format!("listen = \"http://{address}\"\ntoken_file = \"t\"{more}");
+        let (address, token_file) = (address.parse().unwrap(), "/base/t".into());
+        assert_eq!(input(&text), Input::Http { address, token_file });
+    }
+}
+
+#[test]
+fn a_source_may_be_standard_input_or_the_journal() {
+    let input = |text: &str| {
+        let text = MINIMAL.replace("path = \"eve.json\"", text);
+        parse(&text).unwrap().sources.remove(0).input
+    };
+    assert_eq!(input("input = \"stdin\""), Input::Stdin);
+    let journal = input("input = \"journald\"\nmatch = [\"_COMM=a=b\", \"+\", \"_UID=0\"]");
+    let matches = ["_COMM=a=b", "+", "_UID=0"].map(str::to_owned).to_vec();
+    assert_eq!(journal, Input::Journal { matches, from: StartFrom::End });
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line() {
     let error = refused("dir = \"spool\"", "dir = \"spool\"\nmax_byte = \"1GiB\"");
     assert!(error.starts_with("10:1: spool"), "{error}");
@@ -176,9 +209,41 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
         ),
         ("path = \"eve.json\"", "", "10:1: source: "),
         ("path = \"eve.json\"", "path = \"a\"\nlisten = \"udp://[::]:514\"", "10:1: source: "),
+        ("path = \"eve.json\"", "path = \"a\"\ninput = \"stdin\"", "10:1: source: "),
+        ("path = \"eve.json\"", "input = \"stdout\"", "13:9: source.input: "),
+        ("path = \"eve.json\"", "input = \"stdin\"\nfrom = \"end\"", "14:8: source.from: "),
+        ("path = \"eve.json\"", "path = \"a\"\nmatch = [\"A=b\"]", "14:9: source.match: "),
+        (
+            "path = \"eve.json\"",
+            "input = \"journald\"\nmatch = [\"A=b\", \"--file\"]",
+            "14:9: source.match: \"--file\"",
+        ),
+        (
+            "path = \"eve.json\"",
+            "input = \"stdin\"\n[[source]]\nname=\"b\"\nkind=\"wazuh\"\ninput=\"stdin\"",
+            "17:7: source.input: source \"eve\" reads stdin already",
+        ),
+        ("path = \"eve.json\"", "listen = \"tls://[::]:6514\"", "10:1: source.certificate: "),
+        ("path = \"eve.json\"", "listen = \"http://[::1]:80\"", "10:1: source.token_file: "),
+        (
+            "path = \"eve.json\"",
+            "listen = \"http://192.0.2.7:80\"\ntoken_file = \"t\"",
+            "13:10: source.listen: is no address of this host alone",
+        ),
+        (
+            "path = \"eve.json\"",
+            "listen = \"tcp://[::]:514\"\ntoken_file = \"t\"",
+            "14:14: source.token_file: ",
+        ),
+        (
+            "path = \"eve.json\"",
+            "listen = \"tcp://[::1]:80\"\n[[source]]\nname=\"b\"\nkind=\"wazuh\"\n\
+             listen=\"http://[::1]:80\"\ntoken_file=\"t\"",
+            "17:8: source.listen: source \"eve\" reads http://[::1]:80 already",
+        ),
         ("path = \"eve.json\"", "listen = \"udp://[::]:0\"", "13:10: source.listen: "),
         ("path = \"eve.json\"", "listen = \"udp://host:514\"", "13:10: source.listen: "),
-        ("path = \"eve.json\"", "listen = \"http://[::]:514\"", "13:10: source.listen: "),
+        ("path = \"eve.json\"", "listen = \"https://[::]:514\"", "13:10: source.listen: "),
         (
             "path = \"eve.json\"",
             "listen = \"tcp://[::]:514\"\nfrom = \"end\"",
@@ -282,9 +347,12 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let shipped = parse(EXAMPLE).unwrap();
     assert_eq!(shipped.sources.len(), 1);
     // With the comment signs before keys and sections taken away, it says the same, and all keys
-    // are known.
-    let full = parse(&uncommented()).unwrap();
-    assert_eq!(full.sources.len(), 3);
+    // are known. All its sources together come to more than the usual budget of memory.
+    let budget = "memory = \"64MiB\"";
+    let error = parse(&uncommented()).unwrap_err();
+    assert_eq!(error.key, "limits.memory");
+    let full = parse(&uncommented().replace(budget, "memory = \"128MiB\"")).unwrap();
+    assert_eq!(full.sources.len(), 7);
     assert_eq!(full.sources[0], shipped.sources[0]);
     assert_eq!(
         (full.coordinator, full.identity, full.spool, full.lanes, full.blocks),

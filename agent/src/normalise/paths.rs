@@ -153,6 +153,21 @@ impl Paths {
         fills
     }
 
+    /// Takes the value that stands at the end of these names.
+    pub(super) fn take_at<'a>(&self, names: &[&str], raw: Raw<'a>, slots: &mut Slots<'a>) {
+        let Some((last, folders)) = names.split_last() else { return };
+        let mut node = &self.nodes[0];
+        for name in folders {
+            let child = node.children.iter().find(|child| *child.name == **name);
+            let Some(next) = child.and_then(|child| child.node) else { return };
+            node = &self.nodes[next];
+        }
+        let child = node.children.iter().find(|child| *child.name == **last);
+        for fill in child.into_iter().flat_map(|child| &child.fills) {
+            slots.fill(*fill, raw);
+        }
+    }
+
     /// Takes the value that stands beside `name` in a record without depth.
     pub(super) fn take<'a>(&self, name: &str, raw: Raw<'a>, slots: &mut Slots<'a>) {
         let child = self.nodes[0].children.iter().find(|child| *child.name == *name);

@@ -14,7 +14,9 @@ use shared::alert::Action;
 use super::*;
 
 mod falco_zeek;
+mod journald;
 mod syslog;
+mod windows;
 
 const NOW: Timestamp = Timestamp::from_ms(1_793_610_800_000);
 

@@ -25,6 +25,8 @@ enum Escapes {
     Hex,
     /// A backslash before what would mean something else, as in CEF.
     Backslash,
+    /// `&lt;`, as in XML.
+    Xml,
     /// Nothing does.
     None,
 }
@@ -43,6 +45,11 @@ impl<'a> Raw<'a> {
     /// A text in which a backslash stands before what would mean something else.
     pub(super) const fn backslash(written: &'a str) -> Self {
         Self { written, escapes: Escapes::Backslash }
+    }
+
+    /// A text of XML.
+    pub(super) const fn xml(written: &'a str) -> Self {
+        Self { written, escapes: Escapes::Xml }
     }
 
     /// A text that is as it is written.
@@ -68,6 +75,7 @@ pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
         Escapes::Json => json_text(raw.written),
         Escapes::Hex => Some(unescaped_hex(raw.written)),
         Escapes::Backslash => Some(unescaped_backslash(raw.written)),
+        Escapes::Xml => Some(unescaped_xml(raw.written)),
         Escapes::None => Some(Cow::Borrowed(raw.written)),
     }
 }
@@ -108,7 +116,7 @@ pub(super) fn techniques(raw: Raw<'_>) -> Option<Cow<'_, str>> {
             return Some(text);
         }
         // Some products write a list as a text, brackets and all.
-        let ids = text.split([',', ' ', ';', '"', '[', ']']);
+        let ids = text.split([',', ' ', ';', '"', '[', ']', '=']);
         let ids = ids.map(Cow::Borrowed).filter_map(technique);
         Some(Cow::Owned(ids.take(TECHNIQUES_MAX).collect::<Vec<_>>().join(",")))
     };
@@ -230,6 +238,39 @@ fn unescaped_backslash(written: &str) -> Cow<'_, str> {
 }
 
 /// Joins the first `max` texts that `keep` returns.
+/// Puts back what XML's five entities and its numbers stand for; what is none stays as it is.
+fn unescaped_xml(written: &str) -> Cow<'_, str> {
+    if memchr(b'&', written.as_bytes()).is_none() {
+        return Cow::Borrowed(written);
+    }
+    let (mut text, mut rest) = (String::with_capacity(written.len()), written);
+    while let Some((before, after)) = rest.split_once('&') {
+        text.push_str(before);
+        let entity = after.split_once(';').and_then(|(name, after)| Some((entity(name)?, after)));
+        let (character, after) = entity.unwrap_or(('&', after));
+        text.push(character);
+        rest = after;
+    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+fn entity(name: &str) -> Option<char> {
+    let number = match name {
+        "lt" => return Some('<'),
+        "gt" => return Some('>'),
+        "amp" => return Some('&'),
+        "quot" => return Some('"'),
+        "apos" => return Some('\''),
+        name => name.strip_prefix('#')?,
+    };
+    let number = match number.strip_prefix(['x', 'X']) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+        None => number.parse().ok()?,
+    };
+    char::from_u32(number)
+}
+
 fn joined<'a>(
     raw: &'a str,
     max: usize,

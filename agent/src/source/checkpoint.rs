@@ -46,6 +46,11 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Returns whether the file was empty, so that nothing is known by which to know it again.
+    pub(super) const fn is_of_nothing(&self) -> bool {
+        self.offset == 0 && self.head_len == 0
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         codec::encode(&(VERSION, self)).expect("numbers have an encoding")
     }

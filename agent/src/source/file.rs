@@ -106,6 +106,13 @@ impl TailFile {
             && self.head.get(..head_len).is_some_and(|head| digest(head) == checkpoint.head)
     }
 
+    /// Returns whether the file begins like another as far as both reach, as a copy does, also one
+    /// that is being made.
+    pub(super) fn is_begun_copy_of(&self, other: &Self) -> bool {
+        let both = self.head.len().min(other.head.len());
+        both > 0 && self.head[..both] == other.head[..both]
+    }
+
     /// Reads from `offset` until `buffer` is full or the file ends; returns how many bytes were
     /// read.
     pub(super) fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

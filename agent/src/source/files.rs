@@ -22,8 +22,8 @@
 //! A file that is found when all others are known was made since: it is read from its start.
 //!
 //! # Limits
-//! [`PATTERN_FILES_MAX`] remembered, [`PATTERN_OPEN_MAX`] open together with those of other sources,
-//! [`PATTERN_WAITING_MAX`] waiting.
+//! [`PATTERN_FILES_MAX`] remembered and [`PATTERN_OPEN_MAX`] open, of both a share for each source with
+//! a pattern; [`PATTERN_WAITING_MAX`] waiting.
 
 use std::{
     collections::VecDeque,
@@ -136,6 +136,7 @@ pub struct Files {
     others: Vec<Pattern>,
     opening: Opening,
     open_max: usize,
+    files_max: usize,
     known: Known,
     open: VecDeque<Open>,
     waiting: VecDeque<Waiting>,
@@ -176,6 +177,7 @@ impl Files {
             others: others.iter().flat_map(|other| [other.clone(), other.resolved()]).collect(),
             opening,
             open_max: (PATTERN_OPEN_MAX / opening.sources.max(1)).max(1),
+            files_max: (PATTERN_FILES_MAX / opening.sources.max(1)).max(1),
             known,
             open: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -206,6 +208,11 @@ impl Files {
     #[must_use]
     pub fn current(&self) -> Option<&Tail> {
         self.open.front().map(|open| &open.tail)
+    }
+
+    /// Returns the paths of the files that are open.
+    pub fn open_paths(&self) -> impl Iterator<Item = &Path> {
+        self.open.iter().map(|open| open.tail.path())
     }
 
     /// Returns what was counted.
@@ -381,7 +388,7 @@ impl Files {
                 }
             }
             Holder::Nobody if self.is_copy(&path) => self.pass.same += 1,
-            Holder::Nobody if self.known.len() + self.waiting.len() >= PATTERN_FILES_MAX => {
+            Holder::Nobody if self.known.len() + self.waiting.len() >= self.files_max => {
                 self.pass.beyond += 1;
             }
             Holder::Nobody => {
@@ -533,7 +540,10 @@ impl Open {
     fn poll(&mut self, now: Instant, known: &mut Known, seconds: u32) -> bool {
         let is_ready = self.tail.poll(now);
         for left in self.tail.take_left() {
-            known.leave(left, seconds);
+            // Beyond the bound it is forgotten, and read again if a path leads to it.
+            if known.len() < PATTERN_FILES_MAX {
+                known.leave(left, seconds);
+            }
         }
         is_ready
     }

@@ -96,6 +96,10 @@ impl Known {
     ) -> Result<Self, CheckpointError> {
         let mut known = Self::default();
         for (name, bytes) in stored {
+            let is_group = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if name != SURVEYED && !is_group {
+                continue; // an input of another kind had it
+            }
             match bytes.first() {
                 Some(&VERSION) => {}
                 Some(other) => return Err(CheckpointError::Version(*other)),

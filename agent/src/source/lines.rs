@@ -39,7 +39,8 @@ impl ReadBuffer {
         self.spans.is_empty()
     }
 
-    fn filled(&self) -> usize {
+    /// Returns how many bytes of it the messages in it take.
+    pub(super) fn filled(&self) -> usize {
         self.spans.last().map_or(0, |span| span.next as usize)
     }
 

@@ -1,4 +1,4 @@
-//! Takes messages that detectors send to this host, by UDP or TCP.
+//! Takes messages that detectors send to this host, by UDP, TCP, or TLS over TCP (RFC 5425).
 //!
 //! A [`Listener`] is polled: it has no thread, timer or runtime. Nothing is answered in syslog's
 //! protocols, so what lies in the sockets' buffers when the agent ends is lost, and the sender does
@@ -20,10 +20,12 @@
 use std::{
     fmt, fs, io,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{
@@ -45,7 +47,7 @@ const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 /// After how long without a byte the system asks whether the other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// What a listener has counted since it was opened.
+/// What an input whose records are not in a file has counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerStats {
     /// Messages handed out.
@@ -60,21 +62,40 @@ pub struct ListenerStats {
     pub dropped: u64,
 }
 
+impl ListenerStats {
+    /// Counts what is handed out.
+    pub(super) fn count(&mut self, batch: &Batch<'_>) {
+        self.messages += batch.len() as u64;
+        self.bytes += batch.lines().map(|message| message.bytes.len() as u64).sum::<u64>();
+    }
+}
+
 /// By what messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
+
+/// Loads the TLS settings, again whenever the address is bound.
+pub type LoadTls = Box<dyn Fn() -> Result<Arc<ServerConfig>, String> + Send>;
 
 #[derive(Debug)]
 enum Socket {
     Udp(UdpSocket),
-    Tcp { listener: TcpListener, connections: Vec<Connection> },
+    Tcp { listener: TcpListener, tls: Option<Arc<ServerConfig>>, connections: Vec<Connection> },
+}
+
+/// A connection's bytes, as they are sent or within TLS.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
 
 #[derive(Debug)]
-struct Connection<S = TcpStream> {
+struct Connection<S = Stream> {
     stream: S,
     /// What was read and not handed out.
     pending: Vec<u8>,
@@ -88,9 +109,9 @@ struct Connection<S = TcpStream> {
 }
 
 /// Listens at one address.
-#[derive(Debug)]
 pub struct Listener {
     transport: Transport,
+    load_tls: Option<LoadTls>,
     address: SocketAddr,
     socket: Option<Socket>,
     /// Which connection is read next.
@@ -108,8 +129,15 @@ impl fmt::Display for Listener {
         let scheme = match self.transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         };
         write!(f, "{scheme}://{}", self.local_address().unwrap_or(self.address))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.to_string()).finish_non_exhaustive()
     }
 }
 
@@ -117,18 +145,26 @@ impl Listener {
     /// Returns a listener for datagrams; one that cannot listen yet says so in its status.
     #[must_use]
     pub fn udp(address: SocketAddr) -> Self {
-        Self::new(Transport::Udp, address)
+        Self::new(Transport::Udp, address, None)
     }
 
     /// Returns a listener for connections; one that cannot listen yet says so in its status.
     #[must_use]
     pub fn tcp(address: SocketAddr) -> Self {
-        Self::new(Transport::Tcp, address)
+        Self::new(Transport::Tcp, address, None)
     }
 
-    fn new(transport: Transport, address: SocketAddr) -> Self {
+    /// Returns a listener for connections within TLS; one that cannot listen yet, or has no settings,
+    /// says so in its status.
+    #[must_use]
+    pub fn tls(address: SocketAddr, load: LoadTls) -> Self {
+        Self::new(Transport::Tls, address, Some(load))
+    }
+
+    fn new(transport: Transport, address: SocketAddr, load_tls: Option<LoadTls>) -> Self {
         let mut listener = Self {
             transport,
+            load_tls,
             address,
             socket: None,
             turn: 0,
@@ -164,6 +200,18 @@ impl Listener {
         self.stats
     }
 
+    /// Returns its sockets, which have something to read when there is something to do.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let (socket, connections) = match &self.socket {
+            None => (None, [].as_slice()),
+            Some(Socket::Udp(socket)) => (Some(socket.as_fd()), [].as_slice()),
+            Some(Socket::Tcp { listener, connections, .. }) => {
+                (Some(listener.as_fd()), connections.as_slice())
+            }
+        };
+        socket.into_iter().chain(connections.iter().map(|connection| connection.stream.as_fd()))
+    }
+
     /// Takes new connections; returns whether there may be something to read. Where it cannot
     /// listen, it tries again after [`OPEN_RETRY_INTERVAL`].
     pub fn poll(&mut self, now: Instant) -> bool {
@@ -178,8 +226,8 @@ impl Listener {
         match &mut self.socket {
             None => false,
             Some(Socket::Udp(socket)) => !would_block(socket.peek_from(&mut [0])),
-            Some(Socket::Tcp { listener, connections }) => {
-                self.status = match accept(listener, connections, now) {
+            Some(Socket::Tcp { listener, tls, connections }) => {
+                self.status = match accept(listener, tls.as_ref(), connections, now) {
                     Ok(()) => Status::Reading,
                     Err(error) => Status::Unreadable(error.to_string()),
                 };
@@ -222,15 +270,17 @@ impl Listener {
             return Err(error);
         }
         let batch = Batch::new(buffer, 0);
-        self.stats.messages += batch.len() as u64;
-        self.stats.bytes += batch.lines().map(|message| message.bytes.len() as u64).sum::<u64>();
+        self.stats.count(&batch);
         Ok(batch)
     }
 
     fn bind(&mut self) {
-        let bound = match self.transport {
-            Transport::Udp => bind_udp(self.address),
-            Transport::Tcp => bind_tcp(self.address),
+        let bound = match (self.transport, &self.load_tls) {
+            (Transport::Udp, _) => bind_udp(self.address),
+            (Transport::Tcp | Transport::Tls, None) => bind_tcp(self.address, None),
+            (Transport::Tcp | Transport::Tls, Some(load)) => {
+                load().map_err(io::Error::other).and_then(|tls| bind_tcp(self.address, Some(tls)))
+            }
         };
         match bound {
             Ok(socket) => {
@@ -261,10 +311,10 @@ fn bind_udp(address: SocketAddr) -> io::Result<Socket> {
     Ok(Socket::Udp(socket))
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+fn bind_tcp(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> io::Result<Socket> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
-    Ok(Socket::Tcp { listener, connections: Vec::new() })
+    Ok(Socket::Tcp { listener, tls, connections: Vec::new() })
 }
 
 fn would_block<T>(result: io::Result<T>) -> bool {
@@ -276,6 +326,7 @@ fn would_block<T>(result: io::Result<T>) -> bool {
 /// Takes the connections that wait, as many as there is room for.
 fn accept(
     listener: &TcpListener,
+    tls: Option<&Arc<ServerConfig>>,
     connections: &mut Vec<Connection>,
     now: Instant,
 ) -> io::Result<()> {
@@ -291,6 +342,13 @@ fn accept(
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         stream.set_nonblocking(true)?;
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                let session = ServerConnection::new(Arc::clone(tls)).map_err(io::Error::other)?;
+                Stream::Tls(Box::new(StreamOwned::new(session, stream)))
+            }
+        };
         connections.push(Connection {
             stream,
             pending: Vec::new(),
@@ -355,15 +413,53 @@ fn read_connections(
 impl Connection {
     /// Returns whether there is something to read, or an end to be made.
     fn poll(&mut self, now: Instant) -> bool {
-        if self.is_ready || !would_block(self.stream.peek(&mut [0])) {
+        if self.is_ready || self.stream.is_readable() {
             return true;
         }
         // Only with nothing left to read: what came while nobody polled is not its sender's pause.
-        if !self.pending.is_empty() && now.duration_since(self.heard_at) >= UNFINISHED_MAX {
+        let is_unfinished = !self.pending.is_empty() || self.stream.is_handshaking();
+        if is_unfinished && now.duration_since(self.heard_at) >= UNFINISHED_MAX {
             self.is_over = true;
             self.is_ready = true;
         }
         self.is_ready
+    }
+}
+
+impl Stream {
+    /// Returns whether a read gives something, an end, or an error.
+    fn is_readable(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => !would_block(stream.peek(&mut [0])),
+            Self::Tls(stream) => {
+                let decrypted = stream.conn.process_new_packets();
+                // An error is met again by the read.
+                decrypted.map_or(true, |state| state.plaintext_bytes_to_read() > 0)
+                    || !would_block(stream.sock.peek(&mut [0]))
+            }
+        }
+    }
+
+    fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.conn.is_handshaking())
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.sock.as_fd(),
+        }
+    }
+}
+
+impl io::Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
     }
 }
 

@@ -22,18 +22,18 @@ use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX};
 const COMPRESSED: [&str; 9] = ["gz", "bz2", "xz", "zst", "zip", "lz4", "lzma", "Z", "tgz"];
 
 /// Returns the file that the checkpoint was made of, now under another name: by its inode, else a
-/// copy of it that reaches further than the checkpoint.
+/// copy of it that reaches as far as the checkpoint.
 pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
     let by_inode = entries(path, ROTATED_DEPTH_MAX)
         .into_iter()
         .filter(|entry| entry.ino() == checkpoint.inode)
         .find_map(|entry| open_like(&entry.path(), checkpoint));
-    by_inode.or_else(|| find_copy(path, checkpoint, false))
+    by_inode.or_else(|| find_copy(path, checkpoint))
 }
 
-/// Returns a copy of the checkpoint's file that reaches further than the checkpoint, as
-/// `copytruncate` leaves; with `or_as_far` one that reaches as far will do.
-pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint, or_as_far: bool) -> Option<TailFile> {
+/// Returns a copy of the checkpoint's file that reaches as far as the checkpoint, as `copytruncate`
+/// leaves.
+pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
     // Any file begins like one of which nothing is known.
     if checkpoint.head_len == 0 {
         return None;
@@ -41,30 +41,36 @@ pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint, or_as_far: bool) -
     entries(path, 0)
         .into_iter()
         .filter(|entry| is_rotated_name(path, entry) && entry.path() != path)
-        .filter_map(|entry| open_like(&entry.path(), checkpoint))
-        .find(|file| {
-            let reaches = |facts: Facts| facts.len > checkpoint.offset || or_as_far;
-            file.facts().is_ok_and(reaches)
-        })
+        .find_map(|entry| open_like(&entry.path(), checkpoint))
 }
 
 /// Returns the oldest rotated file with something in it that was last written to after
 /// `modified_ns` and is none of `known`: the next to be read after a file that was last written to
 /// then. `is_own` says whether a path is one of this file's.
+///
+/// A copy of what is at the path now is none: it is read there, or, if it is truncated there before
+/// it was read, found then.
 pub(super) fn next_after(
     path: &Path,
     modified_ns: i64,
     known: &[FileId],
     is_own: impl Fn(&Path) -> bool,
 ) -> Option<PathBuf> {
-    entries(path, 0)
+    let mut later: Vec<(i64, PathBuf)> = entries(path, 0)
         .into_iter()
         .filter(|entry| is_rotated_name(path, entry) && is_own(&entry.path()))
         .filter_map(|entry| Some((Facts::of(&entry.metadata().ok()?), entry.path())))
         .filter(|(facts, _)| facts.len > 0 && facts.modified_ns > modified_ns)
         .filter(|(facts, _)| !known.contains(&facts.id))
-        .min_by_key(|(facts, _)| facts.modified_ns)
-        .map(|(_, path)| path)
+        .map(|(facts, path)| (facts.modified_ns, path))
+        .collect();
+    later.sort();
+    let present = TailFile::open(path).ok();
+    let is_copy = |path: &Path| match (&present, TailFile::open(path)) {
+        (Some(present), Ok(file)) => file.is_begun_copy_of(present),
+        (None, _) | (_, Err(_)) => false,
+    };
+    later.into_iter().map(|(_, path)| path).find(|path| !is_copy(path))
 }
 
 fn open_like(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {

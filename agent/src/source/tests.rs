@@ -332,6 +332,200 @@ fn a_copy_that_was_read_wholly_is_not_read_again() {
     assert_eq!(world.read(), ["b1"]);
 }
 
+/// Copies the log to `name`, as `copytruncate` does before it truncates.
+fn copy(world: &World, name: &str) {
+    fs::copy(world.path("eve.json"), world.path(name)).unwrap();
+}
+
+fn truncate(world: &World) {
+    OpenOptions::new().write(true).truncate(true).open(world.path("eve.json")).unwrap();
+}
+
+#[test]
+fn a_file_copied_truncated_and_quickly_refilled_to_more_than_was_read_loses_and_repeats_nothing() {
+    for down in [false, true] {
+        let mut world = World::new("a1\na2\n");
+        assert_eq!(world.read(), ["a1", "a2"]);
+        let rotate = |world: &World| {
+            world.append("eve.json", "a3\n");
+            copy(world, "eve.json.1");
+            truncate(world);
+            world.append("eve.json", "b1\nb2\nb3\nb4\n");
+        };
+        if down {
+            world.restart(rotate)
+        } else {
+            rotate(&world)
+        }
+        assert_eq!(world.read(), ["a3", "b1", "b2", "b3", "b4"], "down: {down}");
+        assert_eq!((world.tail.stats().truncated, world.tail.stats().lost_files), (1, 0));
+    }
+}
+
+#[test]
+fn all_copies_made_while_the_agent_was_down_are_read_in_order_and_once() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.restart(|world| {
+        world.append("eve.json", "a2\n");
+        copy(world, "eve.json.2");
+        truncate(world);
+        world.append("eve.json", "b1\n");
+        copy(world, "eve.json.1");
+        truncate(world);
+        world.append("eve.json", "c1\n");
+        world.age("eve.json.2", 20);
+        world.age("eve.json.1", 10);
+    });
+    assert_eq!(world.read(), ["a2", "b1", "c1"]);
+    assert_eq!(world.tail.stats().lost_files, 0);
+    world.restart(|_| {});
+    assert!(world.read().is_empty());
+}
+
+#[test]
+fn a_copy_read_wholly_before_the_agent_stopped_is_not_read_again_after_it() {
+    let mut world = World::new("a1\na2\n");
+    assert_eq!(world.read(), ["a1", "a2"]);
+    world.restart(|world| {
+        copy(world, "eve.json.1");
+        truncate(world);
+        world.append("eve.json", "b1\n");
+    });
+    assert_eq!(world.read(), ["b1"]);
+    assert_eq!((world.tail.stats().truncated, world.tail.stats().lost_files), (1, 0));
+}
+
+#[test]
+fn a_file_whose_copy_is_compressed_counts_as_lost_and_later_copies_are_read() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.restart(|world| {
+        world.append("eve.json", "a2\n");
+        copy(world, "eve.json.2.gz");
+        truncate(world);
+        world.append("eve.json", "b1\n");
+        copy(world, "eve.json.1");
+        truncate(world);
+        world.append("eve.json", "c1\n");
+    });
+    assert_eq!(world.read(), ["b1", "c1"]);
+    assert_eq!((world.tail.stats().truncated, world.tail.stats().lost_files), (1, 1));
+}
+
+#[test]
+fn a_file_truncated_in_the_agents_absence_without_a_copy_counts_as_lost() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.restart(|world| {
+        world.append("eve.json", "a2\n");
+        truncate(world);
+    });
+    assert!(world.read().is_empty());
+    assert_eq!((world.tail.stats().truncated, world.tail.stats().lost_files), (1, 1));
+}
+
+#[test]
+fn what_filled_an_empty_file_is_read_from_its_copy() {
+    for down in [false, true] {
+        let mut world = World::new("");
+        assert!(world.read().is_empty());
+        let rotate = |world: &World| {
+            world.append("eve.json", "a1\na2\n");
+            copy(world, "eve.json.1");
+            truncate(world);
+            world.append("eve.json", "b1\n");
+        };
+        if down {
+            world.restart(rotate)
+        } else {
+            rotate(&world)
+        }
+        assert_eq!(world.read(), ["a1", "a2", "b1"], "down: {down}");
+        world.restart(|_| {});
+        assert!(world.read().is_empty());
+    }
+}
+
+#[test]
+fn a_late_write_to_a_renamed_file_does_not_make_it_a_copy_of_the_empty_one_after_it() {
+    for down in [false, true] {
+        let mut world = World::new("read long ago\n");
+        world.rename("eve.json", "eve.json.1");
+        world.append("eve.json", "");
+        world.tail = Tail::open(world.path("eve.json"), None, Begin::Start).unwrap();
+        assert!(world.read().is_empty());
+        let write = |world: &World| {
+            world.append("eve.json.1", "late\n");
+            world.append("eve.json", "a1\n");
+        };
+        if down {
+            world.restart(write)
+        } else {
+            write(&world)
+        }
+        assert_eq!(world.read(), ["a1"], "down: {down}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_not_truncated_yet_is_not_read_beside_its_original() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.append("eve.json", "a2\n");
+    world.rename("eve.json", "eve.json.2");
+    world.append("eve.json", "b1\n");
+    copy(&world, "eve.json.1");
+    assert_eq!(world.read(), ["a2", "b1"]);
+    world.append("eve.json", "b2\n");
+    copy(&world, "eve.json.1");
+    truncate(&world);
+    world.append("eve.json", "c1\n");
+    assert_eq!(world.read(), ["b2", "c1"]);
+}
+
+#[test]
+fn a_compressed_rotated_file_is_not_read() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.rename("eve.json", "eve.json.1");
+    world.append("eve.json", "b1\n");
+    world.rename("eve.json.1", "eve.json.1.gz");
+    assert_eq!(world.read(), ["b1"]);
+    world.restart(|world| {
+        world.rename("eve.json", "eve.json.2.gz");
+        world.append("eve.json", "c1\n");
+    });
+    assert_eq!(world.read(), ["c1"]);
+}
+
+#[test]
+fn a_file_in_a_dead_ones_inode_is_read_from_its_start() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    let inode = world.tail.file_id().unwrap().inode;
+    world.restart(|world| {
+        fs::remove_file(world.path("eve.json")).unwrap();
+        // The system gives away the inode that was freed last, or one after it.
+        for number in 0..50 {
+            world.append("next", "b1\nb2\n");
+            let metadata = fs::metadata(world.path("next")).unwrap();
+            if std::os::unix::fs::MetadataExt::ino(&metadata) == inode {
+                break;
+            }
+            world.rename("next", &format!("other{number}"));
+        }
+        if world.path("next").exists() {
+            world.rename("next", "eve.json");
+        } else {
+            println!("this file system gives no inode away again: the file is another's");
+            world.append("eve.json", "b1\nb2\n");
+        }
+    });
+    assert_eq!(world.read(), ["b1", "b2"]);
+    assert_eq!(world.tail.stats().lost_files, 1);
+}
+
 #[test]
 fn zeros_left_by_a_writer_that_kept_its_place_are_skipped() {
     let mut world = World::new("a1\na2\n");

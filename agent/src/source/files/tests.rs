@@ -368,6 +368,15 @@ fn busy_files_take_turns_when_not_all_can_be_open() {
 }
 
 #[test]
+fn files_beyond_the_bound_are_counted_and_not_read() {
+    let content = [("a.json", "a1\n"), ("b.json", "b1\n"), ("c.json", "c1\n")];
+    let mut world = World::new("*.json", Begin::Start, &content);
+    world.files().files_max = 2;
+    assert_eq!(world.read().len(), 2);
+    assert_eq!((world.stats().known, world.stats().beyond), (2, 1));
+}
+
+#[test]
 fn what_cannot_be_read_is_shown_and_the_rest_is_read() {
     let mut world = World::new("*/eve.json", Begin::Start, &[("a/eve.json", "a1\n")]);
     fs::create_dir(world.path("b")).unwrap();

@@ -1,0 +1,108 @@
+//! What comes otherwise than by a file, through the whole agent.
+
+use std::io::Read as _;
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+
+use super::*;
+
+const TOKEN: &str = "a-token-of-enough-length";
+
+/// Returns the address that the source of this number listens at.
+async fn address(world: &World, source: usize) -> SocketAddr {
+    eventually_some("it listens", || {
+        let place = world.snapshot()?.sources.get(source)?.path.to_str()?.to_owned();
+        let address = place.split_once("://")?.1.parse::<SocketAddr>().ok()?;
+        (address.port() > 0).then_some(address)
+    })
+    .await
+}
+
+fn source(name: &str, kind: &str, input: Input) -> SourceConfig {
+    SourceConfig { name: name.to_owned(), kind: Kind::of_product(kind).unwrap(), input }
+}
+
+#[tokio::test]
+async fn what_a_device_sends_within_tls_is_stored() {
+    let world = World::new();
+    let leaf = world.coordinator_leaf();
+    fs::write(world.path("syslog.pem"), &leaf.chain_pem).unwrap();
+    write_key(&world.path("syslog.key"), &leaf.key_pem);
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    let identity = ListenerIdentity {
+        certificate: world.path("syslog.pem"),
+        key: world.path("syslog.key"),
+        senders_root: None,
+    };
+    config.sources.push(source("tls", "syslog", Input::Tls { address: LOOPBACK, identity }));
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let address = address(&world, 1).await;
+
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(world.authority.root_pem().as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let device = thread::spawn(move || {
+        let name = ServerName::try_from("coordinator").unwrap();
+        let session = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut device = StreamOwned::new(session, TcpStream::connect(address).unwrap());
+        device.write_all(b"24 <10>Nov  2 09:12:33 gw a26 <10>Nov  2 09:12:33 gw bcd").unwrap();
+        device.conn.send_close_notify();
+        device.flush().unwrap();
+        // Someone who speaks no TLS is nobody.
+        TcpStream::connect(address).unwrap().write_all(b"<10>plain\n").unwrap();
+    });
+    eventually("all is stored", || world.stored_count() == 2).await;
+    device.join().unwrap();
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    let stored = world.stored.lock().unwrap();
+    let urgent = &stored.records[Lane::Urgent.index()];
+    assert_eq!(*urgent, ["<10>Nov  2 09:12:33 gw a", "<10>Nov  2 09:12:33 gw bcd"]);
+}
+
+#[tokio::test]
+async fn what_is_pushed_by_http_is_answered_once_it_is_stored() {
+    let world = World::new();
+    fs::write(world.path("token"), TOKEN).unwrap();
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    let input = Input::Http { address: LOOPBACK, token_file: world.path("token") };
+    config.sources.push(source("pushed", "suricata_eve", input));
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let address = address(&world, 1).await;
+    let push = move |body: String| {
+        let request = format!(
+            "POST / HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        thread::spawn(move || {
+            let mut sender = TcpStream::connect(address).unwrap();
+            sender.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            sender.read_to_string(&mut answer).unwrap();
+            answer
+        })
+    };
+    let pushed = push(format!("[{},{}]", line(1), line(2)));
+    // Nothing of it is an alert, so nothing of it is stored; it is answered all the same.
+    let other = push("{\"event_type\":\"flow\"}".to_owned());
+    eventually("both are answered", || pushed.is_finished() && other.is_finished()).await;
+    assert!(pushed.join().unwrap().contains("{\"accepted\":2}"));
+    assert!(other.join().unwrap().contains("{\"accepted\":1}"));
+    eventually("all is stored", || world.stored_count() == 2).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}

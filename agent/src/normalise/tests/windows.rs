@@ -1,0 +1,111 @@
+use serde_json::value::RawValue;
+
+use super::*;
+
+fn reader() -> Normaliser {
+    Normaliser::new(Kind::of_product("windows_event").unwrap(), "dc1")
+}
+
+const JSON: &str = r##"{"Event":{"#attributes":{"xmlns":"x"},"System":{
+    "Provider":{"#attributes":{"Name":"Microsoft-Windows-Security-Auditing"}},
+    "EventID":{"#attributes":{"Qualifiers":0},"#text":4625},"Level":0,
+    "Keywords":"0x8010000000000000","Channel":"Security","Computer":"dc1.acme.example",
+    "TimeCreated":{"#attributes":{"SystemTime":"2026-11-02T09:12:33.123456Z"}}},
+    "EventData":{"SubjectUserName":"-","TargetUserName":"ad\u006din","IpAddress":"::ffff:10.0.0.5",
+    "IpPort":"50123","WorkstationName":"WS7","ProcessName":"-"}}}"##;
+
+const XML: &str = "<?xml version=\"1.0\"?><Event xmlns='x'><System>\
+    <Provider Name='Microsoft-Windows-Security-Auditing' Guid='{5}'/>\
+    <EventID Qualifiers=\"0\">4625</EventID><Level>0</Level>\
+    <Keywords>0x8010000000000000</Keywords><Channel>Security</Channel>\
+    <Computer>dc1.acme.example</Computer>\
+    <TimeCreated SystemTime='2026-11-02T09:12:33.123456Z'/></System><EventData>\
+    <Data Name='SubjectUserName'>-</Data><!-- <Data> --><Data Name='TargetUserName'>\
+    ad&#109;in</Data><Data Name=\"IpAddress\">::ffff:10.0.0.5</Data>\
+    <Data Name='IpPort'>50123</Data><Data Name='WorkstationName'><![CDATA[WS7]]></Data>\
+    <Data Name='ProcessName'></Data><Data>unnamed</Data></EventData></Event>";
+
+#[test]
+fn an_event_says_the_same_in_json_and_in_xml() {
+    for record in [JSON, XML] {
+        let reader = reader();
+        let (alert, notes) = alert(&reader, record);
+        assert!(notes.is_empty());
+        assert_eq!(alert.time, Some(Timestamp::from_ms(1_793_610_753_123)));
+        assert_eq!((alert.severity, alert.src_port), (Severity::Low, Some(50_123)));
+        assert_texts(
+            &alert,
+            &[
+                (Field::LogName, "dc1"),
+                (Field::Product, "windows"),
+                (Field::RuleUid, "4625"),
+                (Field::Title, "failed logon"),
+                (Field::Category, "Microsoft-Windows-Security-Auditing"),
+                (Field::DeviceHostname, "dc1.acme.example"),
+                (Field::SrcIp, "10.0.0.5"),
+                (Field::SrcHostname, "WS7"),
+                (Field::TargetUser, "admin"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn what_no_one_has_words_for_is_named_by_channel_and_number() {
+    let reader = reader();
+    let text = r#"{"Event":{"System":{"EventID":7,"Channel":"Acme/Operational","Level":3}}}"#;
+    let (plain, _) = alert(&reader, text);
+    assert_eq!(plain.text(Field::Title), Some("Acme/Operational event 7"));
+    assert_eq!(plain.severity, Severity::Medium);
+    let text = r#"{"winlog":{"event_id":"7","channel":"Acme"},"message":"It broke.\nTwice.",
+        "log":{"level":"error"}}"#;
+    let (rendered, _) = alert(&reader, text);
+    assert_eq!(rendered.text(Field::Title), Some("It broke."));
+    assert_eq!(rendered.severity, Severity::High);
+}
+
+#[test]
+fn a_record_that_is_no_event_or_no_whole_one_says_so() {
+    let reader = reader();
+    let why = |record: &str| match reader.normalise(record.as_bytes(), NOW) {
+        Outcome::Malformed { why, .. } => why,
+        other => panic!("{record}: {other:?}"),
+    };
+    assert_eq!(why("{\"a\":1}"), Malformed::Untyped);
+    assert_eq!(why("<a/>"), Malformed::Untyped);
+    assert_eq!(why(&XML[..XML.len() - 3]), Malformed::EndsEarly);
+    assert_eq!(why("<Event><System>"), Malformed::EndsEarly);
+    assert_eq!(why("<Event></System>"), Malformed::Syntax { at: 8 });
+    assert_eq!(why("<!DOCTYPE x [<!ENTITY a 'b'>]><Event/>"), Malformed::Syntax { at: 1 });
+    assert_eq!(why(&"<a>".repeat(100)), Malformed::Syntax { at: 49 });
+    assert_eq!(why("text"), Malformed::NotAnObject);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_xml_panics(text in "[<>/!\\[\\]a-c='\" &;#-]{0,60}") {
+        let _outcome = reader().normalise(format!("<{text}").as_bytes(), NOW);
+    }
+}
+
+#[test]
+fn every_real_event_gives_title_number_time_and_host() {
+    #[derive(serde::Deserialize)]
+    struct Row<'a> {
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    let Some(lines) = real_lines("evtx/hayabusa_sample_events.dev.jsonl.gz") else { return };
+    let reader = reader();
+    let mut events = 0;
+    for line in lines {
+        let row: Row<'_> = serde_json::from_str(&line).unwrap();
+        let (alert, _) = alert(&reader, row.event.get());
+        for field in [Field::Title, Field::RuleUid, Field::DeviceHostname] {
+            assert!(alert.text(field).is_some(), "{field:?}: {line}");
+        }
+        assert!(alert.time.is_some(), "{line}");
+        events += 1;
+    }
+    println!("{events} Windows events");
+}

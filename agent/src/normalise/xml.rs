@@ -1,0 +1,131 @@
+//! Finds values in a record of XML, by the places that its values would have in JSON: an attribute
+//! stands under `#attributes`, and a `Data` element under the name that it has as an attribute.
+//!
+//! One pass without copying. No document type is read and no entity but the five that XML has, so a
+//! record cannot make itself larger than it is.
+
+use super::{
+    Malformed,
+    paths::{Paths, Slots},
+    value::Raw,
+};
+
+/// Most elements within one another: an event has six.
+const DEPTH_MAX: usize = 16;
+
+const ATTRIBUTES: &str = "#attributes";
+
+/// Finds the values in a record.
+///
+/// # Errors
+/// Fails where the record is not one XML element; what stood before the place is found.
+pub(super) fn read<'a>(
+    text: &'a str,
+    paths: &Paths,
+    found: &mut Slots<'a>,
+) -> Result<(), Malformed> {
+    let mut place: Vec<&'a str> = Vec::new();
+    let mut names: Vec<&'a str> = Vec::new();
+    let mut rest = text;
+    let mut is_begun = false;
+    loop {
+        let Some(open) = rest.find('<') else {
+            return if is_begun && names.is_empty() { Ok(()) } else { Err(Malformed::EndsEarly) };
+        };
+        let (content, tag) = rest.split_at(open);
+        if !names.is_empty() && !matches!(content.trim_ascii(), "" | "-") {
+            paths.take_at(&place, Raw::xml(content.trim_ascii()), found);
+        }
+        let at = text.len() - rest.len() + open + 1;
+        let syntax = Malformed::Syntax { at };
+        if let Some(after) = tag.strip_prefix("<![CDATA[") {
+            let (content, after) = after.split_once("]]>").ok_or(Malformed::EndsEarly)?;
+            paths.take_at(&place, Raw::plain(content), found);
+            rest = after;
+            continue;
+        }
+        if let Some(after) = tag.strip_prefix("<!--") {
+            rest = after.split_once("-->").ok_or(Malformed::EndsEarly)?.1;
+            continue;
+        }
+        let end = tag_end(tag).ok_or(Malformed::EndsEarly)?;
+        let inner = &tag[1..end];
+        rest = &tag[end + 1..];
+        if inner.starts_with('?') {
+            continue;
+        }
+        if let Some(name) = inner.strip_prefix('/') {
+            if names.pop() != Some(name.trim_ascii_end()) {
+                return Err(syntax);
+            }
+            place.pop();
+            continue;
+        }
+        if inner.starts_with('!') || (is_begun && names.is_empty()) || names.len() == DEPTH_MAX {
+            return Err(syntax);
+        }
+        is_begun = true;
+        let (inner, is_empty) = inner.strip_suffix('/').map_or((inner, false), |it| (it, true));
+        let end = inner.find(|c: char| c.is_ascii_whitespace()).unwrap_or(inner.len());
+        let (name, attributes) = inner.split_at(end);
+        names.push(name);
+        place.push(name);
+        let data = data_name(name, attributes);
+        if let Some(data) = data {
+            *place.last_mut().expect("one was just put there") = data;
+        } else {
+            take_attributes(attributes, &mut place, paths, found);
+        }
+        if is_empty {
+            names.pop();
+            place.pop();
+        }
+    }
+}
+
+/// Returns where a tag's `>` stands; one within quotes is none.
+fn tag_end(tag: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, byte) in tag.bytes().enumerate() {
+        match (quote, byte) {
+            (None, b'>') => return Some(at),
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (Some(open), byte) if open == byte => quote = None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns the name under which a `Data` element's value stands.
+fn data_name<'a>(name: &str, attributes: &'a str) -> Option<&'a str> {
+    (name == "Data").then(|| pairs(attributes).find(|(key, _)| *key == "Name"))?.map(|(_, it)| it)
+}
+
+fn take_attributes<'a>(
+    attributes: &'a str,
+    place: &mut Vec<&'a str>,
+    paths: &Paths,
+    found: &mut Slots<'a>,
+) {
+    place.push(ATTRIBUTES);
+    for (key, value) in pairs(attributes) {
+        place.push(key);
+        paths.take_at(place, Raw::xml(value), found);
+        place.pop();
+    }
+    place.pop();
+}
+
+/// Returns the attributes of a tag; what is not one ends them.
+fn pairs(attributes: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = attributes;
+    std::iter::from_fn(move || {
+        let (key, value) = rest.split_once('=')?;
+        let value = value.trim_ascii_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        let (value, after) = value[1..].split_once(quote)?;
+        rest = after;
+        Some((key.trim_ascii(), value))
+    })
+}

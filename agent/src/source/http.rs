@@ -1,0 +1,404 @@
+//! Takes records that detectors push by HTTP, and answers when they are safe.
+//!
+//! A request is a POST of JSON values: one, one after the other (JSON lines), or a list; each is a
+//! record. It is answered with 200 only after a commit is durable that has the fate of each of its
+//! records, so a sender that repeats what was not answered so loses nothing (L1). A sender whose
+//! connection breaks before that does not know, and may send twice.
+//!
+//! Like a [`Listener`](super::Listener) it is polled and has no thread. HTTP/1.1 by itself: no TLS,
+//! no chunked bodies, one request of a connection at a time.
+//!
+//! # States of a connection
+//! ```text
+//! head ──▶ body ──▶ ready ──▶ handed out ──▶ answered ──▶ head, or closed
+//!   └────────┴── refused: answered, then closed
+//! ```
+//!
+//! # Limits
+//! [`CONNECTIONS_MAX`] connections, [`HTTP_BODIES_MAX`] bodies at once; beyond them, and while the
+//! spool takes nothing, the answer is 503 and says when to try again.
+
+mod request;
+
+use std::{
+    fmt, fs,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+    time::Instant,
+};
+
+use self::request::{Refusal, TokenDigest};
+use super::{Batch, ListenerStats, ReadBuffer, Status};
+use crate::limits::{
+    CONNECTIONS_MAX, HTTP_BODIES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_RETRY_SECONDS, HTTP_TOKEN_BYTES,
+    OPEN_RETRY_INTERVAL, UNFINISHED_MAX,
+};
+use shared::limits::RECORD_BYTES_MAX;
+
+/// Bytes asked for in one read.
+const CHUNK_BYTES: usize = 8 << 10;
+
+/// Where a connection is.
+#[derive(Debug)]
+enum State {
+    /// Before or within a head.
+    Head,
+    /// Within a body.
+    Body { len: usize, is_kept: bool },
+    /// With records to be handed out, from this one on.
+    Ready { body: Vec<u8>, records: Vec<Range<usize>>, next: usize, is_kept: bool },
+    /// With records that were handed out, the last before this end.
+    HandedOut { count: usize, end: u64, is_kept: bool },
+    /// With an answer on its way, after which another request may come or not.
+    Answering { is_kept: bool },
+    /// To be closed.
+    Over,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    state: State,
+    /// What was read and not used.
+    pending: Vec<u8>,
+    /// What is to be written.
+    out: Vec<u8>,
+    heard_at: Instant,
+}
+
+/// Takes records at one address.
+#[derive(Debug)]
+pub struct Http {
+    address: SocketAddr,
+    token_file: PathBuf,
+    token: TokenDigest,
+    socket: Option<TcpListener>,
+    connections: Vec<Connection>,
+    /// Whose records are handed out next.
+    turn: usize,
+    /// Where the last batch ended, counted over all.
+    end: u64,
+    /// Up to where the commit under way covers what was handed out.
+    covered: u64,
+    retry_at: Option<Instant>,
+    status: Status,
+    stats: ListenerStats,
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.local_address().unwrap_or(self.address))
+    }
+}
+
+/// Reads the token that senders must have.
+///
+/// # Errors
+/// Says what is wrong with the file.
+pub fn load_token(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let wrong = |error: io::Error| format!("{shown}: {error}");
+    let mut token = Vec::new();
+    let file = fs::File::open(path).map_err(wrong)?;
+    file.take(*HTTP_TOKEN_BYTES.end() as u64 + 2).read_to_end(&mut token).map_err(wrong)?;
+    let token = token.trim_ascii().to_vec();
+    let is_text = token.iter().all(u8::is_ascii_graphic);
+    if is_text && HTTP_TOKEN_BYTES.contains(&token.len()) {
+        return Ok(token);
+    }
+    let (min, max) = (HTTP_TOKEN_BYTES.start(), HTTP_TOKEN_BYTES.end());
+    Err(format!("{shown} holds no token: {min} to {max} letters, digits and signs on one line"))
+}
+
+impl Http {
+    /// Returns what takes records at an address from those who have the token in the file; if that
+    /// is not possible yet, its status says so.
+    #[must_use]
+    pub fn new(address: SocketAddr, token_file: PathBuf) -> Self {
+        let mut http = Self {
+            address,
+            token_file,
+            token: TokenDigest::default(),
+            socket: None,
+            connections: Vec::new(),
+            turn: 0,
+            end: 0,
+            covered: 0,
+            retry_at: None,
+            status: Status::Reading,
+            stats: ListenerStats::default(),
+        };
+        http.bind();
+        http
+    }
+
+    /// Returns the address that it listens at, if it does.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.socket.as_ref()?.local_addr().ok()
+    }
+
+    /// Returns how it is.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Returns what was counted.
+    #[must_use]
+    pub fn stats(&self) -> ListenerStats {
+        self.stats
+    }
+
+    /// Returns its sockets, which have something to read when there is something to do.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let connections = self.connections.iter().map(|connection| connection.stream.as_fd());
+        self.socket.iter().map(AsFd::as_fd).chain(connections)
+    }
+
+    /// Takes connections and requests; returns whether there are records to be read.
+    pub fn poll(&mut self, now: Instant) -> bool {
+        self.advance(now, None);
+        self.connections.iter().any(|it| matches!(it.state, State::Ready { .. }))
+    }
+
+    /// Takes connections and requests while the spool takes nothing, and refuses them for now.
+    pub fn refuse(&mut self, now: Instant) {
+        self.advance(now, Some(Refusal::Busy(HTTP_RETRY_SECONDS)));
+    }
+
+    /// Hands records out, as many as fit.
+    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> Batch<'b> {
+        buffer.clear();
+        let at = self.end;
+        for step in 0..self.connections.len() {
+            let index = (self.turn + step) % self.connections.len();
+            let connection = &mut self.connections[index];
+            let State::Ready { body, records, next, is_kept } = &mut connection.state else {
+                continue;
+            };
+            let mut has_room = true;
+            while has_room && *next < records.len() {
+                let record = &body[records[*next].clone()];
+                let cut = record.len() > RECORD_BYTES_MAX;
+                has_room = buffer.push(&record[..record.len().min(RECORD_BYTES_MAX)], cut);
+                if has_room {
+                    *next += 1;
+                    self.stats.over_long += u64::from(cut);
+                }
+            }
+            if !has_room {
+                self.turn = index;
+                break;
+            }
+            let (count, end) = (records.len(), at + buffer.filled() as u64);
+            connection.state = State::HandedOut { count, end, is_kept: *is_kept };
+        }
+        self.end = at + buffer.filled() as u64;
+        let batch = Batch::new(buffer, at);
+        self.stats.count(&batch);
+        batch
+    }
+
+    /// Returns whether a sender waits for its answer until a commit is durable.
+    #[must_use]
+    pub fn awaits_commit(&self) -> bool {
+        self.connections.iter().any(|it| matches!(it.state, State::HandedOut { .. }))
+    }
+
+    /// Notes up to where the commit under way covers what was handed out: up to `end`, or all.
+    pub fn cover(&mut self, end: Option<u64>) {
+        self.covered = end.unwrap_or(self.end);
+    }
+
+    /// Answers the requests that a commit covers which is durable now.
+    pub fn stored(&mut self) {
+        for connection in &mut self.connections {
+            if let State::HandedOut { count, end, is_kept } = connection.state
+                && end <= self.covered
+            {
+                connection.answer(request::accepted(count, is_kept), is_kept);
+                connection.write();
+            }
+        }
+    }
+
+    fn bind(&mut self) {
+        let bound = load_token(&self.token_file).and_then(|token| {
+            let text = |error: io::Error| error.to_string();
+            let socket = TcpListener::bind(self.address).map_err(text)?;
+            socket.set_nonblocking(true).map_err(text)?;
+            Ok((request::digest(&token), socket))
+        });
+        match bound {
+            Ok((token, socket)) => {
+                (self.token, self.socket) = (token, Some(socket));
+                self.status = Status::Reading;
+            }
+            Err(reason) => self.status = Status::Unreadable(reason),
+        }
+    }
+
+    /// Takes connections, and each connection on as far as it goes; `refusal` is for new requests.
+    fn advance(&mut self, now: Instant, refusal: Option<Refusal>) {
+        if self.socket.is_none() {
+            if self.retry_at.is_some_and(|at| now < at) {
+                return;
+            }
+            self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
+            self.bind();
+        }
+        self.accept(now);
+        let is_body =
+            |it: &&Connection| matches!(it.state, State::Body { .. } | State::Ready { .. });
+        let mut bodies = self.connections.iter().filter(is_body).count();
+        for connection in &mut self.connections {
+            connection.advance(now, &self.token, refusal, &mut bodies);
+        }
+        let before = self.connections.len();
+        self.connections.retain(|connection| !matches!(connection.state, State::Over));
+        if self.connections.len() < before {
+            self.turn = 0;
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let Some(socket) = &self.socket else { return };
+        for _ in 0..CONNECTIONS_MAX {
+            let Ok((mut stream, _)) = socket.accept() else { return };
+            if self.connections.len() == CONNECTIONS_MAX {
+                self.stats.refused += 1;
+                let answer = Refusal::Busy(HTTP_RETRY_SECONDS).answer();
+                // Who does not hear it sees the connection closed.
+                let _heard = stream.set_nonblocking(true).is_ok() && stream.write(&answer).is_ok();
+                continue;
+            }
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            let (pending, out) = (Vec::new(), Vec::new());
+            self.connections.push(Connection {
+                stream,
+                state: State::Head,
+                pending,
+                out,
+                heard_at: now,
+            });
+        }
+    }
+}
+
+impl Connection {
+    /// Goes on as far as it can without waiting.
+    fn advance(
+        &mut self,
+        now: Instant,
+        token: &TokenDigest,
+        refusal: Option<Refusal>,
+        bodies: &mut usize,
+    ) {
+        self.write();
+        if matches!(self.state, State::Head | State::Body { .. }) {
+            self.read(now);
+        }
+        if matches!(self.state, State::Head) && !self.pending.is_empty() {
+            match request::head(&self.pending, token) {
+                Ok(None) => {}
+                Ok(Some(_)) if refusal.is_some() || *bodies >= HTTP_BODIES_MAX => {
+                    self.refuse(refusal.unwrap_or(Refusal::Busy(HTTP_RETRY_SECONDS)));
+                }
+                Ok(Some(head)) => {
+                    self.pending.drain(..head.len);
+                    if head.expects_word && self.pending.len() < head.body {
+                        self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        self.write();
+                    }
+                    *bodies += 1;
+                    self.state = State::Body { len: head.body, is_kept: head.is_kept };
+                    self.read(now);
+                }
+                Err(refused) => self.refuse(refused),
+            }
+        }
+        if let State::Body { len, is_kept } = self.state
+            && self.pending.len() >= len
+        {
+            self.take_body(len, is_kept, refusal);
+        }
+    }
+
+    fn take_body(&mut self, len: usize, is_kept: bool, refusal: Option<Refusal>) {
+        let rest = self.pending.split_off(len);
+        let body = std::mem::replace(&mut self.pending, rest);
+        match refusal.map_or_else(|| request::records(&body), Err) {
+            Ok(records) => self.state = State::Ready { body, records, next: 0, is_kept },
+            Err(refused) => self.refuse(refused),
+        }
+    }
+
+    /// Reads what is there: at most a head before its body, and no more than the body then.
+    fn read(&mut self, now: Instant) {
+        let wanted = match self.state {
+            State::Body { len, .. } => len,
+            _ => HTTP_HEAD_BYTES_MAX,
+        };
+        while self.pending.len() < wanted {
+            let filled = self.pending.len();
+            let chunk = CHUNK_BYTES.min(wanted - filled);
+            self.pending.resize(filled + chunk, 0);
+            let read = self.stream.read(&mut self.pending[filled..]);
+            self.pending.truncate(filled + read.as_ref().copied().unwrap_or_default());
+            match read {
+                Ok(0) => return self.state = State::Over,
+                Ok(_) => self.heard_at = now,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if now.duration_since(self.heard_at) >= UNFINISHED_MAX {
+                        self.state = State::Over;
+                    }
+                    return;
+                }
+                Err(_) => return self.state = State::Over,
+            }
+        }
+    }
+
+    fn refuse(&mut self, refused: Refusal) {
+        self.answer(refused.answer(), false);
+        self.write();
+    }
+
+    fn answer(&mut self, answer: Vec<u8>, is_kept: bool) {
+        self.out.extend(answer);
+        self.state = State::Answering { is_kept };
+    }
+
+    /// Writes what can be written.
+    fn write(&mut self) {
+        while !self.out.is_empty() {
+            match self.stream.write(&self.out) {
+                Ok(0) => return self.state = State::Over,
+                Ok(count) => drop(self.out.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Its records keep their fate; who sent them is gone.
+                Err(_) => {
+                    self.out.clear();
+                    if matches!(self.state, State::Answering { .. }) {
+                        self.state = State::Over;
+                    }
+                    return;
+                }
+            }
+        }
+        if let State::Answering { is_kept } = self.state {
+            self.state = if is_kept { State::Head } else { State::Over };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

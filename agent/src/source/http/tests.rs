@@ -1,0 +1,233 @@
+//! With real connections on loopback.
+#![expect(clippy::disallowed_methods, reason = "a driver's time, as a test hands it in")]
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use super::*;
+
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const DEADLINE: Duration = Duration::from_secs(20);
+const TOKEN: &str = "a-token-of-enough-length";
+
+struct World {
+    http: Http,
+    buffer: ReadBuffer,
+    now: Instant,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        let http = Http::new(LOOPBACK, token);
+        assert_eq!(*http.status(), Status::Reading);
+        Self { http, buffer: ReadBuffer::new(), now: Instant::now(), _folder: folder }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.http.local_address().unwrap()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
+    /// Sends a request over a new connection.
+    fn post(&self, body: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(request(body).as_bytes()).unwrap();
+        stream
+    }
+
+    fn until_ready(&mut self) {
+        let started_at = Instant::now();
+        while !self.http.poll(self.now) {
+            assert!(started_at.elapsed() < DEADLINE, "not within {DEADLINE:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Polls until the sender has heard something; returns that.
+    fn heard(&mut self, stream: &mut TcpStream) -> String {
+        stream.set_nonblocking(true).unwrap();
+        let (mut answer, started_at) = (vec![0; 4096], Instant::now());
+        loop {
+            assert!(started_at.elapsed() < DEADLINE, "not within {DEADLINE:?}");
+            self.http.poll(self.now);
+            if let Ok(count) = stream.read(&mut answer) {
+                stream.set_nonblocking(false).unwrap();
+                return String::from_utf8_lossy(&answer[..count]).into_owned();
+            }
+        }
+    }
+
+    fn read(&mut self) -> Vec<(String, u64)> {
+        let batch = self.http.read_batch(&mut self.buffer);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        batch.lines().map(|line| (text(line.bytes), line.end)).collect()
+    }
+}
+
+fn request(body: &str) -> String {
+    format!(
+        "POST /alerts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn texts(records: &[(String, u64)]) -> Vec<&str> {
+    records.iter().map(|(text, _)| text.as_str()).collect()
+}
+
+fn is_silent(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn a_request_is_answered_when_its_records_are_stored_and_not_before() {
+    let mut world = World::new();
+    let mut sender = world.post("{\"a\":1}\n{\"b\":2}");
+    world.until_ready();
+    assert_eq!(texts(&world.read()), ["{\"a\":1}", "{\"b\":2}"]);
+    assert!(!world.http.poll(world.now) && is_silent(&sender));
+    world.http.cover(None);
+    assert!(is_silent(&sender));
+    world.http.stored();
+    let answer = world.heard(&mut sender);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("{\"accepted\":2}"));
+
+    // Another one over the same connection.
+    sender.write_all(request("[{\"c\":3}]").as_bytes()).unwrap();
+    world.until_ready();
+    assert_eq!(texts(&world.read()), ["{\"c\":3}"]);
+    world.http.cover(None);
+    world.http.stored();
+    assert!(world.heard(&mut sender).contains("\"accepted\":1"));
+    assert_eq!(world.http.stats().messages, 3);
+}
+
+#[test]
+fn a_commit_within_a_batch_answers_only_what_it_covers() {
+    let mut world = World::new();
+    let mut first = world.post("{\"a\":1}");
+    world.until_ready();
+    let mut second = world.post("{\"b\":1} {\"b\":2}");
+    let started_at = Instant::now();
+    while world.http.connections.len() < 2
+        || !world.http.connections.iter().all(|it| matches!(it.state, State::Ready { .. }))
+    {
+        assert!(started_at.elapsed() < DEADLINE);
+        world.http.poll(world.now);
+    }
+    let records = world.read();
+    assert_eq!(records.len(), 3);
+    world.http.cover(Some(records[1].1));
+    world.http.stored();
+    assert!(world.heard(&mut first).contains("200 OK"));
+    assert!(is_silent(&second));
+    world.http.cover(None);
+    world.http.stored();
+    assert!(world.heard(&mut second).contains("\"accepted\":2"));
+}
+
+#[test]
+fn a_request_without_records_is_answered_and_one_that_waits_for_a_word_gets_it() {
+    let mut world = World::new();
+    let mut sender = world.connect();
+    let text = request("{}").replace("Host", "Expect: 100-continue\r\nHost");
+    let (head, body) = text.split_at(text.len() - 2);
+    sender.write_all(head.as_bytes()).unwrap();
+    assert!(world.heard(&mut sender).starts_with("HTTP/1.1 100 Continue"));
+    sender.write_all(body.as_bytes()).unwrap();
+    world.until_ready();
+    assert_eq!(texts(&world.read()), ["{}"]);
+    let mut empty = world.post("");
+    world.until_ready();
+    assert!(world.read().is_empty());
+    world.http.cover(None);
+    world.http.stored();
+    assert!(world.heard(&mut empty).contains("\"accepted\":0"));
+}
+
+#[test]
+fn what_is_not_taken_is_refused_with_its_reason() {
+    let mut world = World::new();
+    let cases = [
+        (request("{}").replace(TOKEN, "other"), "401"),
+        (request("{}").replace("POST", "GET"), "405"),
+        (request("{\"a\""), "400"),
+        ("hello\r\n\r\n".to_owned(), "400"),
+        (request("").replace("Length: 0", "Length: 99999999"), "413"),
+    ];
+    for (text, status) in cases {
+        let mut sender = world.connect();
+        sender.write_all(text.as_bytes()).unwrap();
+        let answer = world.heard(&mut sender);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{text}: {answer}");
+        assert!(answer.contains("Connection: close"));
+    }
+    assert!(world.read().is_empty());
+}
+
+#[test]
+fn while_the_spool_takes_nothing_requests_are_put_off() {
+    let mut world = World::new();
+    let mut sender = world.post("{}");
+    let started_at = Instant::now();
+    let mut answer = vec![0; 4096];
+    sender.set_nonblocking(true).unwrap();
+    let count = loop {
+        assert!(started_at.elapsed() < DEADLINE);
+        world.http.refuse(world.now);
+        if let Ok(count) = sender.read(&mut answer) {
+            break count;
+        }
+    };
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
+    assert!(world.read().is_empty());
+}
+
+#[test]
+fn no_more_bodies_and_connections_are_held_than_may_be() {
+    let mut world = World::new();
+    let unfinished = request("{}").replace("Length: 2", "Length: 1000");
+    let mut senders = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut sender = world.connect();
+        sender.write_all(unfinished.as_bytes()).unwrap();
+        senders.push(sender);
+    }
+    let last = senders.last_mut().unwrap();
+    assert!(world.heard(last).starts_with("HTTP/1.1 503 "));
+    let is_body = |it: &&Connection| matches!(it.state, State::Body { .. });
+    let bodies = world.http.connections.iter().filter(is_body).count();
+    assert_eq!(bodies, HTTP_BODIES_MAX);
+    world.now += UNFINISHED_MAX;
+    let started_at = Instant::now();
+    while !world.http.connections.is_empty() {
+        assert!(started_at.elapsed() < DEADLINE);
+        world.http.poll(world.now);
+    }
+}
+
+#[test]
+fn a_file_without_a_token_lets_nobody_in_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let mut http = Http::new(LOOPBACK, path.clone());
+    assert!(matches!(http.status(), Status::Unreadable(_)) && http.local_address().is_none());
+    fs::write(&path, "short").unwrap();
+    assert!(load_token(&path).unwrap_err().contains("holds no token"));
+    fs::write(&path, TOKEN).unwrap();
+    let now = Instant::now();
+    http.poll(now);
+    assert_eq!(*http.status(), Status::Reading);
+}
