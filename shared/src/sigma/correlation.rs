@@ -34,13 +34,16 @@ pub(super) struct Draft {
     /// Names of fields, or of aliases.
     pub(super) group_by: Vec<Box<str>>,
     /// For an alias: a rule's name, and the field that it means there.
-    pub(super) aliases: BTreeMap<Box<str>, BTreeMap<Box<str>, Box<str>>>,
+    pub(super) aliases: Aliases,
     pub(super) timespan: Duration,
     /// Whether its rules' matches count by themselves, too.
     pub(super) generate: bool,
     /// Where its list of rules stands.
     pub(super) place: (u32, u32),
 }
+
+/// By alias and by rule: the field that is meant.
+pub(super) type Aliases = BTreeMap<Box<str>, BTreeMap<Box<str>, Box<str>>>;
 
 /// What is counted, and when that is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +183,7 @@ impl Kind {
     }
 }
 
-fn aliases(node: &Node) -> Result<BTreeMap<Box<str>, BTreeMap<Box<str>, Box<str>>>, Fault> {
+fn aliases(node: &Node) -> Result<Aliases, Fault> {
     let not = |node: &Node, must_be| node.fault(Reason::Not { what: "an alias".into(), must_be });
     let mut aliases = BTreeMap::new();
     for (alias, rules) in node.entries().ok_or_else(|| not(node, "a mapping"))? {

@@ -116,14 +116,14 @@ impl Known<'_> {
     /// Resolves what a correlation refers to; returns the first name that is not there yet.
     fn members(&self, draft: &Draft, builder: &mut Builder) -> Result<Vec<Member>, Box<str>> {
         let found = draft.rules.iter().map(|name| {
-            self.references.get(name).map(|found| (name, *found)).ok_or_else(|| name.clone())
+            self.references.get(name).map(|found| (&**name, *found)).ok_or_else(|| name.clone())
         });
         let found = found.collect::<Result<Vec<_>, _>>()?;
         let counted: &[Box<str>] = match &draft.kind {
             Kind::ValueCount(_, fields) => fields,
             Kind::EventCount(_) | Kind::Temporal(_) | Kind::TemporalOrdered => &[],
         };
-        let member = |(name, rule): (&Box<str>, Reference)| {
+        let member = |(name, rule): (&str, Reference)| {
             let mut fields = |wanted: &[Box<str>]| {
                 let each = wanted.iter().map(|field| {
                     let names = self.fields(draft, field, name, rule).into_iter();

@@ -8,8 +8,8 @@
 //! matches again only with the first event that is a timespan or more after the last match, so that an attack that does
 //! not end is neither a flood nor forgotten (L8).
 //!
-//! **Memory.** A group remembers only as many events as its condition can tell apart. When there are too many groups, or
-//! they remember too much, the one that no event came for longest is forgotten, and counted (L7).
+//! **Memory.** A group remembers only as many events as its condition can tell apart. When there are too many groups,
+//! or they remember too much, the one that no event came for longest is forgotten, and counted (L7).
 
 use std::collections::{BTreeMap, VecDeque};
 
