@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::fuzz::{block_decode, frame_decode, session_operations, spool_recovery};
+use self::fuzz::{block_decode, frame_decode, session_operations, sigma_rules, spool_recovery};
 
 #[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
@@ -20,10 +20,11 @@ const CORPUS_BYTES_MAX: u64 = 200_000;
 #[test]
 fn every_input_of_the_corpus_keeps_its_targets_promises() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let targets: [(&str, Target); 4] = [
+    let targets: [(&str, Target); 5] = [
         ("block_decode", block_decode),
         ("frame_decode", frame_decode),
         ("session_operations", session_operations),
+        ("sigma_rules", sigma_rules),
         ("spool_recovery", spool_recovery),
     ];
     let mut names: Vec<_> = list(&corpus).iter().map(|path| name(path)).collect();

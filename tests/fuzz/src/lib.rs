@@ -7,9 +7,10 @@ mod block_decode;
 mod frame_decode;
 mod input;
 mod session_operations;
+mod sigma_rules;
 mod spool_recovery;
 
 pub use self::{
     block_decode::block_decode, frame_decode::frame_decode, session_operations::session_operations,
-    spool_recovery::spool_recovery,
+    sigma_rules::sigma_rules, spool_recovery::spool_recovery,
 };
