@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check deb deb-check fmt lint doc deny deps
+.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check sigma-check deb deb-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -84,6 +84,10 @@ api-check: deps ## ask a running coordinator everything that its OpenAPI documen
 edge-check: deps ## read real detectors' records where they are at hand; writes target/reports/edge.json
 	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin edge_check)
 	$(call step,edge,"$${CARGO_TARGET_DIR:-target}/debug/edge_check")
+
+sigma-check: deps ## try all public Sigma rules where they are at hand; writes target/reports/sigma.json
+	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin sigma_check)
+	$(call step,sigma,"$${CARGO_TARGET_DIR:-target}/debug/sigma_check")
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh

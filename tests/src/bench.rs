@@ -7,6 +7,7 @@
 //! ```text
 //! parse      agent_parse_per_s_core                       one thread, its processor time
 //! filter     parse_filter_fold_*                          the same with a policy of 100 rules in force
+//! sigma      sigma_events_per_s_core, _10_rules ...       one core, recorded events; others beside it
 //! ceiling    engine_ceiling_per_s                         the engine trait, block bytes only
 //! ingest     ingest_acks_per_s, bytes_per_alert_*         the coordinator's program, prepared blocks
 //! file       file_to_ack_per_s, agent_flood_rss_mib       both programs
@@ -34,6 +35,7 @@ mod parse;
 mod probes;
 mod programs;
 mod records;
+mod sigma;
 mod urgent;
 
 use std::fs;
@@ -52,6 +54,7 @@ type Group = (&'static str, fn(&mut Figures) -> Result<()>);
 const GROUPS: &[Group] = &[
     ("parse", parse::run),
     ("filter", filter::run),
+    ("sigma", sigma::run),
     ("ceiling", ceiling::run),
     ("ingest", ingest::run),
     ("file", file::run),

@@ -5,3 +5,4 @@ pub mod cluster;
 pub mod edge;
 pub mod ocsf_schema;
 pub mod report;
+pub mod sigma;
