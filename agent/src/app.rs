@@ -233,8 +233,11 @@ fn start(pipeline: Pipeline) -> Result<oneshot::Receiver<Result<(), PipelineErro
     Ok(ended)
 }
 
+/// What looks at the host, and where it says what it saw.
+type HostLook = (Looker, watch::Sender<Arc<HostContext>>);
+
 /// Looks at the host, and returns what looks again with where it says so, and where that is heard.
-fn first_look() -> ((Looker, watch::Sender<Arc<HostContext>>), watch::Receiver<Arc<HostContext>>) {
+fn first_look() -> (HostLook, watch::Receiver<Arc<HostContext>>) {
     let mut looker = Looker::new(clock::now);
     let (sender, receiver) = watch::channel(Arc::new(looker.look(clock::wall())));
     ((looker, sender), receiver)
