@@ -36,7 +36,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use shared::{
     context::HostContext,
-    ids::{BootId, Seq},
+    ids::{BootId, Epoch, Seq},
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -120,9 +120,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let boot = BootId(rand::random());
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
     let (stop_signal, pipeline_stop) = io::pipe().context("make the pipeline's signal")?;
-    let (key, now) = (spool.epoch(), clock::now());
-    let (policy, can_hold) = (config.policy.as_ref(), held.is_some());
-    let policy = policy.map(|path| Enforcement::begin(path, can_hold, key, now, clock::wall()));
+    let policy = begin_policy(&config, spool.epoch(), held.is_some());
     let pipeline = Pipeline::new(Parts {
         spool,
         held,
@@ -154,6 +152,13 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         tracing::warn!(%error, "status file cannot be written");
     }
     outcome
+}
+
+/// Begins to enforce the policy, if there is one.
+fn begin_policy(config: &Config, key: Epoch, can_hold: bool) -> Option<Enforcement> {
+    let (now, wall) = (clock::now(), clock::wall());
+    let begin = |path| Enforcement::begin(path, can_hold, key, now, wall);
+    config.policy.as_ref().map(begin)
 }
 
 /// Spawns the tasks, waits for the stop or a part's early end, and shuts down.

@@ -207,14 +207,7 @@ impl Feed {
         match verdict {
             Verdict::Send { handling, .. } => {
                 let lane = lane_for(&alert, lanes);
-                tally.count(match handling {
-                    _ if is_malformed => Fate::Malformed(lane),
-                    Handling::AuditSample => Fate::Audited(lane),
-                    Handling::Sent
-                    | Handling::Urgent
-                    | Handling::Folded
-                    | Handling::BeyondExpected => Fate::Sent(lane),
-                });
+                tally.count(fate(handling, is_malformed, lane));
                 // What was sent here just now happened just now; a file may hold anything.
                 let is_live = self.input.is_live();
                 let happened_at = alert.time.or(is_live.then_some(reading.observed_at));
@@ -325,6 +318,17 @@ pub(super) fn put(
     match flow.expect("a source cuts records to the longest") {
         Flow::Continue => Pushed::GoOn,
         Flow::Commit => Pushed::CommitFirst,
+    }
+}
+
+/// Returns what the ledger counts an alert as that is sent on `lane`.
+fn fate(handling: Handling, is_malformed: bool, lane: Lane) -> Fate<'static> {
+    match handling {
+        _ if is_malformed => Fate::Malformed(lane),
+        Handling::AuditSample => Fate::Audited(lane),
+        Handling::Sent | Handling::Urgent | Handling::Folded | Handling::BeyondExpected => {
+            Fate::Sent(lane)
+        }
     }
 }
 

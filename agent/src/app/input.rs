@@ -163,7 +163,11 @@ impl Input {
 
     /// Returns whether records are read as they come, and nothing that lay about before.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self, Self::Listener(_))
+        match self {
+            Self::Listener(_) | Self::Http(_) => true,
+            // Whoever writes to the standard input, or to the journal, may have done so long ago.
+            Self::File(..) | Self::Files(_) | Self::Stdin(_) | Self::Journal(..) => false,
+        }
     }
 
     /// Returns the file whose lines were read last.

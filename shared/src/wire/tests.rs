@@ -15,9 +15,33 @@ fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
 }
 
-/// One frame of every kind, each field with a value of its own.
-fn one_of_each() -> Vec<Frame> {
-    let context = HostContext {
+/// An interval of the ledger with something in each field.
+fn interval() -> Interval {
+    let sums = SourceSums {
+        read: 500,
+        sent: [1, 200, 0],
+        held: BTreeMap::from([("scan".into(), 290)]),
+        dropped: BTreeMap::from([(DropReason::SocketBuffer, 9)]),
+        losses: BTreeMap::from([(LossReason::LostFile, 1)]),
+        ..SourceSums::of("eve")
+    };
+    Interval {
+        number: 5,
+        previous: Hash([0xab; 32]),
+        from: Timestamp::from_ms(1_760_000_000_000),
+        until: Timestamp::from_ms(1_760_000_060_000),
+        restarts: 1,
+        paused_ms: 300,
+        unaccounted: true,
+        policy: 2,
+        blocks: [None, Some(seq(300)), None],
+        sources: vec![sums],
+    }
+}
+
+/// A context of the first form.
+fn context() -> HostContext {
+    HostContext {
         hostname: "srv1".into(),
         names: vec!["srv1.acme.example".into()],
         os: "Debian GNU/Linux 12".into(),
@@ -30,7 +54,12 @@ fn one_of_each() -> Vec<Frame> {
         }],
         agent_version: "0.1.0".into(),
         ..HostContext::default()
-    };
+    }
+}
+
+/// One frame of every kind, each field with a value of its own.
+fn one_of_each() -> Vec<Frame> {
+    let context = context();
     let second_form = HostContext {
         boot_id: "4d2e".into(),
         looked_at: Timestamp::from_ms(1_760_000_000_002),
@@ -44,26 +73,6 @@ fn one_of_each() -> Vec<Frame> {
         spool_full: 4,
         spool_bytes: 70_000,
         oldest_unacked: Some(Timestamp::from_ms(1_760_000_000_000)),
-    };
-    let sums = SourceSums {
-        read: 500,
-        sent: [1, 200, 0],
-        held: BTreeMap::from([("scan".into(), 290)]),
-        dropped: BTreeMap::from([(DropReason::SocketBuffer, 9)]),
-        losses: BTreeMap::from([(LossReason::LostFile, 1)]),
-        ..SourceSums::of("eve")
-    };
-    let interval = Interval {
-        number: 5,
-        previous: Hash([0xab; 32]),
-        from: Timestamp::from_ms(1_760_000_000_000),
-        until: Timestamp::from_ms(1_760_000_060_000),
-        restarts: 1,
-        paused_ms: 300,
-        unaccounted: true,
-        policy: 2,
-        blocks: [None, Some(seq(300)), None],
-        sources: vec![sums],
     };
     vec![
         Frame::Hello(Hello {
@@ -97,9 +106,18 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Block { seq: seq(258), block: Bytes::from_static(b"block") },
         Frame::Gap(Gap { first: seq(1), last: seq(2), reason: GapReason::Missing }),
         Frame::Ack { up_to: seq(259) },
-        Frame::Ledger(vec![interval]),
+        Frame::Ledger(vec![interval()]),
         Frame::LedgerAck { up_to: 5 },
         Frame::Context(Box::new(second_form)),
+    ]
+    .into_iter()
+    .chain(of_recall())
+    .collect()
+}
+
+/// The frames of a recall.
+fn of_recall() -> Vec<Frame> {
+    vec![
         Frame::Recall(Box::new(Recall {
             id: RECALL,
             rule: "dns-noise".into(),

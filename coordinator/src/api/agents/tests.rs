@@ -61,36 +61,7 @@ async fn an_agent_shows_its_lanes_its_lag_and_its_host() {
     assert_eq!((&before["hostname"], &before["context"]), (&Value::Null, &Value::Null));
 
     fixture.advance(10_000);
-    let address = InterfaceAddress { ip: "10.0.0.1".parse().unwrap(), prefix_len: 24 };
-    let eth0 = Interface { name: "eth0".into(), mac: String::new(), addresses: vec![address] };
-    let route = Route {
-        network: InterfaceAddress { ip: "0.0.0.0".parse().unwrap(), prefix_len: 0 },
-        gateway: Some("10.0.0.254".parse().unwrap()),
-        interface: "eth0".into(),
-    };
-    let listener = Listener {
-        transport: Transport::Tcp,
-        ip: "::".parse().unwrap(),
-        port: 22,
-        user: "root".into(),
-        process: String::new(),
-        pid: 0,
-    };
-    let user = LoggedIn {
-        user: "eve".into(),
-        terminal: "pts/0".into(),
-        from: String::new(),
-        since: Some(Timestamp::from_ms(START_MS)),
-    };
-    let context = HostContext {
-        hostname: "srv1".into(),
-        interfaces: vec![eth0],
-        routes: vec![route],
-        listeners: vec![listener],
-        users: vec![user],
-        ..HostContext::default()
-    };
-    let again = context.clone();
+    let context = host();
     let version = ocsf::version(context.version());
     fixture
         .write(move |staged, now| {
@@ -121,31 +92,78 @@ async fn an_agent_shows_its_lanes_its_lag_and_its_host() {
     let contexts = fixture.get(&format!("{path}/contexts"), &token).await.items();
     assert_eq!(contexts[0]["version"], version.as_str());
     assert_eq!(contexts[0]["received_at"], Time(Timestamp::from_ms(START_MS + 10_000)).to_string());
-    assert_eq!(contexts[0]["confirmed_at"], Value::Null);
-    let host = &contexts[0]["context"];
-    let interface = json!({ "name": "eth0", "mac": null, "addresses": ["10.0.0.1/24"] });
-    assert_eq!(host["interfaces"], json!([interface]));
-    let route = json!({ "network": "0.0.0.0/0", "gateway": "10.0.0.254", "interface": "eth0" });
-    assert_eq!(host["routes"], json!([route]));
-    let listener = json!({
-        "transport": "tcp", "ip": "::", "port": 22, "user": "root", "process": null, "pid": null
-    });
-    assert_eq!(host["listeners"], json!([listener]));
-    let since = Time(Timestamp::from_ms(START_MS)).to_string();
-    let user = json!({ "user": "eve", "terminal": "pts/0", "from": null, "since": since });
-    assert_eq!((&host["users"], &host["looked_at"]), (&json!([user]), &Value::Null));
-    fixture
-        .write(move |staged, now| commands::set_context(staged, tenant, agent, &again, now))
-        .await;
-    let contexts = fixture.get(&format!("{path}/contexts"), &token).await.items();
-    let confirmed_at = Time(Timestamp::from_ms(START_MS + 70_000)).to_string();
-    assert_eq!((contexts.len(), &contexts[0]["confirmed_at"]), (1, &json!(confirmed_at)));
 
     let gaps = fixture.get(&format!("{path}/gaps"), &token).await.items();
     assert_eq!(gaps.len(), 1, "L4");
     let gap = &gaps[0];
     assert_eq!((&gap["first"], &gap["last"], &gap["blocks"]), (&json!(1), &json!(4), &json!(4)));
     assert_eq!((&gap["lane"], &gap["reason"]), (&json!("normal"), &json!("missing")));
+}
+
+/// A host with something of each kind.
+fn host() -> HostContext {
+    let address = InterfaceAddress { ip: "10.0.0.1".parse().unwrap(), prefix_len: 24 };
+    let eth0 = Interface { name: "eth0".into(), mac: String::new(), addresses: vec![address] };
+    let route = Route {
+        network: InterfaceAddress { ip: "0.0.0.0".parse().unwrap(), prefix_len: 0 },
+        gateway: Some("10.0.0.254".parse().unwrap()),
+        interface: "eth0".into(),
+    };
+    let listener = Listener {
+        transport: Transport::Tcp,
+        ip: "::".parse().unwrap(),
+        port: 22,
+        user: "root".into(),
+        process: String::new(),
+        pid: 0,
+    };
+    let user = LoggedIn {
+        user: "eve".into(),
+        terminal: "pts/0".into(),
+        from: String::new(),
+        since: Some(Timestamp::from_ms(START_MS)),
+    };
+    HostContext {
+        hostname: "srv1".into(),
+        interfaces: vec![eth0],
+        routes: vec![route],
+        listeners: vec![listener],
+        users: vec![user],
+        ..HostContext::default()
+    }
+}
+
+#[tokio::test]
+async fn a_context_says_what_the_host_is_and_when_that_was_confirmed() {
+    let fixture = Fixture::new();
+    fixture.greet("acme", 1, 5).await;
+    let (tenant, agent) = ("acme".parse().unwrap(), AgentId::from_bytes([1; 16]));
+    let token = fixture.token(Role::Customer, &["acme"]).await;
+    let path = format!("/v1/agents/{}", agent_id(1));
+    fixture
+        .write(move |staged, now| commands::set_context(staged, tenant, agent, &host(), now))
+        .await;
+    let contexts = fixture.get(&format!("{path}/contexts"), &token).await.items();
+    assert_eq!(contexts[0]["confirmed_at"], Value::Null);
+    let shown = &contexts[0]["context"];
+    let interface = json!({ "name": "eth0", "mac": null, "addresses": ["10.0.0.1/24"] });
+    assert_eq!(shown["interfaces"], json!([interface]));
+    let route = json!({ "network": "0.0.0.0/0", "gateway": "10.0.0.254", "interface": "eth0" });
+    assert_eq!(shown["routes"], json!([route]));
+    let listener = json!({
+        "transport": "tcp", "ip": "::", "port": 22, "user": "root", "process": null, "pid": null
+    });
+    assert_eq!(shown["listeners"], json!([listener]));
+    let since = Time(Timestamp::from_ms(START_MS)).to_string();
+    let user = json!({ "user": "eve", "terminal": "pts/0", "from": null, "since": since });
+    assert_eq!((&shown["users"], &shown["looked_at"]), (&json!([user]), &Value::Null));
+    fixture.advance(60_000);
+    fixture
+        .write(move |staged, now| commands::set_context(staged, tenant, agent, &host(), now))
+        .await;
+    let contexts = fixture.get(&format!("{path}/contexts"), &token).await.items();
+    let confirmed_at = Time(Timestamp::from_ms(START_MS + 60_000)).to_string();
+    assert_eq!((contexts.len(), &contexts[0]["confirmed_at"]), (1, &json!(confirmed_at)));
 }
 
 #[tokio::test]
