@@ -157,7 +157,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
 /// Begins to enforce the policy, if there is one.
 fn begin_policy(config: &Config, key: Epoch, can_hold: bool) -> Option<Enforcement> {
     let (now, wall) = (clock::now(), clock::wall());
-    let begin = |path| Enforcement::begin(path, can_hold, key, now, wall);
+    let begin = |path: &std::path::PathBuf| Enforcement::begin(path, can_hold, key, now, wall);
     config.policy.as_ref().map(begin)
 }
 
