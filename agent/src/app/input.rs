@@ -204,7 +204,8 @@ impl Input {
             Self::File(tail, place) => place.is_other(tail.checkpoint()),
             Self::Files(files) => files.has_changed(),
             Self::Journal(journal, place) => place.is_other(journal.checkpoint()),
-            Self::Http(_) | Self::Listener(_) | Self::Stdin(_) => false, // what came cannot be read again
+            // What came cannot be read again.
+            Self::Http(_) | Self::Listener(_) | Self::Stdin(_) => false,
         }
     }
 

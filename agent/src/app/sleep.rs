@@ -239,7 +239,8 @@ mod tests {
         };
         assert!(wakes(&mut sleeper, &watch, append), "made");
         assert!(wakes(&mut sleeper, &watch, append), "written");
-        assert!(wakes(&mut sleeper, &watch, || fs::rename(&path, folder.path().join("1")).unwrap()));
+        let rename = || fs::rename(&path, folder.path().join("1")).unwrap();
+        assert!(wakes(&mut sleeper, &watch, rename), "renamed");
         assert!(wakes(&mut sleeper, &watch, append), "made anew");
         assert!(wakes(&mut sleeper, &watch, append), "written anew");
     }

@@ -159,8 +159,8 @@ impl Check<'_> {
             }
             _ => {
                 let message = format!(
-                    "{:?} is not udp://, tcp://, tls:// or http:// with an address and a port, such \
-                     as udp://192.0.2.7:514 or, at every address of this host, tcp://[::]:514",
+                    "{:?} is not udp://, tcp://, tls:// or http:// with an address and a port, \
+                     such as udp://192.0.2.7:514 or, at every address of this host, tcp://[::]:514",
                     listen.get_ref()
                 );
                 Err(self.error("source.listen", listen.span(), message))

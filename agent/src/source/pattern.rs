@@ -38,9 +38,7 @@ pub enum PatternError {
         reason: &'static str,
     },
     /// Its last name is the one for folders.
-    #[error(
-        "ends with {ANY_FOLDERS}, which stands for folders: say which files, as in {ANY_FOLDERS}/*.json"
-    )]
+    #[error("ends with {ANY_FOLDERS}, that is, folders: say which files: {ANY_FOLDERS}/*.json")]
     NoFile,
     /// It leads upwards behind its first name with a sign.
     #[error("has .. behind a name with *, ? or [")]

@@ -211,7 +211,8 @@ mod tests {
                 Refusal::Malformed("more than one length"),
             ),
             (
-                "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Length: 999999999\r\n\r\n",
+                "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\n\
+                 Content-Length: 999999999\r\n\r\n",
                 Refusal::TooLarge,
             ),
             ("hello\r\n\r\n", Refusal::Malformed("no HTTP request")),
