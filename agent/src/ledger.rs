@@ -255,7 +255,7 @@ impl Ledger {
         self.is_changed = true;
     }
 
-    /// Notes that records which a rule was to hold are in blocks of `lane` after all, as there was no place to hold them.
+    /// Notes that records which a rule was to hold are in blocks of `lane` after all, as no place could hold them.
     pub fn sent_instead(&mut self, source: usize, rule: &str, lane: Lane, count: u64) {
         let sums = &mut self.open.sums[source];
         if let Some(held) = sums.held.get_mut(rule) {

@@ -206,8 +206,8 @@ fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
     }
 }
 
-/// Returns how files are read: as of the kind that is named, as a source of `config`, or as what the first of them looks
-/// like. Says why if that is not to be known.
+/// Returns how files are read: as of the kind that is named, as a source of `config`, or as what the first of them
+/// looks like. Says why if that is not to be known.
 fn reading(
     kind: Option<&str>,
     source: Option<&str>,

@@ -346,8 +346,8 @@ counters! {
     bytes_stored: Counter = "Bytes of blocks that were stored, as they came.";
     gaps_recorded: Counter = "Gaps that were recorded: blocks that will never come.";
     ledger_intervals: Counter = "Intervals of agents' ledgers that were stored.";
-    ledger_gaps_explained: Counter = "Gaps that ledgers showed and explained, such as dropped datagrams.";
-    ledger_gaps_unexplained: Counter = "Gaps of ledgers that nothing explains: sums that do not close, intervals missing.";
+    ledger_gaps_explained: Counter = "Gaps that ledgers showed and explained.";
+    ledger_gaps_unexplained: Counter = "Gaps of ledgers that nothing explains.";
     cases_touched: Counter = "Cases that a stored block opened, re-opened or added to.";
     commits_failed: Counter = "Changes that the store did not take, or may not have taken.";
     commit_seconds: Histogram = "Time from handing a block to the writer until it was durable.";

@@ -64,7 +64,7 @@ pub const GAPS_COUNTED_MAX: usize = 1_000;
 /// Rows of ledgers that are read at once: a tenant of ten agents has as many in an hour.
 pub const LEDGER_ROWS_READ: usize = 600;
 
-/// Most intervals that one page of a ledger sums up; the cursor goes on behind them. A day of one agent, or about 10 ms.
+/// Most intervals that one page of a ledger sums up; the cursor goes on behind them. A day of one agent, about 10 ms.
 pub const LEDGER_INTERVALS_MAX: usize = 1_500;
 
 /// Most contexts of a host that are looked through for the one that an alert names. A host changes a few times a day.

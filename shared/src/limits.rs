@@ -122,8 +122,8 @@ pub const SIGMA_TEXT_BYTES_MAX: usize = 8 << 10;
 /// rules list 2,000 hashes; seven dashes under `windash` make 78,125.
 pub const SIGMA_RULE_VALUES_MAX: usize = 100_000;
 
-/// Most memory of one compiled regular expression, in bytes. `\w{1,64}` in Unicode takes more than one MiB, and a public
-/// rule has it; all others stay below that.
+/// Most memory of one compiled regular expression, in bytes. `\w{1,64}` in Unicode takes more than one MiB, and a
+/// public rule has it; all others stay below that.
 pub const SIGMA_REGEX_BYTES_MAX: usize = 4 << 20;
 
 /// Most memory in which one regular expression may keep what it learnt while matching, in bytes. Two hundred of them

@@ -10,8 +10,8 @@
 //!
 //! # Streams
 //! The agent opens all: one bidirectional control stream, whose first frame is `Hello`, and one bidirectional stream
-//! a lane when it first has a block for it, whose first frame is `LaneOpen`; and for each recall that it is asked for one
-//! unidirectional stream, whose first frame is `RecallOpen` and whose last is `RecallEnd`.
+//! a lane when it first has a block for it, whose first frame is `LaneOpen`; and for each recall that it is asked for
+//! one unidirectional stream, whose first frame is `RecallOpen` and whose last is `RecallEnd`.
 //!
 //! # Versions
 //! Version 2 adds the ledger, recalls and the second form of a host's context. Each side says the highest version that

@@ -167,9 +167,19 @@ fn a_text_that_is_no_toml_is_refused_with_its_line() {
     assert!(error.starts_with("9:"), "{error}");
 }
 
+/// What is replaced in the least configuration, with what, and how the error begins.
+type Case = (&'static str, &'static str, &'static str);
+
+fn assert_refused(cases: &[Case]) {
+    for (from, to, start) in cases {
+        let error = refused(from, to);
+        assert!(error.starts_with(start), "{error}\nshould start with {start}");
+    }
+}
+
 #[test]
 fn values_that_cannot_be_right_are_refused_with_line_and_key() {
-    let cases = [
+    assert_refused(&[
         ("\"box.example:4433\"", "\"box.example\"", "3:14: coordinator.addresses: "),
         ("\"box.example:4433\"", "\"a:1\", \"b c:1\"", "3:21: coordinator.addresses: "),
         ("[\"box.example:4433\"]", "[]", "3:13: coordinator.addresses: 0 addresses"),
@@ -187,6 +197,12 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
         ),
         ("[[source]]", "[log]\nlevel = \"loud\"\n[[source]]", "11:9: log.level: "),
         ("[[source]]", "[shutdown]\ngrace = \"1h\"\n[[source]]", "11:9: shutdown.grace: "),
+    ]);
+}
+
+#[test]
+fn sources_that_cannot_be_right_are_refused_with_line_and_key() {
+    assert_refused(&[
         ("\"suricata_eve\"", "\"snort\"", "12:8: source.kind: "),
         ("\"suricata_eve\"", "\"json_lines\"", "10:1: source.fields: "),
         ("\"eve\"", "\"e v e\"", "11:8: source.name: "),
@@ -208,6 +224,12 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
             "17:6: source.path: ",
         ),
         ("path = \"eve.json\"", "", "10:1: source: "),
+    ]);
+}
+
+#[test]
+fn listeners_that_cannot_be_right_are_refused_with_line_and_key() {
+    assert_refused(&[
         ("path = \"eve.json\"", "path = \"a\"\nlisten = \"udp://[::]:514\"", "10:1: source: "),
         ("path = \"eve.json\"", "path = \"a\"\ninput = \"stdin\"", "10:1: source: "),
         ("path = \"eve.json\"", "input = \"stdout\"", "13:9: source.input: "),
@@ -265,11 +287,7 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
             "\"eve.json\"\nfields = {product = \"p\", paths = {time = \"t\"}}",
             "14:10: source.fields: ",
         ),
-    ];
-    for (from, to, start) in cases {
-        let error = refused(from, to);
-        assert!(error.starts_with(start), "{error}\nshould start with {start}");
-    }
+    ]);
 }
 
 #[test]

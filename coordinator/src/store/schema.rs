@@ -22,7 +22,7 @@
 //! | `GapKey` | 0x0e | tenant ‖ agent ‖ epoch ‖ lane ‖ first | `GapRecord` | gap | never |
 //! | `LedgerHeadKey` | 0x0f | tenant ‖ agent ‖ epoch | `Chain` | ledger | never |
 //! | `LedgerKey` | 0x10 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number | `Interval` | ledger | retention |
-//! | `LedgerGapKey` | 0x11 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number ‖ place | `LedgerGapRecord` | ledger | retention |
+//! | `LedgerGapKey` | 0x11 | tenant ‖ ended_ms ‖ agent ‖ epoch ‖ number ‖ place | its record | ledger | retention |
 //! | `RecallKey` | 0x14 | recall | `RecallRecord` | recall | retention |
 //! | `TenantRecallKey` | 0x15 | tenant ‖ recall | empty | recall | retention |
 //! | `RecallAgentKey` | 0x16 | recall ‖ agent | `RecallAnswer` | recall, answers | retention |

@@ -513,7 +513,8 @@ impl Value for KnownContext {
 
 values! {
     u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
-    Chain = "head of a ledger", Interval = "interval of a ledger", LedgerGapRecord = "gap of a ledger",
+    Chain = "head of a ledger", Interval = "interval of a ledger",
+    LedgerGapRecord = "gap of a ledger",
     Positions = "positions",
     RecallRecord = "recall", RecallAnswer = "answer to a recall",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",

@@ -1,5 +1,5 @@
-//! What the agent does with each record before the spool when a policy of 100 rules is in force, on one core: normalise,
-//! match, fold, block, compress.
+//! What the agent does with each record before the spool when a policy of 100 rules is in force, on one core:
+//! normalise, match, fold, block, compress.
 //!
 //! The rules are of every action and ask for what such rules ask for: the detector's rule, networks, beginnings and
 //! parts of texts, ports. They suppress about a tenth of the alerts, so that the figure is not that of writing less;

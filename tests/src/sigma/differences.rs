@@ -67,8 +67,8 @@ impl<'a> Explainer<'a> {
                 )
             }
             (Side::Ours, _) if self.expanding.contains(&**rule) => Some(
-                "the rule has a placeholder, which here stands for an address that is nobody's; the \
-                 reference passes such rules over",
+                "the rule has a placeholder, which here stands for an address that is nobody's; \
+                 the reference passes such rules over",
             ),
             (Side::Theirs, "registry_delete")
                 if event.event_id == 12

@@ -28,7 +28,7 @@ fn a_pure_module_that_imports_a_driver_is_named_with_its_line() {
     assert_eq!(
         complaints("agent/src/filter/sigma.rs", "use std::fmt;\n\nuse crate::uplink::Link;\n"),
         ["agent/src/filter/sigma.rs:3: [imports] `filter` may not import `uplink`, \
-             only shared, limits; \
+             only shared, limits, fold; \
           let the caller pass the value, or move it to where both may look"],
     );
 }

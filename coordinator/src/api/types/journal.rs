@@ -241,14 +241,8 @@ impl From<&Event> for JournalEvent {
             Event::GapRecorded { stream, gap } => {
                 let (agent, epoch) = names(stream);
                 let (first, last) = (gap.first.as_u64(), gap.last.as_u64());
-                Self::GapRecorded {
-                    agent,
-                    epoch,
-                    lane: stream.lane,
-                    first,
-                    last,
-                    reason: gap.reason,
-                }
+                let (lane, reason) = (stream.lane, gap.reason);
+                Self::GapRecorded { agent, epoch, lane, first, last, reason }
             }
             Event::TenantChanged { revision } => Self::TenantChanged { revision: *revision },
             Event::AgentConnected { agent, epoch, boot } => Self::AgentConnected {
@@ -282,13 +276,9 @@ impl From<&Event> for JournalEvent {
                 Self::RetentionRan { before: Time(*before), cases: *cases }
             }
             Event::LedgerGapsFound { agent, epoch, up_to, explained, unexplained } => {
-                Self::LedgerGapsFound {
-                    agent: agent.to_string(),
-                    epoch: epoch.to_string(),
-                    up_to: *up_to,
-                    explained: *explained,
-                    unexplained: *unexplained,
-                }
+                let (agent, epoch) = (agent.to_string(), epoch.to_string());
+                let (up_to, explained, unexplained) = (*up_to, *explained, *unexplained);
+                Self::LedgerGapsFound { agent, epoch, up_to, explained, unexplained }
             }
             Event::RecallAsked { recall, rule, since, until, agents } => Self::RecallAsked {
                 recall: recall.to_string(),
