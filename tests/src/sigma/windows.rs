@@ -1,8 +1,8 @@
 //! Windows events, as JSON of their XML, for Sigma rules.
 //!
 //! A value in `EventData` has its own name, without spaces. In `System`, an attribute is its element's and its own name
-//! with an underscore between, as the specification says: `Provider_Name`. Values without a name are `Data`, all of them
-//! one field. Elements of `UserData` are taken by their own names, however deep.
+//! with an underscore between, as the specification says: `Provider_Name`. Values without a name are `Data`, all of
+//! them one field. Elements of `UserData` are taken by their own names, however deep.
 
 use std::collections::BTreeMap;
 
