@@ -7,4 +7,5 @@ mod demo;
 mod fuzz_corpus;
 mod ledger;
 mod ocsf;
+mod recall;
 mod tidy;
