@@ -14,14 +14,14 @@
 //!
 //! # Invariants
 //! - The ring is synced before the spool's commit that covers the same records, and counts only up
-//!   to the mark in that commit (see [`mark`]): each record is held once, whatever crashes (L3).
+//!   to the mark in that commit (see `mark`): each record is held once, whatever crashes (L3).
 //! - A tombstone is durable before the records that it stands for are deleted (L4).
 //! - What the ring does not take is given back to be sent: nothing waits for the ring, and nothing
 //!   is lost for its sake.
 //!
 //! # Limits
 //! Bytes on disk: [`HeldConfig::bytes_max`]. Memory: one open block and those finished since the
-//! last flush, and what [`state`] says of each chunk, of which there are at most
+//! last flush, and what `state` says of each chunk, of which there are at most
 //! [`crate::limits::HELD_CHUNKS_MAX`]. Opening reads no block.
 //!
 //! Not here: which alerts are held; when the pipeline flushes; how a recall travels.

@@ -13,7 +13,7 @@
 //!
 //! **Decided here, where the specification leaves it open**
 //!
-//! - Case is ignored beyond ASCII, character by character: see [`pattern`].
+//! - Case is ignored beyond ASCII, character by character: see `pattern`.
 //! - A negation holds where the field is absent: `not selection` is the exact opposite of `selection`. `neq` is such a
 //!   negation. A field that holds nothing but null is `null`, and it exists.
 //! - A number in a rule is the text of its digits, so `4688` meets the text `4688` and the number 4688. `lt` and the

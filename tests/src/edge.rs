@@ -3,7 +3,7 @@
 //! The data are others' and lie beside the project; where they are not, the check says so and ends well. Three things
 //! are held: of the well-formed records that are alerts at least [`NORMALISED_MIN`] are normalised, and each that is
 //! not is counted with its reason; every alert is a valid finding of OCSF; and what other people have mapped to OCSF
-//! by hand ([`pairs`]) is what comes out here, or the difference has an explanation.
+//! by hand (`pairs`) is what comes out here, or the difference has an explanation.
 //!
 //! A record is well-formed if a parser that is not the agent's says so: JSON that is an object, as many columns as the
 //! header names, text in UTF-8.

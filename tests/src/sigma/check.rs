@@ -5,7 +5,7 @@
 //! - Every rule loads, or is refused by name; at most one of a hundred is.
 //! - Every regression set's rule matches as many of its events as the set says, or more.
 //! - Over all recorded Windows events, the matches of all Windows rules are those of another implementation; each
-//!   disagreement is explained from the event and the rule, see [`super::differences`].
+//!   disagreement is explained from the event and the rule, see `differences`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
