@@ -78,7 +78,7 @@ const SAMPLES: [Sample; 8] = [
         name: "windows events",
         file: "evtx/hayabusa_sample_events.dev.jsonl.gz",
         reader: Reader::Kind("windows_event"),
-        record: whole,
+        record: windows,
     },
 ];
 
@@ -227,6 +227,17 @@ impl OneFile {
 #[expect(clippy::unnecessary_wraps, reason = "others may fail")]
 fn whole(line: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(Some(line.to_vec()))
+}
+
+/// A Windows event beside the file that it was taken from.
+fn windows(line: &[u8]) -> Result<Option<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Row<'a> {
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    let row: Row<'_> = serde_json::from_slice(line)?;
+    Ok(Some(row.event.get().as_bytes().to_vec()))
 }
 
 fn eve(line: &[u8]) -> Result<Option<Vec<u8>>> {
