@@ -32,7 +32,7 @@ use self::load::{Datagrams, FileLoad, Load};
 
 const SECONDS_DEFAULT: u64 = 20;
 /// Time within which all must have arrived after the last trouble: a full spool drains in a few seconds.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(240);
 /// More than the grace of either program.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an interval is here, so that a short run has many.
