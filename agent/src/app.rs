@@ -22,6 +22,7 @@ pub mod log;
 pub mod notify;
 mod pipeline;
 pub mod policy;
+mod rings;
 pub mod show;
 mod sleep;
 mod throttle;
@@ -46,6 +47,7 @@ use self::{
     notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
     policy::Enforcement,
+    rings::Rings,
     sleep::Sleeper,
     throttle::Throttle,
 };
@@ -54,7 +56,6 @@ use crate::{
     clock,
     config::{Config, Input, SourceConfig},
     context::{self, Looker, Watch},
-    held::{Held, HeldConfig, MARK_NAME},
     ledger::{Found, Ledger, PAGE_PREFIX},
     source::{Begin, Opening, Pattern},
     spool::{Opened, RealDisk, Spool, SpoolConfig},
@@ -87,7 +88,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     config.veto.put_in_force().context("put the veto in force")?;
     let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
     let (spool, opened) = open_spool(&config)?;
-    let held = open_held(&config, &opened)?;
+    let rings = Rings::open(&config, &opened)?;
     let feeds = open_feeds(&config, &opened)?;
     let status = Arc::new(Status::new(Facts {
         tenant: credentials.tenant,
@@ -109,7 +110,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let ledger = restore_ledger(&config, &spool, &opened)?;
     let inputs = Inputs {
         spool: spool.reader(),
-        held: held.as_ref().map(Held::reader),
+        held: rings.as_ref().map(Rings::readers).unwrap_or_default(),
         synced: synced_in,
         ledger: offered_in,
         ledger_acked: acked_out,
@@ -120,10 +121,10 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let boot = BootId(rand::random());
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
     let (stop_signal, pipeline_stop) = io::pipe().context("make the pipeline's signal")?;
-    let policy = begin_policy(&config, spool.epoch(), held.is_some());
+    let policy = begin_policy(&config, spool.epoch(), rings.is_some());
     let pipeline = Pipeline::new(Parts {
         spool,
-        held,
+        rings,
         feeds,
         blocks: Blocks::new(config.blocks),
         lanes: config.lanes,
@@ -313,35 +314,6 @@ fn restore_ledger(config: &Config, spool: &Spool, opened: &Opened) -> Result<Led
     let found = Found { state: &opened.ledger, pages, newest, is_skipped: &is_skipped };
     let names = config.sources.iter().map(|source| source.name.clone()).collect();
     Ledger::restore(config.ledger, names, &found, clock::wall()).context("take up the ledger")
-}
-
-/// Opens the held ring, if one is configured; the spool says how far it counts.
-fn open_held(config: &Config, opened: &Opened) -> Result<Option<Held>> {
-    let Some(settings) = &config.held else { return Ok(None) };
-    let dir = &settings.dir;
-    let doing = || format!("open the held ring {}", dir.display());
-    let disk = RealDisk::open(dir).with_context(doing)?;
-    let (bytes_max, age_max) = (settings.bytes_max, settings.age_max);
-    let bounds = HeldConfig { bytes_max, age_max, level: config.blocks.level };
-    let mark = opened.checkpoints.get(MARK_NAME).map(Vec::as_slice);
-    let (held, found) =
-        Held::open(Arc::new(disk), bounds, rand::random(), mark).with_context(doing)?;
-    if found.created {
-        tracing::info!(dir = %dir.display(), "new held ring");
-    }
-    if found.void_records > 0 {
-        tracing::info!(records = found.void_records, "held records are read and held again");
-    }
-    for damage in &found.damage {
-        tracing::error!(
-            segment = %damage.segment, offset = damage.offset, bytes = damage.bytes,
-            "held ring is damaged: recalls say what is lost"
-        );
-    }
-    if found.lost_records > 0 {
-        tracing::error!(records = found.lost_records, "held records are gone: recalls say so");
-    }
-    Ok(Some(held))
 }
 
 fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {

@@ -66,7 +66,7 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Where blocks are kept until they are acked.
     pub spool: SpoolSettings,
-    /// Where what a policy holds back is kept; absent where nothing is held back.
+    /// Where what a policy holds back or folds is kept; absent where nothing is.
     pub held: Option<HeldSettings>,
     /// Which alerts go which way.
     pub lanes: LanePolicy,
@@ -150,8 +150,19 @@ pub struct HeldSettings {
     pub dir: PathBuf,
     /// Most bytes on disk.
     pub bytes_max: u64,
+    /// Most bytes on disk of the originals of what is folded, beside those.
+    pub folded_bytes_max: u64,
     /// How long a record is kept at most.
     pub age_max: Duration,
+}
+
+impl HeldSettings {
+    /// Returns the folder of the ring with the originals of what is folded: within the other's, so that one mount and one
+    /// owner serve both.
+    #[must_use]
+    pub fn folded_dir(&self) -> PathBuf {
+        self.dir.join("folded")
+    }
 }
 
 /// One stream of records that the agent reads.
@@ -338,7 +349,7 @@ impl Config {
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
         let disk = check.disk(&raw.limits)?;
         let held = check.held(raw.held.as_ref(), &raw.spool)?;
-        let held_bytes = held.as_ref().map_or(0, |held| held.bytes_max);
+        let held_bytes = held.as_ref().map_or(0, |held| held.bytes_max + held.folded_bytes_max);
         let spool = check.spool(&raw.spool, disk.map(|disk| disk.saturating_sub(held_bytes)))?;
         let ledger = check.ledger(&raw.ledger, &spool)?;
         let sources = check.sources(&raw.source)?;

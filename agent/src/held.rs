@@ -1,5 +1,5 @@
 //! The held ring: the agent's durable, bounded store of what was held back, and the way back to it
-//! (L8).
+//! (L8). The originals of what was folded have another of the same kind.
 //!
 //! A ring is a spool of its own (see [`crate::spool`]), in its own folder, whose blocks are not
 //! sent. They have the ordinary form of blocks; [`Field::PolicyRule`] says which rule held an alert.
@@ -16,8 +16,8 @@
 //! - The ring is synced before the spool's commit that covers the same records, and counts only up
 //!   to the mark in that commit (see `mark`): each record is held once, whatever crashes (L3).
 //! - A tombstone is durable before the records that it stands for are deleted (L4).
-//! - What the ring does not take is given back to be sent: nothing waits for the ring, and nothing
-//!   is lost for its sake.
+//! - What the ring does not take is given back to be sent, or, where something else stands for it
+//!   already, has a tombstone at once: nothing waits for the ring, and nothing is lost for its sake.
 //!
 //! # Limits
 //! Bytes on disk: [`HeldConfig::bytes_max`]. Memory: one open block and those finished since the
@@ -48,14 +48,14 @@ use shared::{
 };
 use thiserror::Error;
 
-pub use self::{
-    mark::MARK_NAME,
-    query::{Query, QueryError, Step},
-    state::StateError,
-};
 use self::{
     mark::Mark,
     state::{Changes, Chunk, ChunkLimits, PENDING, RuleNumber, Span, State, encode},
+};
+pub use self::{
+    mark::{FOLDED_MARK_NAME, MARK_NAME},
+    query::{Query, QueryError, Step},
+    state::StateError,
 };
 use crate::{
     limits::{HELD_AGE_MAX, HELD_RETRY_WAIT, READY_BLOCKS_MAX, READY_RECORD_BYTES_MAX},
@@ -140,10 +140,16 @@ pub enum Flushed {
     Refused {
         /// The blocks.
         blocks: Vec<Bytes>,
+        /// Of which rules how many records they have, and of which time.
+        spans: RuleSpans,
         /// Why.
         error: HoldError,
     },
 }
+
+/// How many records of which rules there are, and of which time.
+#[derive(Debug)]
+pub struct RuleSpans(BTreeMap<RuleNumber, Span>);
 
 /// Why blocks are not in the ring.
 #[derive(Debug, Error)]
@@ -331,6 +337,27 @@ impl Held {
         Ok(if collecting.is_full() { HeldFlow::Flush } else { HeldFlow::Continue })
     }
 
+    /// Notes that an alert which could not be pushed is not kept at all, as another stands for it.
+    pub fn forgo(&mut self, alert: &Alert<'_>, at: Timestamp) {
+        let mut state = lock(&self.state);
+        let rule = alert.text(Field::PolicyRule);
+        let number = rule.and_then(|rule| state.number_of(rule, at, &mut self.changes));
+        match number {
+            Some(number) => {
+                state.bury(number, Span::one(alert.event_time()), at, &mut self.changes);
+            }
+            None => state.lose(1, &mut self.changes),
+        }
+    }
+
+    /// Notes that what a flush was refused is not kept at all, as something else stands for it.
+    pub fn forgo_refused(&mut self, spans: RuleSpans, at: Timestamp) {
+        let mut state = lock(&self.state);
+        for (number, span) in spans.0 {
+            state.bury(number, span, at, &mut self.changes);
+        }
+    }
+
     /// Returns how many bytes of records wait for the next flush, before compression.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
@@ -361,6 +388,7 @@ impl Held {
             return Flushed::Nothing;
         }
         let (blocks, rules) = self.collecting.take(self.config.level);
+        let spans = rules.clone();
         match self.store(&blocks, rules, at) {
             Ok(()) => {
                 self.retry_at = None;
@@ -377,7 +405,7 @@ impl Held {
                     tracing::warn!(%error, "held ring takes nothing: what it should hold is sent");
                     self.error = Some(text);
                 }
-                Flushed::Refused { blocks, error }
+                Flushed::Refused { blocks, spans: RuleSpans(spans), error }
             }
         }
     }

@@ -130,6 +130,10 @@ pub const HELD_STATE_BYTES_MAX: usize = 3 << 20;
 /// Most tombstones of one rule; when there are more, the two oldest become one.
 pub const HELD_TOMBSTONES_MAX: usize = 16;
 
+/// From how long ago on the newest tombstone of a rule is not added to any more when a ring takes nothing: what could
+/// not be kept within ten minutes is told as one.
+pub const TOMBSTONE_SHARED_MAX: Duration = Duration::from_secs(600);
+
 /// How long a rule of which nothing is held any more is remembered for its tombstones, at least.
 pub const TOMBSTONE_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 

@@ -170,12 +170,6 @@ impl Policy {
     pub fn suppresses(&self) -> bool {
         self.rules.iter().any(|rule| rule.action.bounds().is_some())
     }
-
-    /// Returns whether any rule holds.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule.action, Action::Hold(..)))
-    }
 }
 
 /// What a policy's first document says.

@@ -125,10 +125,10 @@ pub struct SpoolStatus {
     pub oldest_unacked: Option<Timestamp>,
 }
 
-/// The held ring.
+/// The held ring, or that of what was folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldStatus {
-    /// Why it takes nothing, so that what it should hold is sent, if so.
+    /// Why it takes nothing, if so: then what should be held is sent, and what is folded is only counted.
     pub error: Option<String>,
     /// Bytes on disk.
     pub bytes: u64,
@@ -142,7 +142,7 @@ pub struct HeldStatus {
     pub evicted: u64,
     /// Records that are gone and have no tombstone.
     pub lost: u64,
-    /// Blocks that it did not take since the process started; they were sent.
+    /// Blocks that it did not take since the process started.
     pub refused_blocks: u64,
 }
 
@@ -360,6 +360,9 @@ pub struct Snapshot {
     /// The held ring, if there is one.
     #[serde(default)]
     pub held: Option<HeldStatus>,
+    /// The ring with the originals of what was folded, if there is one.
+    #[serde(default)]
+    pub folded: Option<HeldStatus>,
     /// Its lanes, the most urgent first.
     pub lanes: Vec<LaneStatus>,
     /// What it takes of its host.
@@ -454,6 +457,7 @@ impl Status {
                 ..SpoolStatus::default()
             },
             held: None,
+            folded: None,
             lanes: Vec::new(),
             limits: LimitsStatus::default(),
             ledger: LedgerStatus::default(),

@@ -73,8 +73,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 pub struct Inputs {
     /// The blocks.
     pub spool: SpoolReader,
-    /// What was held back, if anything is.
-    pub held: Option<HeldReader>,
+    /// The rings of what is not sent; none where nothing is kept.
+    pub held: Vec<HeldReader>,
     /// Changes whenever the spool has synced.
     pub synced: watch::Receiver<()>,
     /// The ledger's oldest intervals, as they are stored.

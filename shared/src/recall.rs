@@ -1,4 +1,4 @@
-//! A recall: the coordinator asks an agent for records that a rule of its policy held back, and the agent answers with
+//! A recall: the coordinator asks an agent for records that a rule of its policy held back or folded, and the agent answers with
 //! what it has and what it has no more.
 
 use std::{fmt, str::FromStr};

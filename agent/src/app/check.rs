@@ -59,7 +59,8 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![identity(config, now)];
     findings.push(folder("spool", &config.spool.dir, config.spool.bytes_max));
     let held = config.held.as_ref();
-    findings.extend(held.map(|held| folder("held", &held.dir, held.bytes_max)));
+    findings
+        .extend(held.map(|held| folder("held", &held.dir, held.bytes_max + held.folded_bytes_max)));
     findings.extend(config.coordinator.addresses.iter().map(coordinator));
     let veto = config.veto.resolved();
     findings.extend(config.sources.iter().map(|it| source(it, &veto)));

@@ -12,13 +12,14 @@ use shared::{
 
 use super::{
     input::{Input, Losses, Stored},
+    rings::Rings,
     sleep::Watch,
 };
 use crate::{
     attribution::Attributor,
     blocks::{Blocks, Flow},
     config::SourceConfig,
-    held::{Held, HeldFlow},
+    held::HeldFlow,
     ledger::{Fate, Ledger, Tally},
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
@@ -36,6 +37,15 @@ pub(super) enum Pushed {
     CommitFirst,
 }
 
+impl From<HeldFlow> for Pushed {
+    fn from(flow: HeldFlow) -> Self {
+        match flow {
+            HeldFlow::Continue => Self::GoOn,
+            HeldFlow::Flush => Self::CommitFirst,
+        }
+    }
+}
+
 /// When a record was read, and under which context of the host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
@@ -47,8 +57,8 @@ pub(super) struct Reading {
 /// What alerts go through, and into.
 pub(super) struct Sinks<'p> {
     pub(super) prefilter: Option<&'p mut Prefilter>,
-    /// Where what a rule holds is kept.
-    pub(super) held: Option<&'p mut Held>,
+    /// Where what a rule holds or folds is kept.
+    pub(super) rings: Option<&'p mut Rings>,
     pub(super) lanes: &'p LanePolicy,
     pub(super) blocks: &'p mut Blocks,
     /// Counts what becomes of the record.
@@ -171,7 +181,7 @@ impl Feed {
 
     /// Makes an alert of a line, asks the policy about it, and puts it into its lane's block.
     pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
-        let Sinks { mut prefilter, held, lanes, blocks, mut tally, attributor } = sinks;
+        let Sinks { mut prefilter, rings, lanes, blocks, mut tally, attributor } = sinks;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
             tally.count(Fate::Skipped);
@@ -216,17 +226,16 @@ impl Feed {
             }
             Verdict::Fold { rule } => {
                 tally.count(Fate::Folded(id(rule)));
-                Pushed::GoOn
+                let (now, at) = (reading.now, reading.observed_at);
+                rings
+                    .map_or(Pushed::GoOn, |rings| rings.keep_folded(&alert, record, now, at).into())
             }
             Verdict::Hold { rule } => {
                 let (now, at) = (reading.now, reading.observed_at);
-                match held.map(|held| held.push(&alert, record, now, at)) {
+                match rings.map(|rings| rings.hold(&alert, record, now, at)) {
                     Some(Ok(flow)) => {
                         tally.count(Fate::Held(id(rule)));
-                        match flow {
-                            HeldFlow::Continue => Pushed::GoOn,
-                            HeldFlow::Flush => Pushed::CommitFirst,
-                        }
+                        flow.into()
                     }
                     // What cannot be held is sent.
                     Some(Err(_)) | None => {
@@ -373,8 +382,8 @@ mod tests {
                 let reading = Reading { observed_at, now, context: ContextVersion::default() };
                 let (lanes, tally) = (&LanePolicy::default(), ledger.read(0));
                 let (blocks, attributor) = (&mut blocks, &mut attributor);
-                let (prefilter, held) = (None, None);
-                let sinks = Sinks { prefilter, held, lanes, blocks, tally, attributor };
+                let (prefilter, rings) = (None, None);
+                let sinks = Sinks { prefilter, rings, lanes, blocks, tally, attributor };
                 feed.push(line.bytes, reading, sinks);
             }
         }

@@ -11,8 +11,8 @@
 //!
 //! # Invariants
 //! A commit holds all that was pushed since the one before, and the checkpoints and the ledger that
-//! cover exactly that (L3). What is held back was made durable in its ring before, and counts with the
-//! mark in the commit; what the ring does not take is sent.
+//! cover exactly that (L3). What is held back or folded was made durable in its ring before, and counts
+//! with the mark in the commit; what is to be held and the ring does not take is sent.
 
 use std::{
     sync::Arc,
@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use super::{
     feed::{self, Feed, Pushed, Reading, Sinks},
     policy::Enforcement,
+    rings::{RingFlush, Rings},
     sleep::{Sleeper, Watch, Woken},
     throttle::Throttle,
 };
@@ -40,14 +41,14 @@ use crate::{
     blocks::Blocks,
     clock,
     fold::HandedOut,
-    held::{Flushed, Held, HeldUsage, MARK_NAME, counts_of},
+    held::counts_of,
     ledger::{Change, Ledger, Newest},
     limits::{READ_BYTES, READY_RECORD_BYTES_MAX},
     normalise::LanePolicy,
     proc::Proc,
     source::ReadBuffer,
     spool::{AppendError, Commit, Spool, SyncError},
-    status::{HeldStatus, LaneStatus, LedgerStatus, Snapshot, SpoolState, Status, WRITE_INTERVAL},
+    status::{LaneStatus, LedgerStatus, Snapshot, SpoolState, Status, WRITE_INTERVAL},
 };
 
 /// Wait after a round that read nothing, while something was read within [`LIVELY`].
@@ -74,7 +75,7 @@ pub(super) enum PipelineError {
 /// What the pipeline works with.
 pub(super) struct Parts {
     pub(super) spool: Spool,
-    pub(super) held: Option<Held>,
+    pub(super) rings: Option<Rings>,
     pub(super) feeds: Vec<Feed>,
     pub(super) blocks: Blocks,
     pub(super) lanes: LanePolicy,
@@ -110,8 +111,6 @@ pub(super) struct Pipeline {
     /// Whether a commit was given up because it was told to stop: what it held is read again after
     /// the next start, so nothing may be stored that comes after it (L3).
     has_given_up: bool,
-    /// What the spool says of how far the held ring counts.
-    held_mark: Option<Vec<u8>>,
 }
 
 /// Whether to go on.
@@ -148,7 +147,6 @@ impl Pipeline {
             status_error: None,
             is_last: false,
             has_given_up: false,
-            held_mark: None,
         }
     }
 
@@ -298,12 +296,12 @@ impl Pipeline {
         };
         let reading = Reading { observed_at, now, context: self.context };
         for line in batch.lines() {
-            let Parts { feeds, held, blocks, lanes, policy, ledger, .. } = &mut self.parts;
+            let Parts { feeds, rings, blocks, lanes, policy, ledger, .. } = &mut self.parts;
             ledger.lost(index, LossReason::Cut, u64::from(line.cut));
             let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
             let (tally, attributor) = (ledger.read(index), &mut self.attributor);
-            let held = held.as_mut();
-            let sinks = Sinks { prefilter, held, lanes, blocks, tally, attributor };
+            let rings = rings.as_mut();
+            let sinks = Sinks { prefilter, rings, lanes, blocks, tally, attributor };
             let pushed = feeds[index].push(line.bytes, reading, sinks);
             let is_due = pushed == Pushed::CommitFirst || ledger.is_full();
             if is_due && self.commit(Some((index, line.end)))? == Next::Stop {
@@ -319,15 +317,14 @@ impl Pipeline {
         let Parts { blocks, .. } = &mut self.parts;
         let mut blocks: Vec<(Lane, Bytes)> =
             blocks.flush_all().into_iter().map(|block| (block.lane, block.bytes)).collect();
-        let mark = self.flush_held(&mut blocks);
+        let marks = self.flush_rings(&mut blocks);
         let Change { state: ledger, pages, gone: forgotten, has_moved } = self.account(&blocks);
         let Parts { feeds, .. } = &mut self.parts;
         let checkpoints = feeds.iter_mut().enumerate().flat_map(|(index, feed)| {
             let end = up_to.filter(|(half_done, _)| *half_done == index).map(|(_, end)| end);
             feed.changed(end)
         });
-        let of_held = mark.iter().map(|mark| (MARK_NAME.to_owned(), mark.clone()));
-        let checkpoints = checkpoints.chain(pages).chain(of_held).collect();
+        let checkpoints = checkpoints.chain(pages).chain(marks).collect();
         let commit = Commit { blocks, checkpoints, forgotten, ledger };
         self.last_commit = Some(clock::now());
         if commit == Commit::default() {
@@ -340,9 +337,8 @@ impl Pipeline {
             return Ok(Next::Stop);
         }
         self.recovered();
-        if let (Some(held), Some(mark)) = (&mut self.parts.held, mark) {
-            held.confirm();
-            self.held_mark = Some(mark);
+        if let Some(rings) = &mut self.parts.rings {
+            rings.confirm();
         }
         self.parts.feeds.iter_mut().for_each(Feed::stored);
         if has_blocks {
@@ -381,31 +377,30 @@ impl Pipeline {
         ledger.is_due(clock::wall()) || ledger_acked.has_changed().unwrap_or(false)
     }
 
-    /// Makes durable what was held back, and returns the mark that makes it count, if it is another than the last. What
-    /// the ring does not take is sent: it goes to `blocks`, and the ledger is told so.
-    fn flush_held(&mut self, blocks: &mut Vec<(Lane, Bytes)>) -> Option<Vec<u8>> {
-        let Parts { held, feeds, ledger, .. } = &mut self.parts;
-        let held = held.as_mut()?;
-        if let Flushed::Refused { blocks: refused, .. } = held.flush(clock::now(), clock::wall()) {
-            for ((source, rule), count) in counts_of(&refused) {
-                if let Some(index) = feeds.iter().position(|feed| feed.name() == source) {
-                    ledger.sent_instead(index, &rule, Lane::Bulk, count);
-                }
+    /// Makes durable what goes to the rings, and returns the marks that make it count. What the ring of the held does not
+    /// take is sent: it goes to `blocks`, and the ledger is told so.
+    fn flush_rings(&mut self, blocks: &mut Vec<(Lane, Bytes)>) -> Vec<(String, Vec<u8>)> {
+        let Parts { rings, feeds, ledger, .. } = &mut self.parts;
+        let Some(rings) = rings else { return Vec::new() };
+        let RingFlush { refused, marks } = rings.flush(clock::now(), clock::wall());
+        for ((source, rule), count) in counts_of(&refused) {
+            if let Some(index) = feeds.iter().position(|feed| feed.name() == source) {
+                ledger.sent_instead(index, &rule, Lane::Bulk, count);
             }
-            blocks.extend(refused.into_iter().map(|block| (Lane::Bulk, block)));
         }
-        Some(held.mark()).filter(|mark| self.held_mark.as_ref() != Some(mark))
+        blocks.extend(refused.into_iter().map(|block| (Lane::Bulk, block)));
+        marks
     }
 
     /// Returns whether what waits is to be committed, blocks and held records together.
     fn is_commit_due(&self) -> bool {
-        let Parts { blocks, held, .. } = &self.parts;
+        let Parts { blocks, rings, .. } = &self.parts;
         let now = clock::now();
-        let held_bytes = held.as_ref().map_or(0, Held::record_bytes);
+        let ring_bytes = rings.as_ref().map_or(0, Rings::record_bytes);
         let is_large =
-            held_bytes > 0 && blocks.record_bytes() + held_bytes >= READY_RECORD_BYTES_MAX;
-        let is_held_due = held.as_ref().is_some_and(|held| held.needs_flush(now));
-        is_large || is_held_due || blocks.needs_flush(now)
+            ring_bytes > 0 && blocks.record_bytes() + ring_bytes >= READY_RECORD_BYTES_MAX;
+        let is_ring_due = rings.as_ref().is_some_and(|rings| rings.needs_flush(now));
+        is_large || is_ring_due || blocks.needs_flush(now)
     }
 
     fn append(&mut self, commit: &Commit) -> Result<Next, PipelineError> {
@@ -490,9 +485,9 @@ impl Pipeline {
         if let Err(error) = self.parts.spool.collect() {
             tracing::warn!(%error, "acked segments cannot be deleted");
         }
-        let Some(held) = &mut self.parts.held else { return };
-        held.expire(clock::wall());
-        if let Err(error) = held.collect() {
+        if let Some(rings) = &mut self.parts.rings
+            && let Err(error) = rings.tidy(clock::wall())
+        {
             tracing::warn!(%error, "evicted segments cannot be deleted");
         }
     }
@@ -507,11 +502,11 @@ impl Pipeline {
         self.last_publish = Some(now);
         self.collect();
         let Self {
-            parts: Parts { spool, held, feeds, policy, status, throttle, ledger, .. },
+            parts: Parts { spool, rings, feeds, policy, status, throttle, ledger, .. },
             attributor,
             ..
         } = self;
-        let held = held.as_ref().map(|held| held_status(held.usage()));
+        let (held, folded) = rings.as_ref().map(Rings::status).unzip();
         let limits = throttle.look(now);
         let ledger = LedgerStatus { acked: ledger.acked(), waiting: ledger.waiting() as u64 };
         let (usage, heads) = (spool.usage(), spool.reader().heads());
@@ -522,7 +517,7 @@ impl Pipeline {
             snapshot.spool.error = error;
             snapshot.spool.waits = waits;
             snapshot.spool.bytes = usage.bytes;
-            snapshot.held = held;
+            (snapshot.held, snapshot.folded) = (held, folded);
             snapshot.lanes = lanes(heads);
             snapshot.ledger = ledger;
             snapshot.limits = limits;
@@ -544,13 +539,6 @@ impl Pipeline {
             self.status_error = error;
         }
     }
-}
-
-/// Returns how full the held ring is, as the status shows it.
-fn held_status(usage: HeldUsage) -> HeldStatus {
-    let HeldUsage { bytes, bytes_max, records, oldest, evicted, lost, refused_blocks, error } =
-        usage;
-    HeldStatus { error, bytes, bytes_max, records, oldest, evicted, lost, refused_blocks }
 }
 
 /// Returns what the spool holds of each lane, as the status shows it.

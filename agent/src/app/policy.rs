@@ -38,12 +38,15 @@ pub enum LoadError {
         /// Where and why.
         error: PolicyError,
     },
-    /// It holds, and there is nowhere to keep what it holds.
-    #[error("{}: has rules that hold, and there is nowhere to keep what they hold", _0.display())]
+    /// It holds or folds, and there is nowhere to keep the originals (L8).
+    #[error(
+        "{}: has rules that hold or fold, and there is nowhere to keep the originals: \
+         configure [held]", _0.display()
+    )]
     NowhereToHold(PathBuf),
 }
 
-/// Loads a policy; `can_hold` says whether there is a place for what it holds.
+/// Loads a policy; `can_hold` says whether there is a place for what it holds or folds.
 ///
 /// # Errors
 /// Each [`LoadError`].
@@ -58,7 +61,7 @@ pub fn load(path: &Path, can_hold: bool, now: Timestamp) -> Result<Policy, LoadE
         .map_err(read)?;
     let policy = Policy::parse(&text, now)
         .map_err(|error| LoadError::Invalid { path: path.to_owned(), error })?;
-    if policy.holds() && !can_hold {
+    if policy.suppresses() && !can_hold {
         return Err(LoadError::NowhereToHold(path.to_owned()));
     }
     Ok(policy)

@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test has no task set of its own")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
@@ -27,7 +28,7 @@ use super::*;
 use crate::{
     app::check::{Verdict, check},
     config::{HeldSettings, ListenerIdentity},
-    held::Flushed,
+    held::{Flushed, Held, HeldConfig},
     limits::POLICY_LOOK_INTERVAL,
     normalise::Kind,
     status::{LinkState, Snapshot},
@@ -115,7 +116,7 @@ async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
 }
 
 #[tokio::test]
-async fn what_a_policy_folds_arrives_with_its_exact_count_and_a_stop_leaves_none_uncounted() {
+async fn what_a_policy_folds_arrives_with_its_exact_count_and_its_originals_can_be_recalled() {
     let world = World::new();
     fs::write(world.path("policy.yml"), policy("fold", "expected: 1000/s")).unwrap();
     let coordinator = world.start_coordinator();
@@ -142,9 +143,25 @@ async fn what_a_policy_folds_arrives_with_its_exact_count_and_a_stop_leaves_none
     let sources = ledger.iter().flat_map(|it| &it.sources);
     let folded: u64 = sources.flat_map(|it| it.folded.values()).sum();
     assert_eq!(folded, 500 - (counts.len() as u64 - 1), "all but those let through at once");
-
+    drop(stored);
     let policy = world.snapshot().unwrap().policy.unwrap();
     assert_eq!((policy.uncounted, policy.rules[0].let_through), (0, counts.len() as u64));
+
+    // L8: the originals of all that was folded can be had.
+    let (since, until) = (Timestamp::ZERO, Timestamp::MAX);
+    let id = RecallId::first_at(clock::wall());
+    let recall = Recall { id, rule: "r-1".to_owned(), since, until, bytes_max: 1 << 20 };
+    world.stored.lock().unwrap().recall = Some(recall);
+    let (stop, agent) = world.start_agent_with_policy(coordinator.address);
+    eventually("it is answered", || !world.stored.lock().unwrap().recall_ends.is_empty()).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    let stored = world.stored.lock().unwrap();
+    let end = stored.recall_ends[0];
+    assert_eq!((end.records, end.is_complete()), (folded, true));
+    let originals: BTreeSet<&String> = stored.recalled.iter().collect();
+    assert_eq!(originals.len() as u64, folded, "none is there twice");
+    assert!((0..500).map(line).filter(|line| originals.contains(line)).count() as u64 == folded);
 }
 
 #[tokio::test]
@@ -171,7 +188,7 @@ fn a_changed_policy_is_taken_over_and_a_bad_one_leaves_the_one_before_in_force()
     let path = world.path("policy.yml");
     fs::write(&path, policy("fold", "expected: 7/h")).unwrap();
     let (start, wall) = (clock::now(), clock::wall());
-    let mut enforcement = Enforcement::begin(&path, false, Epoch(7), start, wall);
+    let mut enforcement = Enforcement::begin(&path, true, Epoch(7), start, wall);
     let first = enforcement.status(start, wall);
     assert_eq!((first.version, first.rules.len(), first.error), (1, 1, None));
     let look = |number| start + POLICY_LOOK_INTERVAL * number;
@@ -196,14 +213,18 @@ fn a_changed_policy_is_taken_over_and_a_bad_one_leaves_the_one_before_in_force()
 }
 
 #[test]
-fn a_policy_that_holds_needs_a_place_to_hold_in() {
+fn a_policy_that_holds_or_folds_needs_a_place_for_the_originals() {
     let world = World::new();
     let path = world.path("policy.yml");
-    fs::write(&path, policy("hold", "expected: 7/h")).unwrap();
     let wall = clock::wall();
-    assert!(policy::load(&path, true, wall).is_ok());
-    let error = policy::load(&path, false, wall).unwrap_err().to_string();
-    assert!(error.contains("nowhere to keep what they hold"), "{error}");
+    for action in ["hold", "fold"] {
+        fs::write(&path, policy(action, "expected: 7/h")).unwrap();
+        assert!(policy::load(&path, true, wall).is_ok());
+        let error = policy::load(&path, false, wall).unwrap_err().to_string();
+        assert!(error.contains("nowhere to keep the originals"), "{error}");
+    }
+    fs::write(&path, policy("send", "owner: ada")).unwrap();
+    assert!(policy::load(&path, false, wall).is_ok());
 }
 
 #[tokio::test]
@@ -323,7 +344,8 @@ async fn what_is_recalled_comes_out_of_the_ring_byte_for_byte() {
     let coordinator = world.start_coordinator();
     let mut config = world.config(coordinator.address);
     let HeldConfig { bytes_max, age_max, .. } = bounds;
-    config.held = Some(HeldSettings { dir: world.path("held"), bytes_max, age_max });
+    let (dir, folded_bytes_max) = (world.path("held"), bytes_max);
+    config.held = Some(HeldSettings { dir, bytes_max, folded_bytes_max, age_max });
     world.write(0..100);
     let stop = CancellationToken::new();
     let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
@@ -453,7 +475,11 @@ impl World {
         &self,
         coordinator: SocketAddr,
     ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
-        let config = Config { policy: Some(self.path("policy.yml")), ..self.config(coordinator) };
+        let (dir, age_max) = (self.path("held"), Duration::from_secs(3_600));
+        let (bytes_max, folded_bytes_max) = (16 << 20, 16 << 20);
+        let held = Some(HeldSettings { dir, bytes_max, folded_bytes_max, age_max });
+        let policy = Some(self.path("policy.yml"));
+        let config = Config { policy, held, ..self.config(coordinator) };
         let stop = CancellationToken::new();
         (stop.clone(), tokio::spawn(run(config, Notifier::default(), stop)))
     }

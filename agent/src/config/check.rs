@@ -38,6 +38,8 @@ const SEGMENTS_MIN: u64 = 4;
 /// the largest is what a segment can be.
 const HELD_BYTES: RangeInclusive<u64> = (16 << 20)..=(8 << 30);
 const HELD_BYTES_DEFAULT: u64 = 256 << 20;
+/// Duplicates compress to a twentieth and less, so this is some gigabytes of them.
+const FOLDED_BYTES_DEFAULT: u64 = 64 << 20;
 const HELD_AGE: RangeInclusive<Duration> =
     Duration::from_secs(60 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
 const HELD_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -142,21 +144,30 @@ impl Check<'_> {
             let message = "is the spool's folder: a held ring has its own".to_owned();
             return Err(self.error("held.dir", section.span(), message));
         }
-        let bytes_max = match &raw.max_bytes {
-            None => HELD_BYTES_DEFAULT,
-            Some(raw) => {
-                let key = "held.max_bytes";
-                let bytes = self.bytes(key, raw)?;
-                if !HELD_BYTES.contains(&bytes) {
-                    let [min, max] = [HELD_BYTES.start(), HELD_BYTES.end()].map(|b| show_bytes(*b));
-                    let message = format!("{} is not between {min} and {max}", raw.get_ref());
-                    return Err(self.error(key, raw.span(), message));
-                }
-                bytes
-            }
-        };
+        let bytes_max =
+            self.ring_bytes("held.max_bytes", raw.max_bytes.as_ref(), HELD_BYTES_DEFAULT)?;
+        let folded = raw.folded_max_bytes.as_ref();
+        let folded_bytes_max =
+            self.ring_bytes("held.folded_max_bytes", folded, FOLDED_BYTES_DEFAULT)?;
         let age = self.duration("held.max_age", raw.max_age.as_ref(), &HELD_AGE)?;
-        Ok(Some(HeldSettings { dir, bytes_max, age_max: age.unwrap_or(HELD_AGE_DEFAULT) }))
+        let age_max = age.unwrap_or(HELD_AGE_DEFAULT);
+        Ok(Some(HeldSettings { dir, bytes_max, folded_bytes_max, age_max }))
+    }
+
+    fn ring_bytes(
+        &self,
+        key: &str,
+        raw: Option<&Spanned<String>>,
+        default: u64,
+    ) -> Result<u64, ConfigError> {
+        let Some(raw) = raw else { return Ok(default) };
+        let bytes = self.bytes(key, raw)?;
+        if !HELD_BYTES.contains(&bytes) {
+            let [min, max] = [HELD_BYTES.start(), HELD_BYTES.end()].map(|b| show_bytes(*b));
+            let message = format!("{} is not between {min} and {max}", raw.get_ref());
+            return Err(self.error(key, raw.span(), message));
+        }
+        Ok(bytes)
     }
 
     pub(super) fn lanes(&self, raw: &RawLanes) -> Result<LanePolicy, ConfigError> {

@@ -87,9 +87,9 @@ impl Check<'_> {
 fn memory_at_most(sources: &[SourceConfig], has_held: bool) -> u64 {
     // What is read; an open block a lane; finished blocks; what is sent and not acked.
     let open_blocks = Lane::COUNT * (BLOCK_RECORD_BYTES_MAX + BLOCK_FIELD_BYTES_MAX);
-    // Of a held ring: its open block, the one that a recall fills and the one that it looks into; what it knows.
+    // Of the two rings: an open block each, the one that a recall fills and the one that it looks into; what they know.
     let block = BLOCK_RECORD_BYTES_MAX + BLOCK_FIELD_BYTES_MAX;
-    let held = if has_held { 3 * block + HELD_STATE_BYTES_MAX } else { 0 };
+    let held = if has_held { 4 * block + 2 * HELD_STATE_BYTES_MAX } else { 0 };
     let pipeline = READ_BYTES + held + open_blocks + READY_RECORD_BYTES_MAX + WINDOW_BYTES_MAX;
     let of_source = |source: &SourceConfig| match source.input {
         Input::Tcp(_) => CONNECTIONS_MAX * RECORD_BYTES_MAX,

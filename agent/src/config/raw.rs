@@ -69,6 +69,7 @@ pub(super) struct RawSpool {
 pub(super) struct RawHeld {
     pub(super) dir: PathBuf,
     pub(super) max_bytes: Option<Spanned<String>>,
+    pub(super) folded_max_bytes: Option<Spanned<String>>,
     pub(super) max_age: Option<Spanned<String>>,
 }
 

@@ -59,7 +59,9 @@ fn a_held_ring_has_a_folder_of_its_own_and_bounds() {
     let with = |section: &str| parse(&format!("{MINIMAL}[held]\n{section}\n"));
     let held = with("dir = \"held\"").unwrap().held.unwrap();
     assert_eq!(held.dir, Path::new("/base/held"));
+    assert_eq!(held.folded_dir(), Path::new("/base/held/folded"));
     assert_eq!((held.bytes_max, held.age_max), (256 << 20, Duration::from_secs(7 * 86_400)));
+    assert_eq!(held.folded_bytes_max, 64 << 20);
     let bounds = "dir = \"held\"\nmax_bytes = \"16MiB\"\nmax_age = \"24h\"";
     let held = with(bounds).unwrap().held.unwrap();
     assert_eq!((held.bytes_max, held.age_max), (16 << 20, Duration::from_secs(86_400)));
@@ -67,6 +69,10 @@ fn a_held_ring_has_a_folder_of_its_own_and_bounds() {
         ("", "missing field \"dir\""),
         ("dir = \"spool\"", "held.dir: is the spool's folder"),
         ("dir = \"held\"\nmax_bytes = \"15MiB\"", "held.max_bytes: 15MiB is not between 16"),
+        (
+            "dir = \"held\"\nfolded_max_bytes = \"1MiB\"",
+            "held.folded_max_bytes: 1MiB is not between",
+        ),
         ("dir = \"held\"\nmax_age = \"1m\"", "held.max_age: 1m is not between"),
     ] {
         let error = with(section).unwrap_err().to_string();

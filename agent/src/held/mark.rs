@@ -16,6 +16,9 @@ const VERSION: u8 = 1;
 /// Name of the mark among the spool's checkpoints. No source can have it, as `/` stands in no name.
 pub const MARK_NAME: &str = "/held";
 
+/// Name of the mark of the ring that has what was folded.
+pub const FOLDED_MARK_NAME: &str = "/folded";
+
 /// How far a ring counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {

@@ -1,6 +1,6 @@
-//! Finding what a rule held, step by step.
+//! Finding what a rule held or folded, step by step.
 //!
-//! A query reads only the chunks that have anything of the rule and the time that is asked for, one
+//! A query looks into one ring after the other. It reads only the chunks that have anything of the rule and the time that is asked for, one
 //! block a step, and gathers what it finds in new blocks: byte for byte the records that were held,
 //! and nothing of another rule. At its end it says what is missing, and why.
 
@@ -51,6 +51,18 @@ struct Range {
 /// A query under way.
 #[derive(Debug)]
 pub struct Query {
+    ask: Recall,
+    /// The rings that were not begun yet, the next one last.
+    readers: Vec<HeldReader>,
+    /// The ring that is looked into.
+    search: Option<Search>,
+    /// What was found in the rings before.
+    answer: RecallEnd,
+}
+
+/// A query of one ring.
+#[derive(Debug)]
+struct Search {
     reader: HeldReader,
     ask: Recall,
     /// The oldest last.
@@ -63,30 +75,6 @@ pub struct Query {
 }
 
 impl HeldReader {
-    /// Begins to look for what is asked for, among what counts now.
-    #[must_use]
-    pub fn query(&self, ask: Recall) -> Query {
-        let mut ranges = Vec::new();
-        {
-            let state = self.state();
-            if let Some(number) = number_of(&state, &ask.rule) {
-                ranges.extend(
-                    state.chunks.iter().rev().filter_map(|chunk| range(chunk, number, &ask)),
-                );
-            }
-        }
-        let answer = RecallEnd::empty(ask.id, RecallOutcome::Answered);
-        Query {
-            reader: self.clone(),
-            ask,
-            ranges,
-            builder: BlockBuilder::new(),
-            ready: None,
-            answer,
-            level: 1,
-        }
-    }
-
     /// Returns what was evicted of the rule, of spans of time that the asked one overlaps.
     fn evicted(&self, ask: &Recall) -> Option<Evicted> {
         let state = self.state();
@@ -107,6 +95,64 @@ impl HeldReader {
     }
 }
 
+impl Query {
+    /// Begins to look for what is asked for, in each of the rings.
+    #[must_use]
+    pub fn new(rings: &[HeldReader], ask: Recall) -> Self {
+        let answer = RecallEnd::empty(ask.id, RecallOutcome::Answered);
+        Self { ask, readers: rings.iter().rev().cloned().collect(), search: None, answer }
+    }
+
+    /// Looks at the next block.
+    ///
+    /// # Errors
+    /// The ring cannot be read now: the same step may succeed later.
+    pub fn step(&mut self) -> Result<Step, QueryError> {
+        let Some(search) = &mut self.search else {
+            let Some(reader) = self.readers.pop() else { return Ok(Step::End(self.answer)) };
+            let bytes_max = self.ask.bytes_max.saturating_sub(self.answer.bytes);
+            self.search = Some(Search::new(reader, Recall { bytes_max, ..self.ask.clone() }));
+            return Ok(Step::Again);
+        };
+        Ok(match search.step()? {
+            Step::End(end) => {
+                self.answer = together(self.answer, end);
+                self.search = None;
+                Step::Again
+            }
+            other => other,
+        })
+    }
+
+    /// Ends the answer here, with what was sent.
+    #[must_use]
+    pub fn give_up(&self, outcome: RecallOutcome) -> RecallEnd {
+        let sent = self.search.as_ref().map_or(self.answer, |it| together(self.answer, it.answer));
+        RecallEnd { outcome, ..sent }
+    }
+}
+
+/// Returns the end of an answer that two rings gave.
+fn together(first: RecallEnd, second: RecallEnd) -> RecallEnd {
+    let evicted = match (first.evicted, second.evicted) {
+        (Some(one), Some(other)) => Some(Evicted {
+            count: one.count + other.count,
+            from: one.from.min(other.from),
+            until: one.until.max(other.until),
+            evicted_at: one.evicted_at.max(other.evicted_at),
+        }),
+        (one, other) => one.or(other),
+    };
+    RecallEnd {
+        records: first.records + second.records,
+        bytes: first.bytes + second.bytes,
+        evicted,
+        lost: first.lost + second.lost,
+        truncated: first.truncated || second.truncated,
+        ..first
+    }
+}
+
 fn number_of(state: &State, id: &str) -> Option<RuleNumber> {
     state.rules.iter().find(|(_, rule)| rule.id == id).map(|(number, _)| *number)
 }
@@ -116,12 +162,23 @@ fn range(chunk: &Chunk, number: RuleNumber, ask: &Recall) -> Option<Range> {
     Some(Range { next: chunk.first, last: chunk.last, unseen: span.count })
 }
 
-impl Query {
-    /// Looks at the next block.
-    ///
-    /// # Errors
-    /// The ring cannot be read now: the same step may succeed later.
-    pub fn step(&mut self) -> Result<Step, QueryError> {
+impl Search {
+    /// Begins to look for what is asked for, among what counts now.
+    fn new(reader: HeldReader, ask: Recall) -> Self {
+        let mut ranges = Vec::new();
+        {
+            let state = reader.state();
+            if let Some(number) = number_of(&state, &ask.rule) {
+                ranges.extend(
+                    state.chunks.iter().rev().filter_map(|chunk| range(chunk, number, &ask)),
+                );
+            }
+        }
+        let answer = RecallEnd::empty(ask.id, RecallOutcome::Answered);
+        Self { reader, ask, ranges, builder: BlockBuilder::new(), ready: None, answer, level: 1 }
+    }
+
+    fn step(&mut self) -> Result<Step, QueryError> {
         let Some(range) = self.ranges.last_mut() else { return Ok(self.end()) };
         let Some(seq) = Seq::new(range.next).filter(|_| range.next <= range.last) else {
             self.answer.lost += range.unseen;
@@ -142,12 +199,6 @@ impl Query {
             Err(error) => return Err(error.into()),
         }
         Ok(self.ready.take().map_or(Step::Again, |block| self.emit(block)))
-    }
-
-    /// Ends the answer here, with what was sent.
-    #[must_use]
-    pub fn give_up(&self, outcome: RecallOutcome) -> RecallEnd {
-        RecallEnd { outcome, ..self.answer }
     }
 
     fn look_into(&mut self, bytes: Bytes) -> Result<(), BlockError> {

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use shared::{time::Timestamp, wire::codec};
 use thiserror::Error;
 
-use crate::limits::{HELD_CHUNKS_MAX, HELD_RULES_MAX, HELD_TOMBSTONES_MAX, TOMBSTONE_AGE_MAX};
+use crate::limits::{
+    HELD_CHUNKS_MAX, HELD_RULES_MAX, HELD_TOMBSTONES_MAX, TOMBSTONE_AGE_MAX, TOMBSTONE_SHARED_MAX,
+};
 
 const VERSION: u8 = 1;
 /// Name of the blocks that may not count.
@@ -265,6 +267,27 @@ impl State {
         }
         changes.insert(chunk.name(), None);
         Some(Evicted { last: chunk.last, bytes: chunk.bytes, records: chunk.count() })
+    }
+
+    /// Leaves a tombstone for records of a rule that were not taken; those of about the same time share one, so that
+    /// an hour without room is not sixteen of them.
+    pub(super) fn bury(
+        &mut self,
+        number: RuleNumber,
+        span: Span,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
+        if let Some(rule) = self.rules.get_mut(&number) {
+            match rule.tombstones.last_mut() {
+                Some(last) if now.since(last.evicted_at) < TOMBSTONE_SHARED_MAX => {
+                    last.span.add(span);
+                    last.evicted_at = now;
+                }
+                _ => rule.bury(span, now),
+            }
+            changes.insert(rule_name(number), Some(encode(rule)));
+        }
     }
 
     /// Notes records that are gone without a tombstone.

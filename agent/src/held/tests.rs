@@ -9,6 +9,7 @@ use shared::{
 use super::*;
 use crate::{
     clock,
+    limits::TOMBSTONE_SHARED_MAX,
     spool::{SegmentId, SimDisk},
 };
 
@@ -152,7 +153,7 @@ fn ask(rule: &str) -> Recall {
 }
 
 fn recall(reader: &HeldReader, ask: Recall) -> (Vec<u64>, RecallEnd) {
-    let mut query = reader.query(ask);
+    let mut query = Query::new(std::slice::from_ref(reader), ask);
     let mut found = Vec::new();
     loop {
         match query.step().unwrap() {
@@ -299,7 +300,7 @@ fn what_the_ring_does_not_take_is_given_back_and_is_not_in_it() {
     world.hold(10);
     world.ring_disk.set_capacity(Some(0));
     world.push(4);
-    let Flushed::Refused { blocks, error } = world.flush(4) else { panic!("there is no room") };
+    let Flushed::Refused { blocks, error, .. } = world.flush(4) else { panic!("there is no room") };
     assert!(matches!(error, HoldError::Sync(SyncError::DiskFull)));
     let records = Block::parse(blocks[0].clone()).unwrap().records().unwrap();
     assert_eq!((blocks.len(), records.len()), (1, 4));
@@ -323,6 +324,69 @@ fn what_the_ring_does_not_take_is_given_back_and_is_not_in_it() {
         assert_eq!(world.recall("even").0, [0, 2, 4, 6, 8, 20], "L3: what was sent is not held");
         assert_eq!(world.recall("even").1.lost, 0);
     }
+}
+
+#[test]
+fn what_is_forgone_has_a_tombstone_that_outlives_a_restart() {
+    let mut world = World::new(9);
+    world.hold(10);
+    world.ring_disk.set_capacity(Some(0));
+    world.push(4);
+    let Flushed::Refused { spans, .. } = world.flush(4) else { panic!("there is no room") };
+    world.held.forgo_refused(spans, at(14));
+    let mut late = alert(15);
+    let now = clock::now();
+    assert_eq!(world.held.push(&late, &record(15), now, at(15)), Err(NotHeld::Failing));
+    world.held.forgo(&late, at(15));
+    let evicted = world.recall("odd").1.evicted.unwrap();
+    assert_eq!((evicted.count, evicted.from, evicted.until), (3, at(11), at(15)));
+
+    world.ring_disk.set_capacity(None);
+    let _flow = world.held.push(&alert(20), &record(20), now + HELD_RETRY_WAIT, at(20)).unwrap();
+    assert!(matches!(world.held.flush(now + HELD_RETRY_WAIT, at(20)), Flushed::Held));
+    world.commit_spool(11).unwrap();
+    late.set(Field::PolicyRule, "odd");
+    world.held.forgo(&late, at(20).saturating_add(TOMBSTONE_SHARED_MAX));
+    let answer = world.recall("odd").1;
+    assert_eq!((answer.evicted.unwrap().count, answer.lost), (4, 0));
+    let world = world.restart();
+    assert_eq!(world.recall("odd").1.evicted.unwrap().count, 3, "the last was not stored yet");
+    assert_eq!(world.recall("even").0, [0, 2, 4, 6, 8, 20]);
+    assert_eq!(world.recall("even").1.evicted.unwrap().count, 2);
+}
+
+#[test]
+fn one_answer_has_what_several_rings_have() {
+    let (mut first, mut second) = (World::new(10), World::new(12));
+    first.hold(4);
+    second.hold(4);
+    second.hold(4);
+    let readers = [first.held.reader(), second.held.reader()];
+    let mut query = Query::new(&readers, ask("even"));
+    let (mut records, mut bytes) = (0, 0);
+    let end = loop {
+        match query.step().unwrap() {
+            Step::Again => {}
+            Step::Block(block) => {
+                bytes += block.len() as u64;
+                records += u64::from(Block::parse(block).unwrap().alerts());
+            }
+            Step::End(end) => break end,
+        }
+    };
+    assert_eq!((records, end.records, end.is_complete()), (6, 6, true));
+    assert_eq!(bytes, end.bytes);
+
+    // The bound is of both together.
+    let little = Recall { bytes_max: bytes - 1, ..ask("even") };
+    let mut query = Query::new(&readers, little);
+    let end = loop {
+        if let Step::End(end) = query.step().unwrap() {
+            break end;
+        }
+    };
+    assert_eq!((end.records, end.truncated), (2, true));
+    assert_eq!(query.give_up(RecallOutcome::Unreadable).records, 2);
 }
 
 #[test]

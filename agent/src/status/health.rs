@@ -49,7 +49,7 @@ impl Health {
 pub struct Matter {
     /// How bad it is.
     pub health: Health,
-    /// The part: process, link, certificate, spool, held, memory, policy, or a source's name.
+    /// The part: process, link, certificate, spool, held, folded, memory, policy, or a source's name.
     pub part: String,
     /// What is the matter.
     pub text: String,
@@ -91,6 +91,7 @@ impl Snapshot {
         matters.extend(self.link_matter(now));
         matters.extend(self.spool_matter());
         matters.extend(self.held_matter());
+        matters.extend(self.folded_matter());
         matters.extend(self.memory_matter());
         matters.extend(self.policy_matter());
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
@@ -132,6 +133,12 @@ impl Snapshot {
         let error = self.held.as_ref()?.error.as_ref()?;
         let text = format!("it takes nothing, and what it should hold is sent: {error}");
         Some(degraded("held", text, "see to the disk that [held] dir is on"))
+    }
+
+    fn folded_matter(&self) -> Option<Matter> {
+        let error = self.folded.as_ref()?.error.as_ref()?;
+        let text = format!("originals of what is folded are not kept: {error}");
+        Some(degraded("folded", text, "see to the disk that [held] dir is on"))
     }
 
     fn certificate_matter(&self, now: Timestamp) -> Option<Matter> {

@@ -36,7 +36,12 @@ impl Snapshot {
         writeln!(out, "cert     {}", self.certificate_line(now))?;
         writeln!(out, "spool    {}", self.spool_line(now))?;
         if let Some(held) = &self.held {
-            writeln!(out, "held     {}", held_line(held, now))?;
+            let instead = "what it should hold is sent";
+            writeln!(out, "held     {}", ring_line(held, instead, now))?;
+        }
+        if let Some(folded) = &self.folded {
+            let instead = "what is folded is only counted";
+            writeln!(out, "folded   {}", ring_line(folded, instead, now))?;
         }
         let LedgerStatus { acked, waiting } = self.ledger;
         writeln!(out, "ledger   interval {acked} acked, {waiting} waiting")?;
@@ -282,7 +287,7 @@ impl RuleStatus {
     }
 }
 
-fn held_line(held: &HeldStatus, now: Timestamp) -> String {
+fn ring_line(held: &HeldStatus, instead: &str, now: Timestamp) -> String {
     let (bytes, max) = (show_bytes(held.bytes), show_bytes(held.bytes_max));
     let mut line = format!("{} records, {bytes} of {max}", held.records);
     if let Some(at) = held.oldest {
@@ -294,7 +299,7 @@ fn held_line(held: &HeldStatus, now: Timestamp) -> String {
         }
     }
     if let Some(error) = &held.error {
-        line = format!("{line}, TAKES NOTHING, what it should hold is sent ({error})");
+        line = format!("{line}, TAKES NOTHING, {instead} ({error})");
     }
     line
 }

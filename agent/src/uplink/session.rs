@@ -111,7 +111,7 @@ struct Driver<'a> {
     control: Option<mpsc::Sender<Frame>>,
     lanes: [LaneLink; Lane::COUNT],
     answers: mpsc::Sender<Frame>,
-    /// What is looked for in the held ring.
+    /// What is looked for in the rings.
     query: Option<(RecallId, Query)>,
     welcomed: &'a mut bool,
 }
@@ -322,9 +322,10 @@ impl<'a> Driver<'a> {
     fn recalled(&mut self, recall: Recall) {
         let Recall { id, rule, since, until, .. } = &recall;
         tracing::info!(%id, rule, %since, %until, "coordinator recalls what was held back");
-        match &self.inputs.held {
-            Some(held) => self.query = Some((recall.id, held.query(recall))),
-            None => self.sender.handle_recall_end(RecallEnd::empty(*id, RecallOutcome::NoRing)),
+        if self.inputs.held.is_empty() {
+            self.sender.handle_recall_end(RecallEnd::empty(*id, RecallOutcome::NoRing));
+        } else {
+            self.query = Some((recall.id, Query::new(&self.inputs.held, recall)));
         }
     }
 
@@ -332,7 +333,7 @@ impl<'a> Driver<'a> {
         self.query.is_some() && self.answers.capacity() > 0
     }
 
-    /// Looks at one block of the held ring.
+    /// Looks at one block of a ring.
     fn answer(&mut self) {
         let Some((id, query)) = &mut self.query else { return };
         let end = match query.step() {

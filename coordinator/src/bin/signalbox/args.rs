@@ -82,7 +82,7 @@ pub(crate) enum Command {
     Agents(AgentsArgs),
     /// Show what became of every record of a tenant's sources, and where that cannot be told.
     Ledger(LedgerArgs),
-    /// Ask agents for what a rule of their policy held back, or show what came.
+    /// Ask agents for what a rule of their policy held back or folded, or show what came.
     Recall(RecallArgs),
     /// List what was recalled, the newest first.
     Recalls(RecallsArgs),
