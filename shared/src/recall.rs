@@ -1,5 +1,5 @@
-//! A recall: the coordinator asks an agent for records that a rule of its policy held back or folded, and the agent answers with
-//! what it has and what it has no more.
+//! A recall: the coordinator asks an agent for records that a rule of its policy held back or folded, and the agent
+//! answers with what it has and what it has no more.
 
 use std::{fmt, str::FromStr};
 

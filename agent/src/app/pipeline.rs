@@ -377,8 +377,8 @@ impl Pipeline {
         ledger.is_due(clock::wall()) || ledger_acked.has_changed().unwrap_or(false)
     }
 
-    /// Makes durable what goes to the rings, and returns the marks that make it count. What the ring of the held does not
-    /// take is sent: it goes to `blocks`, and the ledger is told so.
+    /// Makes durable what goes to the rings, and returns the marks that make it count. What is to be held and the ring
+    /// does not take is sent: it goes to `blocks`, and the ledger is told so.
     fn flush_rings(&mut self, blocks: &mut Vec<(Lane, Bytes)>) -> Vec<(String, Vec<u8>)> {
         let Parts { rings, feeds, ledger, .. } = &mut self.parts;
         let Some(rings) = rings else { return Vec::new() };
