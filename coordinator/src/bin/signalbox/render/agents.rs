@@ -155,13 +155,14 @@ fn gap_table(gaps: &[Gap], columns: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::render::testing::{NOW, parse, plain};
 
-    fn sample() -> Agent {
+    /// An agent that has been silent for two minutes.
+    pub(in crate::render) fn sample() -> Agent {
         let lane = |alerts: u64| {
             json!({"spooled": 9, "committed": null, "lag_blocks": 9,
                                         "alerts": alerts})

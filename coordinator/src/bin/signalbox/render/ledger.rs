@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use coordinator::api::types::{LaneCounts, LedgerCoverage, LedgerGap, LedgerGapKind as GapKind};
+use coordinator::api::types::{
+    Agent, LaneCounts, LedgerCoverage, LedgerGap, LedgerGapKind as GapKind,
+};
 use shared::time::Timestamp;
 
 use super::{cell, counted, heading, table};
@@ -11,10 +13,11 @@ use crate::text::{Paint, ago, instant, length, name_of, paint, safe};
 /// Most gaps that are shown; programs get all.
 const GAPS_SHOWN: usize = 100;
 
-/// Writes coverage, each source in a line, and the gaps, the newest first.
+/// Writes coverage, each source in a line, the agents that say nothing, and the gaps, the newest first.
 pub(crate) fn show(
     coverage: Vec<LedgerCoverage>,
     gaps: &[LedgerGap],
+    silent: &[Agent],
     now: Timestamp,
     columns: usize,
 ) -> String {
@@ -33,6 +36,14 @@ pub(crate) fn show(
         "SUM",
     ];
     let mut text = format!("{}\n", table(columns, &header, rows));
+    if !silent.is_empty() {
+        text.push_str(&heading("Silent agents: nothing is known of their sources since"));
+        let rows = silent.iter().map(|agent| silent_row(agent, now)).collect();
+        text.push_str(&format!(
+            "{}\n\n",
+            table(columns, &["AGENT", "HOST", "SINCE", "NEXT"], rows)
+        ));
+    }
     text.push_str(&heading("Gaps: where it is not known what became of everything"));
     if gaps.is_empty() {
         text.push_str("none\n");
@@ -108,6 +119,15 @@ fn coverage_row(item: &LedgerCoverage, now: Timestamp) -> Vec<String> {
     ]
 }
 
+fn silent_row(agent: &Agent, now: Timestamp) -> Vec<String> {
+    vec![
+        safe(&agent.agent),
+        cell(agent.hostname.as_deref().unwrap_or("-")),
+        paint(Paint::Red, &ago(now, agent.last_seen_at)),
+        "on the host: signalbox-agent status".to_owned(),
+    ]
+}
+
 fn gap_row(gap: &LedgerGap) -> Vec<String> {
     let source = match (&gap.source, gap.lane) {
         (Some(source), _) => cell(source),
@@ -148,7 +168,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::render::testing::{NOW, parse, plain};
+    use crate::render::{
+        agents,
+        testing::{NOW, parse, plain},
+    };
 
     fn item(source: &str, read: u64, closes: bool) -> LedgerCoverage {
         let lanes = json!({"urgent": 1, "normal": 2, "bulk": 0});
@@ -165,7 +188,7 @@ mod tests {
     #[test]
     fn a_source_is_one_line_and_says_whether_its_sum_closes() {
         let coverage = vec![item("eve", 12, true), item("wazuh", 5, false), item("eve", 12, true)];
-        let text = plain(&show(coverage, &[], NOW, 140));
+        let text = plain(&show(coverage, &[], &[], NOW, 140));
         let wanted = "\
 AGENT  SOURCE  UNTIL       READ  SENT  HELD  FOLDED  SKIPPED  MALFORMED  DROPPED  SUM
 a1     eve     1m 00s ago  24    6     8     0       6        0          4        closes
@@ -174,6 +197,19 @@ a1     wazuh   1m 00s ago  5     3     4     0       3        0          2      
 Gaps: where it is not known what became of everything
 none";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn an_agent_that_says_nothing_is_told_with_since_when() {
+        let text =
+            plain(&show(vec![item("eve", 12, true)], &[], &[agents::tests::sample()], NOW, 140));
+        let wanted = "\
+Silent agents: nothing is known of their sources since
+AGENT                                 HOST  SINCE       NEXT
+018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     2m 00s ago  on the host: signalbox-agent status
+
+Gaps";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]
@@ -191,7 +227,7 @@ none";
             gap("blocks_differ", None, Some("bulk"), 1),
             gap("unclosed", Some("eve"), None, 7),
         ];
-        let text = plain(&show(vec![], &gaps, NOW, 140));
+        let text = plain(&show(vec![], &gaps, &[], NOW, 140));
         for part in ["eve        unclosed", "7 records  NO", "lane bulk  blocks", "1m 00s", "yes"] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
