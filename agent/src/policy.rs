@@ -50,7 +50,7 @@ use thiserror::Error;
 pub use self::place::Place;
 use self::terms::{fault, owner};
 use crate::{
-    filter::{Action, Rule},
+    filter::Rule,
     limits::{POLICY_BYTES_MAX, POLICY_RULES_MAX, POLICY_TEXT_BYTES_MAX},
 };
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    filter::{Audit, Rate},
+    filter::{Action, Audit, Rate},
     fold::{Part, Terms},
 };
 
