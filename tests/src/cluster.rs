@@ -251,13 +251,19 @@ impl Coordinator {
 }
 
 impl Agent {
+    /// Returns where the agent writes its status: first when it has stored where it begins to read.
+    #[must_use]
+    pub fn status_path(&self) -> PathBuf {
+        self.spool.join("status.json")
+    }
+
     /// Returns what the agent wrote of itself last, at most a second ago while it runs; nothing before its first
     /// second.
     ///
     /// # Errors
     /// The file holds something else.
     pub fn status(&self) -> Result<Option<Snapshot>> {
-        let path = self.spool.join("status.json");
+        let path = self.status_path();
         Ok(if path.exists() { Some(Snapshot::load(&path)?) } else { None })
     }
 }

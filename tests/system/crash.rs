@@ -23,8 +23,8 @@ mod detector;
 mod inputs;
 
 use std::{
-    fs, panic,
-    path::PathBuf,
+    fs::{self, File},
+    panic,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -152,14 +152,17 @@ fn sites(cluster: &Cluster, network: Option<&Network>, rng: &mut StdRng) -> Resu
         };
         let folder = cluster.folder().join("detectors").join(tenant);
         fs::create_dir_all(&folder)?;
-        let (mut sources, mut detectors) = (Vec::new(), Vec::new());
-        for input in inputs {
-            let path: PathBuf = folder.join(input.name).join("events.json");
-            fs::create_dir_all(path.parent().context("it was just joined")?)?;
-            sources.push(Source::new(input.name, input.kind, &path));
-            detectors.push(Detector::new(path, input.records, rng));
-        }
+        let path_of = |input: &Input| folder.join(input.name).join("events.json");
+        let sources: Vec<Source> =
+            inputs.iter().map(|it| Source::new(it.name, it.kind, &path_of(it))).collect();
         let agent = cluster.agent(tenant, &sources)?;
+        let mut detectors = Vec::new();
+        for input in inputs {
+            let path = path_of(&input);
+            fs::create_dir_all(path.parent().context("it was just joined")?)?;
+            File::create(&path)?; // is there before the agent begins
+            detectors.push(Detector::new(path, input.records, agent.status_path(), rng));
+        }
         sites.push(Site { agent, detectors, lost_links: 0 });
     }
     Ok(sites)

@@ -34,15 +34,23 @@ pub(super) struct Detector {
     rename_at: usize,
     /// Before which record it is copied and truncated.
     copy_at: usize,
+    /// What is there once the agent has stored where it begins. Before that it promises nothing: which of the rotated
+    /// files it ought to read nobody has told it, so none is rotated.
+    begun: PathBuf,
 }
 
 impl Detector {
-    pub(super) fn new(path: PathBuf, records: Vec<Record>, rng: &mut StdRng) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        records: Vec<Record>,
+        begun: PathBuf,
+        rng: &mut StdRng,
+    ) -> Self {
         let count = records.len().max(8);
         let (early, late) =
             (rng.random_range(count / 8..count / 2), rng.random_range(count * 5 / 8..count));
         let (rename_at, copy_at) = if rng.random_bool(0.5) { (early, late) } else { (late, early) };
-        Self { path, records, rename_at, copy_at }
+        Self { path, records, rename_at, copy_at, begun }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -63,6 +71,10 @@ impl Detector {
             let end = (at + rng.random_range(1..=burst_max)).min(self.records.len());
             let is_within = |point: usize| (at..end).contains(&point);
             let bytes = lines(&self.records[at..end]);
+            let is_rotated = is_within(self.copy_at) || is_within(self.rename_at);
+            while is_rotated && !self.begun.exists() && !stop.load(Relaxed) {
+                pause(rng);
+            }
             if is_within(self.copy_at) {
                 self.copy_and_truncate(&file)?;
             }
