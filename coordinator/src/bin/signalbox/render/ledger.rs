@@ -39,10 +39,7 @@ pub(crate) fn show(
     if !silent.is_empty() {
         text.push_str(&heading("Silent agents: nothing is known of their sources since"));
         let rows = silent.iter().map(|agent| silent_row(agent, now)).collect();
-        text.push_str(&format!(
-            "{}\n\n",
-            table(columns, &["AGENT", "HOST", "SINCE", "NEXT"], rows)
-        ));
+        text.push_str(&format!("{}\n", table(columns, &["AGENT", "HOST", "SINCE", "NEXT"], rows)));
     }
     text.push_str(&heading("Gaps: where it is not known what became of everything"));
     if gaps.is_empty() {
