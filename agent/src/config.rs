@@ -157,8 +157,8 @@ pub struct HeldSettings {
 }
 
 impl HeldSettings {
-    /// Returns the folder of the ring with the originals of what is folded: within the other's, so that one mount and one
-    /// owner serve both.
+    /// Returns the folder of the ring with the originals of what is folded: within the other's, so that one mount and
+    /// one owner serve both.
     #[must_use]
     pub fn folded_dir(&self) -> PathBuf {
         self.dir.join("folded")

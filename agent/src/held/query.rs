@@ -1,8 +1,8 @@
 //! Finding what a rule held or folded, step by step.
 //!
-//! A query looks into one ring after the other. It reads only the chunks that have anything of the rule and the time that is asked for, one
-//! block a step, and gathers what it finds in new blocks: byte for byte the records that were held,
-//! and nothing of another rule. At its end it says what is missing, and why.
+//! A query looks into one ring after the other. It reads only the chunks that have anything of the rule and the
+//! time that is asked for, one block a step, and gathers what it finds in new blocks: byte for byte the records
+//! that were held, and nothing of another rule. At its end it says what is missing, and why.
 
 use bytes::Bytes;
 use shared::{
