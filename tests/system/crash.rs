@@ -154,7 +154,7 @@ fn sites(cluster: &Cluster, network: Option<&Network>, rng: &mut StdRng) -> Resu
         fs::create_dir_all(&folder)?;
         let path_of = |input: &Input| folder.join(input.name).join("events.json");
         let sources: Vec<Source> =
-            inputs.iter().map(|it| Source::new(it.name, it.kind.clone(), &path_of(it))).collect();
+            inputs.iter().map(|it| Source::new(it.name, it.kind.clone(), path_of(it))).collect();
         let agent = cluster.agent(tenant, &sources)?;
         let mut detectors = Vec::new();
         for input in inputs {
