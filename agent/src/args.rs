@@ -17,7 +17,7 @@ use crate::config::{DEFAULT_PATH, product_kinds};
         2. signalbox-agent check     says what works and what to do about the rest\n  \
         3. signalbox-agent run       usually started by the system's service manager\n  \
         4. signalbox-agent status    shows what it does\n\n\
-        Exit codes: 0 well, 1 failed, 3 stopped before all was acknowledged (nothing is lost), \
+        Exit codes: 0 well, 1 failed, 3 stopped before all was acknowledged (it is sent later), \
         64 bad usage or configuration"
 )]
 pub struct Cli {
@@ -33,7 +33,8 @@ pub enum Command {
     ///
     /// On the first signal the agent reads no more, stores what it has read, and waits for the
     /// coordinator's acknowledgements as long as shutdown.grace says. On a second signal it ends at
-    /// once. Nothing is lost either way: what is not acknowledged is sent after the next start.
+    /// once. What is stored and not acknowledged is sent after the next start, and files are read on
+    /// from where that ends. What came by network or standard input and could not be stored is lost.
     Run(Common),
     /// Say of each part whether it would work, and what to do if not.
     ///

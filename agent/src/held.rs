@@ -323,7 +323,7 @@ impl Held {
         if self.retry_at.is_some_and(|retry_at| now < retry_at) {
             return Err(NotHeld::Failing);
         }
-        let number = lock(&self.state).number_of(rule, at, &mut self.changes);
+        let number = self.number_of(rule, at);
         let number = number.ok_or(NotHeld::TooManyRules)?;
         let collecting = &mut self.collecting;
         if collecting.builder.push(alert, record) == Err(PushError::Full) {
@@ -337,11 +337,20 @@ impl Held {
         Ok(if collecting.is_full() { HeldFlow::Flush } else { HeldFlow::Continue })
     }
 
+    /// Returns the number of a rule, which no other gets while records wait that have it.
+    fn number_of(&mut self, rule: &str, at: Timestamp) -> Option<RuleNumber> {
+        let (collecting, pending) = (&self.collecting.rules, &self.pending);
+        let is_used = |number| {
+            let is_pending = pending.as_ref().is_some_and(|it| it.rules.contains_key(&number));
+            is_pending || collecting.contains_key(&number)
+        };
+        lock(&self.state).number_of(rule, at, is_used, &mut self.changes)
+    }
+
     /// Notes that an alert which could not be pushed is not kept at all, as another stands for it.
     pub fn forgo(&mut self, alert: &Alert<'_>, at: Timestamp) {
+        let number = alert.text(Field::PolicyRule).and_then(|rule| self.number_of(rule, at));
         let mut state = lock(&self.state);
-        let rule = alert.text(Field::PolicyRule);
-        let number = rule.and_then(|rule| state.number_of(rule, at, &mut self.changes));
         match number {
             Some(number) => {
                 state.bury(number, Span::one(alert.event_time()), at, &mut self.changes);

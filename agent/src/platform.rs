@@ -1,8 +1,9 @@
-//! What only the operating system knows of this process: processor time and resident memory.
+//! What only the operating system knows of this process, processor time and resident memory; and files, opened without
+//! waiting for anybody.
 //!
 //! Where a system does not say it, or is not known here, there is no value, and nothing is guessed.
 
-use std::time::Duration;
+use std::{fs::File, io, path::Path, time::Duration};
 
 /// Returns the processor time that this process has used, all threads together.
 #[must_use]
@@ -36,6 +37,28 @@ pub fn resident_bytes() -> Option<u64> {
     }
 }
 
+/// Opens a regular file to read it. Waits for nobody, whatever lies at the path, and whoever puts something else there
+/// meanwhile.
+///
+/// # Errors
+/// Whatever the system reports; `InvalidInput` for what is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    // A pipe without a writer would make the caller wait for one.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = rustix::fs::OFlags::NONBLOCK.bits();
+        options.custom_flags(i32::try_from(flags).expect("flags are a C int"));
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +72,17 @@ mod tests {
         assert_eq!(sum, 16 << 20);
         assert!(cpu_time().unwrap() > before);
         assert!(resident_bytes().unwrap() > 16 << 20);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_without_a_writer_is_refused_and_nobody_waits_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("1.ref");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        assert_eq!(open_regular(&pipe).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(open_regular(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        std::fs::write(folder.path().join("file"), "a").unwrap();
+        assert!(open_regular(&folder.path().join("file")).is_ok());
     }
 }

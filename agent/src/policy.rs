@@ -51,7 +51,7 @@ pub use self::place::Place;
 use self::terms::{fault, owner};
 use crate::{
     filter::Rule,
-    limits::{POLICY_BYTES_MAX, POLICY_RULES_MAX, POLICY_TEXT_BYTES_MAX},
+    limits::{POLICY_BYTES_MAX, POLICY_RULES_MAX, POLICY_TEXT_BYTES_MAX, POLICY_TITLE_BYTES_MAX},
 };
 
 /// A policy; holding one means that all of it can be done.
@@ -217,6 +217,10 @@ impl Header {
         if rule.id.is_empty() || rule.id.len() > POLICY_TEXT_BYTES_MAX {
             let message = format!("must have 1 to {POLICY_TEXT_BYTES_MAX} bytes");
             return Err(at_rule("id", &message));
+        }
+        if rule.title.len() > POLICY_TITLE_BYTES_MAX {
+            let message = format!("must have at most {POLICY_TITLE_BYTES_MAX} bytes");
+            return Err(at_rule("title", &message));
         }
         if !rule.logsource.category.is_empty() {
             let message = "category says nothing of an alert: name the product that raises it, or \

@@ -26,7 +26,10 @@ use std::{
 
 use shared::time::Timestamp;
 
-use crate::limits::{PROC_FILE_BYTES_MAX, SOCKET_LINE_BYTES_MAX};
+use crate::{
+    limits::{PROC_FILE_BYTES_MAX, SOCKET_LINE_BYTES_MAX},
+    platform::open_regular,
+};
 
 /// How many rows of a table of sockets are read between two looks at the clock: some 100 µs.
 const ROWS_A_LOOK: usize = 256;
@@ -145,13 +148,13 @@ impl Proc {
     }
 }
 
-/// Reads the beginning of a file as text; what is no UTF-8 is replaced.
+/// Reads the beginning of a regular file as text; what is no UTF-8 is replaced.
 ///
 /// # Errors
-/// Whatever the system reports.
+/// Whatever the system reports; `InvalidInput` for what is no regular file: to read a pipe could take for ever.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(PROC_FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(PROC_FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -180,6 +180,8 @@ struct Reading {
     /// Whether its writer has gone on to another file.
     ended: bool,
     modified_ns: i64,
+    /// The longest that it was seen to be.
+    len: u64,
 }
 
 /// Follows the file at one path.
@@ -484,9 +486,9 @@ impl Tail {
     }
 
     fn start(&mut self, file: TailFile, offset: u64, skipping: bool) -> io::Result<()> {
-        let modified_ns = file.facts()?.modified_ns;
-        let scanned = offset;
-        self.reading = Some(Reading { file, offset, skipping, scanned, ended: false, modified_ns });
+        let Facts { modified_ns, len, .. } = file.facts()?;
+        let (scanned, ended) = (offset, false);
+        self.reading = Some(Reading { file, offset, skipping, scanned, ended, modified_ns, len });
         self.resume = None;
         self.begin = Begin::Start;
         Ok(())
@@ -516,6 +518,7 @@ impl Tail {
             facts = reading.file.facts()?;
         }
         reading.modified_ns = facts.modified_ns;
+        reading.len = facts.len;
         reading.scanned = reading.scanned.clamp(reading.offset, facts.len.max(reading.offset));
         let from = if reading.ended { reading.offset } else { reading.scanned };
         Ok(facts.len > from)
@@ -530,6 +533,9 @@ impl Tail {
             return self.start(copy, checkpoint.offset, checkpoint.skipping);
         }
         let Some(reading) = &mut self.reading else { return Ok(()) };
+        // What had been seen of it and not read is nowhere.
+        self.stats.lost_files += u64::from(reading.len > reading.offset);
+        reading.len = 0;
         reading.file.forget_head()?;
         reading.offset = 0;
         reading.scanned = 0;
@@ -561,7 +567,15 @@ impl Tail {
         let known = [reading.file.id, at_path.id];
         let read_to_its_end = self.place();
         let between = self.next_after(facts.modified_ns, &known);
-        let file = TailFile::open(between.as_deref().unwrap_or(&self.path))?;
+        let file = match between.as_deref().map(TailFile::open) {
+            Some(Ok(file)) => file,
+            // It must not keep the agent from what is written now.
+            Some(Err(_)) => {
+                self.stats.lost_files += 1;
+                TailFile::open(&self.path)?
+            }
+            None => TailFile::open(&self.path)?,
+        };
         if self.among.is_some() {
             self.left.extend(read_to_its_end);
         }

@@ -34,8 +34,8 @@ pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// Version of the file's form; a reader refuses others (L10).
 pub const VERSION: u32 = 1;
-/// Largest file that is read, in bytes: 32 sources and 1,024 rules take half of it.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Largest file that is read, in bytes: 64 sources and 1,024 rules with the longest titles take half of it.
+const FILE_BYTES_MAX: u64 = 2 << 20;
 
 /// State of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -146,7 +146,7 @@ fn coordinator(address: &Address) -> Finding {
 fn source(config: &SourceConfig, veto: &Veto) -> Finding {
     let path = match &config.input {
         Input::File { path, .. } => path,
-        Input::Files { pattern, .. } => return files(config, pattern),
+        Input::Files { pattern, .. } => return files(config, pattern, veto),
         Input::Stdin => {
             let text = "standard input is read while the agent runs".to_owned();
             return finding(&config.name, Verdict::Ok, text);
@@ -190,8 +190,8 @@ fn source(config: &SourceConfig, veto: &Veto) -> Finding {
 }
 
 /// Says what a pattern matches. Tries the first file to see whether it can be read.
-fn files(config: &SourceConfig, pattern: &Pattern) -> Finding {
-    let Matches { files, example, unreadable } = pattern.look(PATTERN_FILES_MAX);
+fn files(config: &SourceConfig, pattern: &Pattern, veto: &Veto) -> Finding {
+    let Matches { files, example, unreadable } = pattern.look(PATTERN_FILES_MAX, veto);
     let (verdict, text) = match (files, unreadable) {
         (_, Some(reason)) => (
             Verdict::Problem,

@@ -204,10 +204,15 @@ impl Enforcement {
                 Some(Prefilter::new(policy, self.key))
             }
             Err(error) => {
+                if matches!(error, LoadError::Read { .. }) {
+                    self.look = None; // who may read it is no change of the file
+                }
                 let error = error.to_string();
                 let in_force =
                     self.prefilter.as_ref().map(|prefilter| prefilter.policy().version());
-                tracing::error!(error, ?in_force, "policy is not taken");
+                if self.error.as_ref() != Some(&error) {
+                    tracing::error!(error, ?in_force, "policy is not taken");
+                }
                 self.error = Some(error);
                 None
             }

@@ -1,13 +1,17 @@
 //! One alert with its record, kept beyond the batch that it was read in.
 //!
 //! Its texts stand in one buffer, which is used again when another takes its place: a flood that is folded costs a
-//! copy each, and no allocation.
+//! copy each, and no allocation. A buffer that is much larger than what takes its place is let go, so that memory is what
+//! the bytes say, twice as much at most.
 
 use shared::{
     alert::{Action, Alert, Field, Severity},
     context::ContextVersion,
     time::Timestamp,
 };
+
+/// How much larger than twice its content a buffer may be: less than it costs to ask for one.
+const SPARE_BYTES: usize = 256;
 
 /// An alert and its record.
 #[derive(Debug, Default)]
@@ -39,9 +43,16 @@ impl Kept {
 
     /// Keeps this in place of what was kept.
     pub(super) fn put(&mut self, alert: &Alert<'_>, record: &[u8]) {
+        let texts = Self::size_of(alert, record) - record.len();
         self.record.clear();
+        if self.record.capacity() > 2 * record.len() + SPARE_BYTES {
+            self.record = Vec::with_capacity(record.len());
+        }
         self.record.extend_from_slice(record);
         self.texts.clear();
+        if self.texts.capacity() > 2 * texts + SPARE_BYTES {
+            self.texts = String::with_capacity(texts);
+        }
         self.ends.clear();
         for field in Field::ALL {
             if let Some(text) = alert.text(field) {
@@ -107,5 +118,16 @@ mod tests {
             assert_eq!(kept.record(), record.as_bytes());
             assert_eq!(kept.bytes(), Kept::size_of(alert, record.as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_small_alert_lets_the_memory_of_a_large_one_go() {
+        let mut large = Alert::default();
+        let text = "t".repeat(4_000);
+        large.set(Field::Title, &*text);
+        let mut kept = Kept::default();
+        kept.put(&large, &[b'r'; 100_000]);
+        kept.put(&Alert::default(), b"small");
+        assert!(kept.record.capacity() + kept.texts.capacity() <= 2 * (5 + SPARE_BYTES));
     }
 }

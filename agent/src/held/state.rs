@@ -196,18 +196,19 @@ impl State {
     }
 
     /// Returns the number of the rule `id`, and makes room for a new one if need be; nothing if
-    /// there is none.
+    /// there is none. `is_used` says whether records that are in no chunk yet have a number.
     pub(super) fn number_of(
         &mut self,
         id: &str,
         now: Timestamp,
+        is_used: impl Fn(RuleNumber) -> bool,
         changes: &mut Changes,
     ) -> Option<RuleNumber> {
         if let Some((number, _)) = self.rules.iter().find(|(_, rule)| rule.id == id) {
             return Some(*number);
         }
         if self.rules.len() >= HELD_RULES_MAX {
-            let old = self.retirable(now)?;
+            let old = self.retirable(now, is_used)?;
             self.rules.remove(&old);
             changes.insert(rule_name(old), None);
         }
@@ -219,14 +220,20 @@ impl State {
     }
 
     /// Returns a rule of which nothing is held and nothing was evicted for long.
-    fn retirable(&self, now: Timestamp) -> Option<RuleNumber> {
+    fn retirable(
+        &self,
+        now: Timestamp,
+        is_used: impl Fn(RuleNumber) -> bool,
+    ) -> Option<RuleNumber> {
         let is_held = |number| self.chunks.iter().any(|chunk| chunk.rules.contains_key(number));
         let is_old = |rule: &Rule| {
             let newest = rule.tombstones.last();
             newest.is_none_or(|stone| now.since(stone.evicted_at) > TOMBSTONE_AGE_MAX)
         };
         let mut rules = self.rules.iter();
-        rules.find(|(number, rule)| is_old(rule) && !is_held(number)).map(|(number, _)| *number)
+        rules
+            .find(|(number, rule)| is_old(rule) && !is_held(number) && !is_used(**number))
+            .map(|(number, _)| *number)
     }
 
     /// Takes in blocks that count from here on: into the newest chunk, or into one of their own.
@@ -325,6 +332,10 @@ mod tests {
 
     const LIMITS: ChunkLimits = ChunkLimits { bytes: 1_000, age: Duration::from_secs(60) };
 
+    fn unused(_: RuleNumber) -> bool {
+        false
+    }
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_ms(seconds * 1_000)
     }
@@ -366,8 +377,8 @@ mod tests {
     fn what_is_committed_says_all_of_it() {
         let (mut state, mut changes) = (State::default(), Changes::new());
         let mut values = BTreeMap::new();
-        assert_eq!(state.number_of("dns noise", at(0), &mut changes), Some(0));
-        assert_eq!(state.number_of("scanner", at(0), &mut changes), Some(1));
+        assert_eq!(state.number_of("dns noise", at(0), unused, &mut changes), Some(0));
+        assert_eq!(state.number_of("scanner", at(0), unused, &mut changes), Some(1));
         for number in 1..40 {
             state.take(
                 blocks(number, number, &[(0, 1), (1, 2)], number * 70),
@@ -396,18 +407,28 @@ mod tests {
     fn a_rule_makes_room_for_another_once_its_tombstones_are_old() {
         let (mut state, mut changes) = (State::default(), Changes::new());
         for number in 0..HELD_RULES_MAX {
-            state.number_of(&format!("rule {number}"), at(0), &mut changes).unwrap();
+            state.number_of(&format!("rule {number}"), at(0), unused, &mut changes).unwrap();
         }
         let rules: Vec<_> =
             state.rules.keys().map(|number| (*number, 1)).filter(|(n, _)| *n != 3).collect();
         state.take(blocks(1, 1, &rules, 0), LIMITS, &mut changes);
-        assert_eq!(state.number_of("one more", at(0), &mut changes), Some(3), "it held nothing");
+        assert_eq!(
+            state.number_of("one more", at(0), unused, &mut changes),
+            Some(3),
+            "it held nothing"
+        );
         state.take(blocks(2, 2, &[(3, 1)], 0), LIMITS, &mut changes);
-        assert_eq!(state.number_of("too many", at(0), &mut changes), None);
+        assert_eq!(state.number_of("too many", at(0), unused, &mut changes), None);
         while state.evict(at(10), &mut changes).is_some() {}
-        assert_eq!(state.number_of("too many", at(20), &mut changes), None, "L8: still told of");
+        assert_eq!(
+            state.number_of("too many", at(20), unused, &mut changes),
+            None,
+            "L8: still told of"
+        );
         let later = at(20).saturating_add(TOMBSTONE_AGE_MAX);
-        assert_eq!(state.number_of("too many", later, &mut changes), Some(0));
+        let all_are = |_| true;
+        assert_eq!(state.number_of("too many", later, all_are, &mut changes), None, "they wait");
+        assert_eq!(state.number_of("too many", later, unused, &mut changes), Some(0));
     }
 
     #[test]

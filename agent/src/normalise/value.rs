@@ -246,7 +246,8 @@ fn unescaped_xml(written: &str) -> Cow<'_, str> {
     let (mut text, mut rest) = (String::with_capacity(written.len()), written);
     while let Some((before, after)) = rest.split_once('&') {
         text.push_str(before);
-        let entity = after.split_once(';').and_then(|(name, after)| Some((entity(name)?, after)));
+        let end = after.bytes().take(ENTITY_BYTES_MAX).position(|byte| byte == b';');
+        let entity = end.and_then(|end| Some((entity(&after[..end])?, &after[end + 1..])));
         let (character, after) = entity.unwrap_or(('&', after));
         text.push(character);
         rest = after;
@@ -254,6 +255,10 @@ fn unescaped_xml(written: &str) -> Cow<'_, str> {
     text.push_str(rest);
     Cow::Owned(text)
 }
+
+/// Bytes of the longest entity, `#x` with its number and some zeros, and of the sign behind it: a text of nothing but `&`
+/// is looked through once, and not once for each.
+const ENTITY_BYTES_MAX: usize = 16;
 
 fn entity(name: &str) -> Option<char> {
     let number = match name {

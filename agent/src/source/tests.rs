@@ -426,6 +426,16 @@ fn a_file_truncated_in_the_agents_absence_without_a_copy_counts_as_lost() {
 }
 
 #[test]
+fn a_file_truncated_while_it_is_open_and_not_read_to_its_end_counts_as_lost() {
+    let mut world = World::new("a1\na2\n");
+    assert!(world.tail.poll(world.now));
+    truncate(&world);
+    world.append("eve.json", "b1\n");
+    assert_eq!(world.read(), ["b1"]);
+    assert_eq!((world.tail.stats().truncated, world.tail.stats().lost_files), (1, 1), "L4");
+}
+
+#[test]
 fn what_filled_an_empty_file_is_read_from_its_copy() {
     for down in [false, true] {
         let mut world = World::new("");

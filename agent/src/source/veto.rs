@@ -22,6 +22,7 @@ use std::{
 use thiserror::Error;
 
 use super::Pattern;
+use crate::platform::open_regular;
 
 /// What is in force in this process.
 static IN_FORCE: OnceLock<Veto> = OnceLock::new();
@@ -67,11 +68,7 @@ impl Veto {
     /// # Errors
     /// [`io::ErrorKind::PermissionDenied`] for one that is not; else what the system reports.
     pub fn open(&self, path: &Path) -> io::Result<File> {
-        // Opening a pipe would wait for its writer.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         if self.paths.is_none() || self.lists(&place_of(&file, path)?) {
             return Ok(file);
         }

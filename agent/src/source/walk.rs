@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use super::pattern::{Part, Pattern};
+use super::{
+    pattern::{Part, Pattern},
+    veto::Veto,
+};
 use crate::limits::PATTERN_DEPTH_MAX;
 
 /// What a step found.
@@ -151,9 +154,9 @@ pub struct Matches {
 
 impl Pattern {
     /// Looks at the files that it matches, until there are more than `files_max`; tries to open the
-    /// first.
+    /// first, if `veto` lets it.
     #[must_use]
-    pub fn look(&self, files_max: usize) -> Matches {
+    pub fn look(&self, files_max: usize, veto: &Veto) -> Matches {
         let mut walk = Walk::new(Arc::new(self.clone()));
         let mut matches = Matches::default();
         while matches.files <= files_max {
@@ -163,7 +166,7 @@ impl Pattern {
                 Step::Done => break,
                 Step::File(path) => {
                     if matches.example.is_none() {
-                        let tried = fs::File::open(&path).err();
+                        let tried = veto.open(&path).err();
                         matches.unreadable =
                             tried.map(|error| format!("{}: {error}", path.display()));
                         matches.example = Some(path);

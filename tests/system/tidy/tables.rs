@@ -63,17 +63,17 @@ pub(crate) const AGENT: ImportTable = &[
     ("main", May::Import(&["app", "args", "clock", "config", "service", "status"])),
     ("normalise", May::Import(&[])),
     ("pace", May::Import(&[])),
-    // What only the operating system knows of this process.
+    // What only the operating system knows of this process; files opened without waiting.
     ("platform", May::Import(&[])),
     // Reads files that the kernel makes; waits for nothing and reads no clock.
-    ("proc", May::Import(&[])),
+    ("proc", May::Import(&["platform"])),
     // Writes the files of a service; knows nothing of a running agent.
     ("service", May::Import(&[])),
     // A policy's rules are what the filter takes, and its durations are written as the configuration's.
     ("policy", May::Import(&["config", "filter", "fold"])),
     // Puts the pure parts together for the app and the benchmark.
     ("prefilter", May::Import(&["filter", "fold", "policy"])),
-    ("source", May::Import(&[])),
+    ("source", May::Import(&["platform"])),
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.
     ("status", May::Import(&["attribution", "clock", "config"])),
