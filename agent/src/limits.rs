@@ -207,8 +207,8 @@ pub const POLICY_RULES_MAX: usize = 1024;
 /// decided about.
 pub const POLICY_TEXT_BYTES_MAX: usize = 128;
 
-/// Most bytes of the title of a policy's rule: those of Sigma's specification, in two-byte letters. With as many rules as
-/// may be they fit the status file.
+/// Most bytes of the title of a policy's rule: those of Sigma's specification, in two-byte letters. With as many rules
+/// as may be they fit the status file.
 pub const POLICY_TITLE_BYTES_MAX: usize = 512;
 
 /// How far ahead a rule's end may lie: what suppresses is looked at again at least once a year (L8).

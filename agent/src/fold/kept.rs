@@ -1,8 +1,8 @@
 //! One alert with its record, kept beyond the batch that it was read in.
 //!
 //! Its texts stand in one buffer, which is used again when another takes its place: a flood that is folded costs a
-//! copy each, and no allocation. A buffer that is much larger than what takes its place is let go, so that memory is what
-//! the bytes say, twice as much at most.
+//! copy each, and no allocation. A buffer that is much larger than what takes its place is let go, so that memory is
+//! what the bytes say, twice as much at most.
 
 use shared::{
     alert::{Action, Alert, Field, Severity},

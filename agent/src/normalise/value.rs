@@ -256,8 +256,8 @@ fn unescaped_xml(written: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Bytes of the longest entity, `#x` with its number and some zeros, and of the sign behind it: a text of nothing but `&`
-/// is looked through once, and not once for each.
+/// Bytes of the longest entity, `#x` with its number and some zeros, and of the sign behind it: a text of nothing but
+/// `&` is looked through once, and not once for each.
 const ENTITY_BYTES_MAX: usize = 16;
 
 fn entity(name: &str) -> Option<char> {
