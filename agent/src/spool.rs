@@ -58,7 +58,8 @@
 //! and commits without blocks. Memory: what is not synced (at most 8 MiB of blocks), the
 //! checkpoints and the ledger, and an index of 16 bytes for each 64 KiB on disk. A sync is one
 //! write and one `fdatasync`, and in a new segment one `fsync` of the folder. Opening after an
-//! unfinished write adds one snapshot, for a moment beside the bytes that it lets be cut off.
+//! unfinished write adds one snapshot, beside the bytes that it lets be cut off: for a moment, or as
+//! long as the disk fails to cut and delete.
 //!
 //! Not here: when to sync, what a block is, sending; whether the newest record was lost to damage
 //! instead of a crash, which cannot be told apart if nothing follows it; that the newest records

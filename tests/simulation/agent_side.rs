@@ -224,7 +224,9 @@ impl AgentSide {
             drop(spool.collect());
         }
         let usage = spool.usage();
-        assert!(usage.bytes <= usage.bytes_max, "L7: the spool is over its bound: {usage:?}");
+        // Opening adds one snapshot beside what it lets be cut off; while the disk fails, both stay.
+        let most = usage.bytes_max + self.config.segment_bytes / 2;
+        assert!(usage.bytes <= most, "L7: the spool is over its bound: {usage:?}");
         let files = self.disk.list().expect("listing does not fail");
         let on_disk: u64 = files.iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(on_disk, usage.bytes, "L7: the spool counts what is on disk");
