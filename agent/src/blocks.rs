@@ -19,7 +19,8 @@
 //!
 //! # Limits
 //! At most [`READY_BLOCKS_MAX`] finished blocks or [`READY_RECORD_BYTES_MAX`] bytes of records
-//! wait, beside one open block a lane; pushing past that is an error of the caller.
+//! wait, beside one open block a lane, and all together are no more than [`READY_BYTES_MAX`], so that
+//! one commit always holds them; pushing past that is an error of the caller.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ use shared::{
     time::Timestamp,
 };
 
-use crate::limits::{BLOCK_AGE_MAX, READY_BLOCKS_MAX, READY_RECORD_BYTES_MAX};
+use crate::limits::{BLOCK_AGE_MAX, READY_BLOCKS_MAX, READY_BYTES_MAX, READY_RECORD_BYTES_MAX};
 
 /// How blocks are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Blocks {
     open: [Open; Lane::COUNT],
     ready: Vec<FinishedBlock>,
     ready_record_bytes: usize,
+    /// Of records and fields.
+    ready_bytes: usize,
     /// When the first alert was pushed that is not committed yet.
     since: Option<Instant>,
 }
@@ -100,6 +103,7 @@ impl Blocks {
             open: std::array::from_fn(|_| open()),
             ready: Vec::new(),
             ready_record_bytes: 0,
+            ready_bytes: 0,
             since: None,
         }
     }
@@ -171,18 +175,22 @@ impl Blocks {
             }
         }
         self.since = None;
-        self.ready_record_bytes = 0;
+        (self.ready_record_bytes, self.ready_bytes) = (0, 0);
         std::mem::take(&mut self.ready)
     }
 
     fn is_full(&self) -> bool {
-        self.ready.len() >= READY_BLOCKS_MAX || self.ready_record_bytes >= READY_RECORD_BYTES_MAX
+        let open: usize = self.open.iter().map(|open| open.builder.bytes()).sum();
+        self.ready.len() >= READY_BLOCKS_MAX
+            || self.ready_record_bytes >= READY_RECORD_BYTES_MAX
+            || self.ready_bytes + open >= READY_BYTES_MAX
     }
 
     fn finish(&mut self, lane: Lane) {
         let Open { builder, oldest } = &mut self.open[lane.index()];
         let (alerts, oldest) = (builder.len(), *oldest);
         self.ready_record_bytes += builder.record_bytes();
+        self.ready_bytes += builder.bytes();
         let bytes = builder.finish(self.policy.level);
         self.ready.push(FinishedBlock { lane, bytes, alerts, oldest });
     }

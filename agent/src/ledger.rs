@@ -31,7 +31,7 @@ use std::{
 use shared::{
     ids::{Lane, Seq},
     ledger::{DropReason, Hash, Interval, LossReason, SourceSums},
-    limits::LEDGER_INTERVAL_BYTES_MAX,
+    limits::{LEDGER_INTERVAL_BYTES_MAX, LEDGER_SOURCES_MAX},
     time::Timestamp,
 };
 
@@ -417,7 +417,13 @@ impl Ledger {
             let (first, next) = (&self.waiting[at].interval, &self.waiting[at + 1].interval);
             next.until.since(first.from)
         };
-        let mut pairs = LEDGER_WINDOW..self.waiting.len().saturating_sub(1);
+        // An interval with more sources than may be could not be read again.
+        let fits = |at: &usize| {
+            let (first, next) = (&self.waiting[*at].interval, &self.waiting[at + 1].interval);
+            let is_new = |it: &&SourceSums| !first.sources.iter().any(|of| of.source == it.source);
+            first.sources.len() + next.sources.iter().filter(is_new).count() <= LEDGER_SOURCES_MAX
+        };
+        let mut pairs = (LEDGER_WINDOW..self.waiting.len().saturating_sub(1)).filter(fits);
         let within_hour = pairs.clone().find(|at| span(*at) <= LEDGER_MERGED_MAX);
         let Some(at) = within_hour.or_else(|| pairs.by_ref().min_by_key(|at| span(*at))) else {
             return false;

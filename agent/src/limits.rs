@@ -105,6 +105,10 @@ pub const READY_BLOCKS_MAX: usize = 8;
 /// Most bytes of records, before compression, in finished blocks that wait for their commit.
 pub const READY_RECORD_BYTES_MAX: usize = 4 << 20;
 
+/// Most bytes of records and fields, before compression, in finished and open blocks that one commit makes durable.
+/// With the largest record beside them they fit a commit of the spool even where nothing shrinks.
+pub const READY_BYTES_MAX: usize = 6 << 20;
+
 /// How old an alert gets in an open block before it is committed although the block is not full.
 pub const BLOCK_AGE_MAX: Duration = Duration::from_millis(50);
 

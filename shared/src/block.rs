@@ -47,6 +47,8 @@ const VERSION: u8 = 2;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
 /// Most bytes that an alert's numbers can take: a dictionary's number for each field, and the rest.
 const ALERT_NUMBER_BYTES_MAX: usize = Field::COUNT * 5 + 80;
+/// About as many as an alert's numbers take: those of texts are below 2^16.
+const ALERT_NUMBER_BYTES: usize = Field::COUNT * 3 + 40;
 const CRC_AT: Range<usize> = 24..28;
 
 /// The part that was read out of the records, as columns. Never reorder; a change is a new version (L10).
@@ -206,6 +208,12 @@ impl BlockBuilder {
     #[must_use]
     pub fn record_bytes(&self) -> usize {
         self.records.len()
+    }
+
+    /// Returns about how many bytes its block has before compression, records and fields: hardly ever more.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.records.len() + self.text_bytes + self.len() * ALERT_NUMBER_BYTES
     }
 
     /// Adds an alert and the record it was read out of. Texts over their limit are cut.

@@ -46,6 +46,8 @@ struct Range {
     last: u64,
     /// How many records of the rule it has that were not seen yet.
     unseen: u64,
+    /// How many were.
+    seen: u64,
 }
 
 /// A query under way.
@@ -71,6 +73,8 @@ struct Search {
     /// A block that the step has finished.
     ready: Option<Bytes>,
     answer: RecallEnd,
+    /// Records that were found and are counted by a tombstone since.
+    told_twice: u64,
     level: i32,
 }
 
@@ -159,7 +163,7 @@ fn number_of(state: &State, id: &str) -> Option<RuleNumber> {
 
 fn range(chunk: &Chunk, number: RuleNumber, ask: &Recall) -> Option<Range> {
     let span = chunk.rules.get(&number).filter(|span| span.overlaps(ask.since, ask.until))?;
-    Some(Range { next: chunk.first, last: chunk.last, unseen: span.count })
+    Some(Range { next: chunk.first, last: chunk.last, unseen: span.count, seen: 0 })
 }
 
 impl Search {
@@ -175,7 +179,8 @@ impl Search {
             }
         }
         let answer = RecallEnd::empty(ask.id, RecallOutcome::Answered);
-        Self { reader, ask, ranges, builder: BlockBuilder::new(), ready: None, answer, level: 1 }
+        let builder = BlockBuilder::new();
+        Self { reader, ask, ranges, builder, ready: None, answer, told_twice: 0, level: 1 }
     }
 
     fn step(&mut self) -> Result<Step, QueryError> {
@@ -194,8 +199,11 @@ impl Search {
                 }
             }
             Ok(ReadBlock::Lost { last, .. }) => range.next = last.as_u64() + 1,
-            // Evicted meanwhile: its tombstone is there by now.
-            Err(ReadError::Acked { .. }) => drop(self.ranges.pop()),
+            // Evicted meanwhile: its tombstone is there by now, and counts what was seen of it, too.
+            Err(ReadError::Acked { .. }) => {
+                self.told_twice += range.seen;
+                self.ranges.pop();
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(self.ready.take().map_or(Step::Again, |block| self.emit(block)))
@@ -214,6 +222,7 @@ impl Search {
         let records = block.records()?;
         if let Some(range) = self.ranges.last_mut() {
             range.unseen = range.unseen.saturating_sub(positions.len() as u64);
+            range.seen += positions.len() as u64;
         }
         for at in positions {
             let alert = fields.alert(at);
@@ -251,7 +260,10 @@ impl Search {
             }
         }
         let mut answer = self.answer;
-        answer.evicted = self.reader.evicted(&self.ask);
+        answer.evicted = self.reader.evicted(&self.ask).and_then(|evicted| {
+            let count = evicted.count.saturating_sub(self.told_twice);
+            (count > 0).then_some(Evicted { count, ..evicted })
+        });
         answer.lost += self.reader.lost();
         Step::End(answer)
     }

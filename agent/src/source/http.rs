@@ -67,6 +67,9 @@ struct Connection {
     /// What is to be written.
     out: Vec<u8>,
     heard_at: Instant,
+    /// When the head began that is not whole yet: who sends it byte by byte is not waited for longer than who sends
+    /// none.
+    head_since: Option<Instant>,
 }
 
 /// Takes records at one address.
@@ -286,6 +289,7 @@ impl Http {
                 pending,
                 out,
                 heard_at: now,
+                head_since: None,
             });
         }
     }
@@ -312,6 +316,7 @@ impl Connection {
                 }
                 Ok(Some(head)) => {
                     self.pending.drain(..head.len);
+                    self.head_since = None;
                     if head.expects_word && self.pending.len() < head.body {
                         self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                         self.write();
@@ -353,10 +358,16 @@ impl Connection {
             self.pending.truncate(filled + read.as_ref().copied().unwrap_or_default());
             match read {
                 Ok(0) => return self.state = State::Over,
-                Ok(_) => self.heard_at = now,
+                Ok(_) => {
+                    self.heard_at = now;
+                    if matches!(self.state, State::Head) {
+                        self.head_since.get_or_insert(now);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if now.duration_since(self.heard_at) >= UNFINISHED_MAX {
+                    let since = self.head_since.unwrap_or(self.heard_at);
+                    if now.duration_since(since) >= UNFINISHED_MAX {
                         self.state = State::Over;
                     }
                     return;

@@ -225,7 +225,7 @@ impl Journal {
         let Some(output) = child.stdout.take() else {
             return Err(io::Error::other("its output cannot be read"));
         };
-        Ok(Running { purpose, child, output, pipe: Pipe::default() })
+        Ok(Running { purpose, child, output, pipe: Pipe::of_whole_lines() })
     }
 
     /// Takes the program's end; it is started again by the next poll, or later.

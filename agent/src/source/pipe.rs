@@ -17,11 +17,18 @@ pub(super) struct Pipe {
     pending: Vec<u8>,
     skipping: bool,
     is_over: bool,
+    /// Whether a line without an end is none when the pipe ends.
+    drops_rest: bool,
     /// Whether there may be whole lines in what is pending.
     has_lines: bool,
 }
 
 impl Pipe {
+    /// Returns one at whose end the beginning of a line is no line: its writer writes it again.
+    pub(super) fn of_whole_lines() -> Self {
+        Self { drops_rest: true, ..Self::default() }
+    }
+
     /// Returns whether its other end is closed and all is handed out.
     pub(super) fn is_over(&self) -> bool {
         self.is_over && !self.has_lines
@@ -56,7 +63,8 @@ impl Pipe {
             }
         }
         let bytes = &buffer.bytes[..filled];
-        let split = split(bytes, self.skipping, self.is_over, &mut buffer.spans);
+        let ends_line = self.is_over && !self.drops_rest;
+        let split = split(bytes, self.skipping, ends_line, &mut buffer.spans);
         self.skipping = split.skipping;
         self.has_lines = split.full;
         self.pending.clear();
@@ -105,6 +113,17 @@ mod tests {
         drop(writer);
         pipe.read(&reader, &mut buffer).unwrap();
         assert_eq!(lines(&buffer), [4], "the end ends a line, too");
+        assert!(pipe.is_over() && !pipe.is_ready(&reader));
+    }
+
+    #[test]
+    fn a_program_that_dies_within_a_line_leaves_no_half_of_it() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let (mut pipe, mut buffer) = (Pipe::of_whole_lines(), ReadBuffer::new());
+        writer.write_all(b"whole\nha").unwrap();
+        drop(writer);
+        pipe.read(&reader, &mut buffer).unwrap();
+        assert_eq!(lines(&buffer), [5]);
         assert!(pipe.is_over() && !pipe.is_ready(&reader));
     }
 

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use shared::{
     ids::{Epoch, Lane},
-    limits::BLOCK_BYTES_MAX,
+    limits::{BLOCK_BYTES_MAX, RECORD_BYTES_MAX},
 };
 
 use super::disk::SegmentId;
+use crate::limits::READY_BYTES_MAX;
 
 /// Size of a record's head, in bytes, the same in all versions.
 pub(super) const HEAD_BYTES: usize = 92;
@@ -39,6 +40,8 @@ pub(super) const DATA_BYTES_MAX: usize = 8 << 20;
 pub(super) const BLOCK_ENTRY_BYTES: usize = 9;
 
 const _: () = assert!(BLOCK_BYTES_MAX <= DATA_BYTES_MAX, "the largest block fits a record");
+const _: () =
+    assert!(READY_BYTES_MAX + 2 * RECORD_BYTES_MAX < DATA_BYTES_MAX, "so does all that waits");
 
 /// A number for each lane, in the order of [`Lane::ALL`].
 pub(super) type PerLane<T> = [T; Lane::COUNT];
