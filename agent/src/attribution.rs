@@ -283,7 +283,7 @@ impl Attributor {
         };
         let Some(happened_at) = happened_at else { return plain(&self.local, Outcome::Stale) };
         let Some(question) = question else { return plain(&self.local, Outcome::Unsupported) };
-        if let Some(answer) = self.answers.find(&question, now) {
+        if let Some(answer) = self.answers.find(&question, happened_at, now) {
             return answer.clone();
         }
         let begun_at = (self.clock)();
@@ -298,7 +298,7 @@ impl Attributor {
             text: form::end(self.local.find(ip), found.outcome, found.owner.as_ref()),
         };
         if found.outcome != Outcome::Budget {
-            self.answers.keep(question, answer.clone(), now);
+            self.answers.keep(question, answer.clone(), happened_at, now);
         }
         answer
     }

@@ -3,7 +3,12 @@
 //!
 //! Where a system does not say it, or is not known here, there is no value, and nothing is guessed.
 
-use std::{fs::File, io, path::Path, time::Duration};
+use std::{
+    fs::{File, Metadata},
+    io,
+    path::Path,
+    time::Duration,
+};
 
 /// Returns the processor time that this process has used, all threads together.
 #[must_use]
@@ -33,6 +38,21 @@ pub fn resident_bytes() -> Option<u64> {
     }
     #[cfg(not(target_os = "linux"))]
     {
+        None
+    }
+}
+
+/// Returns a file's permission bits; nothing where files have none.
+#[must_use]
+pub fn mode(metadata: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        Some(metadata.permissions().mode() & 0o777)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
         None
     }
 }

@@ -28,7 +28,10 @@ use shared::{
 };
 use thiserror::Error;
 
-use crate::config::{IdentityConfig, ListenerIdentity};
+use crate::{
+    config::{IdentityConfig, ListenerIdentity},
+    platform,
+};
 
 /// Largest PEM file that is read, in bytes: a chain of three certificates has under ten thousand.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -216,22 +219,13 @@ fn load_roots(path: &Path) -> Result<RootCertStore, CredentialsError> {
 
 /// Refuses a key that others than its owner may read. Where files have no permission bits it cannot
 /// tell.
-#[cfg(unix)]
 fn check_key_permissions(path: &Path) -> Result<(), CredentialsError> {
-    use std::os::unix::fs::PermissionsExt;
     let metadata = fs::metadata(path)
         .map_err(|error| CredentialsError::Read { path: path.to_owned(), error })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(CredentialsError::KeyExposed { path: path.to_owned(), mode })
+    match platform::mode(&metadata).filter(|mode| mode & 0o077 != 0) {
+        Some(mode) => Err(CredentialsError::KeyExposed { path: path.to_owned(), mode }),
+        None => Ok(()),
     }
-}
-
-#[cfg(not(unix))]
-fn check_key_permissions(_path: &Path) -> Result<(), CredentialsError> {
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {

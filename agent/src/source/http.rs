@@ -10,36 +10,47 @@
 //!
 //! # States of a connection
 //! ```text
-//! head ──▶ body ──▶ ready ──▶ handed out ──▶ answered ──▶ head, or closed
-//!   └────────┴── refused: answered, then closed
+//! head ──▶ body ──▶ ready ──▶ handed out ──▶ answered ──▶ head, or left
+//!   └────────┴── refused: answered, then left
+//! left: our half is closed; what still comes is thrown away until the other half is closed, too, or for a moment
 //! ```
+//! Left and not closed at once, because a system that closes a connection with something unread in it takes the answer
+//! back that is on its way.
 //!
 //! # Limits
 //! [`CONNECTIONS_MAX`] connections, [`HTTP_BODIES_MAX`] bodies at once; beyond them, and while the
-//! spool takes nothing, the answer is 503 and says when to try again.
+//! spool takes nothing, the answer is 503 and says when to try again. A connection that asks for nothing makes place for
+//! a new one, the quietest first: who has no token cannot keep others out by holding all places.
 
 mod request;
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     ops::Range,
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use self::request::{Refusal, TokenDigest};
 use super::{Batch, ListenerStats, ReadBuffer, Status};
-use crate::limits::{
-    CONNECTIONS_MAX, HTTP_BODIES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_RETRY_SECONDS, HTTP_TOKEN_BYTES,
-    OPEN_RETRY_INTERVAL, UNFINISHED_MAX,
+use crate::{
+    limits::{
+        CONNECTIONS_MAX, HTTP_BODIES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_RETRY_SECONDS,
+        HTTP_TOKEN_BYTES, OPEN_RETRY_INTERVAL, UNFINISHED_MAX,
+    },
+    platform,
 };
 use shared::limits::RECORD_BYTES_MAX;
 
 /// Bytes asked for in one read.
 const CHUNK_BYTES: usize = 8 << 10;
+/// How many times as many are thrown away at one look after the last answer.
+const REST_CHUNKS_MAX: usize = 16;
+/// How long a sender has to take in the last answer.
+const LEAVING_MAX: Duration = Duration::from_secs(2);
 
 /// Where a connection is.
 #[derive(Debug)]
@@ -54,6 +65,8 @@ enum State {
     HandedOut { count: usize, end: u64, is_kept: bool },
     /// With an answer on its way, after which another request may come or not.
     Answering { is_kept: bool },
+    /// With an answer that was written and is the last.
+    Left { since: Option<Instant> },
     /// To be closed.
     Over,
 }
@@ -97,7 +110,7 @@ impl fmt::Display for Http {
     }
 }
 
-/// Reads the token that senders must have.
+/// Reads the token that senders must have. A file that everybody on this host may read is refused: a group may share it.
 ///
 /// # Errors
 /// Says what is wrong with the file.
@@ -105,7 +118,13 @@ pub fn load_token(path: &std::path::Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let wrong = |error: io::Error| format!("{shown}: {error}");
     let mut token = Vec::new();
-    let file = fs::File::open(path).map_err(wrong)?;
+    let file = platform::open_regular(path).map_err(wrong)?;
+    let mode = platform::mode(&file.metadata().map_err(wrong)?);
+    if let Some(mode) = mode.filter(|mode| mode & 0o007 != 0) {
+        return Err(format!(
+            "{shown} may be read by everybody on this host (mode {mode:o}): run chmod o= on it"
+        ));
+    }
     file.take(*HTTP_TOKEN_BYTES.end() as u64 + 2).read_to_end(&mut token).map_err(wrong)?;
     let token = token.trim_ascii().to_vec();
     let is_text = token.iter().all(u8::is_ascii_graphic);
@@ -269,11 +288,14 @@ impl Http {
     }
 
     fn accept(&mut self, now: Instant) {
-        let Some(socket) = &self.socket else { return };
         for _ in 0..CONNECTIONS_MAX {
+            let Some(socket) = &self.socket else { return };
             let Ok((mut stream, _)) = socket.accept() else { return };
             if self.connections.len() == CONNECTIONS_MAX {
                 self.stats.refused += 1;
+                self.make_place();
+            }
+            if self.connections.len() == CONNECTIONS_MAX {
                 let answer = Refusal::Busy(HTTP_RETRY_SECONDS).answer();
                 // Who does not hear it sees the connection closed.
                 let _heard = stream.set_nonblocking(true).is_ok() && stream.write(&answer).is_ok();
@@ -295,6 +317,18 @@ impl Http {
     }
 }
 
+impl Http {
+    /// Closes the connection that is nobody's request for longest, if there is one.
+    fn make_place(&mut self) {
+        let is_idle = |it: &Connection| matches!(it.state, State::Head | State::Left { .. });
+        let idle = self.connections.iter().enumerate().filter(|(_, it)| is_idle(it));
+        if let Some((index, _)) = idle.min_by_key(|(_, it)| it.head_since.unwrap_or(it.heard_at)) {
+            self.connections.remove(index);
+            self.turn = 0;
+        }
+    }
+}
+
 impl Connection {
     /// Goes on as far as it can without waiting.
     fn advance(
@@ -307,6 +341,10 @@ impl Connection {
         self.write();
         if matches!(self.state, State::Head | State::Body { .. }) {
             self.read(now);
+        }
+        if let State::Left { since } = &mut self.state {
+            let since = *since.get_or_insert(now);
+            self.read_rest(since, now);
         }
         if matches!(self.state, State::Head) && !self.pending.is_empty() {
             match request::head(&self.pending, token) {
@@ -341,6 +379,23 @@ impl Connection {
         match refusal.map_or_else(|| request::records(&body), Err) {
             Ok(records) => self.state = State::Ready { body, records, next: 0, is_kept },
             Err(refused) => self.refuse(refused),
+        }
+    }
+
+    /// Throws away what still comes after the last answer.
+    fn read_rest(&mut self, since: Instant, now: Instant) {
+        let mut bytes = [0; CHUNK_BYTES];
+        for _ in 0..REST_CHUNKS_MAX {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return self.state = State::Over,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return self.state = State::Over,
+            }
+        }
+        if now.saturating_duration_since(since) >= LEAVING_MAX {
+            self.state = State::Over;
         }
     }
 
@@ -406,7 +461,13 @@ impl Connection {
             }
         }
         if let State::Answering { is_kept } = self.state {
-            self.state = if is_kept { State::Head } else { State::Over };
+            self.state = if is_kept {
+                State::Head
+            } else if self.stream.shutdown(Shutdown::Write).is_ok() {
+                State::Left { since: None }
+            } else {
+                State::Over
+            };
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What comes otherwise than by a file, through the whole agent.
 
-use std::io::Read as _;
+use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -75,6 +75,7 @@ async fn what_a_device_sends_within_tls_is_stored() {
 async fn what_is_pushed_by_http_is_answered_once_it_is_stored() {
     let world = World::new();
     fs::write(world.path("token"), TOKEN).unwrap();
+    fs::set_permissions(world.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
     let coordinator = world.start_coordinator();
     let mut config = world.config(coordinator.address);
     let input = Input::Http { address: LOOPBACK, token_file: world.path("token") };

@@ -2,7 +2,10 @@
 #![expect(clippy::disallowed_methods, reason = "a driver's time, as a test hands it in")]
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     time::Duration,
 };
 
@@ -11,6 +14,11 @@ use super::*;
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DEADLINE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "a-token-of-enough-length";
+
+fn write_token(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 struct World {
     http: Http,
@@ -23,7 +31,7 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("token");
-        fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        write_token(&token, &format!("{TOKEN}\n"));
         let http = Http::new(LOOPBACK, token);
         assert_eq!(*http.status(), Status::Reading);
         Self { http, buffer: ReadBuffer::new(), now: Instant::now(), _folder: folder }
@@ -210,8 +218,49 @@ fn no_more_bodies_and_connections_are_held_than_may_be() {
     let is_body = |it: &&Connection| matches!(it.state, State::Body { .. });
     let bodies = world.http.connections.iter().filter(is_body).count();
     assert_eq!(bodies, HTTP_BODIES_MAX);
-    world.now += UNFINISHED_MAX;
     let started_at = Instant::now();
+    while !world.http.connections.is_empty() {
+        assert!(started_at.elapsed() < DEADLINE);
+        world.now += UNFINISHED_MAX;
+        world.http.poll(world.now);
+    }
+}
+
+#[test]
+fn who_asks_for_nothing_keeps_nobody_out() {
+    let mut world = World::new();
+    let quiet: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| world.connect()).collect();
+    let started_at = Instant::now();
+    while world.http.connections.len() < quiet.len() {
+        assert!(started_at.elapsed() < DEADLINE);
+        world.http.poll(world.now);
+    }
+    let _sender = world.post("{}");
+    world.until_ready();
+    assert_eq!(texts(&world.read()), ["{}"]);
+    assert_eq!(world.http.connections.len(), CONNECTIONS_MAX);
+}
+
+#[test]
+fn a_sender_hears_why_it_is_refused_before_all_that_it_sends_was_read() {
+    let mut world = World::new();
+    let mut sender = world.connect();
+    let text = request("").replace("Length: 0", "Length: 99999999").replace(TOKEN, "other");
+    sender.write_all(text.as_bytes()).unwrap();
+    sender.write_all(&[b'x'; 100_000]).unwrap();
+    sender.set_nonblocking(true).unwrap();
+    let (mut answer, mut piece, started_at) = (Vec::new(), [0; 4096], Instant::now());
+    loop {
+        assert!(started_at.elapsed() < DEADLINE);
+        world.http.poll(world.now);
+        match sender.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&piece[..count]),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 401 "));
+    drop(sender);
     while !world.http.connections.is_empty() {
         assert!(started_at.elapsed() < DEADLINE);
         world.http.poll(world.now);
@@ -224,9 +273,13 @@ fn a_file_without_a_token_lets_nobody_in_and_says_so() {
     let path = folder.path().join("token");
     let mut http = Http::new(LOOPBACK, path.clone());
     assert!(matches!(http.status(), Status::Unreadable(_)) && http.local_address().is_none());
-    fs::write(&path, "short").unwrap();
+    write_token(&path, "short");
     assert!(load_token(&path).unwrap_err().contains("holds no token"));
-    fs::write(&path, TOKEN).unwrap();
+    write_token(&path, TOKEN);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = load_token(&path).unwrap_err();
+    assert!(error.ends_with("by everybody on this host (mode 644): run chmod o= on it"), "{error}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let now = Instant::now();
     http.poll(now);
     assert_eq!(*http.status(), Status::Reading);
