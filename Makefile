@@ -46,7 +46,7 @@ bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measu
 crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
 	$(call step,crash,$(with_rocksdb) RUNS=$${RUNS:-100} cargo test --workspace --test system --locked crash -- --nocapture)
 
-ledger-check: deps ## trouble agents for MINUTES minutes (default 30): does every interval of their ledgers close or show its gap?
+ledger-check: deps ## trouble agents for MINUTES minutes (default 30): do their ledgers close, and their recalls bring all or a tombstone?
 	$(call step,ledger,$(with_rocksdb) LEDGER_SECONDS=$$(( 60 * $${MINUTES:-30} )) \
 		cargo test --workspace --test system --locked ledger:: -- --nocapture)
 

@@ -23,6 +23,7 @@
 //! Whatever still runs when its [`Process`] is dropped is killed; the folder goes with the [`Cluster`], unless it is
 //! [kept](Cluster::keep).
 
+mod cli;
 mod process;
 mod programs;
 
@@ -41,6 +42,7 @@ use shared::ids::{AgentId, TenantId};
 use tempfile::TempDir;
 
 pub use self::{
+    cli::{Recalled, records_of},
     process::{Process, terminate},
     programs::Programs,
 };

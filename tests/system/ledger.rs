@@ -1,9 +1,11 @@
 //! Agents under every trouble that can be made here: in the end every interval of their ledgers closes or shows its
 //! gap, and what was written, what was counted and what is stored are the same (L4).
 //!
-//! Two agents read files that grow and are rotated, and one takes datagrams besides. Meanwhile programs are killed and
-//! stopped in order, the coordinator is away for a while, and one agent's spool is flooded until it is full. Then all
-//! must arrive, and the store is compared with what was written.
+//! Three agents read files that grow and are rotated. One takes datagrams besides, the spool of one is small, and one
+//! has a policy that holds back and folds, rings that are too small for it, and a small disk. Meanwhile programs are
+//! killed and stopped in order, the coordinator is away for a while, a spool is flooded until it is full, a disk is
+//! full, and what is held back is asked for. Then all must arrive, and the store and what came of each recall are
+//! compared with what was written.
 //!
 //! | variable | meaning |
 //! | --- | --- |
@@ -12,6 +14,7 @@
 #![expect(clippy::disallowed_methods, reason = "the moments of kills are the machine's time")]
 
 mod checks;
+mod holding;
 mod load;
 
 use std::{
@@ -28,7 +31,10 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use tests::cluster::{Agent, Cluster, Kind, Source, eventually};
 
-use self::load::{Datagrams, FileLoad, Load};
+use self::{
+    holding::Holding,
+    load::{Datagrams, FileLoad, Load, Shape},
+};
 
 const SECONDS_DEFAULT: u64 = 20;
 /// Time within which all must have arrived after the last trouble: a full spool drains in a few seconds.
@@ -43,6 +49,8 @@ struct Site {
     agent: Agent,
     files: Vec<FileLoad>,
     datagrams: Option<Datagrams>,
+    /// What the agent with a policy is asked for.
+    holding: Option<Holding>,
 }
 
 /// How often each trouble was made.
@@ -52,6 +60,7 @@ struct Troubles {
     kills_coordinator: u64,
     stops: u64,
     floods: u64,
+    full_disks: u64,
 }
 
 #[test]
@@ -80,7 +89,13 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
         "records_written": found.written, "records_read": found.read, "records_sent": found.sent,
         "alerts_stored": found.stored, "datagrams_not_read": found.datagrams_not_read,
         "kills_agent": troubles.kills_agent, "kills_coordinator": troubles.kills_coordinator,
-        "stops": troubles.stops, "floods": troubles.floods, "spool_waits": found.spool_waits,
+        "stops": troubles.stops, "floods": troubles.floods, "full_disks": troubles.full_disks,
+        "spool_waits": found.spool_waits, "held": found.held, "folded": found.folded,
+        "evicted": found.evicted, "recalls": found.recalls, "recalls_whole": found.recalls_whole,
+        "recalls_with_tombstones": found.recalls_with_tombstones,
+        "recalls_given_up": found.recalls_given_up, "recalls_refused": found.recalls_refused,
+        "fold_gap_ms_max": found.fold_gap_ms_max,
+        "fold_period_ms": holding::PERIOD.as_millis(), "starved_keys": found.starved_keys,
         "faults": faults,
     });
     tests::report::write("ledger", &report).unwrap();
@@ -92,14 +107,15 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
     assert!(found.intervals > 0 && found.closed == found.intervals && found.unexplained == 0);
 }
 
-/// Sets up two agents of one tenant: one with a small spool, one that listens.
+/// Sets up two agents of one tenant, one with a small spool, one that listens; and one of another tenant with a policy.
 fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
     let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
     let mut sites = Vec::new();
     for (name, is_small) in [("quiet", false), ("flooded", true)] {
         let folder = cluster.folder().join("detectors").join(name);
         fs::create_dir_all(&folder)?;
-        let loads = ["one", "two"].map(|file| FileLoad::new(folder.join(file).join("eve.json")));
+        let loads = ["one", "two"]
+            .map(|file| FileLoad::new(Shape::Mixed, folder.join(file).join("eve.json")));
         for load in &loads {
             fs::create_dir_all(load.path().parent().context("it was just joined")?)?;
         }
@@ -108,7 +124,6 @@ fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
         let sources: Vec<Source> = ["one", "two"].into_iter().zip(&loads).map(source).collect();
         let agent = cluster.agent("acme", &sources)?;
         let mut text = fs::read_to_string(agent.process.config())?;
-        text.push_str(&format!("[ledger]\ninterval = {INTERVAL:?}\n"));
         let datagrams = if is_small {
             let bounds = "dir = \"spool\"\nmax_bytes = \"32MiB\"\nsegment_bytes = \"8MiB\"";
             text = text.replace("dir = \"spool\"", bounds);
@@ -120,7 +135,13 @@ fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
             Some(Datagrams::new(port)?)
         };
         fs::write(agent.process.config(), text)?;
-        sites.push(Site { agent, files: loads.into(), datagrams });
+        sites.push(Site { agent, files: loads.into(), datagrams, holding: None });
+    }
+    sites.push(holding::site(cluster)?);
+    for site in &sites {
+        let config = site.agent.process.config();
+        let text = fs::read_to_string(config)?;
+        fs::write(config, format!("{text}[ledger]\ninterval = {INTERVAL:?}\n"))?;
     }
     Ok(sites)
 }
@@ -146,7 +167,7 @@ fn live(
         .collect();
     thread::scope(|scope| {
         let (stop, flood) = (&stop, &flood);
-        let is_flooded = |index: usize| index >= 3; // the files of the second agent
+        let is_flooded = |index: usize| (3..5).contains(&index); // the files of the second agent
         let writers: Vec<_> = work
             .into_iter()
             .enumerate()
@@ -168,7 +189,11 @@ fn live(
         troubles.kills_agent += 1;
         site.agent.process.start()?;
     }
-    sites.iter_mut().try_for_each(wait_until_stored)
+    sites.iter_mut().try_for_each(wait_until_stored)?;
+    for Site { files, holding, .. } in sites.iter_mut() {
+        holding.as_mut().map_or(Ok(()), |holding| holding.finish(cluster, files))?;
+    }
+    Ok(())
 }
 
 /// Makes trouble for `length`. In the end all run.
@@ -186,7 +211,7 @@ fn trouble(
         thread::sleep(Duration::from_millis(rng.random_range(200..1_500)));
         let index = rng.random_range(0..sites.len());
         let process = &mut sites[index].agent.process;
-        match next % 5 {
+        match next % 6 {
             0 | 3 => {
                 process.kill().context("kill an agent")?;
                 troubles.kills_agent += 1;
@@ -206,7 +231,7 @@ fn trouble(
                 troubles.stops += 1;
                 process.start()?;
             }
-            _ => {
+            4 => {
                 // The coordinator is away until a spool is full.
                 let status = cluster.coordinator.process.terminate(STOP_TIMEOUT)?;
                 ensure!(status.success(), "the coordinator stops with {status}");
@@ -215,6 +240,13 @@ fn trouble(
                 flood.store(false, Relaxed);
                 troubles.floods += 1;
                 cluster.coordinator.process.start()?;
+            }
+            _ => {
+                for Site { files, holding, .. } in sites.iter_mut() {
+                    let Some(holding) = holding else { continue };
+                    holding.ask(cluster, files, rng);
+                    troubles.full_disks += u64::from(holding.fill_disk()?);
+                }
             }
         }
         next += 1;

@@ -6,14 +6,12 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::PathBuf,
-    process::Command,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 use shared::time::Timestamp;
-use tests::cluster::{Agent, Cluster, Kind, Programs, Source, eventually};
+use tests::cluster::{Agent, Cluster, Kind, Recalled, Source, eventually, records_of};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Id of the rule that holds, and of those alerts of which it holds all but a few samples.
@@ -98,49 +96,20 @@ impl World {
         })
     }
 
-    fn cli(&self, args: &[&str]) -> Result<Value> {
-        let coordinator = &self.cluster.coordinator;
-        let token = self.cluster.folder().join("token");
-        fs::write(&token, coordinator.admin_token()?)?;
-        let output = Command::new(&Programs::build()?.cli)
-            .args(args)
-            .args(["--json", "--coordinator"])
-            .arg(format!("https://localhost:{}", coordinator.api.port()))
-            .arg("--root")
-            .arg(&coordinator.root)
-            .arg("--token-file")
-            .arg(&token)
-            .env("HOME", self.cluster.folder())
-            .output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "signalbox {args:?}: {error}");
-        serde_json::from_slice(&output.stdout).with_context(|| format!("signalbox {args:?}"))
-    }
-
     /// Returns the records that were sent although the rule holds their like.
     fn samples(&self) -> Result<Vec<String>> {
-        let found = self.cli(&["search", "--tenant", "acme", "--record", "--all"])?;
-        texts(&found["items"])
+        let found = self.cluster.cli(&["search", "--tenant", "acme", "--record", "--all"])?;
+        records_of(&found["items"])
     }
 
-    fn recall(&self) -> Result<(Value, Vec<String>)> {
-        let args = ["recall", "--tenant", "acme", "--rule", RULE, "--follow", "--limit", "10000"];
-        let mut found = self.cli(&args)?;
-        let mut records = texts(&found["records"]["items"])?;
-        let id = found["details"]["recall"]["id"].as_str().context("an id")?.to_owned();
-        while let Some(cursor) = found["records"]["next"].as_str() {
-            let args = ["recall", &id, "--limit", "10000", "--cursor", cursor];
-            let page = self.cli(&args)?;
-            records.extend(texts(&page["records"]["items"])?);
-            found["records"]["next"] = page["records"]["next"].clone();
-        }
-        Ok((found["details"].clone(), records))
+    fn recall(&self) -> Result<Recalled> {
+        self.cluster.recalled(&self.cluster.ask_recall("acme", RULE, None)?)
     }
 }
 
 /// Returns the day in a month's time.
 #[expect(clippy::disallowed_methods, reason = "a policy's end is compared with the agent's clock")]
-fn in_a_month() -> String {
+pub(crate) fn in_a_month() -> String {
     const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
     let at = std::time::SystemTime::now() + MONTH;
     let at = at.duration_since(std::time::UNIX_EPOCH).expect("clocks are past 1970");
@@ -148,25 +117,19 @@ fn in_a_month() -> String {
     text.split('T').next().unwrap_or_default().to_owned()
 }
 
-fn texts(items: &Value) -> Result<Vec<String>> {
-    let text = |item: &Value| item["record"].as_str().map(str::to_owned).context("a record");
-    items.as_array().context("items")?.iter().map(text).collect()
-}
-
 /// Checks that what came, the samples and the tombstone are all that was written, and nothing twice (L3, L4).
-fn check(world: &World, details: &Value, recalled: &[String], samples: &[String]) -> Result<u64> {
+fn check(world: &World, recalled: &Recalled, samples: &[String]) -> Result<u64> {
+    let Recalled { details, records: came } = recalled;
     let written: BTreeSet<&String> = world.written.iter().collect();
-    let told: BTreeSet<&String> = recalled.iter().chain(samples).collect();
-    ensure!(told.len() == recalled.len() + samples.len(), "L3: nothing comes twice");
+    let told: BTreeSet<&String> = came.iter().chain(samples).collect();
+    ensure!(told.len() == came.len() + samples.len(), "L3: nothing comes twice");
     ensure!(told.is_subset(&written), "byte for byte");
-    let recall = &details["recall"];
-    let number = |name: &str| recall[name].as_u64().context("a number");
-    let (evicted, records) = (number("evicted")?, number("records")?);
-    ensure!(records == recalled.len() as u64, "{records} of {}", recalled.len());
-    ensure!(number("lost")? == 0, "nothing was damaged");
+    let (evicted, records) = (recalled.count("evicted")?, recalled.count("records")?);
+    ensure!(records == came.len() as u64, "{records} of {}", came.len());
+    ensure!(recalled.count("lost")? == 0, "nothing was damaged");
     let missing = (written.len() - told.len()) as u64;
     ensure!(missing == evicted, "L4: {missing} are missing, {evicted} were evicted: {details}");
-    ensure!(recall["is_complete"] == (evicted == 0), "{details}");
+    ensure!(details["recall"]["is_complete"] == (evicted == 0), "{details}");
     Ok(evicted)
 }
 
@@ -179,21 +142,21 @@ fn what_is_held_back_comes_back_byte_for_byte_and_what_was_evicted_is_told() -> 
         world.agent.process.start()?;
     }
     world.wait_until_held(|| Ok(world.samples()?.len()))?;
-    let (details, recalled) = world.recall()?;
+    let recalled = world.recall()?;
     let samples = world.samples()?;
-    ensure!(samples.len() < 100 && recalled.len() > 2_000, "{} samples", samples.len());
-    ensure!(check(&world, &details, &recalled, &samples)? == 0, "there was room for all");
+    ensure!(samples.len() < 100 && recalled.records.len() > 2_000, "{} samples", samples.len());
+    ensure!(check(&world, &recalled, &samples)? == 0, "there was room for all");
 
     world.write(20_000, 1_400)?;
     world.wait_until_held(|| Ok(world.samples()?.len()))?;
     world.agent.process.kill()?;
     world.agent.process.start()?;
-    let (details, recalled) = world.recall()?;
-    let evicted = check(&world, &details, &recalled, &world.samples()?)?;
+    let recalled = world.recall()?;
+    let evicted = check(&world, &recalled, &world.samples()?)?;
     ensure!(evicted > 2_000, "the ring has room for less than what was written: {evicted}");
-    let tombstone = &details["answers"][0]["evicted"];
+    let tombstone = &recalled.details["answers"][0]["evicted"];
     ensure!(tombstone["from"] == "2025-01-01T00:00:00.000Z", "{tombstone}");
-    let journal = world.cli(&["journal", "--tenant", "acme", "--limit", "50"])?.to_string();
+    let journal = world.cluster.cli(&["journal", "--tenant", "acme", "--limit", "50"])?.to_string();
     ensure!(journal.contains("recall_asked") && journal.contains("recall_answered"), "{journal}");
     for (program, errors) in [
         ("agent", world.agent.process.errors()?),

@@ -1,6 +1,7 @@
-//! What must be in the store in the end: a ledger in one chain whose sums close, and the alerts that it counts.
+//! What must be in the store in the end: a ledger in one chain whose sums close, and the alerts that it counts; and what
+//! must have come of each recall.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use coordinator::{
@@ -19,7 +20,11 @@ use shared::{
 };
 use tests::cluster::Coordinator;
 
-use super::Site;
+use super::{
+    Site,
+    holding::{Answer, PERIOD, Surfaced, longest_gaps},
+    load::{ATTACKERS, FileLoad, Shape},
+};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,22 @@ pub(super) struct Found {
     /// Datagrams that were sent while nobody listened, or that a killed agent had not stored.
     pub(super) datagrams_not_read: u64,
     pub(super) spool_waits: u64,
+    pub(super) held: u64,
+    pub(super) folded: u64,
+    /// Records that were held or folded and are gone when all is over.
+    pub(super) evicted: u64,
+    pub(super) recalls: u64,
+    /// Recalls of which all came.
+    pub(super) recalls_whole: u64,
+    /// Recalls of which the rest has a tombstone.
+    pub(super) recalls_with_tombstones: u64,
+    /// Recalls that were not answered because the agent was killed too often meanwhile.
+    pub(super) recalls_given_up: u64,
+    /// Recalls that the coordinator did not take because it was just being started.
+    pub(super) recalls_refused: u64,
+    pub(super) fold_gap_ms_max: u64,
+    /// Attackers of whose alerts none was let through for two periods.
+    pub(super) starved_keys: u64,
 }
 
 /// Opens the store of a coordinator that has stopped, and compares it with what was written. Also returns what is
@@ -76,6 +97,14 @@ pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found,
         let has_stopped = of_agent.iter().any(|(_, record)| record.gap.kind == GapKind::Stopped);
         datagrams(site, &intervals, has_stopped, &mut found, &mut faults);
         losses(&intervals, &of_agent, &mut faults);
+        if let Some(holding) = &site.holding {
+            found.recalls_refused += holding.refused;
+            let stored = Stored::load(engine, id)?;
+            for file in &site.files {
+                held_back(file, &intervals, &holding.answers, &stored, &mut found, &mut faults);
+            }
+            surfaced(&stored, &mut found, &mut faults);
+        }
         faults.extend(site.agent.process.errors()?);
         let status = site.agent.status()?.context("the agent has run")?;
         found.spool_waits += status.spool.waits;
@@ -187,5 +216,128 @@ fn losses(
         if shown(kind) != count {
             faults.push(format!("L4: {} {kind:?} are shown, {count} are counted", shown(kind)));
         }
+    }
+}
+
+/// What is stored of an agent that holds back and folds.
+#[derive(Debug, Default)]
+struct Stored {
+    noise: BTreeSet<u64>,
+    attack: BTreeSet<u64>,
+    surfaced: Surfaced,
+    /// How many the attack's alerts stand for.
+    counted: u64,
+}
+
+impl Stored {
+    fn load(engine: &dyn Engine, agent: AgentId) -> Result<Self> {
+        let mut stored = Self::default();
+        let (from, to) = range_of::<BlockKey>(&[]);
+        for (key, bytes) in
+            engine.scan(Space::Blocks, &from..&to, Direction::Forward, usize::MAX)?
+        {
+            if BlockKey::decode(&key)?.place.stream.agent != agent {
+                continue;
+            }
+            let block = Block::parse(bytes)?;
+            let bytes = block.decompress_fields()?;
+            let fields = bytes.decode()?;
+            for (position, record) in block.records()?.iter().enumerate() {
+                let record = std::str::from_utf8(record)?;
+                if let Some(number) = Shape::Noise.number_of(record) {
+                    stored.noise.insert(number);
+                } else {
+                    let number = Shape::Attack.number_of(record).context("nobody wrote this")?;
+                    stored.attack.insert(number);
+                    stored.counted += fields.count(position);
+                    let times = stored.surfaced.entry(number % ATTACKERS).or_default();
+                    times.push(fields.observed_at(position));
+                }
+            }
+        }
+        Ok(stored)
+    }
+}
+
+/// Checks what came of the recalls of one file's records: all that was not sent, or a tombstone that says how much of it
+/// is gone.
+fn held_back(
+    file: &FileLoad,
+    intervals: &[Interval],
+    answers: &[Answer],
+    stored: &Stored,
+    found: &mut Found,
+    faults: &mut Vec<String>,
+) {
+    let shape = file.shape();
+    let is_noise = shape == Shape::Noise;
+    let sums = intervals.iter().flat_map(|interval| &interval.sources);
+    let count: u64 = sums
+        .flat_map(|sums| if is_noise { sums.held.values() } else { sums.folded.values() })
+        .sum();
+    *(if is_noise { &mut found.held } else { &mut found.folded }) += count;
+    let stored = if is_noise { &stored.noise } else { &stored.attack };
+    for answer in answers.iter().filter(|answer| answer.shape == shape) {
+        found.recalls += 1;
+        if !answer.is_answered && !answer.is_last {
+            found.recalls_given_up += 1;
+            continue;
+        }
+        found.recalls_whole += u64::from(answer.is_complete);
+        found.recalls_with_tombstones += u64::from(answer.has_tombstone);
+        faults.extend(untrue(answer, file.written(), stored).map(|fault| format!("L4: {fault}")));
+        if answer.is_last && answer.window.is_none() {
+            found.evicted += answer.evicted;
+            let told = answer.numbers.len() as u64 + answer.evicted;
+            if told != count {
+                faults.push(format!("L4: {count} {shape:?} are counted, {told} came or are gone"));
+            }
+        }
+    }
+}
+
+/// Returns what is wrong with an answer.
+fn untrue(answer: &Answer, written: u64, stored: &BTreeSet<u64>) -> Option<String> {
+    let came: BTreeSet<u64> = answer.numbers.iter().copied().collect();
+    let (from, until) = answer.window.unwrap_or((0, u64::MAX));
+    // What was written after the newest that came may have been written after the question.
+    let newest = came.last().map_or(0, |newest| newest + 1);
+    let until = until.min(if answer.is_last { written } else { newest });
+    let missing = (from..until).filter(|number| !came.contains(number) && !stored.contains(number));
+    let missing = missing.count() as u64;
+    let Answer { shape, window, evicted, lost, strange, is_complete, has_tombstone, .. } = answer;
+    let about = format!("recall of {shape:?} {window:?}: {} came", came.len());
+    let outside = came.iter().filter(|number| !(from..until).contains(number)).count();
+    let fault = if !answer.is_answered {
+        "not answered".to_owned()
+    } else if *strange > 0 || outside > 0 || came.len() != answer.numbers.len() {
+        format!("{strange} that nobody wrote, {outside} not asked for, or some twice")
+    } else if missing > *evicted || *lost > 0 {
+        format!("{missing} are missing, {evicted} are said to be evicted, {lost} to be lost")
+    } else if *is_complete != (*evicted == 0) || *has_tombstone != (*evicted > 0) {
+        format!("{evicted} evicted, complete: {is_complete}, tombstone: {has_tombstone}")
+    } else {
+        return None;
+    };
+    Some(format!("{about}: {fault}"))
+}
+
+/// Checks that each attacker's alerts surfaced again and again.
+fn surfaced(stored: &Stored, found: &mut Found, faults: &mut Vec<String>) {
+    for (attacker, gap) in longest_gaps(&stored.surfaced) {
+        let ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        found.fold_gap_ms_max = found.fold_gap_ms_max.max(ms);
+        // A second period for what does not run or cannot write meanwhile.
+        if gap > 2 * PERIOD {
+            found.starved_keys += 1;
+            faults.push(format!("L8: nothing of attacker {attacker} surfaced for {gap:?}"));
+        }
+    }
+    if stored.surfaced.len() as u64 != ATTACKERS {
+        faults.push(format!("L8: {:?} surfaced", stored.surfaced.keys()));
+    }
+    let written = stored.attack.last().map_or(0, |last| last + 1);
+    if stored.counted > written {
+        faults.push(format!("L4: {written} were written, alerts stand for {}", stored.counted));
     }
 }

@@ -15,12 +15,20 @@ use std::{
 };
 
 use anyhow::Result;
-use rand::{RngExt as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use shared::time::Timestamp;
 
 /// Bytes of a line that is cut.
 const LONG_LINE_BYTES: usize = 300 << 10;
 /// Random bytes in a record of a flood, as hex digits: it compresses to half, and fills a spool of 32 MiB in seconds.
 const PAYLOAD_BYTES: usize = 2_000;
+/// The like in a record of the noise that is held back: the smallest ring is full of it within twenty seconds.
+const NOISE_PAYLOAD_BYTES: usize = 1_600;
+/// When the first record of noise or of an attack happened, 2026-11-02 08:00 UTC; each other a millisecond after the one
+/// before.
+const FIRST_AT: Timestamp = Timestamp::from_ms(1_793_606_400_000);
+/// From how many addresses the attack comes, one after the other.
+pub(super) const ATTACKERS: u64 = 4;
 
 /// Something that writes.
 #[derive(Clone, Debug)]
@@ -44,16 +52,64 @@ impl Load {
     }
 }
 
+/// What the records of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Alerts and other events, now and then one that is broken or too long.
+    Mixed,
+    /// Alerts that a policy holds back. Each is told by its number.
+    Noise,
+    /// Alerts that come again and again from a few addresses. Each is told by its number.
+    Attack,
+}
+
+impl Shape {
+    /// Returns the record with this number.
+    pub(super) fn record(self, number: u64) -> String {
+        let time = time_of(number).to_string();
+        let time = time.trim_end_matches('Z');
+        let (rule, source, payload) = match self {
+            Self::Noise => {
+                let mut rng = StdRng::seed_from_u64(number);
+                (7, 1, payload(&mut rng, NOISE_PAYLOAD_BYTES))
+            }
+            Self::Attack | Self::Mixed => (8, 10 + number % ATTACKERS, String::new()),
+        };
+        format!(
+            "{{\"timestamp\":\"{time}000+0000\",\"event_type\":\"alert\",\"flow_id\":{number},\
+             \"src_ip\":\"10.66.0.{source}\",\"dest_ip\":\"10.0.0.1\",\"payload\":\"{payload}\",\
+             \"alert\":{{\"signature_id\":{rule},\"signature\":\"rule {rule}\",\"severity\":3}}}}"
+        )
+    }
+
+    /// Returns the number of a record that this made, byte for byte.
+    pub(super) fn number_of(self, record: &str) -> Option<u64> {
+        let (_, rest) = record.split_once("\"flow_id\":")?;
+        let number = rest.split(',').next()?.parse().ok()?;
+        (self.record(number) == record).then_some(number)
+    }
+}
+
+/// Returns when the record with this number happened.
+pub(super) fn time_of(number: u64) -> Timestamp {
+    FIRST_AT.saturating_add(Duration::from_millis(number))
+}
+
 /// A file in Suricata's EVE.
 #[derive(Clone, Debug)]
 pub(super) struct FileLoad {
+    shape: Shape,
     path: PathBuf,
     written: Arc<AtomicU64>,
 }
 
 impl FileLoad {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, written: Arc::default() }
+    pub(super) fn new(shape: Shape, path: PathBuf) -> Self {
+        Self { shape, path, written: Arc::default() }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,7 +129,14 @@ impl FileLoad {
             let count = if is_flood { 500 } else { rng.random_range(1..60) };
             let mut lines = String::new();
             for _ in 0..count {
-                line(rng, self.written(), is_flood, &mut lines);
+                let number = self.written();
+                match self.shape {
+                    Shape::Mixed => line(rng, number, is_flood, &mut lines),
+                    Shape::Noise | Shape::Attack => {
+                        lines.push_str(&self.shape.record(number));
+                        lines.push('\n');
+                    }
+                }
                 self.written.fetch_add(1, Relaxed);
             }
             file.write_all(lines.as_bytes())?;
@@ -90,19 +153,26 @@ impl FileLoad {
     }
 }
 
+/// Returns so many random hex digits.
+fn payload(rng: &mut StdRng, digits: usize) -> String {
+    let mut text = String::with_capacity(digits);
+    for _ in 0..digits / 2 {
+        write!(text, "{:02x}", rng.random::<u8>()).expect("a text takes all");
+    }
+    text
+}
+
 /// Appends a record: mostly an alert, now and then another event, one that cannot be parsed, or one that is too long.
 fn line(rng: &mut StdRng, number: u64, is_flood: bool, out: &mut String) {
     let kind = rng.random_range(0..200);
     let (event_type, severity) = (if kind < 40 { "flow" } else { "alert" }, number % 3 + 1);
-    let mut payload = String::new();
-    if is_flood {
-        let bytes: Vec<u8> = (0..PAYLOAD_BYTES / 2).map(|_| rng.random()).collect();
-        for byte in bytes {
-            write!(payload, "{byte:02x}").expect("a text takes all");
-        }
+    let payload = if is_flood {
+        payload(rng, PAYLOAD_BYTES)
     } else if number % 5_000 == 4_999 {
-        payload = "x".repeat(LONG_LINE_BYTES);
-    }
+        "x".repeat(LONG_LINE_BYTES)
+    } else {
+        String::new()
+    };
     let text = format!(
         "{{\"timestamp\":\"2026-11-02T08:00:00.000000+0000\",\"event_type\":\"{event_type}\",\
          \"flow_id\":{number},\"src_ip\":\"10.0.0.{}\",\"payload\":\"{payload}\",\
