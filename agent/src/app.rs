@@ -21,6 +21,7 @@ mod input;
 pub mod log;
 pub mod notify;
 mod pipeline;
+mod places;
 pub mod policy;
 mod rings;
 pub mod show;
@@ -87,7 +88,9 @@ struct PipelineThread {
 pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) -> Result<Outcome> {
     config.veto.put_in_force().context("put the veto in force")?;
     let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
-    let (spool, opened) = open_spool(&config)?;
+    let (mut spool, opened) = open_spool(&config)?;
+    let names = config.sources.iter().map(|source| source.name.as_str());
+    places::forget_removed(&mut spool, &opened.checkpoints, names)?;
     let rings = Rings::open(&config, &opened)?;
     let feeds = open_feeds(&config, &opened)?;
     let status = Arc::new(Status::new(Facts {

@@ -98,6 +98,10 @@ pub const LEFT_FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Most bytes of places that change before they are stored: what one commit writes of them.
 pub const PLACES_BYTES_MAX: usize = 1 << 20;
 
+/// Most bytes of places that stay stored of sources which are no longer configured: thousands of files. With the places of
+/// all files of patterns, and the ledger, they fit what a spool may hold of them.
+pub const STALE_PLACES_BYTES_MAX: usize = 1 << 20;
+
 /// Most finished blocks that wait in memory for their commit. One sync carries them all: at eight
 /// blocks of 60 kB it writes 0.5 MB, where the write begins to cost as much as the sync itself.
 pub const READY_BLOCKS_MAX: usize = 8;

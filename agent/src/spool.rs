@@ -363,7 +363,7 @@ impl Spool {
             return Err(AppendError::Unsynced { bytes: self.pending.record_len() });
         }
         // The next segment begins with a snapshot of the state after all that is not synced.
-        let state = self.snapshot_len + self.pending.state_growth() + growth.meta;
+        let state = self.snapshot_len + self.pending.state_growth() + growth.state;
         if state > META_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes: state, max: META_BYTES_MAX });
         }
@@ -580,6 +580,8 @@ fn total(files: &[(SegmentId, u64)]) -> u64 {
 struct Growth {
     data: usize,
     meta: usize,
+    /// By how much a snapshot can grow at most: nothing grows by what is forgotten.
+    state: usize,
 }
 
 impl Growth {
@@ -591,6 +593,8 @@ impl Growth {
         let too_large = |bytes, max| Err(AppendError::TooLarge { bytes, max });
         let data: usize = blocks.iter().map(|(_, block)| block.len()).sum();
         let changes_len: usize = changes.iter().map(|(name, value)| change_len(name, *value)).sum();
+        let set = changes.iter().filter(|(_, value)| value.is_some());
+        let set_len: usize = set.map(|(name, value)| change_len(name, *value)).sum();
         let ledger = ledger.map_or(0, |ledger| 4 + ledger.len());
         let meta = blocks.len() * BLOCK_ENTRY_BYTES + changes_len + ledger;
         let longest = blocks.iter().map(|(_, block)| block.len()).max().unwrap_or(0);
@@ -608,7 +612,7 @@ impl Growth {
         if meta > META_BYTES_MAX - 9 {
             return too_large(meta, META_BYTES_MAX - 9);
         }
-        Ok(Self { data, meta })
+        Ok(Self { data, meta, state: set_len + ledger })
     }
 }
 

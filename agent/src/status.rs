@@ -211,6 +211,9 @@ pub struct SourceStatus {
     /// Connections that were refused because there were too many.
     #[serde(default)]
     pub refused: u64,
+    /// When the last of the lost files, dropped datagrams and refused connections was counted.
+    #[serde(default)]
+    pub lost_at: Option<Timestamp>,
 }
 
 /// The files of a source with a pattern.

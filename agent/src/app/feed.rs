@@ -80,6 +80,8 @@ pub(super) struct Feed {
     /// What of the input's losses the ledger has.
     counted: Losses,
     shown: Status,
+    /// What was shown as lost, and when that rose last.
+    lost: (u64, Option<Timestamp>),
     /// Since when there was always something left to read, as far as was looked.
     behind_since: Option<Timestamp>,
 }
@@ -108,6 +110,7 @@ impl Feed {
             malformed: 0,
             counted: Losses::default(),
             shown,
+            lost: (0, None),
             behind_since: None,
         })
     }
@@ -134,6 +137,11 @@ impl Feed {
             }
         }
         is_ready
+    }
+
+    /// Takes no more in; see [`Input::end`].
+    pub(super) fn end(&mut self) -> bool {
+        self.input.end()
     }
 
     /// Adds what wakes the pipeline when there is something to read.
@@ -256,6 +264,8 @@ impl Feed {
         ledger.dropped(index, DropReason::SocketBuffer, dropped);
         let lost_files = now.lost_files.saturating_sub(before.lost_files);
         ledger.lost(index, LossReason::LostFile, lost_files);
+        let unread = now.unread.saturating_sub(before.unread);
+        ledger.lost(index, LossReason::ReadError, unread);
     }
 
     /// Returns whether there is another place to be stored than the last.
@@ -293,7 +303,7 @@ impl Feed {
         let is_reading = self.shown == Status::Reading;
         let behind_bytes = self.input.behind_bytes();
         self.behind_since = (behind_bytes > 0).then(|| self.behind_since.unwrap_or(now));
-        self.input.show(SourceStatus {
+        let status = self.input.show(SourceStatus {
             name: self.name.clone(),
             error: (!is_reading).then(|| self.shown.to_string()),
             behind_bytes,
@@ -301,7 +311,12 @@ impl Feed {
             skipped: self.skipped,
             malformed: self.malformed,
             ..SourceStatus::default()
-        })
+        });
+        let lost = status.dropped + status.refused + status.lost_files;
+        if lost > self.lost.0 {
+            self.lost = (lost, Some(now));
+        }
+        SourceStatus { lost_at: self.lost.1, ..status }
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Losses {
     pub(super) dropped: u64,
     /// Files that were gone before they were read to their end.
     pub(super) lost_files: u64,
+    /// Times that an open file could not be read, and files that are not read because there are too many.
+    pub(super) unread: u64,
 }
 
 /// What the cursor of a journal is stored as, behind the source's name.
@@ -100,6 +102,14 @@ impl Input {
                 Self::Journal(journal, Place { stored: cursor.cloned(), ..Place::default() })
             }
         })
+    }
+
+    /// Takes no more in; returns whether there is something to read all the same: what was taken in and cannot be read
+    /// again.
+    pub(super) fn end(&mut self) -> bool {
+        let Self::Stdin(stdin) = self else { return false };
+        stdin.end();
+        stdin.poll()
     }
 
     /// Returns how it is.
@@ -270,11 +280,17 @@ impl Input {
 
     /// Returns what was lost.
     pub(super) fn losses(&self) -> Losses {
-        let of_tails = |stats: TailStats| Losses { lost_files: stats.lost_files, dropped: 0 };
+        let of_tails = |stats: TailStats, beyond| Losses {
+            dropped: 0,
+            lost_files: stats.lost_files,
+            unread: stats.read_errors + beyond,
+        };
         match self {
-            Self::File(tail, _) => of_tails(tail.stats()),
-            Self::Files(files) => of_tails(files.stats().tails),
-            Self::Listener(listener) => Losses { dropped: listener.stats().dropped, lost_files: 0 },
+            Self::File(tail, _) => of_tails(tail.stats(), 0),
+            Self::Files(files) => of_tails(files.stats().tails, files.stats().beyond),
+            Self::Listener(listener) => {
+                Losses { dropped: listener.stats().dropped, ..Losses::default() }
+            }
             Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => Losses::default(),
         }
     }

@@ -163,9 +163,20 @@ impl Pipeline {
             self.publish();
             next = self.round(&mut buffer)?;
         }
+        self.end_sources(&mut buffer)?;
         self.finish()?;
         self.last_publish = None;
         self.publish();
+        Ok(())
+    }
+
+    /// Takes over what sources have read and not handed out, where it cannot be read again.
+    fn end_sources(&mut self, buffer: &mut ReadBuffer) -> Result<(), PipelineError> {
+        for index in 0..self.parts.feeds.len() {
+            while !self.has_given_up && self.parts.feeds[index].end() {
+                self.turn(index, buffer)?;
+            }
+        }
         Ok(())
     }
 

@@ -34,6 +34,12 @@ impl Pipe {
         self.is_over && !self.has_lines
     }
 
+    /// Reads no more from it; what is left of what was read is handed out by the next read.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+        self.has_lines = !self.pending.is_empty();
+    }
+
     /// Returns whether there is something to read.
     pub(super) fn is_ready(&self, from: impl AsFd) -> bool {
         self.has_lines || !self.is_over && is_readable(from)

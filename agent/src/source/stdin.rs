@@ -1,7 +1,7 @@
 //! Takes the lines that come by standard input.
 //!
 //! What is read there cannot be read again: what is not in the spool when the agent is killed is
-//! lost. While the spool takes nothing, nothing is read, and the writer waits.
+//! lost; when it is stopped in good order, all that was read is stored, a line without its end, too. While the spool takes nothing, nothing is read, and the writer waits.
 
 use std::{
     fs::File,
@@ -53,6 +53,11 @@ impl Stdin {
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads no more. The beginning of a line that was read is a line now: nobody can read it again.
+    pub fn end(&mut self) {
+        self.pipe.end();
     }
 
     /// Returns whether there is something to read.
@@ -108,6 +113,21 @@ mod tests {
         assert_eq!(lines, [b"a1", b"a2"]);
         assert_eq!((stdin.status(), stdin.stats().messages), (&Status::Ended, 2));
         assert!(stdin.read_batch(&mut buffer).unwrap().is_empty());
+    }
+
+    #[test]
+    fn when_it_is_told_to_end_what_was_read_is_handed_out_without_its_newline() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut stdin = Stdin::of(Ok(File::from(OwnedFd::from(reader))));
+        let mut buffer = ReadBuffer::new();
+        writer.write_all(b"a1\nbegun").unwrap();
+        assert_eq!(stdin.read_batch(&mut buffer).unwrap().len(), 1);
+        stdin.end();
+        writer.write_all(b" and not read").unwrap();
+        assert!(stdin.poll());
+        let batch = stdin.read_batch(&mut buffer).unwrap();
+        assert_eq!(batch.lines().map(|line| line.bytes).collect::<Vec<_>>(), [b"begun"]);
+        assert!(!stdin.poll() && *stdin.status() == Status::Ended);
     }
 
     #[test]

@@ -56,7 +56,9 @@ impl Pending {
 
     /// Returns by how much a snapshot can grow with what is here, in bytes.
     pub(super) fn state_growth(&self) -> usize {
-        self.changes_len + self.ledger.as_ref().map_or(0, Vec::len)
+        let set = self.changes.iter().filter(|(_, value)| value.is_some());
+        let set_len: usize = set.map(|(name, value)| change_len(name, value.as_deref())).sum();
+        set_len + self.ledger.as_ref().map_or(0, Vec::len)
     }
 
     /// Writes the record's description to the end of `out`.

@@ -15,6 +15,8 @@ use crate::config::show_bytes;
 const LINK_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a source may be behind its file before a person should look: longer than a burst.
 const LAG_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a loss that is over is a matter for a person: an hour, so that who looks twice a shift sees it.
+const LOSS_MEMORY: Duration = Duration::from_secs(60 * 60);
 /// From when on a certificate's end is a matter for a person: the time to notice, and to renew without haste.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Share of the spool, in percent, from which on its end is near: with the default of 1 GiB some hours are left.
@@ -95,6 +97,8 @@ impl Snapshot {
         matters.extend(self.memory_matter());
         matters.extend(self.policy_matter());
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
+        matters.extend(self.sources.iter().filter_map(|source| loss_matter(source, now)));
+        matters.extend(self.sources.iter().filter_map(beyond_matter));
         matters.sort_by_key(|matter| std::cmp::Reverse(matter.health));
         matters
     }
@@ -245,6 +249,32 @@ fn source_matter(source: &SourceStatus, now: Timestamp) -> Option<Matter> {
     Some(degraded(&source.name, text, advice))
 }
 
+/// What was lost a short while ago; the counters go on telling it after that.
+fn loss_matter(source: &SourceStatus, now: Timestamp) -> Option<Matter> {
+    source.lost_at.filter(|at| now.since(*at) < LOSS_MEMORY)?;
+    let (text, advice) = if source.lost_files > 0 {
+        let text =
+            format!("{} files were gone before they were read to their end", source.lost_files);
+        (
+            text,
+            "keep rotated files, uncompressed, until the agent has read them (logrotate: delaycompress)",
+        )
+    } else if source.dropped > 0 {
+        let text = format!("the system dropped {} datagrams that came too fast", source.dropped);
+        (text, "let the senders use TCP, or raise net.core.rmem_max and limits.cpu")
+    } else {
+        let text = format!("{} connections were refused", source.refused);
+        (text, "let the senders keep one connection each; signalbox-agent status shows how many")
+    };
+    Some(degraded(&source.name, text, advice))
+}
+
+fn beyond_matter(source: &SourceStatus) -> Option<Matter> {
+    let beyond = source.files.map(|files| files.beyond).filter(|beyond| *beyond > 0)?;
+    let text = format!("{beyond} files are not read: more match than the agent keeps count of");
+    Some(degraded(&source.name, text, "narrow the source's pattern, or move old files away"))
+}
+
 fn degraded(part: &str, text: String, advice: &str) -> Matter {
     Matter { health: Health::Degraded, part: part.to_owned(), text, advice: advice.to_owned() }
 }
@@ -372,6 +402,21 @@ mod tests {
         snapshot.sources[0].error = Some("permission denied".to_owned());
         let matter = only(&snapshot, later);
         assert!(matter.text.contains("permission denied") && matter.advice.contains("usermod"));
+    }
+
+    #[test]
+    fn what_a_source_lost_matters_for_a_while_and_what_it_does_not_read_as_long_as_that_is_so() {
+        let (mut snapshot, now) = well();
+        snapshot.sources[0].lost_files = 2;
+        snapshot.sources[0].lost_at = Some(now);
+        let matter = only(&snapshot, now);
+        assert!(matter.text.starts_with("2 files") && matter.advice.contains("delaycompress"));
+        let later = now.saturating_add(LOSS_MEMORY);
+        snapshot.written_at = later;
+        assert_eq!(snapshot.health(later), Health::Well);
+        let files = crate::status::FilesStatus { beyond: 7, ..Default::default() };
+        snapshot.sources[0].files = Some(files);
+        assert!(only(&snapshot, later).text.starts_with("7 files are not read"));
     }
 
     #[test]
