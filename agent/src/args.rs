@@ -56,6 +56,14 @@ pub enum Command {
         signalbox-agent normalise --source honeypot alerts.json   with its field map\n  \
         signalbox-agent normalise --json events.json | jq .severity")]
     Normalise(NormaliseArgs),
+    /// Write the events of a Windows event log file (.evtx) as JSON lines.
+    ///
+    /// The agent has itself read such files so. What comes out can be shown by normalise and try-policy as the kind
+    /// windows_event. The exit code is 3 where events could not be read.
+    #[command(after_help = "Examples:\n  \
+        signalbox-agent events Security.evtx > security.jsonl\n  \
+        signalbox-agent normalise --kind windows_event security.jsonl")]
+    Events(EventsArgs),
     /// Make the agent a service of systemd, where it was not installed by a package.
     ///
     /// Writes the unit, the description of the service's user, and a first configuration unless there
@@ -104,6 +112,20 @@ pub struct StatusArgs {
     /// Print JSON for programs.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// The file; without it, standard input, which must be a file, too.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Only events behind the one with this id.
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub after: u64,
+    /// Begin each line with the event's id in this log and a tab.
+    #[arg(long)]
+    pub numbered: bool,
 }
 
 /// Options of `install-service` and `uninstall-service`.

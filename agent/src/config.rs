@@ -193,6 +193,13 @@ pub enum Input {
         /// Where to start in those that were never read before and were there already.
         from: StartFrom,
     },
+    /// Windows event log files: all that match.
+    Evtx {
+        /// Where they are.
+        pattern: Pattern,
+        /// Where to start in those that are there when the agent first runs.
+        from: StartFrom,
+    },
     /// Datagrams that are sent to this address.
     Udp(SocketAddr),
     /// Connections that are made to this address.
@@ -237,7 +244,7 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => path.display().fmt(f),
-            Self::Files { pattern, .. } => pattern.fmt(f),
+            Self::Files { pattern, .. } | Self::Evtx { pattern, .. } => pattern.fmt(f),
             Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
             Self::Tls { address, .. } => write!(f, "tls://{address}"),

@@ -98,6 +98,12 @@ pub const LEFT_FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Most bytes of places that change before they are stored: what one commit writes of them.
 pub const PLACES_BYTES_MAX: usize = 1 << 20;
 
+/// Most event logs of Windows that a source remembers: Windows itself has some four hundred.
+pub const EVENT_LOGS_MAX: usize = 1024;
+
+/// Most memory of the child that reads an event log, address space included: it takes a chunk of 64 KiB at a time.
+pub const EVENTS_MEMORY_MAX: u64 = 512 << 20;
+
 /// Most bytes of places that stay stored of sources which are no longer configured: thousands of files. With the places of
 /// all files of patterns, and the ledger, they fit what a spool may hold of them.
 pub const STALE_PLACES_BYTES_MAX: usize = 1 << 20;

@@ -1,7 +1,9 @@
 //! The `signalbox-agent` program: see the library for how it works.
 
 use std::{
+    fs::File,
     io::{ErrorKind, Write as _},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -17,9 +19,12 @@ use agent::{
         show::{Form, Reading, ShowError, Summary, show},
         try_policy::Trial,
     },
-    args::{Cli, Command, NormaliseArgs, ServiceArgs, StatusArgs, TryPolicyArgs},
+    args::{Cli, Command, EventsArgs, NormaliseArgs, ServiceArgs, StatusArgs, TryPolicyArgs},
     clock,
     config::{Config, EXAMPLE},
+    evtx::{self, EventsError},
+    limits::EVENTS_MEMORY_MAX,
+    platform::{bound_memory, open_regular},
     service::{AfterInstall, AfterUninstall, Step, plan_install, plan_uninstall},
     status::{Health, Snapshot},
 };
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         }
     };
     let path = match &cli.command {
+        Command::Events(args) => return events(args),
         Command::Run(common) | Command::Check(common) => &common.config,
         Command::Status(args) => &args.common.config,
         Command::Normalise(args) if args.source.is_none() => return normalise(None, args),
@@ -68,9 +74,10 @@ fn main() -> ExitCode {
         Command::Status(args) => show_status(&config, &args),
         Command::Normalise(args) => normalise(Some(&config), &args),
         // They need no configuration, and have returned.
-        Command::InstallService(_) | Command::UninstallService(_) | Command::Completions { .. } => {
-            ExitCode::SUCCESS
-        }
+        Command::InstallService(_)
+        | Command::UninstallService(_)
+        | Command::Completions { .. }
+        | Command::Events(_) => ExitCode::SUCCESS,
         Command::TryPolicy(args) => try_policy(Some(&config), &args),
     }
 }
@@ -307,6 +314,37 @@ fn show_files(reading: &Reading, args: &NormaliseArgs) -> Result<(), ShowError> 
         writeln!(out, "{reading}\n{summary}")?;
     }
     Ok(out.flush()?)
+}
+
+/// Writes the events of a Windows event log file.
+fn events(args: &EventsArgs) -> ExitCode {
+    let opened = match &args.file {
+        Some(path) => open_regular(path),
+        None => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
+    };
+    let name = args.file.as_deref().map_or("standard input".into(), Path::to_string_lossy);
+    // The file may be made to break whoever reads it.
+    let bounded = bound_memory(EVENTS_MEMORY_MAX);
+    let form = if args.numbered { evtx::Form::Numbered } else { evtx::Form::Json };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let found = bounded.and(opened).map_err(EventsError::Io).and_then(|mut file| {
+        let found = evtx::write_events(&mut file, args.after, form, &mut out)?;
+        Ok(out.flush().map(|()| found)?)
+    });
+    match found {
+        Ok(found) if found.unreadable == 0 => ExitCode::SUCCESS,
+        Ok(found) => {
+            let reason = found.reason.unwrap_or_default();
+            report(&format!("{name}: {} events cannot be read: {reason}", found.unreadable));
+            ExitCode::from(evtx::SOME_UNREADABLE)
+        }
+        // Whoever reads has seen enough.
+        Err(EventsError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("{name}: {error}"));
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 fn completions(shell: Shell) -> ExitCode {

@@ -129,6 +129,12 @@ impl Kind {
         matches!(self, Self::Product(Product { writing: Writing::JsonOrColumns(..), .. }))
     }
 
+    /// Returns whether its records are events of Windows, which event logs have.
+    #[must_use]
+    pub fn is_windows_event(&self) -> bool {
+        matches!(self, Self::Product(product) if product.kind == windows::PRODUCT.kind)
+    }
+
     /// Returns the product's name in alerts.
     #[must_use]
     pub fn product(&self) -> &str {

@@ -42,6 +42,25 @@ pub fn resident_bytes() -> Option<u64> {
     }
 }
 
+/// Bounds the memory of this process, address space included; asking for more fails from now on.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn bound_memory(bytes_max: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::As);
+        let current = current.map_or(bytes_max, |bytes| bytes.min(bytes_max));
+        setrlimit(Resource::As, Rlimit { current: Some(current), maximum })?;
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = bytes_max;
+    }
+    Ok(())
+}
+
 /// Returns a file's permission bits; nothing where files have none.
 #[must_use]
 pub fn mode(metadata: &Metadata) -> Option<u32> {

@@ -33,6 +33,7 @@
 //! same first [`HEAD_BYTES`](crate::limits::HEAD_BYTES).
 
 mod checkpoint;
+mod evtx;
 mod file;
 mod files;
 mod framing;
@@ -65,6 +66,7 @@ use self::{
 };
 pub use self::{
     checkpoint::CheckpointError,
+    evtx::{Evtx, EvtxOptions, SELF},
     file::FileId,
     files::{Files, FilesStats, Opening},
     http::{Http, load_token},

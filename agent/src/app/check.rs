@@ -146,7 +146,9 @@ fn coordinator(address: &Address) -> Finding {
 fn source(config: &SourceConfig, veto: &Veto) -> Finding {
     let path = match &config.input {
         Input::File { path, .. } => path,
-        Input::Files { pattern, .. } => return files(config, pattern, veto),
+        Input::Files { pattern, .. } | Input::Evtx { pattern, .. } => {
+            return files(config, pattern, veto);
+        }
         Input::Stdin => {
             let text = "standard input is read while the agent runs".to_owned();
             return finding(&config.name, Verdict::Ok, text);

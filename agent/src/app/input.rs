@@ -10,8 +10,9 @@ use super::sleep::Watch;
 use crate::{
     config::{self, SourceConfig, StartFrom},
     source::{
-        Batch, Begin, CheckpointError, FileId, Files, Http, JOURNALCTL, Journal, JournalOptions,
-        Listener, ListenerStats, Opening, Pattern, ReadBuffer, Status, Stdin, Tail, TailStats,
+        Batch, Begin, CheckpointError, Evtx, EvtxOptions, FileId, Files, Http, JOURNALCTL, Journal,
+        JournalOptions, Listener, ListenerStats, Opening, Pattern, ReadBuffer, SELF, Status, Stdin,
+        Tail, TailStats,
     },
     status::{FilesStatus, SourceStatus},
     tls,
@@ -29,6 +30,7 @@ pub(super) enum Input {
     Http(Http),
     Stdin(Stdin),
     Journal(Journal, Place),
+    Evtx(Evtx),
 }
 
 /// What of an input's one place is stored.
@@ -76,10 +78,7 @@ impl Input {
                 Self::File(tail, place)
             }
             config::Input::Files { pattern, from } => {
-                let prefix = format!("{}/", config.name);
-                let parts = stored.range(prefix.clone()..).map_while(|(name, value)| {
-                    Some((name.strip_prefix(&prefix)?, value.as_slice()))
-                });
+                let parts = parts(stored, &config.name);
                 let opening = Opening { begin: begin(*from), ..opening };
                 Self::Files(Files::open(pattern, others, own.map(Vec::as_slice), parts, opening)?)
             }
@@ -101,6 +100,11 @@ impl Input {
                 let journal = Journal::open(options, cursor.map(Vec::as_slice))?;
                 Self::Journal(journal, Place { stored: cursor.cloned(), ..Place::default() })
             }
+            config::Input::Evtx { pattern, from } => {
+                let (program, pattern) = (SELF.into(), pattern.clone());
+                let options = EvtxOptions { program, pattern, begin: begin(*from) };
+                Self::Evtx(Evtx::open(options, parts(stored, &config.name))?)
+            }
         })
     }
 
@@ -121,6 +125,7 @@ impl Input {
             Self::Http(http) => http.status(),
             Self::Stdin(stdin) => stdin.status(),
             Self::Journal(journal, _) => journal.status(),
+            Self::Evtx(evtx) => evtx.status(),
         }
     }
 
@@ -133,6 +138,7 @@ impl Input {
             Self::Http(http) => http.poll(now),
             Self::Stdin(stdin) => stdin.poll(),
             Self::Journal(journal, _) => journal.poll(now),
+            Self::Evtx(evtx) => evtx.poll(now),
         }
     }
 
@@ -147,6 +153,7 @@ impl Input {
             Self::Journal(journal, _) => {
                 journal.fd().into_iter().for_each(|fd| watch.readable(fd));
             }
+            Self::Evtx(evtx) => evtx.fd().into_iter().for_each(|fd| watch.readable(fd)),
         }
     }
 
@@ -168,6 +175,7 @@ impl Input {
             Self::Http(http) => Ok(http.read_batch(buffer)),
             Self::Stdin(stdin) => stdin.read_batch(buffer).map_err(text),
             Self::Journal(journal, _) => journal.read_batch(buffer).map_err(text),
+            Self::Evtx(evtx) => evtx.read_batch(buffer).map_err(text),
         }
     }
 
@@ -176,7 +184,8 @@ impl Input {
         match self {
             Self::Listener(_) | Self::Http(_) => true,
             // Whoever writes to the standard input, or to the journal, may have done so long ago.
-            Self::File(..) | Self::Files(_) | Self::Stdin(_) | Self::Journal(..) => false,
+            Self::File(..) | Self::Files(_) | Self::Evtx(_) => false,
+            Self::Stdin(_) | Self::Journal(..) => false,
         }
     }
 
@@ -185,7 +194,8 @@ impl Input {
         match self {
             Self::File(tail, _) => Some(tail),
             Self::Files(files) => files.current(),
-            Self::Listener(_) | Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => None,
+            Self::Listener(_) | Self::Http(_) => None,
+            Self::Stdin(_) | Self::Journal(..) | Self::Evtx(_) => None,
         }
     }
 
@@ -194,7 +204,8 @@ impl Input {
         match self {
             Self::File(tail, _) => tail.behind_bytes(),
             Self::Files(files) => files.behind_bytes(),
-            Self::Listener(_) | Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => 0,
+            Self::Listener(_) | Self::Http(_) => 0,
+            Self::Stdin(_) | Self::Journal(..) | Self::Evtx(_) => 0,
         }
     }
 
@@ -214,6 +225,7 @@ impl Input {
             Self::File(tail, place) => place.is_other(tail.checkpoint()),
             Self::Files(files) => files.has_changed(),
             Self::Journal(journal, place) => place.is_other(journal.checkpoint()),
+            Self::Evtx(evtx) => evtx.has_changed(),
             // What came cannot be read again.
             Self::Http(_) | Self::Listener(_) | Self::Stdin(_) => false,
         }
@@ -248,6 +260,10 @@ impl Input {
                 let changed = files.changed(end).into_iter();
                 changed.map(|(part, value)| (format!("{name}/{part}"), value)).collect()
             }
+            Self::Evtx(evtx) => {
+                let changed = evtx.changed(end).into_iter();
+                changed.map(|(part, value)| (format!("{name}/{part}"), value)).collect()
+            }
             Self::Journal(journal, place) => {
                 let now =
                     end.map_or_else(|| journal.checkpoint(), |end| journal.checkpoint_at(end));
@@ -270,6 +286,7 @@ impl Input {
                 }
             }
             Self::Files(files) => files.stored(),
+            Self::Evtx(evtx) => evtx.stored(),
             Self::Http(http) => http.stored(),
             Self::Journal(_, place) => {
                 place.settle();
@@ -290,6 +307,10 @@ impl Input {
             Self::Files(files) => of_tails(files.stats().tails, files.stats().beyond),
             Self::Listener(listener) => {
                 Losses { dropped: listener.stats().dropped, ..Losses::default() }
+            }
+            Self::Evtx(evtx) => {
+                let (_, _, beyond) = evtx.files();
+                Losses { unread: evtx.unread() + beyond, ..Losses::default() }
             }
             Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => Losses::default(),
         }
@@ -325,6 +346,14 @@ impl Input {
             }
             Self::Stdin(stdin) => {
                 listener_status(stdin.stats(), SourceStatus { path: "stdin".into(), ..status })
+            }
+            Self::Evtx(evtx) => {
+                let (known, waiting, beyond) = evtx.files();
+                let open = u64::from(evtx.fd().is_some());
+                let files = FilesStatus { known, open, waiting, beyond, ..FilesStatus::default() };
+                let path = evtx.pattern().to_string().into();
+                let status = SourceStatus { path, files: Some(files), ..status };
+                listener_status(evtx.stats(), status)
             }
             Self::Journal(journal, _) => {
                 listener_status(journal.stats(), SourceStatus { path: "journald".into(), ..status })
@@ -373,6 +402,13 @@ fn listener_status(stats: ListenerStats, status: SourceStatus) -> SourceStatus {
         refused: stats.refused,
         ..status
     }
+}
+
+/// Returns the parts in which something is stored of the source of this name.
+fn parts<'s>(stored: &'s Stored, name: &str) -> impl Iterator<Item = (&'s str, &'s [u8])> {
+    let prefix = format!("{name}/");
+    let from = stored.range(prefix.clone()..);
+    from.map_while(move |(name, value)| Some((name.strip_prefix(&prefix)?, value.as_slice())))
 }
 
 fn begin(from: StartFrom) -> Begin {

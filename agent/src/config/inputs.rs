@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{normalise::Kind, source::Pattern};
 
+/// What the names of Windows event log files end with.
+const EVENT_LOG: &str = "evtx";
+
 /// Keys that only some inputs have, each with which.
 const ONLY_OF: [(&str, &str); 7] = [
     ("from", "only a file and the journal have a place to start from"),
@@ -30,6 +33,7 @@ impl Input {
         match (self, other) {
             (Self::File { path: one, .. }, Self::File { path: other, .. }) => one == other,
             (Self::Files { pattern: one, .. }, Self::Files { pattern: other, .. }) => one == other,
+            (Self::Evtx { pattern: one, .. }, Self::Evtx { pattern: other, .. }) => one == other,
             (Self::Udp(one), Self::Udp(other)) => one == other,
             (one, other) if one.tcp().is_some() => one.tcp() == other.tcp(),
             (Self::Stdin, Self::Stdin) => true,
@@ -100,6 +104,11 @@ impl Check<'_> {
             }
         }
         let is_file = matches!(input, Input::File { .. } | Input::Files { .. });
+        if matches!(input, Input::Evtx { .. }) && !kind.is_windows_event() {
+            let message = "is a Windows event log: its kind is windows_event".to_owned();
+            let (key, span) = raw.input_key().unwrap_or(("source", section));
+            return Err(self.error(key, span, message));
+        }
         if kind.is_file_only() && !is_file {
             let (key, span) = raw.input_key().unwrap_or(("source", section));
             let message = "records of this kind are read from a file only".to_owned();
@@ -118,12 +127,18 @@ impl Check<'_> {
         let from = self.from(raw)?;
         let Some(path) = &raw.path else { unreachable!("a file has a path") };
         let full = self.base.join(path.get_ref());
-        if !Pattern::is_pattern(path.get_ref()) {
-            return Ok(Input::File { path: full, from });
-        }
-        let pattern = Pattern::parse(&full)
-            .map_err(|error| self.error("source.path", path.span(), error.to_string()))?;
-        Ok(Input::Files { pattern, from })
+        let is_event_log = full.extension().is_some_and(|it| it.eq_ignore_ascii_case(EVENT_LOG));
+        let pattern = match Pattern::is_pattern(path.get_ref()) {
+            false if is_event_log => Pattern::of_path(&full),
+            false => return Ok(Input::File { path: full, from }),
+            true => Pattern::parse(&full)
+                .map_err(|error| self.error("source.path", path.span(), error.to_string()))?,
+        };
+        Ok(if is_event_log {
+            Input::Evtx { pattern, from }
+        } else {
+            Input::Files { pattern, from }
+        })
     }
 
     fn listener(

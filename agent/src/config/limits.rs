@@ -97,7 +97,7 @@ fn memory_at_most(sources: &[SourceConfig], has_held: bool) -> u64 {
         Input::Http { .. } => {
             HTTP_BODIES_MAX * HTTP_BODY_BYTES_MAX + CONNECTIONS_MAX * HTTP_HEAD_BYTES_MAX
         }
-        Input::Stdin | Input::Journal { .. } => READ_BYTES,
+        Input::Stdin | Input::Journal { .. } | Input::Evtx { .. } => READ_BYTES,
         Input::Udp(_) | Input::File { .. } | Input::Files { .. } => 0,
     };
     let of_sources: usize = sources.iter().map(of_source).sum();

@@ -65,6 +65,18 @@ impl ReadBuffer {
         true
     }
 
+    /// Cuts each line's beginning off, up to and with the first `mark`; `each` gets it, and where the line ends.
+    pub(super) fn cut_off(&mut self, mark: u8, mut each: impl FnMut(&[u8], u64)) {
+        for span in &mut self.spans {
+            let line = &self.bytes[span.start as usize..(span.start + span.len) as usize];
+            let Some(at) = memchr(mark, line) else { continue };
+            each(&line[..at], u64::from(span.next));
+            let cut = u32::try_from(at + 1).expect("the buffer is READ_BYTES long");
+            span.start += cut;
+            span.len -= cut;
+        }
+    }
+
     fn add(&mut self, len: usize, cut: bool) {
         let start = self.filled();
         let is_text = |byte: &u8| !matches!(byte, b'\n' | b'\r' | 0);

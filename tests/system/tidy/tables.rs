@@ -51,6 +51,8 @@ pub(crate) const AGENT: ImportTable = &[
     ),
     // What listens, and whose it is.
     ("context", May::Import(&["proc"])),
+    // Bytes of a file as lines; who asks for them hands them over as they come.
+    ("evtx", May::Import(&[])),
     // A rule that folds has the terms of its fold.
     ("filter", May::Import(&["fold"])),
     ("fold", May::Import(&[])),
@@ -60,7 +62,10 @@ pub(crate) const AGENT: ImportTable = &[
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     // `signalbox-agent status` reads the file that a running agent writes; it needs the hour and nothing of the app.
-    ("main", May::Import(&["app", "args", "clock", "config", "service", "status"])),
+    (
+        "main",
+        May::Import(&["app", "args", "clock", "config", "evtx", "platform", "service", "status"]),
+    ),
     ("normalise", May::Import(&[])),
     ("pace", May::Import(&[])),
     // What only the operating system knows of this process; files opened without waiting.
@@ -73,7 +78,7 @@ pub(crate) const AGENT: ImportTable = &[
     ("policy", May::Import(&["config", "filter", "fold"])),
     // Puts the pure parts together for the app and the benchmark.
     ("prefilter", May::Import(&["filter", "fold", "policy"])),
-    ("source", May::Import(&["platform"])),
+    ("source", May::Import(&["evtx", "platform"])),
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.
     ("status", May::Import(&["attribution", "clock", "config"])),
