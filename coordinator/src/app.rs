@@ -198,18 +198,26 @@ impl Running {
         let Self { store, view, parts: Parts { tasks, stop, failed }, writer, .. } = self;
         stop.cancel();
         tasks.close();
-        let ended = async {
-            tasks.wait().await;
+        let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
+        let ended = tokio::time::timeout_at(deadline, tasks.wait()).await;
+        let has_failed = failed.is_set.load(Relaxed);
+        if ended.is_err() {
+            tracing::warn!(tasks = tasks.len(), "some of what was begun has not ended");
+        }
+        let joined = if ended.is_ok() {
             drop((store, view));
-            tokio::task::spawn_blocking(move || writer.join()).await
+            let join = tokio::task::spawn_blocking(move || writer.join());
+            let joined = tokio::time::timeout_at(deadline, join).await;
+            joined.inspect_err(|_late| tracing::warn!("the store has not been closed")).ok()
+        } else {
+            None
         };
-        let ended = tokio::time::timeout(SHUTDOWN_GRACE, ended).await;
-        if failed.is_set.load(Relaxed) {
+        if has_failed {
             bail!("a part of the coordinator ended by itself; the log above says which and why");
         }
-        match ended {
-            Ok(joined) => joined.map(|()| Outcome::Drained).context("wait for the writer"),
-            Err(_late) => Ok(Outcome::GraceExceeded),
+        match joined {
+            Some(joined) => joined.map(|()| Outcome::Drained).context("wait for the writer"),
+            None => Ok(Outcome::GraceExceeded),
         }
     }
 }

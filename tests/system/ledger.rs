@@ -234,7 +234,11 @@ fn trouble(
             4 => {
                 // The coordinator is away until a spool is full.
                 let status = cluster.coordinator.process.terminate(STOP_TIMEOUT)?;
-                ensure!(status.success(), "the coordinator stops with {status}");
+                // In the middle of the load it may take longer to end than its grace; it says so, too.
+                ensure!(
+                    matches!(status.code(), Some(0 | 3)),
+                    "the coordinator stops with {status}"
+                );
                 flood.store(true, Relaxed);
                 thread::sleep(Duration::from_secs(4));
                 flood.store(false, Relaxed);
