@@ -88,9 +88,7 @@ struct PipelineThread {
 pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) -> Result<Outcome> {
     config.veto.put_in_force().context("put the veto in force")?;
     let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
-    let (mut spool, opened) = open_spool(&config)?;
-    let names = config.sources.iter().map(|source| source.name.as_str());
-    places::forget_removed(&mut spool, &opened.checkpoints, names)?;
+    let (spool, opened) = open_spool(&config)?;
     let rings = Rings::open(&config, &opened)?;
     let feeds = open_feeds(&config, &opened)?;
     let status = Arc::new(Status::new(Facts {
@@ -279,7 +277,7 @@ fn open_spool(config: &Config) -> Result<(Spool, Opened)> {
         segment_bytes: config.spool.segment_bytes,
         total_bytes_max: config.spool.bytes_max,
     };
-    let (spool, opened) = Spool::open(Arc::new(disk), bounds, rand::random())
+    let (mut spool, opened) = Spool::open(Arc::new(disk), bounds, rand::random())
         .with_context(|| format!("open the spool {}", dir.display()))?;
     if opened.created {
         tracing::info!(dir = %dir.display(), epoch = %spool.epoch(), "new spool");
@@ -296,6 +294,8 @@ fn open_spool(config: &Config) -> Result<(Spool, Opened)> {
             lost = ?damage.lost, "spool is damaged: what is lost is reported to the coordinator"
         );
     }
+    let names = config.sources.iter().map(|source| source.name.as_str());
+    places::forget_removed(&mut spool, &opened.checkpoints, names)?;
     if opened.is_stale {
         tracing::warn!("a checkpoint may be older than the blocks: some records may be sent twice");
     }

@@ -68,12 +68,14 @@ struct Place {
     at: u64,
 }
 
-/// Returns the id of the newest event in a file; 0 where it has none.
+/// Returns the ids of the oldest and of the newest event in a file, if it has any.
 ///
 /// # Errors
 /// See [`EventsError`].
-pub fn newest(file: &mut (impl Read + Seek)) -> Result<u64, EventsError> {
-    Ok(chunks(file)?.iter().map(|chunk| chunk.last).max().unwrap_or(0))
+pub fn range(file: &mut (impl Read + Seek)) -> Result<Option<(u64, u64)>, EventsError> {
+    let chunks = chunks(file)?;
+    let oldest = chunks.iter().map(|chunk| chunk.first).min();
+    Ok(oldest.zip(chunks.iter().map(|chunk| chunk.last).max()))
 }
 
 /// How events are written.

@@ -104,8 +104,8 @@ pub const EVENT_LOGS_MAX: usize = 1024;
 /// Most memory of the child that reads an event log, address space included: it takes a chunk of 64 KiB at a time.
 pub const EVENTS_MEMORY_MAX: u64 = 512 << 20;
 
-/// Most bytes of places that stay stored of sources which are no longer configured: thousands of files. With the places of
-/// all files of patterns, and the ledger, they fit what a spool may hold of them.
+/// Most bytes of places that stay stored of sources which are no longer configured: thousands of files. With the
+/// places of all files of patterns, and the ledger, they fit what a spool may hold of them.
 pub const STALE_PLACES_BYTES_MAX: usize = 1 << 20;
 
 /// Most finished blocks that wait in memory for their commit. One sync carries them all: at eight

@@ -14,7 +14,7 @@ use std::{
 };
 
 use agent::{
-    evtx::{EventsError, Form, newest, write_events},
+    evtx::{EventsError, Form, range, write_events},
     source::{Begin, Evtx, EvtxOptions, Pattern, ReadBuffer, Status},
 };
 use log_file::log_file;
@@ -109,8 +109,8 @@ fn events_come_in_the_order_of_their_ids_however_the_log_wrote_over_itself() {
     let file = log_file(&[201..=250, 101..=150, 151..=200], |id| id);
     assert_eq!(written(&file, 0), (101..=250).collect::<Vec<_>>());
     assert_eq!(written(&file, 180), (181..=250).collect::<Vec<_>>());
-    assert_eq!(newest(&mut Cursor::new(&file)).unwrap(), 250);
-    assert_eq!(newest(&mut Cursor::new(log_file(&[], |id| id))).unwrap(), 0);
+    assert_eq!(range(&mut Cursor::new(&file)).unwrap(), Some((101, 250)));
+    assert_eq!(range(&mut Cursor::new(log_file(&[], |id| id))).unwrap(), None);
 }
 
 #[test]
@@ -183,6 +183,17 @@ fn a_log_that_was_cleared_is_read_from_its_start() {
 }
 
 #[test]
+fn what_a_log_wrote_over_before_it_was_read_is_counted() {
+    let mut world = World::new(Begin::Start);
+    world.write("Security.evtx", &log_file(&[11..=20], |id| id));
+    assert_eq!(world.read().len(), 10);
+    assert_eq!(world.evtx.gone(), 0, "what was gone before the agent came is none of its losses");
+    world.write("Security.evtx", &log_file(&[31..=35, 26..=30], |id| id));
+    assert_eq!(world.read(), (26..=35).collect::<Vec<_>>());
+    assert_eq!(world.evtx.gone(), 5);
+}
+
+#[test]
 fn from_the_end_only_later_events_come_and_all_of_later_logs() {
     let file = log_file(&[1..=20], |id| id);
     let mut world = World::with_program(Begin::End, PROGRAM.into(), &[("a.evtx", file)]);
@@ -242,7 +253,8 @@ fn what_is_no_log_or_breaks_its_reader_is_said_once_and_keeps_nobody_waiting() {
     assert_eq!((world.read(), world.evtx.unread()), (vec![], 1));
     // A reader that breaks off, as one does that runs out of memory.
     let script = world.folder.path().join("reader");
-    let text = "#!/bin/sh\nprintf '1\\t{\"Event\":{\"System\":{\"EventRecordID\":1}}}\\n2\\t{\"Ev'\n\
+    let text = "#!/bin/sh\n\
+                printf '1\\t{\"Event\":{\"System\":{\"EventRecordID\":1}}}\\n2\\t{\"Ev'\n\
                 echo 'out of memory' >&2\nkill -ABRT $$\n";
     fs::write(&script, text).unwrap();
     let made = Command::new("chmod").arg("700").arg(&script).status().unwrap();

@@ -262,6 +262,8 @@ impl Feed {
         let before = std::mem::replace(&mut self.counted, now);
         let dropped = now.dropped.saturating_sub(before.dropped);
         ledger.dropped(index, DropReason::SocketBuffer, dropped);
+        let gone = now.gone.saturating_sub(before.gone);
+        ledger.dropped(index, DropReason::SourceLost, gone);
         let lost_files = now.lost_files.saturating_sub(before.lost_files);
         ledger.lost(index, LossReason::LostFile, lost_files);
         let unread = now.unread.saturating_sub(before.unread);

@@ -47,6 +47,8 @@ pub(super) struct Place {
 pub(super) struct Losses {
     /// Datagrams that the system dropped.
     pub(super) dropped: u64,
+    /// Records that the source let go of before they were read.
+    pub(super) gone: u64,
     /// Files that were gone before they were read to their end.
     pub(super) lost_files: u64,
     /// Times that an open file could not be read, and files that are not read because there are too many.
@@ -297,10 +299,9 @@ impl Input {
 
     /// Returns what was lost.
     pub(super) fn losses(&self) -> Losses {
-        let of_tails = |stats: TailStats, beyond| Losses {
-            dropped: 0,
-            lost_files: stats.lost_files,
-            unread: stats.read_errors + beyond,
+        let of_tails = |stats: TailStats, beyond| {
+            let unread = stats.read_errors + beyond;
+            Losses { lost_files: stats.lost_files, unread, ..Losses::default() }
         };
         match self {
             Self::File(tail, _) => of_tails(tail.stats(), 0),
@@ -310,7 +311,8 @@ impl Input {
             }
             Self::Evtx(evtx) => {
                 let (_, _, beyond) = evtx.files();
-                Losses { unread: evtx.unread() + beyond, ..Losses::default() }
+                let unread = evtx.unread() + beyond;
+                Losses { unread, gone: evtx.gone(), ..Losses::default() }
             }
             Self::Http(_) | Self::Stdin(_) | Self::Journal(..) => Losses::default(),
         }

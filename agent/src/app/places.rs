@@ -1,7 +1,8 @@
 //! What is stored of sources that the configuration no longer has.
 //!
-//! It stays, so that a source which is taken out and put back goes on where it was, but not without bound: the places of
-//! a pattern's files take megabytes, and those under an old name and a new one together more than a spool may hold.
+//! It stays, so that a source which is taken out and put back goes on where it was, but not without bound: the places
+//! of a pattern's files take megabytes, and those under an old name and a new one together more than a spool may
+//! hold.
 
 use std::collections::BTreeMap;
 
@@ -24,11 +25,9 @@ pub(super) fn forget_removed<'n>(
 ) -> Result<()> {
     for (source, names) in removed(stored, sources.collect(), STALE_PLACES_BYTES_MAX) {
         let places = names.len();
-        tracing::warn!(
-            source,
-            places,
-            "the source is no longer configured, and where it was read to is forgotten: put back, it begins anew"
-        );
+        let text =
+            "source was removed, and where it was read to is forgotten: back, it begins anew";
+        tracing::warn!(source, places, "{text}");
         for name in names {
             spool.forget(name).context("forget a removed source")?;
         }

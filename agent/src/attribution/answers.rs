@@ -34,8 +34,8 @@ struct Kept {
 }
 
 impl Answers {
-    /// Returns the answer to `question`, if it is still good at `now`. For an alert that happened before the one that it
-    /// was given for, the process found may have been begun too late.
+    /// Returns the answer to `question`, if it is still good at `now`. For an alert that happened before the one that
+    /// it was given for, the process found may have been begun too late.
     pub(super) fn find(
         &self,
         question: &Question,

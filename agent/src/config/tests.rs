@@ -112,6 +112,18 @@ fn a_path_with_a_sign_in_it_is_a_pattern_and_taken_from_the_files_folder() {
 }
 
 #[test]
+fn a_path_that_ends_so_is_an_event_log_of_windows_and_its_kind_says_so() {
+    for (path, shown) in [("Security.EVTX", "/base/Security.EVTX"), ("*.evtx", "/base/*.evtx")] {
+        let text = MINIMAL.replace("\"eve.json\"", &format!("{path:?}"));
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains("source.path: is a Windows event log"), "{error}");
+        let config = parse(&text.replace("\"suricata_eve\"", "\"windows_event\"")).unwrap();
+        assert!(matches!(config.sources[0].input, Input::Evtx { from: StartFrom::End, .. }));
+        assert_eq!(config.sources[0].input.to_string(), shown);
+    }
+}
+
+#[test]
 fn a_source_may_listen_within_tls_and_by_http() {
     let input = |text: &str| {
         let text = MINIMAL.replace("path = \"eve.json\"", text);
@@ -376,7 +388,7 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let error = parse(&uncommented()).unwrap_err();
     assert_eq!(error.key, "limits.memory");
     let full = parse(&uncommented().replace(budget, "memory = \"128MiB\"")).unwrap();
-    assert_eq!(full.sources.len(), 7);
+    assert_eq!(full.sources.len(), 8);
     assert_eq!(full.sources[0], shipped.sources[0]);
     assert_eq!(
         (full.coordinator, full.identity, full.spool, full.lanes, full.blocks),

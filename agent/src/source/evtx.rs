@@ -1,16 +1,16 @@
-//! Follows Windows event log files (`.evtx`): logs that Windows goes on writing, and such as were put aside or collected
-//! from other hosts.
+//! Follows Windows event log files (`.evtx`): logs that Windows goes on writing, and such as were put aside or
+//! collected from other hosts.
 //!
-//! A file is read by a child of this program (`signalbox-agent events`), which gets it open and writes its events as JSON
-//! lines: bytes that come from elsewhere and break a parser, or make it take all memory, end the child and not the agent.
-//! An event's id in the log stands before its line, and the id of the last one handed out is the place to go on behind, so
-//! nothing is lost or repeated between two starts (L3). One file is read at a time.
+//! A file is read by a child of this program (`signalbox-agent events`), which gets it open and writes its events as
+//! JSON lines: bytes that come from elsewhere and break a parser, or make it take all memory, end the child and not
+//! the agent. An event's id in the log stands before its line, and the id of the last one handed out is the place to
+//! go on behind, so nothing is lost or repeated between two starts (L3). One file is read at a time.
 //!
 //! # What happens to files
 //! ```text
 //! it was written to           it is read behind the last event that is known
 //! the log was cleared         its newest event is older than that: it is read from its start
-//! the log wrote over itself   what was written over before it was read is gone; the next events are read
+//! the log wrote over itself   events that were not read before are gone, and counted; the next ones are read
 //! renamed                     a name that is new is a file that is new: it is read from its start, or, where the
 //!                             agent begins with it and is told so, behind its newest event
 //! events cannot be read       they are counted, and the rest is read
@@ -40,7 +40,7 @@ use super::{
     walk::{Step, Walk},
 };
 use crate::{
-    evtx::{SOME_UNREADABLE, newest},
+    evtx::{SOME_UNREADABLE, range},
     limits::{EVENT_LOGS_MAX, FILE_FORGET_AFTER, PATTERN_INTERVAL, PATTERN_STEP},
 };
 
@@ -122,6 +122,7 @@ pub struct Evtx {
     status: Status,
     stats: ListenerStats,
     unread: u64,
+    gone: u64,
     /// Files beyond the bound in the last look, and in the one under way.
     beyond: (u64, u64),
 }
@@ -162,6 +163,7 @@ impl Evtx {
             status: Status::Missing,
             stats: ListenerStats::default(),
             unread: 0,
+            gone: 0,
             beyond: (0, 0),
         })
     }
@@ -188,6 +190,12 @@ impl Evtx {
     #[must_use]
     pub fn unread(&self) -> u64 {
         self.unread
+    }
+
+    /// Returns how many events the logs have let go of before they were read.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// Returns how many files are known, wait for their turn, and are beyond the bound.
@@ -340,9 +348,10 @@ impl Evtx {
             let mut known = Known::default();
             if self.is_first_look && self.options.begin == Begin::End {
                 // What cannot be read now is read from its start once it can.
-                let newest = veto::open(&path).ok().and_then(|mut file| newest(&mut file).ok());
-                if let Some(newest) = newest {
-                    known = Known { last: newest, read_as: as_read(&facts), ..known };
+                let range = veto::open(&path).ok().and_then(|mut file| range(&mut file).ok());
+                if let Some(range) = range {
+                    let last = range.map_or(0, |(_, newest)| newest);
+                    known = Known { last, read_as: as_read(&facts), ..known };
                 }
             }
             self.known.insert(path.clone(), known);
@@ -384,11 +393,19 @@ impl Evtx {
         let text = |error: io::Error| error.to_string();
         let mut file = veto::open(path).map_err(text)?;
         let opened_as = as_read(&Facts::of(&file.metadata().map_err(text)?));
-        let newest = newest(&mut file).map_err(|error| error.to_string())?;
+        let range = range(&mut file).map_err(|error| error.to_string())?;
+        let (oldest, newest) = range.unwrap_or((0, 0));
         let known = self.known.entry(path.to_owned()).or_default();
+        let path_shown = path.display();
         if newest < known.last {
-            tracing::info!(path = %path.display(), "event log was cleared: it is read from its start");
+            tracing::info!(path = %path_shown, "event log was cleared: it is read from its start");
             known.last = 0;
+        } else if known.last > 0 && oldest > known.last + 1 {
+            // Ids within a log have no gaps.
+            let gone = oldest - known.last - 1;
+            tracing::warn!(path = %path_shown, gone, "event log wrote over what was not read");
+            self.gone += gone;
+            known.last = oldest - 1;
         }
         let mut command = Command::new(&self.options.program);
         command.args(["events", "--numbered", "--after", &known.last.to_string()]);

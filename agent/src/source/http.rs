@@ -19,8 +19,8 @@
 //!
 //! # Limits
 //! [`CONNECTIONS_MAX`] connections, [`HTTP_BODIES_MAX`] bodies at once; beyond them, and while the
-//! spool takes nothing, the answer is 503 and says when to try again. A connection that asks for nothing makes place for
-//! a new one, the quietest first: who has no token cannot keep others out by holding all places.
+//! spool takes nothing, the answer is 503 and says when to try again. A connection that asks for nothing makes place
+//! for a new one, the quietest first: who has no token cannot keep others out by holding all places.
 
 mod request;
 
@@ -110,7 +110,8 @@ impl fmt::Display for Http {
     }
 }
 
-/// Reads the token that senders must have. A file that everybody on this host may read is refused: a group may share it.
+/// Reads the token that senders must have. A file that everybody on this host may read is refused: a group may share
+/// it.
 ///
 /// # Errors
 /// Says what is wrong with the file.

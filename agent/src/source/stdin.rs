@@ -1,7 +1,8 @@
 //! Takes the lines that come by standard input.
 //!
 //! What is read there cannot be read again: what is not in the spool when the agent is killed is
-//! lost; when it is stopped in good order, all that was read is stored, a line without its end, too. While the spool takes nothing, nothing is read, and the writer waits.
+//! lost; when it is stopped in good order, all that was read is stored, a line without its end, too.
+//! While the spool takes nothing, nothing is read, and the writer waits.
 
 use std::{
     fs::File,

@@ -255,10 +255,7 @@ fn loss_matter(source: &SourceStatus, now: Timestamp) -> Option<Matter> {
     let (text, advice) = if source.lost_files > 0 {
         let text =
             format!("{} files were gone before they were read to their end", source.lost_files);
-        (
-            text,
-            "keep rotated files, uncompressed, until the agent has read them (logrotate: delaycompress)",
-        )
+        (text, "keep rotated files uncompressed until they are read (logrotate: delaycompress)")
     } else if source.dropped > 0 {
         let text = format!("the system dropped {} datagrams that came too fast", source.dropped);
         (text, "let the senders use TCP, or raise net.core.rmem_max and limits.cpu")

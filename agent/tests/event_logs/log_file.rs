@@ -6,8 +6,8 @@ const HEADER_BYTES: usize = 4096;
 /// 2026-11-02 08:00 UTC as a FILETIME.
 const WRITTEN_AT: u64 = 134_379_936_000_000_000;
 
-/// Returns a log of these chunks, each of the events with these ids. `at_home` tells an id from that which the event had
-/// on the host that it comes from.
+/// Returns a log of these chunks, each of the events with these ids. `at_home` says which id each had on the host that
+/// it comes from.
 pub(crate) fn log_file(
     chunks: &[std::ops::RangeInclusive<u64>],
     at_home: impl Fn(u64) -> u64,

@@ -1,5 +1,5 @@
-//! What must be in the store in the end: a ledger in one chain whose sums close, and the alerts that it counts; and what
-//! must have come of each recall.
+//! What must be in the store in the end: a ledger in one chain whose sums close, and the alerts that it counts; and
+//! what must have come of each recall.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -259,8 +259,8 @@ impl Stored {
     }
 }
 
-/// Checks what came of the recalls of one file's records: all that was not sent, or a tombstone that says how much of it
-/// is gone.
+/// Checks what came of the recalls of one file's records: all that was not sent, or a tombstone that says how much of
+/// it is gone.
 fn held_back(
     file: &FileLoad,
     intervals: &[Interval],

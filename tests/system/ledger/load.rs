@@ -24,8 +24,8 @@ const LONG_LINE_BYTES: usize = 300 << 10;
 const PAYLOAD_BYTES: usize = 2_000;
 /// The like in a record of the noise that is held back: the smallest ring is full of it within twenty seconds.
 const NOISE_PAYLOAD_BYTES: usize = 1_600;
-/// When the first record of noise or of an attack happened, 2026-11-02 08:00 UTC; each other a millisecond after the one
-/// before.
+/// When the first record of noise or of an attack happened, 2026-11-02 08:00 UTC; each other a millisecond after the
+/// one before.
 const FIRST_AT: Timestamp = Timestamp::from_ms(1_793_606_400_000);
 /// From how many addresses the attack comes, one after the other.
 pub(super) const ATTACKERS: u64 = 4;

@@ -82,7 +82,7 @@ pub(crate) const AGENT: ImportTable = &[
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.
     ("status", May::Import(&["attribution", "clock", "config"])),
-    ("tls", May::Import(&["certs", "config"])),
+    ("tls", May::Import(&["certs", "config", "platform"])),
     // `config` for its checked values, `status` for the state that it shows.
     ("uplink", May::Import(&["certs", "clock", "config", "held", "spool", "status", "tls"])),
 ];
