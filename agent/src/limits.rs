@@ -99,10 +99,25 @@ pub const LEFT_FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
 pub const PLACES_BYTES_MAX: usize = 1 << 20;
 
 /// Most event logs of Windows that a source remembers: Windows itself has some four hundred.
-pub const EVENT_LOGS_MAX: usize = 1024;
+pub const EVENT_LOGS_MAX: usize = 512;
 
-/// Most memory of the child that reads an event log, address space included: it takes a chunk of 64 KiB at a time.
-pub const EVENTS_MEMORY_MAX: u64 = 512 << 20;
+/// Longest path of an event log, in bytes. Most sources of event logs: one pattern names as many folders as one likes.
+/// All their places together are a part of what a spool may hold of places.
+pub const EVENT_LOG_PATH_BYTES_MAX: usize = 256;
+/// See [`EVENT_LOG_PATH_BYTES_MAX`].
+pub const EVENT_LOG_SOURCES_MAX: usize = 4;
+
+const _: () = assert!(
+    EVENT_LOG_SOURCES_MAX * EVENT_LOGS_MAX * (EVENT_LOG_PATH_BYTES_MAX + 32) <= 1 << 20,
+    "places of event logs take a megabyte"
+);
+
+/// Largest event log, in bytes: what Windows lets one be.
+pub const EVENT_LOG_BYTES_MAX: u64 = 4 << 30;
+
+/// Most memory of the child that reads an event log, address space included: it takes a chunk of 64 KiB at a time. With
+/// the agent's own it stays within what the service may take.
+pub const EVENTS_MEMORY_MAX: u64 = 112 << 20;
 
 /// Most bytes of places that stay stored of sources which are no longer configured: thousands of files. With the
 /// places of all files of patterns, and the ledger, they fit what a spool may hold of them.

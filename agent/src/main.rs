@@ -334,7 +334,7 @@ fn events(args: &EventsArgs) -> ExitCode {
     match found {
         Ok(found) if found.unreadable == 0 => ExitCode::SUCCESS,
         Ok(found) => {
-            let reason = found.reason.unwrap_or_default();
+            let reason: String = found.reason.unwrap_or_default().chars().take(200).collect();
             report(&format!("{name}: {} events cannot be read: {reason}", found.unreadable));
             ExitCode::from(evtx::SOME_UNREADABLE)
         }

@@ -211,7 +211,10 @@ pub struct SourceStatus {
     /// Connections that were refused because there were too many.
     #[serde(default)]
     pub refused: u64,
-    /// When the last of the lost files, dropped datagrams and refused connections was counted.
+    /// Records that the source let go of before they were read.
+    #[serde(default)]
+    pub gone: u64,
+    /// When the last of those that are gone, the lost files, dropped datagrams and refused connections was counted.
     #[serde(default)]
     pub lost_at: Option<Timestamp>,
 }

@@ -50,24 +50,23 @@ impl World {
         fs::write(self.folder.path().join(name), bytes).unwrap();
     }
 
-    /// Reads until nothing comes any more, without storing anything; returns the events' ids as they came.
+    /// Reads until nothing comes for some looks, without storing anything; returns the events' ids as they came.
     fn read(&mut self) -> Vec<u64> {
         let (mut ids, mut buffer, begun_at) = (Vec::new(), ReadBuffer::new(), Instant::now());
-        self.now += Duration::from_secs(60); // so that it looks again
-        let mut is_looked = false;
-        loop {
+        let mut looks = 0;
+        while looks < 20 {
             assert!(begun_at.elapsed() < TIMEOUT);
             if self.evtx.poll(self.now) {
                 for line in self.evtx.read_batch(&mut buffer).unwrap().lines() {
                     ids.push(id_of(line.bytes));
+                    looks = 0;
                 }
             } else if self.evtx.fd().is_none() {
-                if is_looked {
-                    return ids;
-                }
-                is_looked = true;
+                looks += 1;
+                self.now += Duration::from_secs(1);
             }
         }
+        ids
     }
 
     fn store(&mut self, end: Option<u64>) {
@@ -245,26 +244,85 @@ fn the_place_is_that_in_the_log_also_of_events_that_were_forwarded() {
 }
 
 #[test]
-fn what_is_no_log_or_breaks_its_reader_is_said_once_and_keeps_nobody_waiting() {
+fn what_is_no_log_is_said_and_keeps_nobody_waiting() {
     let mut world = World::new(Begin::Start);
     world.write("a.evtx", b"none");
     world.write("b.evtx", &log_file(&[1..=2], |id| id));
     assert_eq!(world.read(), [1, 2]);
     assert_eq!((world.read(), world.evtx.unread()), (vec![], 1));
-    // A reader that breaks off, as one does that runs out of memory.
-    let script = world.folder.path().join("reader");
+    let Status::Unreadable(reason) = world.evtx.status().clone() else { panic!("it is well") };
+    assert!(reason.contains("a.evtx") && reason.contains("no Windows event log"), "{reason}");
+    world.store(None);
+    world.restart();
+    world.write("a.evtx", &log_file(&[8..=9], |id| id));
+    assert_eq!(world.read(), [8, 9]);
+    assert_eq!(*world.evtx.status(), Status::Reading);
+}
+
+#[test]
+fn what_breaks_its_reader_is_tried_again_and_then_passed_over_and_counted() {
+    // As one does that runs out of memory.
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("reader");
     let text = "#!/bin/sh\n\
-                printf '1\\t{\"Event\":{\"System\":{\"EventRecordID\":1}}}\\n2\\t{\"Ev'\n\
-                echo 'out of memory' >&2\nkill -ABRT $$\n";
+                event() {\n\
+                printf '%s\\t{\"Event\":{\"System\":{\"EventRecordID\":%s}}}\\n' $1 $1\n}\n\
+                case $4 in 0) event 1 ;; 9) event 10; exit 0 ;; esac\n\
+                printf '2\\t{\"Ev'; echo 'out of memory' >&2; kill -ABRT $$\n";
     fs::write(&script, text).unwrap();
     let made = Command::new("chmod").arg("700").arg(&script).status().unwrap();
     assert!(made.success());
-    let file = log_file(&[1..=2], |id| id);
+    // It breaks at the second event of nine in a chunk, whenever it comes to it.
+    let file = log_file(&[1..=9, 10..=10], |id| id);
     let mut world = World::with_program(Begin::Start, script, &[("c.evtx", file)]);
-    assert_eq!(world.read(), [1]);
-    let Status::Unreadable(reason) = world.evtx.status().clone() else { panic!("it is well") };
-    assert!(reason.contains("c.evtx") && reason.contains("out of memory"), "{reason}");
-    assert_eq!((world.read(), world.evtx.unread()), (vec![], 1));
+    assert_eq!(world.read(), [1, 10]);
+    assert_eq!(world.evtx.gone(), 8);
+    assert_eq!(*world.evtx.status(), Status::Reading);
+    assert!(world.read().is_empty());
+}
+
+#[test]
+fn a_log_that_is_being_copied_is_neither_taken_as_cleared_nor_as_written_over() {
+    let mut world = World::new(Begin::Start);
+    let whole = log_file(&[21..=30, 11..=20], |id| id);
+    world.write("a.evtx", &log_file(&[11..=20], |id| id));
+    assert_eq!(world.read().len(), 10);
+    world.store(None);
+    for len in [4096, 4096 + (64 << 10)] {
+        world.write("a.evtx", &whole[..len]);
+        world.now += Duration::from_secs(1);
+        assert!(!world.evtx.poll(world.now) || world.evtx.fd().is_none());
+        while world.evtx.poll(world.now) {
+            assert!(world.evtx.fd().is_none(), "it is looked at, and not read");
+        }
+    }
+    world.write("a.evtx", &whole);
+    assert_eq!(world.read(), (21..=30).collect::<Vec<_>>());
+    assert_eq!(world.evtx.gone(), 0);
+}
+
+#[test]
+fn where_it_begins_is_stored_whole_or_not_at_all() {
+    let log = || log_file(&[1..=5], |id| id);
+    let files = [("a.evtx", log()), ("b.evtx", log()), ("c.evtx", b"no log".to_vec())];
+    let mut world = World::with_program(Begin::End, PROGRAM.into(), &files);
+    world.evtx.poll(world.now);
+    world.store(None);
+    world.restart(); // before it had looked at both
+    assert!(world.stored.is_empty() && world.read().is_empty());
+    world.store(None);
+    assert!(!world.stored.is_empty(), "what is no log keeps nobody waiting");
+    world.restart();
+    assert!(world.read().is_empty());
+}
+
+#[test]
+fn parts_of_another_kind_of_source_are_none_of_its_own() {
+    let mut world = World::new(Begin::Start);
+    world.stored = vec![("cursor".to_owned(), vec![9, 9]), ("012".to_owned(), vec![7])];
+    world.restart();
+    world.write("a.evtx", &log_file(&[1..=2], |id| id));
+    assert_eq!(world.read(), [1, 2]);
 }
 
 #[test]

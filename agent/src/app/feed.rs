@@ -314,7 +314,7 @@ impl Feed {
             malformed: self.malformed,
             ..SourceStatus::default()
         });
-        let lost = status.dropped + status.refused + status.lost_files;
+        let lost = status.dropped + status.refused + status.lost_files + status.gone;
         if lost > self.lost.0 {
             self.lost = (lost, Some(now));
         }

@@ -354,7 +354,8 @@ impl Input {
                 let open = u64::from(evtx.fd().is_some());
                 let files = FilesStatus { known, open, waiting, beyond, ..FilesStatus::default() };
                 let path = evtx.pattern().to_string().into();
-                let status = SourceStatus { path, files: Some(files), ..status };
+                let gone = evtx.gone();
+                let status = SourceStatus { path, files: Some(files), gone, ..status };
                 listener_status(evtx.stats(), status)
             }
             Self::Journal(journal, _) => {

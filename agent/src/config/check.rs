@@ -10,9 +10,9 @@ use shared::alert::Severity;
 use toml::Spanned;
 
 use super::{
-    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, HeldSettings, LogConfig, LogFormat,
-    LogLevel, SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings, parse_bytes,
-    parse_duration,
+    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, HeldSettings, Input, LogConfig,
+    LogFormat, LogLevel, SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings,
+    parse_bytes, parse_duration,
     raw::{
         RawAttribution, RawBlocks, RawCoordinator, RawHeld, RawLanes, RawLedger, RawLog,
         RawShutdown, RawSource, RawSpool,
@@ -23,7 +23,7 @@ use crate::{
     attribution::AttributionPolicy,
     blocks::BlockPolicy,
     ledger::LedgerPolicy,
-    limits::BLOCK_AGE_MAX,
+    limits::{BLOCK_AGE_MAX, EVENT_LOG_SOURCES_MAX},
     normalise::{Kind, LanePolicy},
 };
 
@@ -254,6 +254,15 @@ impl Check<'_> {
             if sources.iter().any(|other| other.name == source.name) {
                 let message = format!("another source is named {:?} already", source.name);
                 return Err(self.error("source.name", name.span(), message));
+            }
+            let logs = sources.iter().filter(|it| matches!(it.input, Input::Evtx { .. })).count();
+            if logs == EVENT_LOG_SOURCES_MAX && matches!(source.input, Input::Evtx { .. }) {
+                let (key, span) = raw.get_ref().input_key().expect("it has a path");
+                let message = format!(
+                    "is one more than {EVENT_LOG_SOURCES_MAX} sources of event logs: one pattern \
+                     can name them all"
+                );
+                return Err(self.error(key, span, message));
             }
             if let Some(other) = sources.iter().find(|other| other.input.is_same(&source.input)) {
                 let message = format!("source {:?} reads {} already", other.name, source.input);

@@ -11,21 +11,28 @@
 //! it was written to           it is read behind the last event that is known
 //! the log was cleared         its newest event is older than that: it is read from its start
 //! the log wrote over itself   events that were not read before are gone, and counted; the next ones are read
+//! it is being copied          it may look like either for a moment: that is believed once it stays so, or for long
 //! renamed                     a name that is new is a file that is new: it is read from its start, or, where the
 //!                             agent begins with it and is told so, behind its newest event
+//! no event log                it is looked at again when it was written to
 //! events cannot be read       they are counted, and the rest is read
-//! the child breaks off        what it wrote is taken; the file is read on when it is written to again
+//! it cannot be opened, or     it is tried again after a while
+//! the child was stopped
+//! the child breaks off        what it wrote is taken, and it is tried again behind that; where it breaks off a second
+//!                             time at the same place, the chunk is passed over and its events are counted as gone
 //! ```
+//! Not seen: a log that was put in another's place, or cleared and filled again to more events than were read, between
+//! two looks.
 //!
 //! # Limits
-//! [`EVENT_LOGS_MAX`] files are remembered.
+//! [`EVENT_LOGS_MAX`] files are remembered, and such whose paths are at most [`EVENT_LOG_PATH_BYTES_MAX`] long.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Instant,
 };
@@ -40,8 +47,11 @@ use super::{
     walk::{Step, Walk},
 };
 use crate::{
-    evtx::{SOME_UNREADABLE, range},
-    limits::{EVENT_LOGS_MAX, FILE_FORGET_AFTER, PATTERN_INTERVAL, PATTERN_STEP},
+    evtx::{EventsError, SOME_UNREADABLE, end_of_chunk_behind, range},
+    limits::{
+        EVENT_LOG_PATH_BYTES_MAX, EVENT_LOGS_MAX, FILE_FORGET_AFTER, OPEN_RETRY_INTERVAL,
+        PATTERN_INTERVAL, PATTERN_STEP,
+    },
 };
 
 /// The program that reads a file: this one, also where it was replaced on disk since it was started.
@@ -50,6 +60,11 @@ pub const SELF: &str = "/proc/self/exe";
 const VERSION: u8 = 1;
 /// Parts in which places are stored, so that one file that is read does not write the places of all.
 const PAGES: usize = 16;
+/// Before the number of a part that is stored: other kinds of sources have other parts.
+const PART: &str = "log-";
+/// Looks after which what a file seems to say is believed although it is written to all the time: longer than a copy
+/// takes.
+const UNSETTLED_LOOKS_MAX: u32 = 30;
 /// Most bytes of what the program says about why it ended.
 const REASON_BYTES_MAX: u64 = 300;
 
@@ -64,23 +79,53 @@ pub struct EvtxOptions {
     pub begin: Begin,
 }
 
+/// A file's length and when it was last written to.
+type Look = (u64, i64);
+
 /// What is known of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     /// Id of the last event that was handed out.
     last: u64,
-    /// Its length and when it was last written to, as of when it was last read to its end.
-    read_as: (u64, i64),
+    /// As of when it was last read to its end.
+    read_as: Look,
+    /// As of the last look, and whether it was so at the one before.
+    seen_as: Look,
+    is_settled: bool,
+    /// How often what it seems to say was not believed.
+    put_off: u32,
+    /// Whether it is begun with behind its newest event.
+    begins_at_end: bool,
+    /// Why it is not read, and until when that is so.
+    held_off: Option<(HeldOff, String)>,
+    /// Behind which event the program broke off last.
+    broke_behind: Option<u64>,
     /// Since when nothing is at its path.
     gone_since: Option<Instant>,
     is_waiting: bool,
 }
 
+/// Until when a file is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeldOff {
+    Until(Instant),
+    /// While it is as it was then.
+    While(Look),
+}
+
+/// What came of a file's turn.
+enum Turn {
+    Started(Running),
+    /// Nothing of it is to be read now.
+    Nothing,
+}
+
 #[derive(Debug)]
 struct Running {
     path: PathBuf,
-    /// The file's length and time of the last write when it was opened.
-    opened_as: (u64, i64),
+    opened_as: Look,
+    /// The last event known when it was started.
+    began_behind: u64,
     child: Child,
     output: ChildStdout,
     pipe: Pipe,
@@ -120,6 +165,9 @@ pub struct Evtx {
     offered: BTreeMap<usize, Vec<u8>>,
     has_changed: bool,
     status: Status,
+    /// Why a folder could not be looked through, in the look under way.
+    look_error: Option<String>,
+    polled_at: Option<Instant>,
     stats: ListenerStats,
     unread: u64,
     gone: u64,
@@ -141,7 +189,9 @@ impl Evtx {
     ) -> Result<Self, CheckpointError> {
         let (mut known, mut pages) = (BTreeMap::new(), BTreeMap::new());
         for (part, bytes) in stored {
-            let page = part.parse::<usize>().map_err(|_| CheckpointError::Malformed)?;
+            // Other parts are of another kind of source that had this name.
+            let page = part.strip_prefix(PART).and_then(|page| page.parse::<usize>().ok());
+            let Some(page) = page else { continue };
             for (path, last, len, modified_ns) in decode(bytes)? {
                 let read_as = (len, modified_ns);
                 known.insert(path_of(path), Known { last, read_as, ..Known::default() });
@@ -161,6 +211,8 @@ impl Evtx {
             offered: BTreeMap::new(),
             has_changed: false,
             status: Status::Missing,
+            look_error: None,
+            polled_at: None,
             stats: ListenerStats::default(),
             unread: 0,
             gone: 0,
@@ -210,23 +262,46 @@ impl Evtx {
         self.running.as_ref().map(|running| running.output.as_fd())
     }
 
-    /// Looks for files that were written to, and has the next one read; returns whether there is something to read.
+    /// Looks for files that were written to, and has the next one read; returns whether there is something to read,
+    /// or to look at.
     pub fn poll(&mut self, now: Instant) -> bool {
+        self.polled_at = Some(now);
         self.look(now);
-        while self.running.is_none() {
-            let Some(path) = self.waiting.pop_front() else { break };
-            if let Some(known) = self.known.get_mut(&path) {
-                known.is_waiting = false;
-            }
-            match self.start(&path) {
-                Ok(running) => {
+        if self.running.is_none()
+            && !(self.is_first_look && self.walk.is_some())
+            && let Some(path) = self.waiting.pop_front()
+        {
+            self.take_turn(&path, now);
+        }
+        match &self.running {
+            Some(running) => running.pipe.is_ready(&running.output),
+            None => !self.waiting.is_empty() || self.is_first_look && self.walk.is_some(),
+        }
+    }
+
+    fn take_turn(&mut self, path: &Path, now: Instant) {
+        let Some(known) = self.known.get_mut(path) else { return };
+        known.is_waiting = false;
+        match start(&self.options.program, path, known) {
+            Ok((turn, gone)) => {
+                self.gone += gone;
+                self.has_changed = true;
+                if let Turn::Started(running) = turn {
                     self.running = Some(running);
                     self.status = Status::Reading;
                 }
-                Err(error) => self.fail(&path, &error),
+            }
+            Err(error) => {
+                // Once it can be read, it is from its start: the others do not wait for that.
+                known.begins_at_end = false;
+                let seen_as = known.seen_as;
+                let held_off = match &error {
+                    EventsError::Io(_) => HeldOff::Until(now + OPEN_RETRY_INTERVAL),
+                    EventsError::NoLog | EventsError::TooLarge => HeldOff::While(seen_as),
+                };
+                self.hold_off(path, held_off, &error.to_string());
             }
         }
-        self.running.as_ref().is_some_and(|running| running.pipe.is_ready(&running.output))
     }
 
     /// Reads events into `buffer`.
@@ -238,9 +313,7 @@ impl Evtx {
         match running.pipe.read(&mut running.output, buffer) {
             Ok(split) => self.stats.over_long += split.cut,
             Err(error) => {
-                let path = running.path.clone();
-                self.running = None;
-                self.fail(&path, &error.to_string());
+                self.end();
                 return Err(error);
             }
         }
@@ -273,7 +346,9 @@ impl Evtx {
     /// Returns the parts to be stored: behind all that was handed out, or up to `end` within the last batch.
     pub fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
         self.offered.clear();
-        if !self.has_changed && end.is_none() {
+        // Where it begins is stored whole, or not at all.
+        let is_beginning = self.is_first_look || self.known.values().any(|it| it.begins_at_end);
+        if is_beginning || !self.has_changed && end.is_none() {
             return Vec::new();
         }
         let mut pages: Vec<Vec<Stored>> = vec![Vec::new(); PAGES];
@@ -300,7 +375,8 @@ impl Evtx {
             }
         }
         self.has_changed = end.is_some();
-        self.offered.iter().map(|(page, bytes)| (page.to_string(), bytes.clone())).collect()
+        let part = |(page, bytes): (&usize, &Vec<u8>)| (format!("{PART}{page}"), bytes.clone());
+        self.offered.iter().map(part).collect()
     }
 
     /// Notes that what was to be stored is.
@@ -316,13 +392,14 @@ impl Evtx {
             }
             self.walk = Some(Walk::new(Arc::new(self.options.pattern.clone())));
             self.beyond.1 = 0;
+            self.look_error = None;
         }
         for _ in 0..PATTERN_STEP {
             let Some(walk) = &mut self.walk else { return };
             match walk.step() {
-                Step::File(path) => self.found(path),
+                Step::File(path) => self.found(path, now),
                 Step::Nothing => {}
-                Step::Unreadable(error) => self.status = Status::Unreadable(error.to_string()),
+                Step::Unreadable(error) => self.look_error = Some(error.to_string()),
                 Step::Done => {
                     self.walk = None;
                     self.walk_at = Some(now + PATTERN_INTERVAL);
@@ -334,39 +411,40 @@ impl Evtx {
     }
 
     /// Takes in that a file is there.
-    fn found(&mut self, path: PathBuf) {
+    fn found(&mut self, path: PathBuf, now: Instant) {
         let Ok(metadata) = std::fs::metadata(&path) else { return };
         if !metadata.is_file() {
             return;
         }
-        let facts = Facts::of(&metadata);
+        let seen_as = as_read(&Facts::of(&metadata));
         if !self.known.contains_key(&path) {
-            if self.known.len() >= EVENT_LOGS_MAX {
+            let is_long = path.as_os_str().len() > EVENT_LOG_PATH_BYTES_MAX;
+            if is_long || self.known.len() >= EVENT_LOGS_MAX {
                 self.beyond.1 += 1;
                 return;
             }
-            let mut known = Known::default();
-            if self.is_first_look && self.options.begin == Begin::End {
-                // What cannot be read now is read from its start once it can.
-                let range = veto::open(&path).ok().and_then(|mut file| range(&mut file).ok());
-                if let Some(range) = range {
-                    let last = range.map_or(0, |(_, newest)| newest);
-                    known = Known { last, read_as: as_read(&facts), ..known };
-                }
-            }
-            self.known.insert(path.clone(), known);
+            let begins_at_end = self.is_first_look && self.options.begin == Begin::End;
+            self.known.insert(path.clone(), Known { begins_at_end, ..Known::default() });
             self.has_changed = true;
         }
         let is_read_now = self.running.as_ref().is_some_and(|running| running.path == path);
         let Some(known) = self.known.get_mut(&path) else { return };
         known.gone_since = None;
-        if known.read_as != as_read(&facts) && !known.is_waiting && !is_read_now {
+        known.is_settled = known.seen_as == seen_as;
+        known.seen_as = seen_as;
+        let is_held_off = match &known.held_off {
+            Some((HeldOff::Until(at), _)) => now < *at,
+            Some((HeldOff::While(look), _)) => *look == seen_as,
+            None => false,
+        };
+        let is_new = known.read_as != seen_as || known.begins_at_end;
+        if is_new && !is_held_off && !known.is_waiting && !is_read_now {
             known.is_waiting = true;
             self.waiting.push_back(path);
         }
     }
 
-    /// Forgets files that are gone for long.
+    /// Forgets files that are gone for long, and says how it is.
     fn finish_look(&mut self, now: Instant) {
         self.beyond.0 = self.beyond.1;
         if self.is_first_look {
@@ -381,41 +459,15 @@ impl Evtx {
             now.saturating_duration_since(gone_since) < FILE_FORGET_AFTER
         });
         self.has_changed |= self.known.len() < before;
-        if self.known.is_empty() && self.status == Status::Reading {
-            self.status = Status::Missing;
-        }
-        if !self.known.is_empty() && self.status == Status::Missing {
-            self.status = Status::Reading;
-        }
-    }
-
-    fn start(&mut self, path: &Path) -> Result<Running, String> {
-        let text = |error: io::Error| error.to_string();
-        let mut file = veto::open(path).map_err(text)?;
-        let opened_as = as_read(&Facts::of(&file.metadata().map_err(text)?));
-        let range = range(&mut file).map_err(|error| error.to_string())?;
-        let (oldest, newest) = range.unwrap_or((0, 0));
-        let known = self.known.entry(path.to_owned()).or_default();
-        let path_shown = path.display();
-        if newest < known.last {
-            tracing::info!(path = %path_shown, "event log was cleared: it is read from its start");
-            known.last = 0;
-        } else if known.last > 0 && oldest > known.last + 1 {
-            // Ids within a log have no gaps.
-            let gone = oldest - known.last - 1;
-            tracing::warn!(path = %path_shown, gone, "event log wrote over what was not read");
-            self.gone += gone;
-            known.last = oldest - 1;
-        }
-        let mut command = Command::new(&self.options.program);
-        command.args(["events", "--numbered", "--after", &known.last.to_string()]);
-        command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(text)?;
-        let Some(output) = child.stdout.take() else {
-            return Err("its events cannot be read".to_owned());
+        let mut held_off = self.known.iter().filter_map(|(path, known)| {
+            let (_, reason) = known.held_off.as_ref().filter(|_| known.gone_since.is_none())?;
+            Some(format!("{}: {reason}", path.display()))
+        });
+        self.status = match held_off.next().or_else(|| self.look_error.clone()) {
+            Some(reason) => Status::Unreadable(reason),
+            None if self.known.values().all(|known| known.gone_since.is_some()) => Status::Missing,
+            None => Status::Reading,
         };
-        let pipe = Pipe::of_whole_lines();
-        Ok(Running { path: path.to_owned(), opened_as, child, output, pipe })
     }
 
     /// Takes the program's end.
@@ -428,35 +480,101 @@ impl Evtx {
             errors.take(REASON_BYTES_MAX).read_to_end(&mut said).unwrap_or_default();
         }
         let said = String::from_utf8_lossy(&said).trim().to_owned();
-        match ended {
-            Ok(status) if status.success() => {}
-            Ok(status) if status.code() == Some(SOME_UNREADABLE.into()) => {
+        let code = ended.as_ref().ok().and_then(ExitStatus::code);
+        if code == Some(0) || code == Some(SOME_UNREADABLE.into()) {
+            if code != Some(0) {
                 self.unread += 1;
                 tracing::warn!(path = %running.path.display(), said, "events cannot be read");
             }
-            Ok(status) => {
-                let reason = format!("reading it ended: {status}: {said}");
-                self.fail(&running.path, reason.trim_end_matches([':', ' ']));
+            if let Some(known) = self.known.get_mut(&running.path) {
+                known.read_as = running.opened_as;
+                (known.held_off, known.broke_behind) = (None, None);
+                self.has_changed = true;
             }
-            Err(error) => self.fail(&running.path, &error.to_string()),
+            return;
         }
-        if let Some(known) = self.known.get_mut(&running.path) {
-            known.read_as = running.opened_as;
+        let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let reason = format!("reading it ended: {ended}: {said}");
+        self.pass_over_what_breaks(&running);
+        let until = self.polled_at.map(|now| HeldOff::Until(now + OPEN_RETRY_INTERVAL));
+        if let Some(until) = until {
+            self.hold_off(&running.path, until, reason.trim_end_matches([':', ' ']));
+        }
+    }
+
+    /// Where the program broke off a second time at the same place, goes on behind the chunk that it broke off in.
+    fn pass_over_what_breaks(&mut self, running: &Running) {
+        let Some(known) = self.known.get_mut(&running.path) else { return };
+        let is_again = known.broke_behind == Some(known.last) && running.began_behind == known.last;
+        known.broke_behind = Some(known.last);
+        if !is_again {
+            return;
+        }
+        let opened = veto::open(&running.path);
+        let end = opened
+            .map_err(EventsError::Io)
+            .and_then(|mut file| end_of_chunk_behind(&mut file, known.last));
+        if let Ok(Some(end)) = end {
+            self.gone += end - known.last;
+            (known.last, known.broke_behind) = (end, None);
             self.has_changed = true;
         }
     }
 
-    /// Notes that a file cannot be read; it is tried again when it was written to.
-    fn fail(&mut self, path: &Path, reason: &str) {
+    /// Notes that a file cannot be read, and until when it is not tried again.
+    fn hold_off(&mut self, path: &Path, until: HeldOff, reason: &str) {
         self.unread += 1;
         self.status = Status::Unreadable(format!("{}: {reason}", path.display()));
-        if let (Some(known), Ok(metadata)) = (self.known.get_mut(path), std::fs::metadata(path)) {
-            known.read_as = as_read(&Facts::of(&metadata));
+        if let Some(known) = self.known.get_mut(path) {
+            known.held_off = Some((until, reason.to_owned()));
         }
     }
 }
 
-fn as_read(facts: &Facts) -> (u64, i64) {
+/// Has the program read a file behind the last event that is known; also returns how many events are gone that were not
+/// read.
+fn start(program: &Path, path: &Path, known: &mut Known) -> Result<(Turn, u64), EventsError> {
+    let mut file = veto::open(path)?;
+    let opened_as = as_read(&Facts::of(&file.metadata()?));
+    let range = range(&mut file)?;
+    if known.begins_at_end {
+        known.last = range.map_or(0, |(_, newest)| newest);
+        (known.read_as, known.begins_at_end) = (opened_as, false);
+        return Ok((Turn::Nothing, 0));
+    }
+    let Some((oldest, newest)) = range else {
+        known.read_as = opened_as;
+        return Ok((Turn::Nothing, 0));
+    };
+    let is_cleared = newest < known.last;
+    let is_overtaken = known.last > 0 && oldest > known.last + 1;
+    let is_sure = known.is_settled && known.seen_as == opened_as;
+    if (is_cleared || is_overtaken) && !is_sure && known.put_off < UNSETTLED_LOOKS_MAX {
+        known.put_off += 1;
+        return Ok((Turn::Nothing, 0));
+    }
+    known.put_off = 0;
+    let mut gone = 0;
+    if is_cleared {
+        tracing::info!(path = %path.display(), "event log was cleared: it is read from its start");
+        known.last = 0;
+    } else if is_overtaken {
+        gone = oldest - known.last - 1; // ids within a log have no gaps
+        tracing::warn!(path = %path.display(), gone, "event log wrote over what was not read");
+        known.last = oldest - 1;
+    }
+    let mut command = Command::new(program);
+    command.args(["events", "--numbered", "--after", &known.last.to_string()]);
+    command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let Some(output) = child.stdout.take() else {
+        return Err(io::Error::other("its events cannot be read").into());
+    };
+    let (path, began_behind, pipe) = (path.to_owned(), known.last, Pipe::of_whole_lines());
+    Ok((Turn::Started(Running { path, opened_as, began_behind, child, output, pipe }), gone))
+}
+
+fn as_read(facts: &Facts) -> Look {
     (facts.len, facts.modified_ns)
 }
 

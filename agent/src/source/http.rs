@@ -83,6 +83,8 @@ struct Connection {
     /// When the head began that is not whole yet: who sends it byte by byte is not waited for longer than who sends
     /// none.
     head_since: Option<Instant>,
+    /// Whether the sender has closed its half: nothing more comes.
+    has_ended: bool,
 }
 
 /// Takes records at one address.
@@ -293,10 +295,10 @@ impl Http {
             let Some(socket) = &self.socket else { return };
             let Ok((mut stream, _)) = socket.accept() else { return };
             if self.connections.len() == CONNECTIONS_MAX {
-                self.stats.refused += 1;
-                self.make_place();
+                self.make_place(now);
             }
             if self.connections.len() == CONNECTIONS_MAX {
+                self.stats.refused += 1;
                 let answer = Refusal::Busy(HTTP_RETRY_SECONDS).answer();
                 // Who does not hear it sees the connection closed.
                 let _heard = stream.set_nonblocking(true).is_ok() && stream.write(&answer).is_ok();
@@ -313,15 +315,19 @@ impl Http {
                 out,
                 heard_at: now,
                 head_since: None,
+                has_ended: false,
             });
         }
     }
 }
 
 impl Http {
-    /// Closes the connection that is nobody's request for longest, if there is one.
-    fn make_place(&mut self) {
-        let is_idle = |it: &Connection| matches!(it.state, State::Head | State::Left { .. });
+    /// Closes the connection that is nobody's request for longest, if there is one; what came a moment ago may have a
+    /// request that was not read yet.
+    fn make_place(&mut self, now: Instant) {
+        let is_idle = |it: &Connection| {
+            matches!(it.state, State::Head | State::Left { .. }) && it.heard_at < now
+        };
         let idle = self.connections.iter().enumerate().filter(|(_, it)| is_idle(it));
         if let Some((index, _)) = idle.min_by_key(|(_, it)| it.head_since.unwrap_or(it.heard_at)) {
             self.connections.remove(index);
@@ -372,6 +378,9 @@ impl Connection {
         {
             self.take_body(len, is_kept, refusal);
         }
+        if self.has_ended && matches!(self.state, State::Head | State::Body { .. }) {
+            self.state = State::Over;
+        }
     }
 
     fn take_body(&mut self, len: usize, is_kept: bool, refusal: Option<Refusal>) {
@@ -413,7 +422,7 @@ impl Connection {
             let read = self.stream.read(&mut self.pending[filled..]);
             self.pending.truncate(filled + read.as_ref().copied().unwrap_or_default());
             match read {
-                Ok(0) => return self.state = State::Over,
+                Ok(0) => return self.has_ended = true,
                 Ok(_) => {
                     self.heard_at = now;
                     if matches!(self.state, State::Head) {

@@ -256,6 +256,9 @@ fn loss_matter(source: &SourceStatus, now: Timestamp) -> Option<Matter> {
         let text =
             format!("{} files were gone before they were read to their end", source.lost_files);
         (text, "keep rotated files uncompressed until they are read (logrotate: delaycompress)")
+    } else if source.gone > 0 {
+        let text = format!("its writer let go of {} records before they were read", source.gone);
+        (text, "let the log grow larger before it writes over itself")
     } else if source.dropped > 0 {
         let text = format!("the system dropped {} datagrams that came too fast", source.dropped);
         (text, "let the senders use TCP, or raise net.core.rmem_max and limits.cpu")

@@ -199,6 +199,7 @@ fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
     let lost = [
         (source.dropped, "datagrams were dropped by the system: they came too fast"),
         (source.refused, "connections were refused: there were too many"),
+        (source.gone, "records are gone: their log wrote over them before they were read"),
         (source.lost_files, "files were not found again: what was not read of them is lost"),
         (
             source.files.map_or(0, |files| files.beyond),

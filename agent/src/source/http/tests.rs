@@ -235,9 +235,15 @@ fn who_asks_for_nothing_keeps_nobody_out() {
         assert!(started_at.elapsed() < DEADLINE);
         world.http.poll(world.now);
     }
+    // What has come only just may have a request that was not read yet.
+    let mut early = world.post("{}");
+    assert!(world.heard(&mut early).starts_with("HTTP/1.1 503 "));
+    assert_eq!(world.http.stats().refused, 1);
+    world.now += Duration::from_secs(1);
     let _sender = world.post("{}");
     world.until_ready();
     assert_eq!(texts(&world.read()), ["{}"]);
+    assert_eq!(world.http.stats().refused, 1);
     assert_eq!(world.http.connections.len(), CONNECTIONS_MAX);
 }
 
