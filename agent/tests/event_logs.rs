@@ -282,6 +282,26 @@ fn what_breaks_its_reader_is_tried_again_and_then_passed_over_and_counted() {
 }
 
 #[test]
+fn a_reader_that_says_why_it_ends_has_nothing_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("reader");
+    fs::write(&script, "#!/bin/sh\necho 'no space' >&2\nexit 1\n").unwrap();
+    assert!(Command::new("chmod").arg("700").arg(&script).status().unwrap().success());
+    let file = log_file(&[1..=9], |id| id);
+    let mut world = World::with_program(Begin::Start, script, &[("a.evtx", file)]);
+    for _ in 0..5 {
+        assert!(world.read().is_empty());
+    }
+    assert_eq!(world.evtx.gone(), 0);
+    let Status::Unreadable(reason) = world.evtx.status().clone() else { panic!("it is well") };
+    assert!(reason.contains("no space"), "{reason}");
+    world.store(None);
+    world.program = PROGRAM.into();
+    world.restart();
+    assert_eq!(world.read(), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_log_that_is_being_copied_is_neither_taken_as_cleared_nor_as_written_over() {
     let mut world = World::new(Begin::Start);
     let whole = log_file(&[21..=30, 11..=20], |id| id);

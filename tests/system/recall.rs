@@ -15,9 +15,9 @@ use tests::cluster::{Agent, Cluster, Kind, Recalled, Source, eventually, records
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Id of the rule that holds, and of those alerts of which it holds all but a few samples.
-const RULE: &str = "11111111-2222-4333-8444-555555555555";
+pub(crate) const RULE: &str = "11111111-2222-4333-8444-555555555555";
 /// Its policy; the date on which it ends, soon enough to be taken, is put in.
-const POLICY: &str = "policy: acme-noise
+pub(crate) const POLICY: &str = "policy: noise
 version: 1
 owner: soc@mssp.example
 ---

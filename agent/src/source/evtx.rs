@@ -17,7 +17,8 @@
 //! no event log                it is looked at again when it was written to
 //! events cannot be read       they are counted, and the rest is read
 //! it cannot be opened, or     it is tried again after a while
-//! the child was stopped
+//! the child was stopped, or
+//! says why it ends
 //! the child breaks off        what it wrote is taken, and it is tried again behind that; where it breaks off a second
 //!                             time at the same place, the chunk is passed over and its events are counted as gone
 //! ```
@@ -30,13 +31,17 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Read},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::ExitStatusExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Instant,
 };
 
+use rustix::process::Signal;
 use shared::wire::codec;
 
 use super::{
@@ -493,9 +498,11 @@ impl Evtx {
             }
             return;
         }
+        if ended.as_ref().is_ok_and(|status| has_broken(*status)) {
+            self.pass_over_what_breaks(&running);
+        }
         let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
         let reason = format!("reading it ended: {ended}: {said}");
-        self.pass_over_what_breaks(&running);
         let until = self.polled_at.map(|now| HeldOff::Until(now + OPEN_RETRY_INTERVAL));
         if let Some(until) = until {
             self.hold_off(&running.path, until, reason.trim_end_matches([':', ' ']));
@@ -529,6 +536,15 @@ impl Evtx {
             known.held_off = Some((until, reason.to_owned()));
         }
     }
+}
+
+/// Returns whether the program broke at what it read: it panicked, or died of a signal that is none to stop it. One
+/// that says what is wrong and ends, or that is told to, would do so at any place.
+fn has_broken(status: ExitStatus) -> bool {
+    const PANICKED: i32 = 101;
+    let stops = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+    let is_killed = status.signal().is_some_and(|signal| !stops.contains(&signal));
+    is_killed || status.code() == Some(PANICKED)
 }
 
 /// Has the program read a file behind the last event that is known; also returns how many events are gone that were not

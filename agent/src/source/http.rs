@@ -319,9 +319,7 @@ impl Http {
             });
         }
     }
-}
 
-impl Http {
     /// Closes the connection that is nobody's request for longest, if there is one; what came a moment ago may have a
     /// request that was not read yet.
     fn make_place(&mut self, now: Instant) {

@@ -23,7 +23,7 @@ use super::{
     ARRIVAL_TIMEOUT, Site,
     load::{FileLoad, Shape, time_of},
 };
-use crate::recall::in_a_month;
+use crate::recall::{POLICY, RULE, in_a_month};
 
 pub(super) const TENANT: &str = "globex";
 /// How long the like of an attack's alert that was let through are folded at most: the shortest that may be.
@@ -36,29 +36,9 @@ const FULL_FOR: Duration = Duration::from_secs(3);
 const RECALLS_MAX: usize = 100;
 /// Records that a recall asks for by their time.
 const WINDOW: u64 = 2_000;
-const HOLD_RULE: &str = "11111111-2222-4333-8444-000000000007";
 const FOLD_RULE: &str = "11111111-2222-4333-8444-000000000008";
-/// The policy; the date on which it ends, soon enough to be taken, is put in.
-const POLICY: &str = "policy: globex-noise
-version: 1
-owner: soc@mssp.example
----
-title: Noise that the customer knows
-id: 11111111-2222-4333-8444-000000000007
-status: stable
-logsource:
-  product: suricata
-detection:
-  noise:
-    finding_info.analytic.uid: '7'
-  condition: noise
-level: low
-signalbox:
-  action: hold
-  expires: ENDS
-  expected: 1000000/s
-  audit: 1/200
----
+/// What the policy says besides that the noise is held; the date on which it ends is put in.
+const FOLD_POLICY: &str = "---
 title: An attack that comes again and again
 id: 11111111-2222-4333-8444-000000000008
 status: stable
@@ -120,7 +100,7 @@ pub(super) struct Answer {
 
 impl Shape {
     fn rule(self) -> &'static str {
-        if self == Self::Noise { HOLD_RULE } else { FOLD_RULE }
+        if self == Self::Noise { RULE } else { FOLD_RULE }
     }
 }
 
@@ -140,7 +120,7 @@ pub(super) fn site(cluster: &Cluster) -> Result<Site> {
     }
     let (spool, held) = (agent.spool.clone(), agent.spool.with_file_name("held"));
     let policy = cluster.folder().join("policy.yml");
-    fs::write(&policy, POLICY.replace("ENDS", &in_a_month()))?;
+    fs::write(&policy, [POLICY, FOLD_POLICY].concat().replace("ENDS", &in_a_month()))?;
     let text = fs::read_to_string(agent.process.config())?;
     let bounds = format!("dir = {spool:?}\nmax_bytes = \"32MiB\"\nsegment_bytes = \"8MiB\"");
     let mut text = text.replace("dir = \"spool\"", &bounds);
