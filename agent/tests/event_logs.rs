@@ -303,22 +303,24 @@ fn a_reader_that_says_why_it_ends_has_nothing_passed_over() {
 
 #[test]
 fn a_log_that_is_being_copied_is_neither_taken_as_cleared_nor_as_written_over() {
-    let mut world = World::new(Begin::Start);
-    let whole = log_file(&[21..=30, 11..=20], |id| id);
-    world.write("a.evtx", &log_file(&[11..=20], |id| id));
-    assert_eq!(world.read().len(), 10);
-    world.store(None);
-    for len in [4096, 4096 + (64 << 10)] {
-        world.write("a.evtx", &whole[..len]);
-        world.now += Duration::from_secs(1);
-        assert!(!world.evtx.poll(world.now) || world.evtx.fd().is_none());
-        while world.evtx.poll(world.now) {
+    let looks_cleared = [1..=10, 11..=20, 21..=30];
+    let looks_written_over = [31..=40, 11..=20, 21..=30];
+    for (chunks, unread) in [(looks_cleared, 21..=30), (looks_written_over, 21..=40)] {
+        let mut world = World::new(Begin::Start);
+        let whole = log_file(&chunks, |id| id);
+        world.write("a.evtx", &log_file(&[11..=20], |id| id));
+        assert_eq!(world.read().len(), 10);
+        world.store(None);
+        for len in [4096, 4096 + (64 << 10)] {
+            world.write("a.evtx", &whole[..len]);
+            world.now += Duration::from_secs(1);
+            while world.evtx.poll(world.now) && world.evtx.fd().is_none() {}
             assert!(world.evtx.fd().is_none(), "it is looked at, and not read");
         }
+        world.write("a.evtx", &whole);
+        assert_eq!(world.read(), unread.collect::<Vec<_>>());
+        assert_eq!(world.evtx.gone(), 0);
     }
-    world.write("a.evtx", &whole);
-    assert_eq!(world.read(), (21..=30).collect::<Vec<_>>());
-    assert_eq!(world.evtx.gone(), 0);
 }
 
 #[test]
