@@ -38,12 +38,14 @@ mod file;
 mod files;
 mod framing;
 mod http;
+mod intake;
 mod journal;
 mod known;
 mod lines;
 mod listener;
 mod pattern;
 mod pipe;
+mod plain;
 mod rotation;
 mod stdin;
 mod veto;
@@ -70,10 +72,12 @@ pub use self::{
     file::FileId,
     files::{Files, FilesStats, Opening},
     http::{Http, load_token},
+    intake::{Counts, Intake, Wake},
     journal::{JOURNALCTL, Journal, JournalOptions},
     lines::{Batch, Line, ReadBuffer},
-    listener::{Listener, ListenerStats, LoadTls},
+    listener::{Listener, LoadTls},
     pattern::{Pattern, PatternError},
+    plain::PlainFile,
     stdin::Stdin,
     veto::{InForce, Veto},
     walk::Matches,

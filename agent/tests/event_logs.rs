@@ -15,13 +15,14 @@ use std::{
 
 use agent::{
     evtx::{EventsError, Form, range, write_events},
-    source::{Begin, Evtx, EvtxOptions, Pattern, ReadBuffer, Status},
+    source::{Begin, Evtx, EvtxOptions, Intake, Pattern, ReadBuffer, Status},
 };
 use log_file::log_file;
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_signalbox-agent");
 const TIMEOUT: Duration = Duration::from_secs(60);
+const BYTES_MAX: usize = 1 << 20;
 
 struct World {
     folder: tempfile::TempDir,
@@ -57,7 +58,8 @@ impl World {
         while looks < 20 {
             assert!(begun_at.elapsed() < TIMEOUT);
             if self.evtx.poll(self.now) {
-                for line in self.evtx.read_batch(&mut buffer).unwrap().lines() {
+                for line in self.evtx.read_batch(self.now, &mut buffer, BYTES_MAX).unwrap().lines()
+                {
                     ids.push(id_of(line.bytes));
                     looks = 0;
                 }
@@ -169,7 +171,7 @@ fn logs_are_read_and_read_on_when_they_are_written_to() {
     assert!(world.read().is_empty());
     world.write("Security.evtx", &log_file(&[1..=20, 21..=40, 41..=45], |id| id));
     assert_eq!(world.read(), (31..=45).collect::<Vec<_>>());
-    assert_eq!((world.evtx.stats().messages, world.evtx.unread()), (48, 0));
+    assert_eq!((world.evtx.counts().records, world.evtx.counts().unread), (48, 0));
 }
 
 #[test]
@@ -186,10 +188,14 @@ fn what_a_log_wrote_over_before_it_was_read_is_counted() {
     let mut world = World::new(Begin::Start);
     world.write("Security.evtx", &log_file(&[11..=20], |id| id));
     assert_eq!(world.read().len(), 10);
-    assert_eq!(world.evtx.gone(), 0, "what was gone before the agent came is none of its losses");
+    assert_eq!(
+        world.evtx.counts().gone,
+        0,
+        "what was gone before the agent came is none of its losses"
+    );
     world.write("Security.evtx", &log_file(&[31..=35, 26..=30], |id| id));
     assert_eq!(world.read(), (26..=35).collect::<Vec<_>>());
-    assert_eq!(world.evtx.gone(), 5);
+    assert_eq!(world.evtx.counts().gone, 5);
 }
 
 #[test]
@@ -217,7 +223,7 @@ fn after_a_restart_it_goes_on_behind_what_was_stored_to_the_event() {
     while ends.is_empty() {
         assert!(begun_at.elapsed() < TIMEOUT);
         if world.evtx.poll(world.now) {
-            let batch = world.evtx.read_batch(&mut buffer).unwrap();
+            let batch = world.evtx.read_batch(world.now, &mut buffer, BYTES_MAX).unwrap();
             ends = batch.lines().map(|line| (line.end, id_of(line.bytes))).collect();
         }
     }
@@ -249,7 +255,7 @@ fn what_is_no_log_is_said_and_keeps_nobody_waiting() {
     world.write("a.evtx", b"none");
     world.write("b.evtx", &log_file(&[1..=2], |id| id));
     assert_eq!(world.read(), [1, 2]);
-    assert_eq!((world.read(), world.evtx.unread()), (vec![], 1));
+    assert_eq!((world.read(), world.evtx.counts().unread), (vec![], 1));
     let Status::Unreadable(reason) = world.evtx.status().clone() else { panic!("it is well") };
     assert!(reason.contains("a.evtx") && reason.contains("no Windows event log"), "{reason}");
     world.store(None);
@@ -276,7 +282,7 @@ fn what_breaks_its_reader_is_tried_again_and_then_passed_over_and_counted() {
     let file = log_file(&[1..=9, 10..=10], |id| id);
     let mut world = World::with_program(Begin::Start, script, &[("c.evtx", file)]);
     assert_eq!(world.read(), [1, 10]);
-    assert_eq!(world.evtx.gone(), 8);
+    assert_eq!(world.evtx.counts().gone, 8);
     assert_eq!(*world.evtx.status(), Status::Reading);
     assert!(world.read().is_empty());
 }
@@ -292,7 +298,7 @@ fn a_reader_that_says_why_it_ends_has_nothing_passed_over() {
     for _ in 0..5 {
         assert!(world.read().is_empty());
     }
-    assert_eq!(world.evtx.gone(), 0);
+    assert_eq!(world.evtx.counts().gone, 0);
     let Status::Unreadable(reason) = world.evtx.status().clone() else { panic!("it is well") };
     assert!(reason.contains("no space"), "{reason}");
     world.store(None);
@@ -319,7 +325,7 @@ fn a_log_that_is_being_copied_is_neither_taken_as_cleared_nor_as_written_over() 
         }
         world.write("a.evtx", &whole);
         assert_eq!(world.read(), unread.collect::<Vec<_>>());
-        assert_eq!(world.evtx.gone(), 0);
+        assert_eq!(world.evtx.counts().gone, 0);
     }
 }
 

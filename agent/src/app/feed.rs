@@ -11,7 +11,7 @@ use shared::{
 };
 
 use super::{
-    input::{Input, Losses, Stored},
+    input::{self, Stored},
     rings::Rings,
     sleep::Watch,
 };
@@ -24,7 +24,10 @@ use crate::{
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
     prefilter::{Prefilter, Verdict},
-    source::{Batch, CheckpointError, FileId, Opening, Pattern, ReadBuffer, Status},
+    source::{
+        Batch, CheckpointError, Counts, FileId, Intake, Opening, Pattern, ReadBuffer, Status, Tail,
+        Wake,
+    },
     status::SourceStatus,
 };
 
@@ -71,14 +74,14 @@ pub(super) struct Sinks<'p> {
 #[derive(Debug)]
 pub(super) struct Feed {
     name: String,
-    input: Input,
+    input: Box<dyn Intake>,
     normaliser: Normaliser,
     /// The file whose header lines the normaliser has, and its generation.
     header_of: Option<(FileId, u64)>,
     skipped: u64,
     malformed: u64,
     /// What of the input's losses the ledger has.
-    counted: Losses,
+    counted: Counts,
     shown: Status,
     /// What was shown as lost, and when that rose last.
     lost: (u64, Option<Timestamp>),
@@ -87,7 +90,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Opens a source; see [`Input::open`].
+    /// Opens a source; see [`input::open`].
     ///
     /// # Errors
     /// Fails on something stored by a later version. What cannot be read yet is no error.
@@ -97,7 +100,7 @@ impl Feed {
         others: &[Pattern],
         opening: Opening,
     ) -> Result<Self, CheckpointError> {
-        let input = Input::open(config, stored, others, opening)?;
+        let input = input::open(config, stored, others, opening)?;
         let shown = input.status().clone();
         let (source, place) = (&config.name, &config.input);
         tracing::info!(source, %place, status = %shown, "source");
@@ -108,7 +111,7 @@ impl Feed {
             header_of: None,
             skipped: 0,
             malformed: 0,
-            counted: Losses::default(),
+            counted: Counts::default(),
             shown,
             lost: (0, None),
             behind_since: None,
@@ -121,7 +124,7 @@ impl Feed {
 
     /// Returns which file the source has for itself, if one is open.
     pub(super) fn file_id(&self) -> Option<FileId> {
-        self.input.file_id()
+        self.input.sole_tail().and_then(Tail::file_id)
     }
 
     /// Returns whether there is something to read.
@@ -139,14 +142,17 @@ impl Feed {
         is_ready
     }
 
-    /// Takes no more in; see [`Input::end`].
+    /// Takes no more in; see [`Intake::end`].
     pub(super) fn end(&mut self) -> bool {
         self.input.end()
     }
 
     /// Adds what wakes the pipeline when there is something to read.
     pub(super) fn watch<'f>(&'f self, watch: &mut Watch<'f>) {
-        self.input.watch(watch);
+        self.input.watch(&mut |wake| match wake {
+            Wake::File(path) => watch.file(path),
+            Wake::Readable(fd) => watch.readable(fd),
+        });
     }
 
     /// Reads records; nothing if there is no reading from the input.
@@ -156,13 +162,13 @@ impl Feed {
         buffer: &'b mut ReadBuffer,
         bytes_max: usize,
     ) -> Option<Batch<'b>> {
-        match self.input.read(now, buffer, bytes_max) {
+        match self.input.read_batch(now, buffer, bytes_max) {
             Ok(batch) => {
                 self.learn_header();
                 Some(batch)
             }
             Err(error) => {
-                tracing::debug!(source = self.name, error, "source");
+                tracing::debug!(source = self.name, %error, "source");
                 None
             }
         }
@@ -175,7 +181,7 @@ impl Feed {
         if !self.normaliser.has_header() || self.header_of == file {
             return;
         }
-        match self.input.head(HEADER_BYTES_MAX) {
+        match tail.head(HEADER_BYTES_MAX) {
             Ok(head) => {
                 self.normaliser.begin_file(&head);
                 self.header_of = file;
@@ -258,7 +264,7 @@ impl Feed {
 
     /// Tells the ledger, which knows the source by `index`, what was lost since it was told last.
     pub(super) fn count_losses(&mut self, index: usize, ledger: &mut Ledger) {
-        let now = self.input.losses();
+        let now = self.input.counts();
         let before = std::mem::replace(&mut self.counted, now);
         let dropped = now.dropped.saturating_sub(before.dropped);
         ledger.dropped(index, DropReason::SocketBuffer, dropped);
@@ -277,7 +283,7 @@ impl Feed {
 
     /// Returns whether so much changed that it is to be stored before more is read.
     pub(super) fn needs_commit(&self) -> bool {
-        self.input.needs_commit()
+        self.input.is_full()
     }
 
     /// Returns whether a sender waits until what it sent is durable.
@@ -292,7 +298,7 @@ impl Feed {
 
     /// Returns what is to be stored: up to `end` within the last batch, or behind all that was read.
     pub(super) fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
-        self.input.changed(&self.name, end)
+        input::changed(self.input.as_mut(), &self.name, end)
     }
 
     /// Notes that a commit is durable which has what was to be stored, and all that was pushed.
@@ -305,15 +311,15 @@ impl Feed {
         let is_reading = self.shown == Status::Reading;
         let behind_bytes = self.input.behind_bytes();
         self.behind_since = (behind_bytes > 0).then(|| self.behind_since.unwrap_or(now));
-        let status = self.input.show(SourceStatus {
+        let status = SourceStatus {
             name: self.name.clone(),
             error: (!is_reading).then(|| self.shown.to_string()),
-            behind_bytes,
             behind_since: self.behind_since,
             skipped: self.skipped,
             malformed: self.malformed,
             ..SourceStatus::default()
-        });
+        };
+        let status = input::show(self.input.as_ref(), status);
         let lost = status.dropped + status.refused + status.lost_files + status.gone;
         if lost > self.lost.0 {
             self.lost = (lost, Some(now));

@@ -1,4 +1,4 @@
-//! From the raw keys of a source to where its records come from. A further input has its line here.
+//! From the raw keys of a source to where its records come from.
 
 use std::{
     net::SocketAddr,
@@ -30,27 +30,19 @@ const ONLY_OF: [(&str, &str); 7] = [
 impl Input {
     /// Returns whether two sources would get the same records, or keep one another from them.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::File { path: one, .. }, Self::File { path: other, .. }) => one == other,
-            (Self::Files { pattern: one, .. }, Self::Files { pattern: other, .. }) => one == other,
-            (Self::Evtx { pattern: one, .. }, Self::Evtx { pattern: other, .. }) => one == other,
-            (Self::Udp(one), Self::Udp(other)) => one == other,
-            (one, other) if one.tcp().is_some() => one.tcp() == other.tcp(),
-            (Self::Stdin, Self::Stdin) => true,
-            (Self::Journal { matches: one, .. }, Self::Journal { matches: other, .. }) => {
-                one == other
-            }
-            _ => false,
-        }
+        self.claim() == other.claim()
     }
 
-    /// Returns the address at which it takes connections, if it does.
-    fn tcp(&self) -> Option<SocketAddr> {
+    fn claim(&self) -> Claim<'_> {
         match self {
+            Self::File { path, .. } => Claim::File(path),
+            Self::Files { pattern, .. } | Self::Evtx { pattern, .. } => Claim::Files(pattern),
+            Self::Udp(address) => Claim::Udp(*address),
             Self::Tcp(address) | Self::Tls { address, .. } | Self::Http { address, .. } => {
-                Some(*address)
+                Claim::Tcp(*address)
             }
-            _ => None,
+            Self::Stdin => Claim::Stdin,
+            Self::Journal { matches, .. } => Claim::Journal(matches),
         }
     }
 }
@@ -222,6 +214,17 @@ impl Check<'_> {
         };
         Err(self.error("source.match", matches.span(), message))
     }
+}
+
+/// What one source alone can have.
+#[derive(PartialEq)]
+enum Claim<'i> {
+    File(&'i Path),
+    Files(&'i Pattern),
+    Udp(SocketAddr),
+    Tcp(SocketAddr),
+    Stdin,
+    Journal(&'i [String]),
 }
 
 /// Inputs that are neither files nor addresses.

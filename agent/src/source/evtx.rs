@@ -45,7 +45,7 @@ use rustix::process::Signal;
 use shared::wire::codec;
 
 use super::{
-    Batch, Begin, CheckpointError, ListenerStats, Pattern, ReadBuffer, Status,
+    Batch, Begin, CheckpointError, Counts, FilesStats, Intake, Pattern, ReadBuffer, Status, Wake,
     file::Facts,
     pipe::Pipe,
     veto,
@@ -173,9 +173,7 @@ pub struct Evtx {
     /// Why a folder could not be looked through, in the look under way.
     look_error: Option<String>,
     polled_at: Option<Instant>,
-    stats: ListenerStats,
-    unread: u64,
-    gone: u64,
+    counts: Counts,
     /// Files beyond the bound in the last look, and in the one under way.
     beyond: (u64, u64),
 }
@@ -184,7 +182,7 @@ pub struct Evtx {
 type Stored = (Vec<u8>, u64, u64, i64);
 
 impl Evtx {
-    /// Returns the follower of files, to go on from `stored`: what [`Self::changed`] returned, by part.
+    /// Returns the follower of files, to go on from `stored`: what [`Intake::changed`] returned, by part.
     ///
     /// # Errors
     /// Fails if a part is none, or one of a later version.
@@ -218,47 +216,9 @@ impl Evtx {
             status: Status::Missing,
             look_error: None,
             polled_at: None,
-            stats: ListenerStats::default(),
-            unread: 0,
-            gone: 0,
+            counts: Counts::default(),
             beyond: (0, 0),
         })
-    }
-
-    /// Returns which files are read.
-    #[must_use]
-    pub fn pattern(&self) -> &Pattern {
-        &self.options.pattern
-    }
-
-    /// Returns how it is.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Returns what was counted.
-    #[must_use]
-    pub fn stats(&self) -> ListenerStats {
-        self.stats
-    }
-
-    /// Returns how often events, or a whole file, could not be read.
-    #[must_use]
-    pub fn unread(&self) -> u64 {
-        self.unread
-    }
-
-    /// Returns how many events the logs have let go of before they were read.
-    #[must_use]
-    pub fn gone(&self) -> u64 {
-        self.gone
-    }
-
-    /// Returns how many files are known, wait for their turn, and are beyond the bound.
-    #[must_use]
-    pub fn files(&self) -> (u64, u64, u64) {
-        (self.known.len() as u64, self.waiting.len() as u64, self.beyond.0)
     }
 
     /// Returns what has something to read when there is something to do, while a file is read.
@@ -267,29 +227,12 @@ impl Evtx {
         self.running.as_ref().map(|running| running.output.as_fd())
     }
 
-    /// Looks for files that were written to, and has the next one read; returns whether there is something to read,
-    /// or to look at.
-    pub fn poll(&mut self, now: Instant) -> bool {
-        self.polled_at = Some(now);
-        self.look(now);
-        if self.running.is_none()
-            && !(self.is_first_look && self.walk.is_some())
-            && let Some(path) = self.waiting.pop_front()
-        {
-            self.take_turn(&path, now);
-        }
-        match &self.running {
-            Some(running) => running.pipe.is_ready(&running.output),
-            None => !self.waiting.is_empty() || self.is_first_look && self.walk.is_some(),
-        }
-    }
-
     fn take_turn(&mut self, path: &Path, now: Instant) {
         let Some(known) = self.known.get_mut(path) else { return };
         known.is_waiting = false;
         match start(&self.options.program, path, known) {
             Ok((turn, gone)) => {
-                self.gone += gone;
+                self.counts.gone += gone;
                 self.has_changed = true;
                 if let Turn::Started(running) = turn {
                     self.running = Some(running);
@@ -307,86 +250,6 @@ impl Evtx {
                 self.hold_off(path, held_off, &error.to_string());
             }
         }
-    }
-
-    /// Reads events into `buffer`.
-    ///
-    /// # Errors
-    /// Fails if the program's output cannot be read; the file is read again then.
-    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
-        let Some(running) = &mut self.running else { return Ok(Batch::EMPTY) };
-        match running.pipe.read(&mut running.output, buffer) {
-            Ok(split) => self.stats.over_long += split.cut,
-            Err(error) => {
-                self.end();
-                return Err(error);
-            }
-        }
-        let known = self.known.entry(running.path.clone()).or_default();
-        self.batch.path.clone_from(&running.path);
-        self.batch.before = known.last;
-        self.batch.events.clear();
-        let events = &mut self.batch.events;
-        buffer.cut_off(b'\t', |id, end| {
-            if let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()) {
-                known.last = known.last.max(id);
-            }
-            events.push((end, known.last));
-        });
-        let batch = Batch::new(buffer, 0);
-        self.has_changed |= !batch.is_empty();
-        self.stats.count(&batch);
-        if running.pipe.is_over() {
-            self.end();
-        }
-        Ok(batch)
-    }
-
-    /// Returns whether there is something to be stored.
-    #[must_use]
-    pub fn has_changed(&self) -> bool {
-        self.has_changed
-    }
-
-    /// Returns the parts to be stored: behind all that was handed out, or up to `end` within the last batch.
-    pub fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
-        self.offered.clear();
-        // Where it begins is stored whole, or not at all.
-        let is_beginning = self.is_first_look || self.known.values().any(|it| it.begins_at_end);
-        if is_beginning || !self.has_changed && end.is_none() {
-            return Vec::new();
-        }
-        let mut pages: Vec<Vec<Stored>> = vec![Vec::new(); PAGES];
-        for (path, known) in &self.known {
-            let (mut last, mut read_as) = (known.last, known.read_as);
-            if let Some(end) = end.filter(|_| *path == self.batch.path) {
-                let upto = self.batch.events.partition_point(|(at, _)| *at <= end);
-                last = self.batch.events[..upto].last().map_or(self.batch.before, |(_, id)| *id);
-                read_as = (0, 0);
-            }
-            let path = path.as_os_str().as_encoded_bytes();
-            let (len, modified_ns) = read_as;
-            pages[page_of(path)].push((path.to_vec(), last, len, modified_ns));
-        }
-        for (page, places) in pages.iter().enumerate() {
-            let bytes = encode(places);
-            let is_new = match self.stored.get(&page) {
-                Some(stored) => *stored != bytes,
-                // The first is always stored: it says that something was looked at.
-                None => page == 0 || !places.is_empty(),
-            };
-            if is_new {
-                self.offered.insert(page, bytes);
-            }
-        }
-        self.has_changed = end.is_some();
-        let part = |(page, bytes): (&usize, &Vec<u8>)| (format!("{PART}{page}"), bytes.clone());
-        self.offered.iter().map(part).collect()
-    }
-
-    /// Notes that what was to be stored is.
-    pub fn stored(&mut self) {
-        self.stored.append(&mut self.offered);
     }
 
     /// Goes on looking for files, a step at a time.
@@ -488,7 +351,7 @@ impl Evtx {
         let code = ended.as_ref().ok().and_then(ExitStatus::code);
         if code == Some(0) || code == Some(SOME_UNREADABLE.into()) {
             if code != Some(0) {
-                self.unread += 1;
+                self.counts.unread += 1;
                 tracing::warn!(path = %running.path.display(), said, "events cannot be read");
             }
             if let Some(known) = self.known.get_mut(&running.path) {
@@ -522,7 +385,7 @@ impl Evtx {
             .map_err(EventsError::Io)
             .and_then(|mut file| end_of_chunk_behind(&mut file, known.last));
         if let Ok(Some(end)) = end {
-            self.gone += end - known.last;
+            self.counts.gone += end - known.last;
             (known.last, known.broke_behind) = (end, None);
             self.has_changed = true;
         }
@@ -530,11 +393,133 @@ impl Evtx {
 
     /// Notes that a file cannot be read, and until when it is not tried again.
     fn hold_off(&mut self, path: &Path, until: HeldOff, reason: &str) {
-        self.unread += 1;
+        self.counts.unread += 1;
         self.status = Status::Unreadable(format!("{}: {reason}", path.display()));
         if let Some(known) = self.known.get_mut(path) {
             known.held_off = Some((until, reason.to_owned()));
         }
+    }
+}
+
+impl Intake for Evtx {
+    fn label(&self) -> String {
+        self.options.pattern.to_string()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { unread: self.counts.unread + self.beyond.0, ..self.counts }
+    }
+
+    fn files(&self) -> Option<FilesStats> {
+        Some(FilesStats {
+            known: self.known.len(),
+            open: self.running.iter().len(),
+            waiting: self.waiting.len(),
+            beyond: self.beyond.0,
+            ..FilesStats::default()
+        })
+    }
+
+    /// Looks for files that were written to, and has the next one read.
+    fn poll(&mut self, now: Instant) -> bool {
+        self.polled_at = Some(now);
+        self.look(now);
+        if self.running.is_none()
+            && !(self.is_first_look && self.walk.is_some())
+            && let Some(path) = self.waiting.pop_front()
+        {
+            self.take_turn(&path, now);
+        }
+        match &self.running {
+            Some(running) => running.pipe.is_ready(&running.output),
+            None => !self.waiting.is_empty() || self.is_first_look && self.walk.is_some(),
+        }
+    }
+
+    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
+        self.fd().into_iter().for_each(|fd| wakes(Wake::Readable(fd)));
+    }
+
+    /// Where the program's output cannot be read, the file is read again.
+    fn read_batch<'b>(
+        &mut self,
+        _now: Instant,
+        buffer: &'b mut ReadBuffer,
+        _bytes_max: usize,
+    ) -> io::Result<Batch<'b>> {
+        let Some(running) = &mut self.running else { return Ok(Batch::EMPTY) };
+        match running.pipe.read(&mut running.output, buffer) {
+            Ok(split) => self.counts.over_long += split.cut,
+            Err(error) => {
+                self.end();
+                return Err(error);
+            }
+        }
+        let known = self.known.entry(running.path.clone()).or_default();
+        self.batch.path.clone_from(&running.path);
+        self.batch.before = known.last;
+        self.batch.events.clear();
+        let events = &mut self.batch.events;
+        buffer.cut_off(b'\t', |id, end| {
+            if let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()) {
+                known.last = known.last.max(id);
+            }
+            events.push((end, known.last));
+        });
+        let batch = Batch::new(buffer, 0);
+        self.has_changed |= !batch.is_empty();
+        self.counts.count(&batch);
+        if running.pipe.is_over() {
+            self.end();
+        }
+        Ok(batch)
+    }
+
+    fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
+        self.offered.clear();
+        // Where it begins is stored whole, or not at all.
+        let is_beginning = self.is_first_look || self.known.values().any(|it| it.begins_at_end);
+        if is_beginning || !self.has_changed && end.is_none() {
+            return Vec::new();
+        }
+        let mut pages: Vec<Vec<Stored>> = vec![Vec::new(); PAGES];
+        for (path, known) in &self.known {
+            let (mut last, mut read_as) = (known.last, known.read_as);
+            if let Some(end) = end.filter(|_| *path == self.batch.path) {
+                let upto = self.batch.events.partition_point(|(at, _)| *at <= end);
+                last = self.batch.events[..upto].last().map_or(self.batch.before, |(_, id)| *id);
+                read_as = (0, 0);
+            }
+            let path = path.as_os_str().as_encoded_bytes();
+            let (len, modified_ns) = read_as;
+            pages[page_of(path)].push((path.to_vec(), last, len, modified_ns));
+        }
+        for (page, places) in pages.iter().enumerate() {
+            let bytes = encode(places);
+            let is_new = match self.stored.get(&page) {
+                Some(stored) => *stored != bytes,
+                // The first is always stored: it says that something was looked at.
+                None => page == 0 || !places.is_empty(),
+            };
+            if is_new {
+                self.offered.insert(page, bytes);
+            }
+        }
+        self.has_changed = end.is_some();
+        let part = |(page, bytes): (&usize, &Vec<u8>)| (format!("{PART}{page}"), bytes.clone());
+        self.offered.iter().map(part).collect()
+    }
+
+    fn stored(&mut self) {
+        self.stored.append(&mut self.offered);
     }
 }
 

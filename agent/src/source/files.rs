@@ -27,7 +27,7 @@
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
@@ -36,7 +36,7 @@ use std::{
 use shared::time::Timestamp;
 
 use super::{
-    Batch, Begin, FileId, Pattern, ReadBuffer, ReadError, Status, Tail, TailStats,
+    Batch, Begin, Counts, FileId, Intake, Pattern, ReadBuffer, Status, Tail, TailStats, Wake,
     checkpoint::{Checkpoint, CheckpointError},
     file::{Facts, TailFile},
     known::{Entry, Known, PathKey},
@@ -54,8 +54,6 @@ const COPY_HEAD_MIN: u16 = 64;
 /// What was found of the files of a pattern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilesStats {
-    /// What their tails counted.
-    pub tails: TailStats,
     /// Files whose places are known.
     pub known: usize,
     /// Files that are open.
@@ -192,37 +190,19 @@ impl Files {
         })
     }
 
-    /// Returns the pattern.
+    /// Returns what the tails of its files counted.
     #[must_use]
-    pub fn pattern(&self) -> &Pattern {
-        &self.pattern
+    pub fn tails(&self) -> TailStats {
+        let mut tails = self.closed;
+        self.open.iter().for_each(|open| tails += open.tail.stats());
+        tails
     }
 
-    /// Returns how the source is.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Returns the file whose lines were handed out last.
-    #[must_use]
-    pub fn current(&self) -> Option<&Tail> {
-        self.open.front().map(|open| &open.tail)
-    }
-
-    /// Returns the paths of the files that are open.
-    pub fn open_paths(&self) -> impl Iterator<Item = &Path> {
-        self.open.iter().map(|open| open.tail.path())
-    }
-
-    /// Returns what was counted.
+    /// Returns what was found of its files.
     #[must_use]
     pub fn stats(&self) -> FilesStats {
         let last = self.last.unwrap_or(self.pass);
-        let mut tails = self.closed;
-        self.open.iter().for_each(|open| tails += open.tail.stats());
         FilesStats {
-            tails,
             known: self.known.len(),
             open: self.open.len(),
             waiting: self.waiting.len(),
@@ -231,74 +211,6 @@ impl Files {
             compressed: last.compressed,
             unreadable: last.unreadable,
         }
-    }
-
-    /// Returns how many bytes of the open files were not looked at yet.
-    #[must_use]
-    pub fn behind_bytes(&self) -> u64 {
-        self.open.iter().map(|open| open.tail.behind_bytes()).sum()
-    }
-
-    /// Looks at folders and files; returns whether there is something to read, or more to look at
-    /// than one call may.
-    pub fn poll(&mut self, now: Instant) -> bool {
-        self.look_through(now);
-        self.open_waiting(now);
-        if self.turn(now) {
-            return true;
-        }
-        if self.waiting.is_empty() && self.last.is_some() {
-            self.known.is_surveyed = true;
-        }
-        !self.waiting.is_empty() || !self.known.is_surveyed && self.walk.is_some()
-    }
-
-    /// Reads lines of one file into `buffer`, like [`Tail::read_batch`]; none if nothing is ready.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be read; the source stays usable.
-    pub fn read_batch<'b>(
-        &mut self,
-        buffer: &'b mut ReadBuffer,
-        max_bytes: usize,
-    ) -> Result<Batch<'b>, ReadError> {
-        match self.open.front_mut() {
-            Some(open) if open.is_ready => {
-                (open.is_ready, open.is_read) = (false, true);
-                open.tail.read_batch(buffer, max_bytes)
-            }
-            Some(_) | None => Ok(Batch::EMPTY),
-        }
-    }
-
-    /// Returns whether a place changed since the last were stored.
-    #[must_use]
-    pub fn has_changed(&self) -> bool {
-        self.known.has_changed() || self.open.iter().any(|open| open.tail.place() != open.noted)
-    }
-
-    /// Returns whether so much changed that it is to be stored before more is read.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.known.is_full()
-    }
-
-    /// Returns what is to be stored behind the source's name; `end` is the end of a line of the last
-    /// batch, behind which nothing was taken.
-    pub fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
-        for (index, open) in self.open.iter_mut().enumerate() {
-            let place = match end {
-                Some(end) if index == 0 => open.tail.place_at(end),
-                Some(_) | None => open.tail.place(),
-            };
-            open.note(place, &mut self.known);
-        }
-        self.known.changed()
-    }
-
-    /// Notes that what was to be stored is.
-    pub fn stored(&mut self) {
-        self.known.stored();
     }
 
     /// Goes on looking through the folders, or begins to when it is time.
@@ -532,6 +444,89 @@ impl Files {
     fn seconds(&self, now: Instant) -> u32 {
         let since = now.saturating_duration_since(self.opening.now);
         u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Intake for Files {
+    fn label(&self) -> String {
+        self.pattern.to_string()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn counts(&self) -> Counts {
+        let counts = Counts::from(self.tails());
+        Counts { unread: counts.unread + self.stats().beyond, ..counts }
+    }
+
+    /// Looks at folders and files.
+    fn poll(&mut self, now: Instant) -> bool {
+        self.look_through(now);
+        self.open_waiting(now);
+        if self.turn(now) {
+            return true;
+        }
+        if self.waiting.is_empty() && self.last.is_some() {
+            self.known.is_surveyed = true;
+        }
+        !self.waiting.is_empty() || !self.known.is_surveyed && self.walk.is_some()
+    }
+
+    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
+        self.open.iter().for_each(|open| wakes(Wake::File(open.tail.path())));
+    }
+
+    /// Reads lines of one file; none if nothing is ready.
+    fn read_batch<'b>(
+        &mut self,
+        _now: Instant,
+        buffer: &'b mut ReadBuffer,
+        bytes_max: usize,
+    ) -> io::Result<Batch<'b>> {
+        match self.open.front_mut() {
+            Some(open) if open.is_ready => {
+                (open.is_ready, open.is_read) = (false, true);
+                open.tail.read_batch(buffer, bytes_max).map_err(io::Error::other)
+            }
+            Some(_) | None => Ok(Batch::EMPTY),
+        }
+    }
+
+    fn tail(&self) -> Option<&Tail> {
+        self.open.front().map(|open| &open.tail)
+    }
+
+    fn files(&self) -> Option<FilesStats> {
+        Some(self.stats())
+    }
+
+    fn behind_bytes(&self) -> u64 {
+        self.open.iter().map(|open| open.tail.behind_bytes()).sum()
+    }
+
+    fn has_changed(&self) -> bool {
+        self.known.has_changed() || self.open.iter().any(|open| open.tail.place() != open.noted)
+    }
+
+    fn is_full(&self) -> bool {
+        self.known.is_full()
+    }
+
+    fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
+        for (index, open) in self.open.iter_mut().enumerate() {
+            let place = match end {
+                Some(end) if index == 0 => open.tail.place_at(end),
+                Some(_) | None => open.tail.place(),
+            };
+            open.note(place, &mut self.known);
+        }
+        self.known.changed()
+    }
+
+    fn stored(&mut self) {
+        self.known.stored();
     }
 }
 

@@ -29,13 +29,13 @@ use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     ops::Range,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use self::request::{Refusal, TokenDigest};
-use super::{Batch, ListenerStats, ReadBuffer, Status};
+use super::{Batch, Counts, Intake, ReadBuffer, Status, Wake};
 use crate::{
     limits::{
         CONNECTIONS_MAX, HTTP_BODIES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_RETRY_SECONDS,
@@ -103,7 +103,7 @@ pub struct Http {
     covered: u64,
     retry_at: Option<Instant>,
     status: Status,
-    stats: ListenerStats,
+    counts: Counts,
 }
 
 impl fmt::Display for Http {
@@ -154,7 +154,7 @@ impl Http {
             covered: 0,
             retry_at: None,
             status: Status::Reading,
-            stats: ListenerStats::default(),
+            counts: Counts::default(),
         };
         http.bind();
         http
@@ -164,91 +164,6 @@ impl Http {
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.socket.as_ref()?.local_addr().ok()
-    }
-
-    /// Returns how it is.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Returns what was counted.
-    #[must_use]
-    pub fn stats(&self) -> ListenerStats {
-        self.stats
-    }
-
-    /// Returns its sockets, which have something to read when there is something to do.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let connections = self.connections.iter().map(|connection| connection.stream.as_fd());
-        self.socket.iter().map(AsFd::as_fd).chain(connections)
-    }
-
-    /// Takes connections and requests; returns whether there are records to be read.
-    pub fn poll(&mut self, now: Instant) -> bool {
-        self.advance(now, None);
-        self.connections.iter().any(|it| matches!(it.state, State::Ready { .. }))
-    }
-
-    /// Takes connections and requests while the spool takes nothing, and refuses them for now.
-    pub fn refuse(&mut self, now: Instant) {
-        self.advance(now, Some(Refusal::Busy(HTTP_RETRY_SECONDS)));
-    }
-
-    /// Hands records out, as many as fit.
-    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> Batch<'b> {
-        buffer.clear();
-        let at = self.end;
-        for step in 0..self.connections.len() {
-            let index = (self.turn + step) % self.connections.len();
-            let connection = &mut self.connections[index];
-            let State::Ready { body, records, next, is_kept } = &mut connection.state else {
-                continue;
-            };
-            let mut has_room = true;
-            while has_room && *next < records.len() {
-                let record = &body[records[*next].clone()];
-                let cut = record.len() > RECORD_BYTES_MAX;
-                has_room = buffer.push(&record[..record.len().min(RECORD_BYTES_MAX)], cut);
-                if has_room {
-                    *next += 1;
-                    self.stats.over_long += u64::from(cut);
-                }
-            }
-            if !has_room {
-                self.turn = index;
-                break;
-            }
-            let (count, end) = (records.len(), at + buffer.filled() as u64);
-            connection.state = State::HandedOut { count, end, is_kept: *is_kept };
-        }
-        self.end = at + buffer.filled() as u64;
-        let batch = Batch::new(buffer, at);
-        self.stats.count(&batch);
-        batch
-    }
-
-    /// Returns whether a sender waits for its answer until a commit is durable.
-    #[must_use]
-    pub fn awaits_commit(&self) -> bool {
-        self.connections.iter().any(|it| matches!(it.state, State::HandedOut { .. }))
-    }
-
-    /// Notes up to where the commit under way covers what was handed out: up to `end`, or all.
-    pub fn cover(&mut self, end: Option<u64>) {
-        self.covered = end.unwrap_or(self.end);
-    }
-
-    /// Answers the requests that a commit covers which is durable now.
-    pub fn stored(&mut self) {
-        for connection in &mut self.connections {
-            if let State::HandedOut { count, end, is_kept } = connection.state
-                && end <= self.covered
-            {
-                connection.answer(request::accepted(count, is_kept), is_kept);
-                connection.write();
-            }
-        }
     }
 
     fn bind(&mut self) {
@@ -298,7 +213,7 @@ impl Http {
                 self.make_place(now);
             }
             if self.connections.len() == CONNECTIONS_MAX {
-                self.stats.refused += 1;
+                self.counts.refused += 1;
                 let answer = Refusal::Busy(HTTP_RETRY_SECONDS).answer();
                 // Who does not hear it sees the connection closed.
                 let _heard = stream.set_nonblocking(true).is_ok() && stream.write(&answer).is_ok();
@@ -331,6 +246,100 @@ impl Http {
             self.connections.remove(index);
             self.turn = 0;
         }
+    }
+}
+
+impl Intake for Http {
+    fn label(&self) -> String {
+        self.to_string()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Takes connections and requests.
+    fn poll(&mut self, now: Instant) -> bool {
+        self.advance(now, None);
+        self.connections.iter().any(|it| matches!(it.state, State::Ready { .. }))
+    }
+
+    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
+        self.socket.iter().for_each(|socket| wakes(Wake::Readable(socket.as_fd())));
+        self.connections.iter().for_each(|it| wakes(Wake::Readable(it.stream.as_fd())));
+    }
+
+    /// Hands records out, as many as fit.
+    fn read_batch<'b>(
+        &mut self,
+        _now: Instant,
+        buffer: &'b mut ReadBuffer,
+        _bytes_max: usize,
+    ) -> io::Result<Batch<'b>> {
+        buffer.clear();
+        let at = self.end;
+        for step in 0..self.connections.len() {
+            let index = (self.turn + step) % self.connections.len();
+            let connection = &mut self.connections[index];
+            let State::Ready { body, records, next, is_kept } = &mut connection.state else {
+                continue;
+            };
+            let mut has_room = true;
+            while has_room && *next < records.len() {
+                let record = &body[records[*next].clone()];
+                let cut = record.len() > RECORD_BYTES_MAX;
+                has_room = buffer.push(&record[..record.len().min(RECORD_BYTES_MAX)], cut);
+                if has_room {
+                    *next += 1;
+                    self.counts.over_long += u64::from(cut);
+                }
+            }
+            if !has_room {
+                self.turn = index;
+                break;
+            }
+            let (count, end) = (records.len(), at + buffer.filled() as u64);
+            connection.state = State::HandedOut { count, end, is_kept: *is_kept };
+        }
+        self.end = at + buffer.filled() as u64;
+        let batch = Batch::new(buffer, at);
+        self.counts.count(&batch);
+        Ok(batch)
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    /// What came cannot be read again, so nothing is stored; notes up to where the commit under way covers it.
+    fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
+        self.covered = end.unwrap_or(self.end);
+        Vec::new()
+    }
+
+    /// Answers the requests that the commit covers.
+    fn stored(&mut self) {
+        for connection in &mut self.connections {
+            if let State::HandedOut { count, end, is_kept } = connection.state
+                && end <= self.covered
+            {
+                connection.answer(request::accepted(count, is_kept), is_kept);
+                connection.write();
+            }
+        }
+    }
+
+    fn awaits_commit(&self) -> bool {
+        self.connections.iter().any(|it| matches!(it.state, State::HandedOut { .. }))
+    }
+
+    /// Takes connections and requests, and refuses them for now.
+    fn refuse(&mut self, now: Instant) {
+        self.advance(now, Some(Refusal::Busy(HTTP_RETRY_SECONDS)));
     }
 }
 

@@ -16,7 +16,7 @@
 
 use std::{
     io::{self, Read},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     time::Instant,
@@ -24,13 +24,19 @@ use std::{
 
 use memchr::memmem;
 
-use super::{Batch, Begin, CheckpointError, ListenerStats, ReadBuffer, Status, pipe::Pipe};
+use super::{
+    Batch, Begin, CheckpointError, Counts, Intake, ReadBuffer, Status, Wake, intake::Place,
+    pipe::Pipe,
+};
 use crate::limits::{CURSOR_BYTES_MAX, OPEN_RETRY_INTERVAL};
 
 /// The program that reads the journal.
 pub const JOURNALCTL: &str = "journalctl";
 
 const VERSION: u8 = 1;
+
+/// The part that its place is stored as.
+const CURSOR: &str = "cursor";
 
 /// Most bytes of what the program says about why it ended.
 const REASON_BYTES_MAX: u64 = 300;
@@ -81,20 +87,22 @@ pub struct Journal {
     batch: Vec<(u64, Vec<u8>)>,
     /// Of the last entry before that batch.
     before: Option<Vec<u8>>,
+    place: Place,
     retry_at: Option<Instant>,
     status: Status,
-    stats: ListenerStats,
+    counts: Counts,
 }
 
 impl Journal {
-    /// Returns the follower of the journal, to go on behind `checkpoint`.
+    /// Returns the follower of the journal, to go on from `stored`: what [`Intake::changed`] returned, by part.
     ///
     /// # Errors
-    /// Fails if `checkpoint` is none, or one of a later version.
-    pub fn open(
+    /// Fails if its part is none, or one of a later version.
+    pub fn open<'s>(
         options: JournalOptions,
-        checkpoint: Option<&[u8]>,
+        mut stored: impl Iterator<Item = (&'s str, &'s [u8])>,
     ) -> Result<Self, CheckpointError> {
+        let checkpoint = stored.find(|(part, _)| *part == CURSOR).map(|(_, value)| value);
         let cursor = match checkpoint {
             None => None,
             Some([VERSION, cursor @ ..]) if is_cursor(cursor) => Some(cursor.to_vec()),
@@ -107,98 +115,23 @@ impl Journal {
             before: cursor.clone(),
             cursor,
             batch: Vec::new(),
+            place: Place::new(checkpoint),
             retry_at: None,
             status: Status::Reading,
-            stats: ListenerStats::default(),
+            counts: Counts::default(),
         })
     }
 
-    /// Returns how it is.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Returns what was counted.
-    #[must_use]
-    pub fn stats(&self) -> ListenerStats {
-        self.stats
-    }
-
     /// Returns the checkpoint behind all that was handed out; none before the first entry is known.
-    #[must_use]
-    pub fn checkpoint(&self) -> Option<Vec<u8>> {
+    fn checkpoint(&self) -> Option<Vec<u8>> {
         self.cursor.as_deref().map(encode)
     }
 
     /// Returns the checkpoint behind the entry of the last batch that ends at `end`.
-    #[must_use]
-    pub fn checkpoint_at(&self, end: u64) -> Option<Vec<u8>> {
+    fn checkpoint_at(&self, end: u64) -> Option<Vec<u8>> {
         let upto = self.batch.partition_point(|(at, _)| *at <= end);
         let cursor = self.batch[..upto].last().map(|(_, cursor)| cursor).or(self.before.as_ref());
         cursor.map(|cursor| encode(cursor))
-    }
-
-    /// Returns what has something to read when there is something to do, while the program runs.
-    #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.running.as_ref().map(|running| running.output.as_fd())
-    }
-
-    /// Starts the program if it does not run; returns whether there is something to read.
-    pub fn poll(&mut self, now: Instant) -> bool {
-        if self.running.is_none() {
-            if self.retry_at.is_some_and(|at| now < at) {
-                return false;
-            }
-            self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
-            match self.start() {
-                Ok(running) => self.running = Some(running),
-                Err(error) => {
-                    let program = self.options.program.display();
-                    self.status = Status::Unreadable(format!("{program}: {error}"));
-                }
-            }
-        }
-        self.running.as_ref().is_some_and(|running| running.pipe.is_ready(&running.output))
-    }
-
-    /// Reads entries into `buffer`.
-    ///
-    /// # Errors
-    /// Fails if the program's output cannot be read; it is started again then.
-    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
-        self.before.clone_from(&self.cursor);
-        self.batch.clear();
-        let Some(running) = &mut self.running else { return Ok(Batch::EMPTY) };
-        match running.pipe.read(&mut running.output, buffer) {
-            Ok(split) => self.stats.over_long += split.cut,
-            Err(error) => {
-                self.running = None;
-                self.status = Status::Unreadable(error.to_string());
-                return Err(error);
-            }
-        }
-        let (purpose, is_over) = (running.purpose, running.pipe.is_over());
-        if is_over {
-            self.end(purpose);
-        } else {
-            self.status = Status::Reading;
-        }
-        let batch = Batch::new(buffer, 0);
-        for line in batch.lines() {
-            if let Some(cursor) = cursor_of(line.bytes) {
-                self.batch.push((line.end, cursor.to_vec()));
-            }
-        }
-        if let Some((_, cursor)) = self.batch.last() {
-            self.cursor = Some(cursor.clone());
-        }
-        if purpose == Purpose::FindEnd {
-            return Ok(Batch::EMPTY);
-        }
-        self.stats.count(&batch);
-        Ok(batch)
     }
 
     fn start(&self) -> io::Result<Running> {
@@ -250,6 +183,95 @@ impl Journal {
         let program = self.options.program.display();
         let reason = format!("{program} ended: {ended}: {}", said.trim());
         self.status = Status::Unreadable(reason.trim_end_matches([':', ' ']).to_owned());
+    }
+}
+
+impl Intake for Journal {
+    fn label(&self) -> String {
+        "journald".to_owned()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Starts the program if it does not run.
+    fn poll(&mut self, now: Instant) -> bool {
+        if self.running.is_none() {
+            if self.retry_at.is_some_and(|at| now < at) {
+                return false;
+            }
+            self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
+            match self.start() {
+                Ok(running) => self.running = Some(running),
+                Err(error) => {
+                    let program = self.options.program.display();
+                    self.status = Status::Unreadable(format!("{program}: {error}"));
+                }
+            }
+        }
+        self.running.as_ref().is_some_and(|running| running.pipe.is_ready(&running.output))
+    }
+
+    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
+        self.running.iter().for_each(|running| wakes(Wake::Readable(running.output.as_fd())));
+    }
+
+    /// Where the program's output cannot be read, it is started again.
+    fn read_batch<'b>(
+        &mut self,
+        _now: Instant,
+        buffer: &'b mut ReadBuffer,
+        _bytes_max: usize,
+    ) -> io::Result<Batch<'b>> {
+        self.before.clone_from(&self.cursor);
+        self.batch.clear();
+        let Some(running) = &mut self.running else { return Ok(Batch::EMPTY) };
+        match running.pipe.read(&mut running.output, buffer) {
+            Ok(split) => self.counts.over_long += split.cut,
+            Err(error) => {
+                self.running = None;
+                self.status = Status::Unreadable(error.to_string());
+                return Err(error);
+            }
+        }
+        let (purpose, is_over) = (running.purpose, running.pipe.is_over());
+        if is_over {
+            self.end(purpose);
+        } else {
+            self.status = Status::Reading;
+        }
+        let batch = Batch::new(buffer, 0);
+        for line in batch.lines() {
+            if let Some(cursor) = cursor_of(line.bytes) {
+                self.batch.push((line.end, cursor.to_vec()));
+            }
+        }
+        if let Some((_, cursor)) = self.batch.last() {
+            self.cursor = Some(cursor.clone());
+        }
+        if purpose == Purpose::FindEnd {
+            return Ok(Batch::EMPTY);
+        }
+        self.counts.count(&batch);
+        Ok(batch)
+    }
+
+    fn has_changed(&self) -> bool {
+        self.place.is_other(self.checkpoint().as_ref())
+    }
+
+    fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
+        let now = end.map_or_else(|| self.checkpoint(), |end| self.checkpoint_at(end));
+        self.place.offer(CURSOR, now)
+    }
+
+    fn stored(&mut self) {
+        self.place.settle();
     }
 }
 

@@ -29,7 +29,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{
-    Batch, ReadBuffer, Status,
+    Batch, Counts, Intake, ReadBuffer, Status, Wake,
     framing::{Frame, Framing},
 };
 use crate::limits::{
@@ -46,29 +46,6 @@ const CHUNK_BYTES: usize = 8 << 10;
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 /// After how long without a byte the system asks whether the other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// What an input whose records are not in a file has counted since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ListenerStats {
-    /// Messages handed out.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Messages that were cut.
-    pub over_long: u64,
-    /// Connections that were closed at once because there were too many.
-    pub refused: u64,
-    /// Datagrams that the system dropped because they were not read fast enough, as far as it says.
-    pub dropped: u64,
-}
-
-impl ListenerStats {
-    /// Counts what is handed out.
-    pub(super) fn count(&mut self, batch: &Batch<'_>) {
-        self.messages += batch.len() as u64;
-        self.bytes += batch.lines().map(|message| message.bytes.len() as u64).sum::<u64>();
-    }
-}
 
 /// By what messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +98,7 @@ pub struct Listener {
     /// What was dropped by the sockets before this one.
     dropped_before: u64,
     status: Status,
-    stats: ListenerStats,
+    counts: Counts,
 }
 
 impl fmt::Display for Listener {
@@ -172,7 +149,7 @@ impl Listener {
             dropped_at: None,
             dropped_before: 0,
             status: Status::Reading,
-            stats: ListenerStats::default(),
+            counts: Counts::default(),
         };
         listener.bind();
         listener
@@ -186,92 +163,6 @@ impl Listener {
             Socket::Udp(socket) => socket.local_addr().ok(),
             Socket::Tcp { listener, .. } => listener.local_addr().ok(),
         }
-    }
-
-    /// Returns how it is.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Returns what was counted.
-    #[must_use]
-    pub fn stats(&self) -> ListenerStats {
-        self.stats
-    }
-
-    /// Returns its sockets, which have something to read when there is something to do.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let (socket, connections) = match &self.socket {
-            None => (None, [].as_slice()),
-            Some(Socket::Udp(socket)) => (Some(socket.as_fd()), [].as_slice()),
-            Some(Socket::Tcp { listener, connections, .. }) => {
-                (Some(listener.as_fd()), connections.as_slice())
-            }
-        };
-        socket.into_iter().chain(connections.iter().map(|connection| connection.stream.as_fd()))
-    }
-
-    /// Takes new connections; returns whether there may be something to read. Where it cannot
-    /// listen, it tries again after [`OPEN_RETRY_INTERVAL`].
-    pub fn poll(&mut self, now: Instant) -> bool {
-        if self.socket.is_none() {
-            if self.retry_at.is_some_and(|at| now < at) {
-                return false;
-            }
-            self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
-            self.bind();
-        }
-        self.count_dropped(now);
-        match &mut self.socket {
-            None => false,
-            Some(Socket::Udp(socket)) => !would_block(socket.peek_from(&mut [0])),
-            Some(Socket::Tcp { listener, tls, connections }) => {
-                self.status = match accept(listener, tls.as_ref(), connections, now) {
-                    Ok(()) => Status::Reading,
-                    Err(error) => Status::Unreadable(error.to_string()),
-                };
-                let is_ready = connections.iter_mut().any(|connection| connection.poll(now));
-                // While something is ready, reading it may make room.
-                if !is_ready && connections.len() == CONNECTIONS_MAX {
-                    self.stats.refused += refuse(listener);
-                }
-                is_ready
-            }
-        }
-    }
-
-    /// Reads messages into `buffer`.
-    ///
-    /// # Errors
-    /// Fails if the socket cannot be read; the next [`Self::poll`] opens it anew.
-    pub fn read_batch<'b>(
-        &mut self,
-        now: Instant,
-        buffer: &'b mut ReadBuffer,
-    ) -> io::Result<Batch<'b>> {
-        buffer.clear();
-        let read = match &mut self.socket {
-            None => Ok(()),
-            Some(Socket::Udp(socket)) => {
-                read_datagrams(|room| socket.recv_from(room).map(|(len, _)| len), buffer)
-            }
-            Some(Socket::Tcp { connections, .. }) => {
-                self.stats.over_long += read_connections(connections, &mut self.turn, now, buffer);
-                Ok(())
-            }
-        };
-        if let Err(error) = read {
-            self.dropped_at = None;
-            self.count_dropped(now);
-            self.dropped_before = self.stats.dropped;
-            self.socket = None;
-            self.status = Status::Unreadable(error.to_string());
-            return Err(error);
-        }
-        let batch = Batch::new(buffer, 0);
-        self.stats.count(&batch);
-        Ok(batch)
     }
 
     fn bind(&mut self) {
@@ -298,8 +189,96 @@ impl Listener {
         }
         self.dropped_at = Some(now);
         if let Some(dropped) = dropped(socket) {
-            self.stats.dropped = self.dropped_before + dropped;
+            self.counts.dropped = self.dropped_before + dropped;
         }
+    }
+}
+
+impl Intake for Listener {
+    fn label(&self) -> String {
+        self.to_string()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Takes new connections. Where it cannot listen, it tries again after [`OPEN_RETRY_INTERVAL`].
+    fn poll(&mut self, now: Instant) -> bool {
+        if self.socket.is_none() {
+            if self.retry_at.is_some_and(|at| now < at) {
+                return false;
+            }
+            self.retry_at = Some(now + OPEN_RETRY_INTERVAL);
+            self.bind();
+        }
+        self.count_dropped(now);
+        match &mut self.socket {
+            None => false,
+            Some(Socket::Udp(socket)) => !would_block(socket.peek_from(&mut [0])),
+            Some(Socket::Tcp { listener, tls, connections }) => {
+                self.status = match accept(listener, tls.as_ref(), connections, now) {
+                    Ok(()) => Status::Reading,
+                    Err(error) => Status::Unreadable(error.to_string()),
+                };
+                let is_ready = connections.iter_mut().any(|connection| connection.poll(now));
+                // While something is ready, reading it may make room.
+                if !is_ready && connections.len() == CONNECTIONS_MAX {
+                    self.counts.refused += refuse(listener);
+                }
+                is_ready
+            }
+        }
+    }
+
+    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
+        match &self.socket {
+            None => {}
+            Some(Socket::Udp(socket)) => wakes(Wake::Readable(socket.as_fd())),
+            Some(Socket::Tcp { listener, connections, .. }) => {
+                wakes(Wake::Readable(listener.as_fd()));
+                connections.iter().for_each(|it| wakes(Wake::Readable(it.stream.as_fd())));
+            }
+        }
+    }
+
+    /// Where the socket cannot be read, the next poll opens it anew.
+    fn read_batch<'b>(
+        &mut self,
+        now: Instant,
+        buffer: &'b mut ReadBuffer,
+        _bytes_max: usize,
+    ) -> io::Result<Batch<'b>> {
+        buffer.clear();
+        let read = match &mut self.socket {
+            None => Ok(()),
+            Some(Socket::Udp(socket)) => {
+                read_datagrams(|room| socket.recv_from(room).map(|(len, _)| len), buffer)
+            }
+            Some(Socket::Tcp { connections, .. }) => {
+                self.counts.over_long += read_connections(connections, &mut self.turn, now, buffer);
+                Ok(())
+            }
+        };
+        if let Err(error) = read {
+            self.dropped_at = None;
+            self.count_dropped(now);
+            self.dropped_before = self.counts.dropped;
+            self.socket = None;
+            self.status = Status::Unreadable(error.to_string());
+            return Err(error);
+        }
+        let batch = Batch::new(buffer, 0);
+        self.counts.count(&batch);
+        Ok(batch)
+    }
+
+    fn is_live(&self) -> bool {
+        true
     }
 }
 

@@ -4,13 +4,9 @@
 //! lost; when it is stopped in good order, all that was read is stored, a line without its end, too.
 //! While the spool takes nothing, nothing is read, and the writer waits.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{fs::File, io, os::fd::AsFd, time::Instant};
 
-use super::{Batch, ListenerStats, ReadBuffer, Status, pipe::Pipe};
+use super::{Batch, Counts, Intake, ReadBuffer, Status, Wake, pipe::Pipe};
 
 /// Standard input.
 #[derive(Debug)]
@@ -19,7 +15,7 @@ pub struct Stdin {
     file: Option<File>,
     pipe: Pipe,
     status: Status,
-    stats: ListenerStats,
+    counts: Counts,
 }
 
 impl Stdin {
@@ -34,47 +30,19 @@ impl Stdin {
             Ok(_) => Status::Reading,
             Err(error) => Status::Unreadable(error.to_string()),
         };
-        let (pipe, stats) = (Pipe::default(), ListenerStats::default());
-        Self { file: file.ok(), pipe, status, stats }
+        let (pipe, counts) = (Pipe::default(), Counts::default());
+        Self { file: file.ok(), pipe, status, counts }
     }
 
-    /// Returns how it is.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Returns what was counted.
-    #[must_use]
-    pub fn stats(&self) -> ListenerStats {
-        self.stats
-    }
-
-    /// Returns what has something to read when there is something to do, until it has ended.
-    #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Reads no more. The beginning of a line that was read is a line now: nobody can read it again.
-    pub fn end(&mut self) {
-        self.pipe.end();
-    }
-
-    /// Returns whether there is something to read.
-    pub fn poll(&mut self) -> bool {
+    fn is_ready(&self) -> bool {
         self.file.as_ref().is_some_and(|file| self.pipe.is_ready(file))
     }
 
-    /// Reads lines into `buffer`.
-    ///
-    /// # Errors
-    /// Fails if it cannot be read; it is not tried again then.
-    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
+    fn read<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
         let Some(file) = &self.file else { return Ok(Batch::EMPTY) };
         match self.pipe.read(file, buffer) {
             Ok(split) => {
-                self.stats.over_long += split.cut;
+                self.counts.over_long += split.cut;
                 if self.pipe.is_over() {
                     self.file = None;
                     self.status = Status::Ended;
@@ -83,12 +51,49 @@ impl Stdin {
             Err(error) => {
                 self.file = None;
                 self.status = Status::Unreadable(error.to_string());
-                return Err(error);
+                return Err(error); // it is not tried again
             }
         }
         let batch = Batch::new(buffer, 0);
-        self.stats.count(&batch);
+        self.counts.count(&batch);
         Ok(batch)
+    }
+}
+
+impl Intake for Stdin {
+    fn label(&self) -> String {
+        "stdin".to_owned()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn poll(&mut self, _now: Instant) -> bool {
+        self.is_ready()
+    }
+
+    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
+        self.file.iter().for_each(|file| wakes(Wake::Readable(file.as_fd())));
+    }
+
+    fn read_batch<'b>(
+        &mut self,
+        _now: Instant,
+        buffer: &'b mut ReadBuffer,
+        _bytes_max: usize,
+    ) -> io::Result<Batch<'b>> {
+        self.read(buffer)
+    }
+
+    /// Reads no more. The beginning of a line that was read is a line now: nobody can read it again.
+    fn end(&mut self) -> bool {
+        self.pipe.end();
+        self.is_ready()
     }
 }
 
@@ -103,17 +108,17 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut stdin = Stdin::of(Ok(File::from(OwnedFd::from(reader))));
         let mut buffer = ReadBuffer::new();
-        assert!(!stdin.poll());
+        assert!(!stdin.is_ready());
         writer.write_all(b"a1\na2").unwrap();
         drop(writer);
         let mut lines = Vec::new();
-        while stdin.poll() {
-            let batch = stdin.read_batch(&mut buffer).unwrap();
+        while stdin.is_ready() {
+            let batch = stdin.read(&mut buffer).unwrap();
             lines.extend(batch.lines().map(|line| line.bytes.to_vec()));
         }
         assert_eq!(lines, [b"a1", b"a2"]);
-        assert_eq!((stdin.status(), stdin.stats().messages), (&Status::Ended, 2));
-        assert!(stdin.read_batch(&mut buffer).unwrap().is_empty());
+        assert_eq!((stdin.status(), stdin.counts().records), (&Status::Ended, 2));
+        assert!(stdin.read(&mut buffer).unwrap().is_empty());
     }
 
     #[test]
@@ -122,13 +127,13 @@ mod tests {
         let mut stdin = Stdin::of(Ok(File::from(OwnedFd::from(reader))));
         let mut buffer = ReadBuffer::new();
         writer.write_all(b"a1\nbegun").unwrap();
-        assert_eq!(stdin.read_batch(&mut buffer).unwrap().len(), 1);
-        stdin.end();
+        assert_eq!(stdin.read(&mut buffer).unwrap().len(), 1);
+        assert!(stdin.end());
         writer.write_all(b" and not read").unwrap();
-        assert!(stdin.poll());
-        let batch = stdin.read_batch(&mut buffer).unwrap();
+        assert!(stdin.is_ready());
+        let batch = stdin.read(&mut buffer).unwrap();
         assert_eq!(batch.lines().map(|line| line.bytes).collect::<Vec<_>>(), [b"begun"]);
-        assert!(!stdin.poll() && *stdin.status() == Status::Ended);
+        assert!(!stdin.is_ready() && *stdin.status() == Status::Ended);
     }
 
     #[test]
@@ -136,8 +141,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut stdin = Stdin::of(File::open(folder.path()));
         let mut buffer = ReadBuffer::new();
-        assert!(stdin.poll());
-        assert!(stdin.read_batch(&mut buffer).is_err());
-        assert!(matches!(stdin.status(), Status::Unreadable(_)) && !stdin.poll());
+        assert!(stdin.is_ready());
+        assert!(stdin.read(&mut buffer).is_err());
+        assert!(matches!(stdin.status(), Status::Unreadable(_)) && !stdin.is_ready());
     }
 }

@@ -88,7 +88,7 @@ impl World {
     fn read_on(&mut self, lines: &mut Vec<String>) {
         let files = self.files.as_mut().unwrap();
         while files.poll(self.now) {
-            let batch = files.read_batch(&mut self.buffer, READ_BYTES).unwrap();
+            let batch = files.read_batch(self.now, &mut self.buffer, READ_BYTES).unwrap();
             lines.extend(batch.lines().map(|it| String::from_utf8_lossy(it.bytes).into_owned()));
             assert!(
                 files.open.len() <= files.open_max && files.waiting.len() <= PATTERN_WAITING_MAX
@@ -162,7 +162,7 @@ fn a_restart_within_a_batch_goes_on_behind_the_last_covered_line() {
     while end.is_none() {
         let files = world.files.as_mut().unwrap();
         assert!(files.poll(world.now));
-        let batch = files.read_batch(&mut world.buffer, READ_BYTES).unwrap();
+        let batch = files.read_batch(world.now, &mut world.buffer, READ_BYTES).unwrap();
         end = batch.lines().next().map(|line| line.end);
     }
     let changed = world.files().changed(end);
@@ -218,7 +218,7 @@ fn a_file_renamed_to_a_name_that_matches_is_finished_and_not_read_again() {
         assert!(world.read().is_empty(), "down: {down}");
         world.restart(|world| world.append("eve.json", "b2\n"));
         assert_eq!(world.read(), ["b2"], "down: {down}");
-        assert_eq!(world.stats().tails.lost_files, 0);
+        assert_eq!(world.files().tails().lost_files, 0);
     }
 }
 
@@ -319,7 +319,7 @@ fn a_file_with_nothing_to_read_is_closed_and_gone_on_with_when_it_grows() {
     assert_eq!((world.stats().open, world.stats().known), (0, 1));
     world.append("a.json", "gun\n");
     assert_eq!(world.read(), ["a2-begun"]);
-    assert_eq!(world.stats().tails.lines, 2, "what closed tails counted is kept");
+    assert_eq!(world.files().tails().lines, 2, "what closed tails counted is kept");
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn busy_files_take_turns_when_not_all_can_be_open() {
     let mut world = World::new("*.json", Begin::Start, &content);
     world.files().open_max = 4;
     assert_eq!(world.read().len(), 40 * 600);
-    assert_eq!(world.stats().tails.bytes, 40 * 600 * 1_001);
+    assert_eq!(world.files().tails().bytes, 40 * 600 * 1_001);
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn fifty_thousand_files_cost_bounded_memory_and_no_more_looks_than_there_are_fil
     while world.files().poll(now) {
         polls += 1;
         let files = world.files.as_mut().unwrap();
-        lines += files.read_batch(&mut world.buffer, READ_BYTES).unwrap().len();
+        lines += files.read_batch(world.now, &mut world.buffer, READ_BYTES).unwrap().len();
         assert!(files.open.len() <= PATTERN_OPEN_MAX);
         assert!(files.waiting.len() <= PATTERN_WAITING_MAX);
         if files.is_full() {
@@ -453,6 +453,6 @@ fn fifty_thousand_files_cost_bounded_memory_and_no_more_looks_than_there_are_fil
     }
     lines.sort();
     assert_eq!(lines, ["meanwhile", "more"]);
-    let opened = world.stats().tails;
+    let opened = world.files().tails();
     assert_eq!(opened.lines, 2);
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::*;
+use crate::limits::READ_BYTES;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -73,7 +74,7 @@ impl World {
     }
 
     fn read(&mut self) -> Vec<(String, u64)> {
-        let batch = self.http.read_batch(&mut self.buffer);
+        let batch = self.http.read_batch(self.now, &mut self.buffer, READ_BYTES).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         batch.lines().map(|line| (text(line.bytes), line.end)).collect()
     }
@@ -105,7 +106,7 @@ fn a_request_is_answered_when_its_records_are_stored_and_not_before() {
     world.until_ready();
     assert_eq!(texts(&world.read()), ["{\"a\":1}", "{\"b\":2}"]);
     assert!(!world.http.poll(world.now) && is_silent(&sender));
-    world.http.cover(None);
+    assert_eq!(world.http.changed(None), [], "what came cannot be read again");
     assert!(is_silent(&sender));
     world.http.stored();
     let answer = world.heard(&mut sender);
@@ -115,10 +116,10 @@ fn a_request_is_answered_when_its_records_are_stored_and_not_before() {
     sender.write_all(request("[{\"c\":3}]").as_bytes()).unwrap();
     world.until_ready();
     assert_eq!(texts(&world.read()), ["{\"c\":3}"]);
-    world.http.cover(None);
+    assert_eq!(world.http.changed(None), [], "what came cannot be read again");
     world.http.stored();
     assert!(world.heard(&mut sender).contains("\"accepted\":1"));
-    assert_eq!(world.http.stats().messages, 3);
+    assert_eq!(world.http.counts().records, 3);
 }
 
 #[test]
@@ -136,11 +137,11 @@ fn a_commit_within_a_batch_answers_only_what_it_covers() {
     }
     let records = world.read();
     assert_eq!(records.len(), 3);
-    world.http.cover(Some(records[1].1));
+    assert_eq!(world.http.changed(Some(records[1].1)), [], "what came cannot be read again");
     world.http.stored();
     assert!(world.heard(&mut first).contains("200 OK"));
     assert!(is_silent(&second));
-    world.http.cover(None);
+    assert_eq!(world.http.changed(None), [], "what came cannot be read again");
     world.http.stored();
     assert!(world.heard(&mut second).contains("\"accepted\":2"));
 }
@@ -159,7 +160,7 @@ fn a_request_without_records_is_answered_and_one_that_waits_for_a_word_gets_it()
     let mut empty = world.post("");
     world.until_ready();
     assert!(world.read().is_empty());
-    world.http.cover(None);
+    assert_eq!(world.http.changed(None), [], "what came cannot be read again");
     world.http.stored();
     assert!(world.heard(&mut empty).contains("\"accepted\":0"));
 }
@@ -238,12 +239,12 @@ fn who_asks_for_nothing_keeps_nobody_out() {
     // What has come only just may have a request that was not read yet.
     let mut early = world.post("{}");
     assert!(world.heard(&mut early).starts_with("HTTP/1.1 503 "));
-    assert_eq!(world.http.stats().refused, 1);
+    assert_eq!(world.http.counts().refused, 1);
     world.now += Duration::from_secs(1);
     let _sender = world.post("{}");
     world.until_ready();
     assert_eq!(texts(&world.read()), ["{}"]);
-    assert_eq!(world.http.stats().refused, 1);
+    assert_eq!(world.http.counts().refused, 1);
     assert_eq!(world.http.connections.len(), CONNECTIONS_MAX);
 }
 

@@ -1,9 +1,10 @@
 //! With a program in the place of `journalctl` that says what it was asked.
 #![expect(clippy::disallowed_methods, reason = "a driver's time, as a test hands it in")]
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, iter, os::unix::fs::PermissionsExt, time::Duration};
 
 use super::*;
+use crate::limits::READ_BYTES;
 
 /// A folder with a program in it, and a journal that is a file of entries.
 struct World {
@@ -37,7 +38,7 @@ impl World {
         fs::write(&program, PROGRAM).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let options = JournalOptions { program, matches: vec!["_COMM=gw".to_owned()], begin };
-        let journal = Journal::open(options, None).unwrap();
+        let journal = Journal::open(options, iter::empty()).unwrap();
         let world = Self { folder, journal, buffer: ReadBuffer::new() };
         fs::write(world.folder.path().join("entries"), "").unwrap();
         entries.iter().for_each(|entry| world.write(entry));
@@ -64,7 +65,7 @@ impl World {
                 std::thread::yield_now();
                 continue;
             }
-            let batch = self.journal.read_batch(&mut self.buffer).unwrap();
+            let batch = self.journal.read_batch(started_at, &mut self.buffer, READ_BYTES).unwrap();
             found
                 .extend(batch.lines().map(|line| String::from_utf8_lossy(line.bytes).into_owned()));
             ended += usize::from(self.journal.running.is_none());
@@ -73,9 +74,9 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let checkpoint = self.journal.checkpoint();
-        let options = self.journal.options.clone();
-        self.journal = Journal::open(options, checkpoint.as_deref()).unwrap();
+        let stored = self.journal.changed(None);
+        let stored = stored.iter().map(|(part, value)| (part.as_str(), value.as_slice()));
+        self.journal = Journal::open(self.journal.options.clone(), stored).unwrap();
     }
 }
 
@@ -114,7 +115,8 @@ fn a_checkpoint_within_a_batch_is_that_of_the_entry_that_ends_there() {
     let mut ends = Vec::new();
     while ends.is_empty() {
         if world.journal.poll(Instant::now()) {
-            let batch = world.journal.read_batch(&mut world.buffer).unwrap();
+            let batch =
+                world.journal.read_batch(Instant::now(), &mut world.buffer, READ_BYTES).unwrap();
             ends.extend(batch.lines().map(|line| line.end));
         }
     }
@@ -140,7 +142,9 @@ fn why_the_program_ended_is_shown_and_it_is_tried_again_later() {
 #[test]
 fn what_is_no_cursor_is_neither_stored_nor_believed() {
     let options = World::new(Begin::End, &[]).journal.options.clone();
-    let open = |checkpoint: &[u8]| Journal::open(options.clone(), Some(checkpoint)).unwrap_err();
+    let open = |checkpoint: &[u8]| {
+        Journal::open(options.clone(), iter::once((CURSOR, checkpoint))).unwrap_err()
+    };
     assert_eq!(open(&[]), CheckpointError::Malformed);
     assert_eq!(open(b"\x01s=1 --file=/etc/passwd"), CheckpointError::Malformed);
     assert_eq!(open(b"\x02s=1"), CheckpointError::Version(2));

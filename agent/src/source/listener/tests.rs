@@ -15,7 +15,7 @@ fn read(listener: &mut Listener, count: usize) -> Vec<String> {
     while read.len() < count {
         assert!(start.elapsed() < DEADLINE, "{} of {count} messages came", read.len());
         if listener.poll(clock::now()) {
-            let batch = listener.read_batch(clock::now(), &mut buffer).unwrap();
+            let batch = listener.read_batch(clock::now(), &mut buffer, READ_BYTES).unwrap();
             read.extend(batch.lines().map(|line| String::from_utf8_lossy(line.bytes).into_owned()));
         } else {
             thread::sleep(Duration::from_millis(1));
@@ -42,8 +42,8 @@ fn each_datagram_is_a_message_without_the_newlines_at_its_end() {
         }
         assert_eq!(read(&mut listener, 3), ["<1>one", "<1>two\nlines", &long]);
         assert_eq!(listener.status(), &Status::Reading);
-        let stats = listener.stats();
-        assert_eq!((stats.messages, stats.bytes, stats.dropped), (3, 20_018, 0));
+        let counts = listener.counts();
+        assert_eq!((counts.records, counts.bytes, counts.dropped), (3, 20_018, 0));
         assert!(!listener.poll(clock::now()), "nothing is left");
     }
 }
@@ -60,13 +60,13 @@ fn datagrams_that_nobody_reads_are_counted_as_dropped() {
     }
     let mut buffer = ReadBuffer::new();
     while listener.poll(clock::now()) {
-        listener.read_batch(clock::now(), &mut buffer).unwrap();
+        listener.read_batch(clock::now(), &mut buffer, READ_BYTES).unwrap();
     }
     let later = clock::now() + DROPPED_INTERVAL;
     assert!(!listener.poll(later));
-    let stats = listener.stats();
-    assert!(stats.messages < 200, "{stats:?}");
-    assert_eq!(stats.messages + stats.dropped, 200, "{stats:?}");
+    let counts = listener.counts();
+    assert!(counts.records < 200, "{counts:?}");
+    assert_eq!(counts.records + counts.dropped, 200, "{counts:?}");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn messages_of_many_connections_all_come_and_in_order() {
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     assert_eq!(next, [500; 20]);
     while listener.poll(clock::now()) {
-        listener.read_batch(clock::now(), &mut ReadBuffer::new()).unwrap();
+        listener.read_batch(clock::now(), &mut ReadBuffer::new(), READ_BYTES).unwrap();
     }
     let Some(Socket::Tcp { connections, .. }) = &listener.socket else { panic!("it listens") };
     assert!(connections.is_empty(), "connections that ended are let go");
@@ -136,7 +136,7 @@ fn connections_beyond_the_bound_are_closed_and_counted() {
             listener.poll(clock::now());
         }
     }
-    assert_eq!(listener.stats().refused, 3);
+    assert_eq!(listener.counts().refused, 3);
     streams.remove(0);
     let start = clock::now();
     let has_room = |listener: &Listener| match &listener.socket {
@@ -146,7 +146,7 @@ fn connections_beyond_the_bound_are_closed_and_counted() {
     while !has_room(&listener) {
         assert!(start.elapsed() < DEADLINE, "an ended connection makes room");
         if listener.poll(clock::now()) {
-            listener.read_batch(clock::now(), &mut ReadBuffer::new()).unwrap();
+            listener.read_batch(clock::now(), &mut ReadBuffer::new(), READ_BYTES).unwrap();
         }
     }
     TcpStream::connect(address).unwrap().write_all(b"<1>again\n").unwrap();
@@ -162,7 +162,7 @@ fn a_message_that_is_not_finished_for_long_is_taken_as_it_is() {
     let later = clock::now() + UNFINISHED_MAX;
     assert!(listener.poll(later));
     let mut buffer = ReadBuffer::new();
-    let batch = listener.read_batch(later, &mut buffer).unwrap();
+    let batch = listener.read_batch(later, &mut buffer, READ_BYTES).unwrap();
     let records: Vec<&[u8]> = batch.lines().map(|line| line.bytes).collect();
     assert_eq!(records, [b"<1>half"]);
     let Some(Socket::Tcp { connections, .. }) = &listener.socket else { panic!("it listens") };
@@ -217,7 +217,7 @@ fn what_came_while_nobody_polled_is_read_although_it_is_long_ago() {
     let later = clock::now() + UNFINISHED_MAX;
     assert!(listener.poll(later));
     let mut buffer = ReadBuffer::new();
-    let batch = listener.read_batch(later, &mut buffer).unwrap();
+    let batch = listener.read_batch(later, &mut buffer, READ_BYTES).unwrap();
     let records: Vec<&[u8]> = batch.lines().map(|line| line.bytes).collect();
     assert_eq!(records, [&b"<1>half and half"[..], b"<1>more"]);
     assert!(!listener.poll(later), "nothing is unfinished now");
