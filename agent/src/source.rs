@@ -19,7 +19,9 @@
 //! deleted while behind       the open file is read to its end; if it was not open, it counts as lost
 //! rotated and compressed     if it was not open, it counts as lost: compressed files are not read
 //! inode used again           known by its first bytes: as if the file had been truncated
-//! not there yet, forbidden   the status says so; it is tried again
+//! not there yet              it is read from its start once it is; so is, before it, one that came and was rotated
+//!                            away between two looks
+//! forbidden                  the status says so; it is tried again
 //! last line without newline  waits for its newline; taken as it is once its writer has gone on to
 //!                            another file
 //! line too long              cut to the longest record, the rest skipped
@@ -198,6 +200,8 @@ pub struct Tail {
     reading: Option<Reading>,
     /// From where to go on, while its file is not open.
     resume: Option<Checkpoint>,
+    /// When the folder was last changed before it was seen that there is no file yet.
+    missing_since: Option<i64>,
     generation: u64,
     retry_at: Option<Instant>,
     /// The pattern by whose other files it is not to be followed by others; see [`Files`].
@@ -232,12 +236,15 @@ impl Tail {
         begin: Begin,
         among: Option<Arc<Pattern>>,
     ) -> Self {
+        let folder_changed = path.parent().and_then(|folder| fs::metadata(folder).ok());
         let missing = fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let missing_since = folder_changed.filter(|_| missing).map(|it| Facts::of(&it).modified_ns);
         let mut tail = Self {
             path,
             begin: if missing { Begin::Start } else { begin },
             reading: None,
             resume,
+            missing_since,
             generation: resume.map_or(0, |checkpoint| checkpoint.generation),
             retry_at: None,
             among,
@@ -432,11 +439,12 @@ impl Tail {
             self.resume_from(&checkpoint)?;
         } else {
             let file = TailFile::open(&self.path)?;
+            let earlier = self.missing_since.and_then(|since| self.made_after(since, file.id));
             let (offset, skipping) = match self.begin {
                 Begin::Start => (0, false),
                 Begin::End => file.last_line_start()?,
             };
-            self.start(file, offset, skipping)?;
+            self.start(earlier.unwrap_or(file), offset, skipping)?;
         }
         self.status = Status::Reading;
         Ok(())
@@ -598,8 +606,8 @@ impl Tail {
         rotation::next_after(&self.path, modified_ns, known, is_own)
     }
 
-    /// Returns the oldest rotated file that was made after `modified_ns`, when the file at the path
-    /// was empty: it was filled then, copied and truncated, and its copy never read.
+    /// Returns the oldest rotated file that was made after `modified_ns`, when there was no file at the path, or an
+    /// empty one that was filled since, copied and truncated: it was never read.
     fn made_after(&self, modified_ns: i64, at_path: FileId) -> Option<TailFile> {
         let path = self.next_after(modified_ns, &[at_path])?;
         let created = fs::metadata(&path).and_then(|metadata| metadata.created()).ok()?;

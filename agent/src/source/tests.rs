@@ -138,6 +138,25 @@ fn a_file_that_is_created_late_is_read_from_its_start() {
 }
 
 #[test]
+fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read_before_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("eve.json.9"), "of before\n").unwrap();
+    std::thread::sleep(Duration::from_millis(20)); // files' times are no finer than the system's ticks
+    let tail = Tail::open(folder.path().join("eve.json"), None, Begin::End).unwrap();
+    let mut world = World { folder, tail, buffer: ReadBuffer::new(), now: Instant::now() };
+    std::thread::sleep(Duration::from_millis(20));
+    world.append("eve.json.9", "written to once more\n");
+    for (text, rotated) in [("a1\n", "eve.json.1"), ("b1\n", "eve.json.2")] {
+        world.append("eve.json", text);
+        world.rename("eve.json", rotated);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    world.append("eve.json", "c1\n");
+    assert_eq!(world.read(), ["a1", "b1", "c1"]);
+    assert_eq!((world.tail.stats().rotated, world.tail.stats().lost_files), (2, 0));
+}
+
+#[test]
 fn a_renamed_file_is_finished_before_the_new_one_is_begun() {
     let mut world = World::new("a1\na2\n");
     assert_eq!(world.read(), ["a1", "a2"]);
