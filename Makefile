@@ -39,8 +39,9 @@ simulate: deps ## run the simulation over SEEDS seeds (default 10000)
 		cargo test --workspace --test simulation --locked -- --nocapture)
 
 bench: deps ## measure; writes target/reports/bench.json (ONLY="file idle" measures only these)
-	$(call step,build,$(with_rocksdb) cargo build --release --locked -p agent -p coordinator -p tests \
-		--bin signalbox-agent --bin signalbox-coordinator --bin bench)
+	$(call step,build the agent,cargo build --profile agent --locked -p agent --bin signalbox-agent)
+	$(call step,build,$(with_rocksdb) cargo build --release --locked -p coordinator -p tests \
+		--bin signalbox-coordinator --bin bench)
 	$(call step,measure,"$${CARGO_TARGET_DIR:-target}/release/bench" $(ONLY))
 
 crash: deps ## kill agents and coordinator at random moments RUNS times (default 100)
@@ -53,9 +54,9 @@ ledger-check: deps ## trouble agents for MINUTES minutes (default 30): do their 
 # The agent needs no RocksDB.
 deb: ## build the agent's Debian package into target/debian (needs cargo-deb)
 	@cargo deb --version >/dev/null 2>&1 || { echo "cargo-deb is missing: cargo install cargo-deb --locked" >&2; exit 1; }
-	$(call step,build,cargo build --release --locked -p agent --bin signalbox-agent --example man)
-	$(call step,manual and completions,agent/packaging/generate.sh "$${CARGO_TARGET_DIR:-target}/release")
-	$(call step,package,cargo deb -p agent --no-build)
+	$(call step,build,cargo build --profile agent --locked -p agent --bin signalbox-agent --example man)
+	$(call step,manual and completions,agent/packaging/generate.sh "$${CARGO_TARGET_DIR:-target}/agent")
+	$(call step,package,cargo deb -p agent --no-build --profile agent)
 
 deb-check: ## install, run, remove and purge that package in a Debian of its own (needs root and debootstrap)
 	$(call step,build,$(with_rocksdb) cargo build --locked -p coordinator -p certs --bins)

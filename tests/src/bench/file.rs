@@ -28,7 +28,7 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
         let site = Site::new()?;
         write(&site.path("eve"), seed, count)?;
         let coordinator = site.start_coordinator()?;
-        let agent = site.start_agent(1, "acme", coordinator.ingest)?;
+        let agent = site.start_agent(1, "acme", coordinator.ingest, "")?;
         // The clock starts with the first alerts that are stored, so that no program's start is measured.
         let mut first = 0;
         eventually("alerts come", || {

@@ -23,7 +23,7 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
     let rate = (fastest / 2.0) as usize;
     let site = Site::new()?;
     let coordinator = site.start_coordinator()?;
-    let agent = site.start_agent(1, "acme", coordinator.ingest)?;
+    let agent = site.start_agent(1, "acme", coordinator.ingest, "")?;
     agent.connected()?;
     let interval = Duration::from_millis(20);
     let plan = Plan { severity: 2, counted_as: "medium", rate, interval };

@@ -101,12 +101,14 @@ impl Site {
         Ok(coordinator)
     }
 
-    /// Starts agent `number` over the file `eve` in the site's folder, read from its start.
+    /// Starts agent `number` over the file `eve` in the site's folder, read from its start, and what `more` says in its
+    /// configuration's words.
     pub(super) fn start_agent(
         &self,
         number: u64,
         tenant: &str,
         coordinator: SocketAddr,
+        more: &str,
     ) -> Result<Agent> {
         self.issue_agent(tenant, number)?;
         let config = format!(
@@ -114,7 +116,7 @@ impl Site {
              [identity]\ncertificate = \"agent-{number}.pem\"\nkey = \"agent-{number}.key\"\n\
              trust_anchor = \"root.pem\"\n[spool]\ndir = \"spool\"\nmax_bytes = \"4GiB\"\n\
              [[source]]\nname = \"eve\"\nkind = \"suricata_eve\"\npath = \"eve\"\n\
-             from = \"start\"\n\
+             from = \"start\"\n{more}\
              [log]\nlevel = \"warn\"\n"
         );
         let path = self.path("agent.toml");
@@ -223,6 +225,11 @@ impl Agent {
         Resident::of(self.program.child.id())
     }
 
+    /// Returns how many threads it has.
+    pub(super) fn threads(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/task", self.program.child.id()))?.count())
+    }
+
     /// Ends it in order.
     pub(super) fn stop(self) -> Result<()> {
         self.program.stop()
@@ -262,10 +269,13 @@ impl Drop for Program {
     }
 }
 
-/// Returns where the program `name` is: beside this one.
+/// Returns where the program `name` is: beside this one, the agent in the folder of its own profile.
 pub(super) fn path_of(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let path = own.with_file_name(name);
+    let path = match name {
+        "signalbox-agent" => own.with_file_name("../agent").join(name),
+        _ => own.with_file_name(name),
+    };
     if !path.exists() {
         bail!("{} is not built: use `make bench`", path.display());
     }
@@ -285,7 +295,7 @@ pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> Result<bool>) ->
 }
 
 /// Returns an address that is free now.
-fn free_udp() -> Result<SocketAddr> {
+pub(super) fn free_udp() -> Result<SocketAddr> {
     Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 

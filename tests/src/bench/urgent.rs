@@ -31,7 +31,7 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
     let alerts = fill_spool(&site, backlog_bytes)?;
     File::create(site.path("eve"))?;
     let coordinator = site.start_coordinator()?;
-    let agent = site.start_agent(1, "acme", coordinator.ingest)?;
+    let agent = site.start_agent(1, "acme", coordinator.ingest, "")?;
     eventually("the backlog drains", || Ok(coordinator.alerts_stored()? > 0))?;
     let start = Instant::now();
     let mut looked_at = start;
