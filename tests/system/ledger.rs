@@ -156,6 +156,10 @@ fn live(
 ) -> Result<()> {
     cluster.coordinator.process.start()?;
     sites.iter_mut().try_for_each(|site| site.agent.process.start())?;
+    // What was written and rotated away before an agent first looked is none of its business.
+    for site in sites.iter() {
+        eventually("an agent to look at its files", STOP_TIMEOUT, || site.agent.status())?;
+    }
     let (stop, flood) = (AtomicBool::new(false), AtomicBool::new(false));
     let work: Vec<(Load, StdRng)> = sites
         .iter()

@@ -141,7 +141,8 @@ fn a_file_that_is_created_late_is_read_from_its_start() {
 fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read_before_the_next() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("eve.json.9"), "of before\n").unwrap();
-    std::thread::sleep(Duration::from_millis(20)); // files' times are no finer than the system's ticks
+    // Files' times are no finer than the system's ticks.
+    std::thread::sleep(Duration::from_millis(20));
     let tail = Tail::open(folder.path().join("eve.json"), None, Begin::End).unwrap();
     let mut world = World { folder, tail, buffer: ReadBuffer::new(), now: Instant::now() };
     std::thread::sleep(Duration::from_millis(20));

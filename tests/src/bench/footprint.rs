@@ -1,4 +1,5 @@
-//! What the agent takes of its host: memory and threads while nothing happens with four sources, and its program's size.
+//! What the agent takes of its host: memory and threads while nothing happens with four sources, and its program's
+//! size.
 
 use std::{fs, process::Command, time::Duration};
 
