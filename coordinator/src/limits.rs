@@ -14,6 +14,10 @@ pub const CASE_SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most different findings that a case names. Further ones are counted together; their alerts stay in the case.
 pub const FINDINGS_MAX: usize = 64;
 
+/// Of how many findings beyond those a case knows that it has them, and asks nobody again. Eight bytes each; with them it
+/// knows 256, more rules than a detector raises about one host in a day.
+pub const OTHERS_MAX: usize = 192;
+
 /// Most cases that are remembered by host for joining, the newest by event time. A backlog of a month is 31.
 pub const HOST_CASES_MAX: usize = 32;
 
@@ -40,6 +44,10 @@ pub const GROUP_COMMANDS_MAX: usize = 128;
 /// Most bytes that share one sync.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 
+/// Most bytes of blocks that agents sent and that are not stored yet, over all sessions: a second of what the writer stores
+/// at its best, and as much again for what is decoded. Beyond it streams are not read, and agents wait.
+pub const IN_FLIGHT_BYTES_MAX: usize = 256 << 20;
+
 /// Most bytes of rows that stay decoded beside the writer, about: some 20,000 cases of a few findings, which is more
 /// than are added to within an hour.
 pub const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -63,6 +71,8 @@ pub const GAPS_COUNTED_MAX: usize = 1_000;
 
 /// Rows of ledgers that are read at once: a tenant of ten agents has as many in an hour.
 pub const LEDGER_ROWS_READ: usize = 600;
+/// Rows of ledgers that are looked at for one page, where another agent's are passed over: a tenth of a second's work.
+pub const LEDGER_ROWS_LOOKED: usize = 24_000;
 
 /// Most intervals that one page of a ledger sums up; the cursor goes on behind them. A day of one agent, about 10 ms.
 pub const LEDGER_INTERVALS_MAX: usize = 1_500;
@@ -83,6 +93,11 @@ pub const EXPIRE_CASES_MAX: usize = 256;
 
 /// How often old data is looked for. At 200,000 alerts/s of 120 bytes a minute brings 1.4 GB.
 pub const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+/// How far the wall's clock may run ahead of the monotonic one between two looks before it has jumped: setting it by
+/// seconds is daily business, a suspended machine wakes within the hour more often than not.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(60 * 60);
+/// How long a clock that jumped forward is not believed where that would delete: a shift reads its warnings within a day.
+pub const CLOCK_JUMP_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Grain of retention by age: each cut is a journal entry and a tombstone, and nobody minds an hour.
 pub const RETENTION_STEP: Duration = Duration::from_secs(60 * 60);
 /// Smallest cut of retention by bytes, so that it comes to an end.

@@ -101,6 +101,21 @@ pub enum GapReason {
     Skipped,
 }
 
+impl GapReason {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Damaged, Self::Missing, Self::Skipped];
+
+    /// Returns its name in documents, which is its serde name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Missing => "missing",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 /// Why a peer ends the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

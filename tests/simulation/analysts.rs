@@ -11,7 +11,7 @@ use coordinator::{
         tables::{LoadError, Source},
     },
     triage::{
-        case::{Case, CaseId, CaseState, Fence, VerdictKind},
+        case::{Case, CaseId, CaseState, Fence, Judgement, VerdictKind, is_live},
         queue::{QueueView, TenantScope, next},
     },
 };
@@ -111,8 +111,9 @@ pub(crate) fn grant(
         Wish::Claim(id, lease) => cases::claim(staged, caller, id, lease, now),
         Wish::Renew(id, fence, lease) => cases::renew(staged, caller, (id, fence), lease, now),
         Wish::Release(id, fence) => cases::release(staged, caller, (id, fence), "later", now),
-        Wish::Decide(id, fence, verdict) => {
-            cases::decide(staged, caller, (id, fence), (verdict, "seen before"), now)
+        Wish::Decide(id, fence, kind) => {
+            let judgement = Judgement { kind, reason: "seen before", revision_read: None };
+            cases::decide(staged, caller, (id, fence), judgement, now)
         }
     }?;
     let known = known.expect("L6: only a stored case changes");
@@ -121,7 +122,7 @@ pub(crate) fn grant(
         None => {
             let is_free = match known.state {
                 CaseState::Open => true,
-                CaseState::Claimed { until, .. } => until <= now,
+                CaseState::Claimed { until, .. } => !is_live(until, now),
                 CaseState::Closed(_) => false,
             };
             assert!(is_free, "L6: {wish:?} was granted on {:?}", known.state);

@@ -31,7 +31,7 @@ use crate::{
     limits::{CASE_LETTERS_MIN, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, TEXT_BYTES_MAX},
     store::reader::cases::{self as reader, CaseFilter, CasePlace, StateIs},
     triage::{
-        case::{self, CaseId, Fence},
+        case::{self, CaseId, Fence, Judgement},
         queue::TenantScope,
     },
 };
@@ -319,9 +319,10 @@ async fn decide(
     caller.require(WORKERS)?;
     let id = named(&api, &caller, &name).await?.id;
     idempotency::write(&api, once, move |staged, now| {
-        let verdict = (body.verdict.into(), body.reason.as_str());
+        let (kind, reason) = (body.verdict.into(), body.reason.as_str());
+        let judgement = Judgement { kind, reason, revision_read: body.revision };
         let claim = (id, Fence(body.fence));
-        let case = command::cases::decide(staged, &caller.command(), claim, verdict, now)?;
+        let case = command::cases::decide(staged, &caller.command(), claim, judgement, now)?;
         Answer::json(StatusCode::OK, &show::case(&case, now))
     })
     .await

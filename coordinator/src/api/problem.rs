@@ -41,6 +41,8 @@ pub enum Kind {
     AlreadyClaimed,
     /// The case is decided.
     Closed,
+    /// Evidence came that the decider has not read.
+    NewEvidence,
     /// Somebody else changed it first.
     PreconditionFailed,
     /// An idempotency key was used for another request.
@@ -77,6 +79,7 @@ impl Kind {
             Self::LeaseExpired => ("lease-expired", S::CONFLICT, "The lease ran out"),
             Self::AlreadyClaimed => ("already-claimed", S::CONFLICT, "Somebody has this case"),
             Self::Closed => ("closed", S::CONFLICT, "The case is closed"),
+            Self::NewEvidence => ("new-evidence", S::CONFLICT, "New evidence came"),
             Self::PreconditionFailed => {
                 ("precondition-failed", S::PRECONDITION_FAILED, "Changed meanwhile")
             }
@@ -235,6 +238,10 @@ impl From<Refused> for Problem {
                 (Kind::Fenced, "read the case: somebody else may have claimed it since")
             }
             Refused::LeaseExpired => (Kind::LeaseExpired, next),
+            Refused::NewEvidence { .. } => (
+                Kind::NewEvidence,
+                "read the case again, and send the verdict with its revision if it still holds",
+            ),
         };
         Self::new(kind, refused.to_string()).hint(hint)
     }

@@ -450,9 +450,9 @@ pub struct Case {
     pub findings: Vec<Finding>,
     /// Alerts of further findings, which are counted together.
     pub other_count: u64,
-    /// Number of the newest claim; 0 where there was none.
+    /// Number of the newest claim, or one more where that is over for good; 0 where there was none.
     pub fence: u64,
-    /// Who had the newest claim.
+    /// Who had the newest claim, unless it is over for good.
     #[schema(required)]
     pub last_holder: Option<String>,
 }
@@ -621,6 +621,10 @@ pub struct VerdictRequest {
     /// Why, 1 to 4096 bytes.
     #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
     pub reason: String,
+    /// Revision of the case that was read. With it a verdict is refused where evidence came since that is not more of the
+    /// same; without it whatever the case holds by now counts as judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }
 
 /// Why the dispatcher chose a case.

@@ -14,7 +14,7 @@ use crate::{
         values::{Actor, Entry, Event},
     },
     triage::{
-        case::{Case, CaseId, CaseState, Fence, VerdictKind},
+        case::{Case, CaseId, CaseState, Fence, Judgement, VerdictKind},
         queue::TenantScope,
     },
 };
@@ -101,22 +101,22 @@ pub fn release(
 /// Closes a case with a verdict.
 ///
 /// # Errors
-/// There is no such case for this caller, or the claim is not the newest, or the reason is missing
-/// or too long, or the
-/// verdict is not a person's to give.
+/// There is no such case for this caller, or the claim is not the newest, or the reason is missing or too long, or the
+/// verdict is not a person's to give, or evidence came that they have not read.
 pub fn decide(
     staged: &mut Staged<'_>,
     caller: &Caller,
     (id, fence): (CaseId, Fence),
-    (verdict, reason): (VerdictKind, &str),
+    judgement: Judgement<'_>,
     now: Timestamp,
 ) -> Result<Case, CommandError> {
-    let reason = checked_reason(reason)?;
+    let (verdict, reason) = (judgement.kind, checked_reason(judgement.reason)?);
+    let judgement = Judgement { reason: &reason, ..judgement };
     if verdict == VerdictKind::OutOfTime {
         let problem = "out_of_time is the clock's to give, never a person's".to_owned();
         return Err(CommandError::Invalid { field: "verdict", problem });
     }
-    let case = load(staged, caller, id)?.decide(&caller.name, fence, verdict, &reason, now)?;
+    let case = load(staged, caller, id)?.decide(&caller.name, fence, judgement, now)?;
     let event = Event::VerdictGiven { case: id, verdict, reason };
     store(staged, case, Actor::Person(caller.name.clone()), event, now)
 }

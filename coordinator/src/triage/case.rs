@@ -6,8 +6,9 @@
 //!   └─release,expire─┘◀── new evidence ──┘ (to open)
 //! ```
 //!
-//! Invariants: at most one live lease (L6); `fence` goes up with each claim, and a write that brings an older one is
-//! refused; `revision` goes up with each change.
+//! Invariants: at most one live lease (L6); `fence` goes up with each claim, and whenever a claim is over for good: when
+//! the case is given back, and when new evidence re-opens it. A write that brings an older one is refused. `revision`
+//! goes up with each change.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use shared::{alert::Severity, ids::TenantId, time::Timestamp};
 use thiserror::Error;
 
 use crate::{
-    limits::{FINDINGS_MAX, LEASE_MAX, LEASE_MIN},
+    limits::{FINDINGS_MAX, LEASE_MAX, LEASE_MIN, OTHERS_MAX},
     triage::{fold::Group, sla::Sla},
 };
 
@@ -84,7 +85,7 @@ impl FromStr for CaseId {
     }
 }
 
-/// Number that makes a late writer harmless: it goes up with each claim of a case.
+/// Number that makes a late writer harmless: it goes up with each claim of a case, and when a claim is over for good.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -142,6 +143,17 @@ pub struct Verdict {
     pub revision_seen: u64,
 }
 
+/// What an analyst decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement<'j> {
+    /// The outcome.
+    pub kind: VerdictKind,
+    /// Why.
+    pub reason: &'j str,
+    /// Revision of the case that was read; absent where the decider does not say.
+    pub revision_read: Option<u64>,
+}
+
 /// The same rule about the same host, again and again: alerts of one fingerprint within a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -194,14 +206,18 @@ pub struct Case {
     pub findings: Vec<Arc<Finding>>,
     /// Alerts of findings beyond that bound.
     pub other_count: u64,
-    /// Of the newest claim.
+    /// Of the newest claim, or newer than any that was.
     pub fence: Fence,
-    /// Who had the newest claim.
+    /// Who had the newest claim, unless it is over for good.
     pub last_holder: Option<String>,
     /// How often new evidence re-opened it.
     pub reopened_count: u32,
     /// Goes up with each change.
     pub revision: u64,
+    /// Revision with which the newest evidence came that is not more of the same.
+    pub news_revision: u64,
+    /// Of findings beyond those that are named, the beginnings of their fingerprints; at most [`OTHERS_MAX`].
+    pub others: Vec<u64>,
 }
 
 /// Why nothing may be done to a case.
@@ -232,6 +248,14 @@ pub enum Refused {
     /// The lease ran out, and the case went back to the queue.
     #[error("the lease of this case has run out")]
     LeaseExpired,
+    /// What was judged is not all: evidence came that the decider has not read.
+    #[error("revision {read} was read, and new evidence came with revision {news}")]
+    NewEvidence {
+        /// What the decider has read.
+        read: u64,
+        /// With which the evidence came.
+        news: u64,
+    },
 }
 
 impl Case {
@@ -256,16 +280,20 @@ impl Case {
             last_holder: None,
             reopened_count: 0,
             revision: 0,
+            news_revision: 0,
+            others: Vec::new(),
         };
         case.absorb(group, sla, now);
         case
     }
 
     /// Takes in a group of alerts that belong to this case. A closed case is opened again by evidence that was not
-    /// judged: another finding, or a worse severity. More of the same is counted and nobody is asked again.
+    /// judged: another finding, or a worse severity. More of the same is counted and nobody is asked again; so is a
+    /// finding beyond those that the case can know.
     pub fn absorb(&mut self, group: &Group, sla: &Sla, now: Timestamp) {
         let known = self.findings.iter().position(|f| f.fingerprint == group.fingerprint);
-        let is_news = known.is_none() || group.severity > self.severity;
+        let is_new = known.is_none() && self.notes_new(group);
+        let is_news = is_new || group.severity > self.severity;
         match known {
             Some(index) => {
                 let finding = Arc::make_mut(&mut self.findings[index]);
@@ -285,7 +313,8 @@ impl Case {
         self.severity = self.severity.max(group.severity);
         let deadline = sla.deadline(group.severity, now);
         if is_news && matches!(self.state, CaseState::Closed(_)) {
-            self.state = CaseState::Open;
+            // The claim that closed it judged something else.
+            *self = self.given_back();
             self.reopened_count += 1;
             self.deadline = deadline;
         }
@@ -295,6 +324,23 @@ impl Case {
             self.risk = self.assess();
         }
         self.revision += 1;
+        if is_news {
+            self.news_revision = self.revision;
+        }
+    }
+
+    /// Returns whether a finding that is not among the named ones is new, and notes it where those are full.
+    fn notes_new(&mut self, group: &Group) -> bool {
+        if self.findings.len() < FINDINGS_MAX {
+            return true;
+        }
+        let head = group.fingerprint.first_chunk().expect("16 bytes have 8");
+        let head = u64::from_be_bytes(*head);
+        let is_new = self.others.len() < OTHERS_MAX && !self.others.contains(&head);
+        if is_new {
+            self.others.push(head);
+        }
+        is_new
     }
 
     /// Gives the case to `holder` for `lease`.
@@ -304,7 +350,7 @@ impl Case {
     pub fn claim(&self, holder: &str, lease: Duration, now: Timestamp) -> Result<Self, Refused> {
         match &self.state {
             CaseState::Closed(_) => Err(Refused::Closed),
-            CaseState::Claimed { holder, until, .. } if now < *until => {
+            CaseState::Claimed { holder, until, .. } if is_live(*until, now) => {
                 Err(Refused::Held { holder: holder.clone(), until: *until })
             }
             CaseState::Claimed { .. } | CaseState::Open => {
@@ -332,7 +378,7 @@ impl Case {
         self.check_fence(holder, fence)?;
         match &self.state {
             CaseState::Closed(_) => Err(Refused::Closed),
-            CaseState::Claimed { claimed_at, until, .. } if now < *until => {
+            CaseState::Claimed { claimed_at, until, .. } if is_live(*until, now) => {
                 let until = now.saturating_add(bounded(lease));
                 let (holder, claimed_at) = (holder.to_owned(), *claimed_at);
                 Ok(self.changed(CaseState::Claimed { holder, claimed_at, until }))
@@ -350,35 +396,37 @@ impl Case {
         match self.state {
             CaseState::Closed(_) => Err(Refused::Closed),
             CaseState::Open => Err(Refused::LeaseExpired),
-            CaseState::Claimed { .. } => Ok(self.changed(CaseState::Open)),
+            CaseState::Claimed { .. } => Ok(self.given_back()),
         }
     }
 
-    /// Closes the case. A verdict on a lease that ran out still counts while nobody else has
-    /// claimed the case: the fence
-    /// proves it.
+    /// Closes the case. A verdict on a lease that ran out still counts while nobody else has claimed the case and
+    /// nothing re-opened it: the fence proves it.
     ///
     /// # Errors
-    /// The claim is not the caller's newest, or the case is closed.
+    /// The claim is not the caller's newest, or the case is closed, or evidence came that the decider has not read.
     pub fn decide(
         &self,
         holder: &str,
         fence: Fence,
-        kind: VerdictKind,
-        reason: &str,
+        judgement: Judgement<'_>,
         now: Timestamp,
     ) -> Result<Self, Refused> {
         self.check_fence(holder, fence)?;
         if matches!(self.state, CaseState::Closed(_)) {
             return Err(Refused::Closed);
         }
+        let read = judgement.revision_read.unwrap_or(self.revision).min(self.revision);
+        if read < self.news_revision {
+            return Err(Refused::NewEvidence { read, news: self.news_revision });
+        }
         let verdict = Verdict {
-            kind,
-            reason: reason.to_owned(),
+            kind: judgement.kind,
+            reason: judgement.reason.to_owned(),
             by: holder.to_owned(),
             at: now,
             alerts_seen: self.alert_count,
-            revision_seen: self.revision,
+            revision_seen: read,
         };
         Ok(self.changed(CaseState::Closed(verdict)))
     }
@@ -387,7 +435,7 @@ impl Case {
     #[must_use]
     pub fn expire(&self, now: Timestamp) -> Option<Self> {
         match &self.state {
-            CaseState::Claimed { until, .. } if *until <= now => {
+            CaseState::Claimed { until, .. } if !is_live(*until, now) => {
                 Some(self.changed(CaseState::Open))
             }
             CaseState::Claimed { .. } | CaseState::Open | CaseState::Closed(_) => None,
@@ -400,8 +448,16 @@ impl Case {
         }
         match &self.last_holder {
             Some(last) if last != holder => Err(Refused::NotYours(last.clone())),
-            Some(_) | None => Ok(()),
+            Some(_) => Ok(()),
+            // The number that a claim left behind which is over for good: nobody was given it.
+            None => Err(Refused::LeaseExpired),
         }
+    }
+
+    /// Returns the case back in the queue, and the claim over: its fence is good for nothing any more.
+    fn given_back(&self) -> Self {
+        let fence = Fence(self.fence.0 + 1);
+        Self { fence, last_holder: None, ..self.changed(CaseState::Open) }
     }
 
     fn changed(&self, state: CaseState) -> Self {
@@ -423,6 +479,12 @@ impl Case {
         let small = findings * 10 + techniques.len().min(9);
         u16::from(severity) * 100 + u16::try_from(small).unwrap_or(99)
     }
+}
+
+/// Returns whether a lease is live. One that ends later than any that can be given was given while the clock was wrong.
+#[must_use]
+pub fn is_live(until: Timestamp, now: Timestamp) -> bool {
+    now < until && until <= now.saturating_add(LEASE_MAX)
 }
 
 /// Brings a lease that was asked for within its bounds.

@@ -17,7 +17,7 @@ use std::{
 use serde::Serialize;
 use shared::{alert::Severity, ids::TenantId, time::Timestamp};
 
-use crate::triage::case::{Case, CaseId, CaseState};
+use crate::triage::case::{Case, CaseId, CaseState, is_live};
 
 /// Place of an open case: the smaller, the sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,11 +157,13 @@ impl QueueView {
         }
     }
 
-    /// Returns the cases whose lease has run out by `now`, the longest ago first, at most `limit`.
+    /// Returns the cases whose lease is not live at `now`, those that ran out the longest ago first, at most `limit`.
     #[must_use]
     pub fn expired(&self, now: Timestamp, limit: usize) -> Vec<CaseId> {
-        let due = self.leases.iter().take_while(|(until, _)| *until <= now);
-        due.take(limit).map(|(_, case)| *case).collect()
+        let ran_out = self.leases.iter().take_while(|(until, _)| *until <= now);
+        let beyond = self.leases.iter().rev().take_while(|(until, _)| *until > now);
+        let impossible = beyond.take_while(|(until, _)| !is_live(*until, now));
+        ran_out.chain(impossible).take(limit).map(|(_, case)| *case).collect()
     }
 
     /// Returns the first `limit` waiting cases that `scope` allows, in the order in which they will be given out.

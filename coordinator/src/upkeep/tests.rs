@@ -26,7 +26,7 @@ use crate::{
         writer::{Writer, start},
     },
     triage::{
-        case::{Case, CaseId, CaseState, Fence, VerdictKind, tests::group},
+        case::{Case, CaseId, CaseState, Fence, Judgement, VerdictKind, tests::group},
         queue::{QueueView, TenantScope},
         sla::Sla,
     },
@@ -92,9 +92,11 @@ impl House {
     }
 
     async fn decide(&self, id: CaseId, fence: Fence, now: Timestamp) -> bool {
-        let verdict = (VerdictKind::BenignExpected, "known");
-        let command =
-            move |staged: &mut Staged<'_>| cases::decide(staged, &ann(), (id, fence), verdict, now);
+        let kind = VerdictKind::BenignExpected;
+        let judgement = Judgement { kind, reason: "known", revision_read: None };
+        let command = move |staged: &mut Staged<'_>| {
+            cases::decide(staged, &ann(), (id, fence), judgement, now)
+        };
         self.store.write(command).await.is_ok()
     }
 

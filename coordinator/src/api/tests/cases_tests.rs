@@ -57,6 +57,9 @@ async fn every_refusal_of_a_claim_has_its_own_problem() {
     let second = house.post(&path("claim"), &lead, json!({"lease_seconds": 60})).await.ok();
     assert_eq!(second["reasons"], json!([{"reason": "named"}]));
     house.post(&path("verdict"), &ann, verdict(fence)).await.is_problem(409, "fenced");
+    let mut unread = verdict(fence + 1);
+    unread["revision"] = json!(0);
+    house.post(&path("verdict"), &lead, unread).await.is_problem(409, "new-evidence");
     house.post(&path("verdict"), &lead, verdict(fence + 1)).await.ok();
     house.post(&path("claim"), &lead, json!({})).await.is_problem(409, "closed");
 }
@@ -72,8 +75,9 @@ async fn a_case_that_is_given_back_waits_again() {
     blank.is_problem(400, "invalid");
     assert_eq!(blank.body["field"], "reason");
     let open = house.post(&path, &ann, json!({"fence": fence, "reason": "needs windows"})).await;
-    assert_eq!(open.ok()["state"], "open");
-    assert_eq!(claim(&house, &ann).await, (id, fence + 1));
+    let open = open.ok();
+    assert_eq!((&open["state"], &open["fence"]), (&json!("open"), &json!(fence + 1)));
+    assert_eq!(claim(&house, &ann).await, (id, fence + 2));
 }
 
 #[tokio::test]

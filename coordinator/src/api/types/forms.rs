@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use shared::{alert::Severity, ids::Lane, time::Timestamp};
+use shared::{alert::Severity, ids::Lane, time::Timestamp, wire::GapReason};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -101,7 +101,7 @@ names! {
     /// A lane of an agent: `Lane` in the document.
     LaneName, Lane::ALL.map(Lane::as_str);
     /// Why blocks will never come: `GapReason` in the document.
-    GapReasonName, ["damaged", "missing"];
+    GapReasonName, GapReason::ALL.map(GapReason::as_str);
     /// What is wrong with a ledger: `GapKind` in the document.
     LedgerGapKindName, GapKind::ALL.map(GapKind::as_str);
     /// What a token allows: `Role` in the document.

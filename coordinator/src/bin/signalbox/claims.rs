@@ -5,7 +5,7 @@
 //!
 //! # Format
 //! ```text
-//! {"version": 1, "claims": [{"coordinator": "https://...", "case": "...", "fence": 7, "lease_until": "..."}]}
+//! {"version": 1, "claims": [{"coordinator": "https://...", "case": "...", "fence": 7, "lease_until": "...", "revision": 12}]}
 //! ```
 
 use std::{
@@ -33,6 +33,9 @@ pub(crate) struct Remembered {
     pub(crate) fence: u64,
     /// Until when it holds.
     pub(crate) lease_until: Time,
+    /// Revision of the case that was shown last; absent where an older program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +66,25 @@ impl Claims {
             claims.push(claim);
             let surplus = claims.len().saturating_sub(CLAIMS_MAX);
             claims.drain(..surplus);
+        })
+    }
+
+    /// Remembers that a case was shown with this revision, if there is a claim of it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub(crate) fn saw(&self, coordinator: &str, case: &str, revision: u64) -> Result<(), Failure> {
+        let is_it = |claim: &Remembered| {
+            is_of(claim, coordinator, case) && claim.revision != Some(revision)
+        };
+        if !self.load()?.iter().any(is_it) {
+            return Ok(());
+        }
+        self.change(|claims| {
+            claims
+                .iter_mut()
+                .filter(|claim| is_it(claim))
+                .for_each(|claim| claim.revision = Some(revision));
         })
     }
 
@@ -144,7 +166,8 @@ mod tests {
 
     fn claim(coordinator: &str, case: &str, fence: u64) -> Remembered {
         let lease_until = Time(Timestamp::from_ms(1_767_323_045_678));
-        Remembered { coordinator: coordinator.into(), case: case.into(), fence, lease_until }
+        let (coordinator, case) = (coordinator.into(), case.into());
+        Remembered { coordinator, case, fence, lease_until, revision: Some(3) }
     }
 
     fn claims() -> (tempfile::TempDir, Claims) {

@@ -197,7 +197,7 @@ fn next_command(name: &str, about: &About) -> Option<String> {
         ("unauthorized", _) => "signalbox login",
         ("forbidden", _) => "signalbox whoami",
         (
-            "fenced" | "already-claimed" | "closed" | "store-unknown" | "conflict",
+            "fenced" | "already-claimed" | "closed" | "new-evidence" | "store-unknown" | "conflict",
             About::Case(case),
         ) => {
             return Some(format!("signalbox show {}", safe(case)));
@@ -242,6 +242,7 @@ mod tests {
             ("ambiguous-case", 409, EXIT_USAGE),
             ("conflict", 409, EXIT_CONFLICT),
             ("fenced", 409, EXIT_CONFLICT),
+            ("new-evidence", 409, EXIT_CONFLICT),
             ("lease-expired", 409, EXIT_CONFLICT),
             ("already-claimed", 409, EXIT_CONFLICT),
             ("closed", 409, EXIT_CONFLICT),

@@ -42,8 +42,9 @@ fn a_case_is_claimed_once_and_closed_with_a_verdict_that_the_journal_shows() {
     let case = claim(&mut staged, &ann, id, LEASE_DEFAULT, at(2_000)).unwrap();
     let second = claim(&mut staged, &bob, id, LEASE_DEFAULT, at(2_001));
     assert!(matches!(second, Err(CommandError::Refused(Refused::Held { .. }))), "L6");
-    let verdict = (VerdictKind::BenignExpected, "their own scanner");
-    decide(&mut staged, &ann, (id, case.fence), verdict, at(3_000)).unwrap();
+    let (kind, reason) = (VerdictKind::BenignExpected, "their own scanner");
+    let judgement = Judgement { kind, reason, revision_read: None };
+    decide(&mut staged, &ann, (id, case.fence), judgement, at(3_000)).unwrap();
     engine.commit(staged.into_changes()).unwrap();
     let engine: &dyn Engine = &engine;
     let events: Vec<Event> =
@@ -70,7 +71,8 @@ fn a_verdict_needs_a_reason_and_out_of_time_is_nobodys_to_give() {
     let ann = caller("ann", "acme");
     let mut staged = Staged::new(&engine);
     let fence = claim(&mut staged, &ann, id, LEASE_DEFAULT, at(2_000)).unwrap().fence;
-    for verdict in [(VerdictKind::Malicious, "  "), (VerdictKind::OutOfTime, "late")] {
+    for (kind, reason) in [(VerdictKind::Malicious, "  "), (VerdictKind::OutOfTime, "late")] {
+        let verdict = Judgement { kind, reason, revision_read: None };
         let refused = decide(&mut staged, &ann, (id, fence), verdict, at(2_500));
         assert!(matches!(refused, Err(CommandError::Invalid { .. })));
     }

@@ -14,7 +14,7 @@ use crate::{
         values::{Positions, Remembered},
     },
     triage::{
-        case::{CaseId, VerdictKind, tests::group},
+        case::{CaseId, Judgement, VerdictKind, tests::group},
         entity::{EntityKind, EntityRef},
         sla::Sla,
     },
@@ -52,7 +52,8 @@ fn put_case(staged: &mut Staged<'_>, n: u64, ms: u64, decided: Option<u64>) -> C
     let case = decided.map_or(open.clone(), |decided| {
         let claimed = open.claim("ann", LEASE_DEFAULT, at(decided)).unwrap();
         let kind = VerdictKind::BenignExpected;
-        claimed.decide("ann", claimed.fence, kind, "known", at(decided)).unwrap()
+        let judgement = Judgement { kind, reason: "known", revision_read: None };
+        claimed.decide("ann", claimed.fence, judgement, at(decided)).unwrap()
     });
     put(staged, &CaseKey(id), case);
     put_key(staged, &TenantCaseKey { tenant: tenant("acme"), opened_at: at(ms), case: id });

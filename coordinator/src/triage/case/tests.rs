@@ -28,7 +28,12 @@ fn case() -> Case {
 }
 
 fn decide(case: &Case, holder: &str, now: u64) -> Result<Case, Refused> {
-    case.decide(holder, case.fence, VerdictKind::BenignExpected, "known scanner", at(now))
+    let judgement = judgement(None);
+    case.decide(holder, case.fence, judgement, at(now))
+}
+
+fn judgement(revision_read: Option<u64>) -> Judgement<'static> {
+    Judgement { kind: VerdictKind::BenignExpected, reason: "known scanner", revision_read }
 }
 
 #[test]
@@ -61,8 +66,7 @@ fn a_writer_with_an_old_fence_is_refused_whatever_the_clock_says() {
     let stale = Err(Refused::StaleFence { given: 1, newest: 2 });
     assert_eq!(second.release("ann", first.fence), stale);
     assert_eq!(second.renew("ann", first.fence, LEASE_DEFAULT, at(0)), stale);
-    let kind = VerdictKind::Malicious;
-    assert_eq!(second.decide("ann", first.fence, kind, "", at(0)), stale);
+    assert_eq!(second.decide("ann", first.fence, judgement(None), at(0)), stale);
     assert_eq!(decide(&second, "bob", 0), Err(Refused::NotYours("ann".into())));
     assert_eq!(
         case().release("ann", Fence(0)),
@@ -108,6 +112,70 @@ fn more_of_the_same_does_not_reopen_a_closed_case_and_news_does() {
         assert_eq!((&news.state, news.reopened_count), (&CaseState::Open, 1));
         assert!(news.deadline > at(3_000), "the clock starts again");
     }
+}
+
+#[test]
+fn a_claim_that_is_over_for_good_decides_nothing_any_more() {
+    let claimed = case().claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
+    let released = claimed.release("ann", claimed.fence).unwrap();
+    let mut reopened = decide(&claimed, "ann", 2_500).unwrap();
+    reopened.absorb(&group("exploit", Severity::Low, 6), &Sla::default(), at(3_000));
+    for over in [released, reopened] {
+        assert_eq!(over.state, CaseState::Open);
+        let again = over.decide("ann", claimed.fence, judgement(None), at(3_000));
+        assert_eq!(again, Err(Refused::StaleFence { given: 1, newest: 2 }), "L6");
+        let guessed = over.decide("ann", over.fence, judgement(None), at(3_000));
+        assert_eq!(guessed, Err(Refused::LeaseExpired), "L6: a number that nobody was given");
+        assert!(over.claim("bob", LEASE_DEFAULT, at(3_000)).unwrap().fence > over.fence);
+    }
+}
+
+#[test]
+fn a_verdict_on_less_than_the_case_holds_is_refused_and_more_of_the_same_is_no_reason() {
+    let claimed = case().claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
+    let decide = |case: &Case, read| case.decide("ann", case.fence, judgement(read), at(4_000));
+    let read = claimed.revision;
+    let absorb = |title: &str, severity| {
+        let mut case = claimed.clone();
+        case.absorb(&group(title, severity, 6), &Sla::default(), at(3_000));
+        case
+    };
+    let same = decide(&absorb("scan", Severity::Low), Some(read)).unwrap();
+    let CaseState::Closed(verdict) = same.state else { panic!("closed") };
+    assert_eq!(verdict.revision_seen, read, "what was read and not what is there");
+    for news in [absorb("exploit", Severity::Low), absorb("scan", Severity::High)] {
+        let refused = Refused::NewEvidence { read, news: news.revision };
+        assert_eq!(decide(&news, Some(read)), Err(refused));
+        assert!(decide(&news, Some(news.revision)).is_ok());
+        assert!(decide(&news, None).is_ok(), "who does not say what was read has read it all");
+    }
+}
+
+#[test]
+fn a_finding_beyond_the_named_ones_reopens_a_closed_case_once() {
+    let mut case = case();
+    let absorb = |case: &mut Case, n: usize| {
+        case.absorb(&group(&format!("rule {n}"), Severity::Low, 6), &Sla::default(), at(2_000));
+    };
+    (0..FINDINGS_MAX + 5).for_each(|n| absorb(&mut case, n));
+    for (n, reopens) in [(FINDINGS_MAX + 4, false), (FINDINGS_MAX + 5, true)] {
+        let claimed = case.claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
+        let mut closed = decide(&claimed, "ann", 2_500).unwrap();
+        absorb(&mut closed, n);
+        assert_eq!(closed.state == CaseState::Open, reopens, "rule {n}");
+        absorb(&mut case, n);
+    }
+    (0..2 * (FINDINGS_MAX + OTHERS_MAX)).for_each(|n| absorb(&mut case, n));
+    assert_eq!(case.others.len(), OTHERS_MAX, "L7");
+}
+
+#[test]
+fn a_lease_that_no_clock_can_have_given_is_none() {
+    let ahead = at(2_000).saturating_add(LEASE_MAX * 1_000);
+    let claimed = case().claim("ann", LEASE_DEFAULT, ahead).unwrap();
+    assert!(claimed.expire(ahead).is_none());
+    assert!(claimed.expire(at(2_000)).is_some());
+    assert!(claimed.claim("bob", LEASE_DEFAULT, at(2_000)).is_ok());
 }
 
 #[test]

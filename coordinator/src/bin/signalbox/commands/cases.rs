@@ -62,6 +62,10 @@ pub(super) fn show(args: &ShowArgs, desk: &mut Desk<'_>) -> Result<(), Failure> 
     let about = About::Case(args.case.clone());
     let ask = Ask::read(format!("/v1/cases/{}", escape(&args.case))).about(about);
     let (answer, case) = desk.client.read::<Case>(&ask)?;
+    // What is shown is what a verdict is on.
+    if let Err(failure) = desk.claims.saw(desk.client.coordinator(), &case.id, case.revision) {
+        desk.output.note(&failure.render());
+    }
     let count = args.alerts.map_or(ALERTS_SHOWN, usize::from);
     let wants_alerts = args.alerts.is_some() || args.record;
     if desk.output.is_json() && !wants_alerts {

@@ -66,7 +66,7 @@ pub(super) fn claim(args: &ClaimArgs, desk: &mut Desk<'_>) -> Result<(), Failure
 fn show_claim(answer: &Answer, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let claim: Claim = answer.parse()?;
     // The case is ours from here on: what fails below must not hide that.
-    remember(desk, &claim.case.id, claim.fence, claim.lease_until);
+    remember(desk, &claim.case.id, claim.fence, claim.lease_until, Some(claim.case.revision));
     if desk.output.is_json() {
         return desk.output.json(&answer.text);
     }
@@ -79,9 +79,15 @@ fn show_claim(answer: &Answer, desk: &mut Desk<'_>) -> Result<(), Failure> {
     desk.output.text(&cases::next_steps(&claim, now))
 }
 
-fn remember(desk: &Desk<'_>, case: &str, fence: u64, lease_until: coordinator::api::types::Time) {
+fn remember(
+    desk: &Desk<'_>,
+    case: &str,
+    fence: u64,
+    lease_until: coordinator::api::types::Time,
+    revision: Option<u64>,
+) {
     let coordinator = desk.client.coordinator().to_owned();
-    let claim = Remembered { coordinator, case: case.to_owned(), fence, lease_until };
+    let claim = Remembered { coordinator, case: case.to_owned(), fence, lease_until, revision };
     if let Err(failure) = desk.claims.remember(claim) {
         desk.output.note(&failure.render());
         desk.output.note(&format!("The claim's number is not remembered: give --fence {fence}"));
@@ -92,15 +98,17 @@ fn remember(desk: &Desk<'_>, case: &str, fence: u64, lease_until: coordinator::a
 struct Held {
     case: String,
     fence: u64,
+    /// Revision of the case that was shown last.
+    revision: Option<u64>,
 }
 
-/// Returns the named fence, or the remembered one.
+/// Returns the named fence, or the remembered one with what was shown.
 fn held(case: &str, fence: Option<u64>, desk: &Desk<'_>) -> Result<Held, Failure> {
     match fence {
-        Some(fence) => Ok(Held { case: case.to_owned(), fence }),
+        Some(fence) => Ok(Held { case: case.to_owned(), fence, revision: None }),
         None => {
             let claim = desk.claims.find(desk.client.coordinator(), case)?;
-            Ok(Held { case: claim.case, fence: claim.fence })
+            Ok(Held { case: claim.case, fence: claim.fence, revision: claim.revision })
         }
     }
 }
@@ -115,7 +123,8 @@ fn forget(desk: &Desk<'_>, case: &str) {
 pub(super) fn verdict(args: &VerdictArgs, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let held = held(&args.case, args.fence, desk)?;
     let (fence, verdict, reason) = (held.fence, args.outcome.into(), args.reason.clone());
-    let body = VerdictRequest { fence, verdict, reason };
+    let revision = args.revision.or(held.revision);
+    let body = VerdictRequest { fence, verdict, reason, revision };
     let ask = Ask::post(case_path(&held.case, "/verdict"), &body).about(about(&held.case));
     let (answer, case) = desk.client.read::<Case>(&ask)?;
     forget(desk, &case.id);
@@ -139,7 +148,7 @@ pub(super) fn renew(args: &RenewArgs, desk: &mut Desk<'_>) -> Result<(), Failure
     let body = RenewRequest { fence: held.fence, lease_seconds };
     let ask = Ask::post(case_path(&held.case, "/renew"), &body).about(about(&held.case));
     let (answer, lease) = desk.client.read::<Lease>(&ask)?;
-    remember(desk, &lease.case, lease.fence, lease.lease_until);
+    remember(desk, &lease.case, lease.fence, lease.lease_until, held.revision);
     desk.print(&answer, |now, _| cases::renewed(&lease, now))
 }
 
