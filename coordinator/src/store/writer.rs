@@ -7,8 +7,14 @@
 //! # Priority
 //! Urgent commands, which are people's and the urgent lane's, go before all others that wait, and
 //! end the group that they came into: they wait for the command that runs and for the sync, not for
-//! a backlog. Each group takes one other command all the same, so urgent ones never starve those.
-//! Within a priority commands take effect in the order in which they were accepted.
+//! a backlog. Each group takes as many other commands as it has urgent ones, and while others wait
+//! urgent ones fill half of it at most: a flood on one agent's urgent lane slows the others and never
+//! starves them. Within a priority commands take effect in the order in which they were accepted.
+//!
+//! # End
+//! It ends when the last [`Store`] is dropped, or when the outcome of a commit is unknown: the engine
+//! takes nothing more then, and what is true must be read anew from the disk. Whoever follows
+//! the journal sees it end; the process must, too.
 //!
 //! # Cost
 //! One sync a group: with N commands waiting, each pays an Nth of it.
@@ -27,7 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     limits::{GROUP_BYTES_MAX, GROUP_COMMANDS_MAX, WRITER_QUEUE_MAX},
     store::{
-        engine::{CommitError, Engine, Kept, Staged},
+        engine::{CommitError, Engine, Kept, Refusal, Staged},
         schema::MetaKey,
         tables::{LoadError, Source},
     },
@@ -271,25 +277,35 @@ fn run(
         for reply in replies {
             reply(&committed); // the ack starts here and nowhere else (L1)
         }
+        let is_over = matches!(
+            committed,
+            Err(CommitError::Unknown { .. } | CommitError::Refused(Refusal::Stopped { .. }))
+        );
+        if is_over {
+            return;
+        }
     }
 }
 
-/// Runs what waits into the group, up to its bounds, or until urgent jobs are in it and one other: that one has its
-/// place kept.
+/// Runs what waits into the group, up to its bounds, or until as many other jobs are in it as urgent ones.
 fn fill(staged: &mut Staged<'_>, replies: &mut Vec<Reply>, inbox: &mut Inbox, is_urgent: bool) {
-    let mut is_urgent = is_urgent;
+    let (mut urgent, mut normal) = (usize::from(is_urgent), usize::from(!is_urgent));
     loop {
-        while replies.len() < GROUP_COMMANDS_MAX - 1
-            && staged.bytes() < GROUP_BYTES_MAX
+        let share = if inbox.normal.is_empty() { 1 } else { 2 };
+        while replies.len() < GROUP_COMMANDS_MAX / share
+            && staged.bytes() < GROUP_BYTES_MAX / share
             && let Ok(job) = inbox.urgent.try_recv()
         {
-            is_urgent = true;
+            urgent += 1;
             replies.push(job(staged));
         }
+        if replies.len() >= GROUP_COMMANDS_MAX || staged.bytes() >= GROUP_BYTES_MAX {
+            return;
+        }
         let Ok(job) = inbox.normal.try_recv() else { return };
+        normal += 1;
         replies.push(job(staged));
-        let is_full = replies.len() >= GROUP_COMMANDS_MAX || staged.bytes() >= GROUP_BYTES_MAX;
-        if is_urgent || is_full {
+        if urgent > 0 && normal >= urgent {
             return;
         }
     }

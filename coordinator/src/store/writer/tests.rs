@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::store::engine::MemoryEngine;
+use crate::store::engine::{Fault, MemoryEngine, Space};
 
 /// A store whose writer is held at a command, and what ran since.
 struct Held {
@@ -96,4 +96,42 @@ async fn urgent_commands_never_starve_the_others() {
     }
     let place = held.ran.lock().unwrap().iter().position(|name| name == "a");
     assert!(place.is_some_and(|place| place <= GROUP_COMMANDS_MAX), "{place:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_urgent_commands_leaves_the_others_their_share_of_each_commit() {
+    let held = Held::new().await;
+    let (mut urgent, mut normal) = (Vec::new(), Vec::new());
+    for _ in 0..WRITER_QUEUE_MAX {
+        urgent.push(held.submit(Priority::Urgent, "U").await);
+        normal.push(held.submit(Priority::Normal, "a").await);
+    }
+    held.gate.send(()).unwrap();
+    for outcome in urgent.into_iter().chain(normal) {
+        outcome.await.unwrap();
+    }
+    let ran = held.ran.lock().unwrap();
+    for group in ran.chunks(GROUP_COMMANDS_MAX) {
+        let normal = group.iter().filter(|name| *name == "a").count();
+        assert!(normal >= GROUP_COMMANDS_MAX / 3, "{normal} of {}", group.len());
+    }
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_ends_the_writer_so_that_the_process_does_not_go_on() {
+    let engine = MemoryEngine::new(1);
+    engine.fail_next_commit(Fault::Torn);
+    let (store, writer) = start(Arc::new(engine)).unwrap();
+    let mut head = store.journal_head();
+    let write = |store: Store| async move {
+        let command = |staged: &mut Staged<'_>| {
+            staged.put(Space::Rows, b"key", "value");
+            Ok::<_, Infallible>(())
+        };
+        store.write(command).await
+    };
+    assert!(matches!(write(store.clone()).await, Err(WriteError::Unknown(_))));
+    assert!(head.changed().await.is_err(), "whoever follows the journal sees it end");
+    assert_eq!(write(store.clone()).await, Err(WriteError::Stopped));
+    writer.join();
 }
