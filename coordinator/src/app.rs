@@ -160,6 +160,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         bell: bell.clone(),
         trust_domain: config.trust_domain.clone(),
         connection_age: config.ingest.connection_age,
+        room: ingest::Room::new(Arc::clone(&counters)),
         tasks: TaskTracker::new(),
         shutdown: stop.clone(),
     };
@@ -290,10 +291,9 @@ fn start_upkeep(config: &Config, store: &Store, view: &View, clock: &Clock, part
     });
 }
 
-/// Makes an administrator's token where there is none at all, and leaves it where only the owner of the store finds
-/// it. The file comes first: a crash in between leaves a token that is not good yet, and the next start makes another.
+/// Makes an administrator's token where none is good, and leaves it where only the owner of the store finds it. The file comes first: a crash in between leaves a token that is not good yet, and the next start makes another.
 async fn make_first_token(store: &Store, dir: &Path, now: Timestamp) -> Result<()> {
-    if !tokens::list(store.engine()).context("read the tokens")?.is_empty() {
+    if tokens::has_administrator(store.engine(), now).context("read the tokens")? {
         return Ok(());
     }
     let secret = format!("sb_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
@@ -309,7 +309,7 @@ async fn make_first_token(store: &Store, dir: &Path, now: Timestamp) -> Result<(
         tokens::create(staged, &secret, grant, &Actor::Coordinator, now).map(drop)
     });
     made.await.context("make the first token")?;
-    tracing::info!(file = %path.display(), days = days(ADMIN_TOKEN_LIFE), "first token made");
+    tracing::info!(file = %path.display(), days = days(ADMIN_TOKEN_LIFE), "administrator's token made");
     Ok(())
 }
 

@@ -17,6 +17,7 @@
 mod lane;
 mod recall;
 mod registry;
+mod room;
 mod session;
 mod streams;
 
@@ -27,6 +28,7 @@ use rand::RngExt as _;
 use shared::ids::{AgentId, TenantId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::room::Room;
 use self::{
     registry::Registry,
     session::{Close, Ending},
@@ -55,6 +57,8 @@ pub struct Shared {
     pub trust_domain: String,
     /// Greatest age of a connection.
     pub connection_age: Duration,
+    /// For what came and is not stored yet.
+    pub room: Room,
     /// The tasks of connections and lanes.
     pub tasks: TaskTracker,
     /// Cancelled to end all sessions in order.

@@ -10,15 +10,18 @@ use crate::{
     limits::TOKEN_LIFE_MAX,
     store::{
         engine::{Direction, Staged},
-        schema::{TokenKey, range_of},
-        tables::{Source, put},
+        schema::{Key, TokenKey, range_of},
+        tables::{LoadError, Rows, Source, put},
         values::{Actor, Entry, Event, Role, Token},
     },
 };
 
-/// Most tokens that are looked through when one is revoked by its public name: one an analyst and
-/// program, of an MSSP.
+/// Most tokens that are listed: one an analyst and program, of an MSSP.
 const TOKENS_MAX: usize = 10_000;
+/// Most tokens that are looked through at once.
+const TOKENS_LOOKED: usize = 1_000;
+/// How many bytes of its key are a token's public name.
+const ID_BYTES: usize = 8;
 
 /// Returns the key under which `secret` is kept.
 #[must_use]
@@ -63,7 +66,7 @@ pub fn create(
     }
     let key = key_of(secret);
     let token = Token {
-        id: key.0[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+        id: key.0[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect(),
         holder: grant.holder,
         role: grant.role,
         tenants: grant.tenants,
@@ -100,8 +103,7 @@ pub fn revoke(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<Token, CommandError> {
-    let found = list(staged)?.into_iter().find(|(_, token)| token.id == id);
-    let (key, mut token) = found.ok_or_else(|| CommandError::not_found("token", id))?;
+    let (key, mut token) = find(staged, id)?.ok_or_else(|| CommandError::not_found("token", id))?;
     if token.revoked_at.is_none() {
         token.revoked_at = Some(now);
         put(staged, &key, token.clone());
@@ -109,6 +111,44 @@ pub fn revoke(
         journal::append(staged, &Entry { at: now, actor: actor.clone(), tenant: None, event })?;
     }
     Ok(token)
+}
+
+/// Finds the token with this public name, which is how its key begins.
+fn find<S: Source + ?Sized>(source: &S, id: &str) -> Result<Option<(TokenKey, Token)>, LoadError> {
+    let byte = |at: usize| id.get(at..at + 2).and_then(|text| u8::from_str_radix(text, 16).ok());
+    let Some(head) = (0..2 * ID_BYTES).step_by(2).map(byte).collect::<Option<Vec<u8>>>() else {
+        return Ok(None);
+    };
+    let (from, to) = range_of::<TokenKey>(&head);
+    let found: Rows<TokenKey> = source.load_range(&from..&to, Direction::Forward, TOKENS_LOOKED)?;
+    Ok(found.into_iter().find(|(_, token)| token.id == id))
+}
+
+/// Returns whether somebody can administrate at `now`: whether a token of that role, for every tenant, is good.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn has_administrator<S: Source + ?Sized>(
+    source: &S,
+    now: Timestamp,
+) -> Result<bool, LoadError> {
+    let (mut from, to) = range_of::<TokenKey>(&[]);
+    loop {
+        let page: Rows<TokenKey> =
+            source.load_range(&from..&to, Direction::Forward, TOKENS_LOOKED)?;
+        let is_administrator = |token: &Token| {
+            token.role == Role::Admin && token.tenants.is_empty() && is_good(token, now)
+        };
+        if page.iter().any(|(_, token)| is_administrator(token)) {
+            return Ok(true);
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == TOKENS_LOOKED => {
+                from = [last.encode(), vec![0]].concat();
+            }
+            Some(_) | None => return Ok(false),
+        }
+    }
 }
 
 /// Returns whether the token is good at `now`.

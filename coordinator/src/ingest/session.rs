@@ -255,7 +255,7 @@ impl<'a> Session<'a> {
                 opened = self.connection.accept_uni(), if self.place.is_some() => {
                     let stream = Some(Stream::Recall);
                     let recv = opened.map_err(|error| stream_failure(stream, &error))?;
-                    self.reading.push(Box::pin(read(recv, stream, None)));
+                    self.read(recv, stream, None);
                 }
                 () = self.recalling.rung() => self.look_for_recalls(),
             }
@@ -270,8 +270,14 @@ impl<'a> Session<'a> {
         opened: Result<(SendStream, RecvStream), ConnectionError>,
     ) -> Result<(), Failure> {
         let (send, recv) = opened.map_err(|error| stream_failure(None, &error))?;
-        self.reading.push(Box::pin(read(recv, None, Some(send))));
+        self.read(recv, None, Some(send));
         Ok(())
+    }
+
+    /// Reads a stream's next frame beside everything else that goes on.
+    fn read(&mut self, recv: RecvStream, stream: Option<Stream>, send: Option<SendStream>) {
+        let room = self.shared.room.clone();
+        self.reading.push(Box::pin(read(recv, stream, send, room)));
     }
 
     /// Gives what came to the receiver, and reads on.
@@ -299,7 +305,7 @@ impl<'a> Session<'a> {
         match stream {
             Stream::Recall => self.recalling.hold(recv),
             Stream::Control | Stream::Lane(_) => {
-                self.reading.push(Box::pin(read(recv, Some(stream), None)));
+                self.read(recv, Some(stream), None);
             }
         }
         Ok(())
@@ -461,7 +467,7 @@ impl<'a> Session<'a> {
             }
             Recalled::Stored => {
                 if let Some(recv) = self.recalling.release() {
-                    self.reading.push(Box::pin(read(recv, Some(Stream::Recall), None)));
+                    self.read(recv, Some(Stream::Recall), None);
                 }
             }
             Recalled::Finished(end) => {

@@ -9,6 +9,8 @@ use shared::{
 };
 use thiserror::Error;
 
+use super::room::Room;
+
 /// Why no further frame comes on a stream.
 #[derive(Debug, Error)]
 pub(super) enum ReadError {
@@ -33,17 +35,20 @@ pub(super) struct Read {
 }
 
 /// Reads the next frame. The future owns the stream, so dropping it never loses half a frame of a stream that is
-/// read on. A frame's length is checked before anything is set aside for it.
+/// read on. A frame's length is checked before anything is set aside for it, and one of a lane waits for its place in
+/// `room` with its body unread.
 pub(super) async fn read(
     mut recv: RecvStream,
     stream: Option<Stream>,
     send: Option<SendStream>,
+    room: Room,
 ) -> Read {
     let max = match stream {
         Some(Stream::Lane(_) | Stream::Recall) => FRAME_BYTES_MAX,
         Some(Stream::Control) | None => CONTROL_FRAME_BYTES_MAX,
     };
-    let frame = read_frame(&mut recv, max).await;
+    let room = matches!(stream, Some(Stream::Lane(_) | Stream::Recall)).then_some(room);
+    let frame = read_frame(&mut recv, max, room).await;
     let named = match &frame {
         Ok(Some(Frame::LaneOpen(lane))) => Some(Stream::Lane(*lane)),
         Ok(_) | Err(_) => Some(Stream::Control),
@@ -51,16 +56,29 @@ pub(super) async fn read(
     Read { recv, stream: stream.or(named), send, frame }
 }
 
-async fn read_frame(recv: &mut RecvStream, max: usize) -> Result<Option<Frame>, ReadError> {
+async fn read_frame(
+    recv: &mut RecvStream,
+    max: usize,
+    room: Option<Room>,
+) -> Result<Option<Frame>, ReadError> {
     let mut len = [0; LEN_BYTES];
     match recv.read_exact(&mut len).await {
         Ok(()) => {}
         Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let mut body = vec![0; checked_len(len, max)?];
+    let len = checked_len(len, max)?;
+    let place = match room {
+        Some(room) => Some(room.place(len).await),
+        None => None,
+    };
+    let mut body = vec![0; len];
     recv.read_exact(&mut body).await?;
-    Ok(Some(Frame::decode(Bytes::from(body))?))
+    let body = match place {
+        Some(place) => place.keep_with(body),
+        None => Bytes::from(body),
+    };
+    Ok(Some(Frame::decode(body)?))
 }
 
 /// Writes one frame. What a coordinator sends is small and has no tail.

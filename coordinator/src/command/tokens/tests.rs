@@ -110,3 +110,34 @@ fn a_grant_that_is_not_allowed_is_refused_by_field_and_stages_nothing() {
     let engine: &dyn Engine = &engine;
     assert_eq!(list(engine).unwrap(), []);
 }
+
+#[test]
+fn any_token_is_found_by_its_name_however_many_there_are() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let names: Vec<String> = (0..=TOKENS_MAX)
+        .map(|n| make(&mut staged, &format!("secret {n}"), grant("ann")).unwrap().id)
+        .collect();
+    let last = names.iter().max().unwrap();
+    assert!(revoke(&mut staged, last, &admin(), at(2_000)).unwrap().revoked_at.is_some());
+    for wrong in ["", "zz", "00", &last[..8], &format!("{last}00"), "\u{fc}\u{fc}aaaaaaaaaaaaaa"] {
+        let refused = revoke(&mut staged, wrong, &admin(), at(2_000));
+        assert_eq!(refused, Err(CommandError::not_found("token", wrong)), "{wrong:?}");
+    }
+}
+
+#[test]
+fn somebody_can_administrate_while_an_administrators_token_for_all_tenants_is_good() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let has = |staged: &Staged<'_>, ms| has_administrator(staged, at(ms)).unwrap();
+    make(&mut staged, "a", grant("ann")).unwrap();
+    let of_one =
+        Grant { role: Role::Admin, tenants: vec!["acme".parse().unwrap()], ..grant("bob") };
+    make(&mut staged, "b", of_one).unwrap();
+    assert!(!has(&staged, 2_000));
+    let token = make(&mut staged, "c", Grant { role: Role::Admin, ..grant("root") }).unwrap();
+    assert!(has(&staged, 2_000) && !has(&staged, 61_000), "it runs out");
+    revoke(&mut staged, &token.id, &admin(), at(2_000)).unwrap();
+    assert!(!has(&staged, 2_000));
+}
