@@ -24,7 +24,7 @@ use crate::{
     limits::LEDGER_INTERVALS_MAX,
     store::{
         engine::Engine,
-        reader::ledger::{self, Window},
+        reader::ledger::{self, Found, Window},
         schema::{Key, LedgerGapKey, LedgerKey, TenantKey},
         tables::{LoadError, Source},
     },
@@ -104,7 +104,8 @@ async fn cover(
     let page = read::blocking(&api.store, move |engine| {
         known(engine, tenant)?;
         let most = LEDGER_INTERVALS_MAX;
-        let rows = ledger::intervals(engine, tenant, window, after.as_ref(), most + 1)?;
+        let found = ledger::intervals(engine, tenant, window, after.as_ref(), most + 1)?;
+        let rows = found.rows;
         let mut coverage = Coverage::default();
         let mut taken = 0;
         for (key, interval) in rows.iter().take(most) {
@@ -115,7 +116,8 @@ async fn cover(
             taken += 1;
         }
         let last = rows.get(taken.max(1) - 1).filter(|_| taken < rows.len());
-        let next = last.map(|(key, _)| filter.cursor(&key.encode()));
+        let next = last.map(|(key, _)| *key).or(found.looked_up_to);
+        let next = next.map(|key| filter.cursor(&key.encode()));
         let items = coverage.iter().map(|(agent, covered)| LedgerCoverage::new(agent, covered));
         Ok::<_, Problem>(Page { items: items.collect(), next })
     });
@@ -139,14 +141,15 @@ async fn list_gaps(
     let after = filter.start(query.cursor.as_deref(), |position| {
         LedgerGapKey::decode(position).ok().filter(|key| key.tenant == tenant)
     })?;
-    let rows = read::blocking(&api.store, move |engine| {
+    let found = read::blocking(&api.store, move |engine| {
         known(engine, tenant)?;
         Ok::<_, Problem>(ledger::gaps(engine, tenant, window, after.as_ref(), limit + 1)?)
     });
-    let mut rows = rows.await?;
+    let Found { mut rows, looked_up_to } = found.await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(&key.encode()));
+    let last = rows.last().filter(|_| more).map(|(key, _)| *key);
+    let next = last.or(looked_up_to).map(|key| filter.cursor(&key.encode()));
     json(&Page { items: rows.iter().map(|(key, row)| LedgerGap::new(key, row)).collect(), next })
 }
 

@@ -1,7 +1,7 @@
 //! Makes a block true: stores its bytes as they came, folds its alerts into cases, indexes its entities, moves the
 //! stream's cursor and says so in the journal, all in one write (L2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::{
     block::{Block, BlockError, FieldBytes},
@@ -19,7 +19,7 @@ use crate::{
             BlockKey, BlockPlace, CaseBlockKey, CaseKey, CursorKey, EntityKey, GapKey, HostKey,
             Key, TenantCaseKey,
         },
-        tables::{Source, put, put_key},
+        tables::{LoadError, Source, put, put_key},
         values::{Actor, Cursor, Entry, Event, GapRecord, Positions, Tenant},
     },
     triage::{
@@ -122,32 +122,28 @@ fn fold_into_cases(
     place: BlockPlace,
     now: Timestamp,
 ) -> Result<Vec<CaseId>, CommandError> {
-    let Prepared { tenant, stream, seq, groups, .. } = prepared;
-    let mut hosts: BTreeMap<&str, fold::HostCases> = BTreeMap::new();
-    groups.iter().for_each(|group| drop(hosts.insert(&group.host, fold::HostCases::default())));
-    let keys: Vec<HostKey> = hosts.keys().map(|host| host_key(*tenant, host)).collect();
-    for (known, loaded) in hosts.values_mut().zip(staged.load_many(&keys)?) {
-        *known = loaded.unwrap_or_default();
-    }
-
+    let Prepared { tenant, groups, .. } = prepared;
     // First decide by host and time alone which case each group goes to, so that all cases are read at once.
-    let mut assigned = Vec::with_capacity(groups.len());
-    for group in groups {
-        let host = hosts.get_mut(group.host.as_str()).expect("every group's host was put there");
-        let (first_at, last_at) = believable(group, now);
-        let case = host
-            .joining(first_at, last_at)
-            .unwrap_or_else(|| fold::case_id(*tenant, *stream, *seq, group));
-        host.cover(case, first_at, last_at);
-        assigned.push(case);
-    }
-    let mut ids = assigned.clone();
-    ids.sort_unstable();
-    ids.dedup();
-    let case_keys: Vec<CaseKey> = ids.iter().copied().map(CaseKey).collect();
-    let loaded = staged.load_many(&case_keys)?;
-    let mut cases: BTreeMap<CaseId, (Option<Case>, Vec<u16>)> =
-        ids.iter().copied().zip(loaded.into_iter().map(|case| (case, Vec::new()))).collect();
+    let mut gone = BTreeSet::new();
+    let (hosts, assigned, ids, mut cases) = loop {
+        let mut hosts = load_hosts(staged, *tenant, groups)?;
+        hosts.values_mut().for_each(|host| host.forget(&gone));
+        let (assigned, opened) = assign(&mut hosts, prepared, now);
+        let mut ids = assigned.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        let case_keys: Vec<CaseKey> = ids.iter().copied().map(CaseKey).collect();
+        let loaded = staged.load_many(&case_keys)?;
+        let cases: BTreeMap<CaseId, (Option<Case>, Vec<u16>)> =
+            ids.iter().copied().zip(loaded.into_iter().map(|case| (case, Vec::new()))).collect();
+        // A case that was deleted is not opened again: its id, and its old fences with it, would mean something else.
+        let is_gone = |id: &&CaseId| cases[*id].0.is_none() && !opened.contains(id);
+        let found_gone: Vec<CaseId> = ids.iter().filter(is_gone).copied().collect();
+        if found_gone.is_empty() {
+            break (hosts, assigned, ids, cases);
+        }
+        gone.extend(found_gone);
+    };
 
     for (group, id) in groups.iter().zip(assigned) {
         let (case, positions) = cases.get_mut(&id).expect("every assigned case was read");
@@ -171,6 +167,45 @@ fn fold_into_cases(
         put(staged, &host_key(*tenant, host), known);
     }
     Ok(ids)
+}
+
+type Hosts<'g> = BTreeMap<&'g str, fold::HostCases>;
+
+/// Reads which cases the hosts of a block's groups have.
+fn load_hosts<'g>(
+    staged: &Staged<'_>,
+    tenant: TenantId,
+    groups: &'g [Group],
+) -> Result<Hosts<'g>, LoadError> {
+    let mut hosts = Hosts::new();
+    groups.iter().for_each(|group| drop(hosts.insert(&group.host, fold::HostCases::default())));
+    let keys: Vec<HostKey> = hosts.keys().map(|host| host_key(tenant, host)).collect();
+    for (known, loaded) in hosts.values_mut().zip(staged.load_many(&keys)?) {
+        *known = loaded.unwrap_or_default();
+    }
+    Ok(hosts)
+}
+
+/// Says which case each group of a block goes to, and which of those it opens.
+fn assign(
+    hosts: &mut Hosts<'_>,
+    prepared: &Prepared,
+    now: Timestamp,
+) -> (Vec<CaseId>, BTreeSet<CaseId>) {
+    let Prepared { tenant, stream, seq, groups, .. } = prepared;
+    let (mut assigned, mut opened) = (Vec::with_capacity(groups.len()), BTreeSet::new());
+    for group in groups {
+        let host = hosts.get_mut(group.host.as_str()).expect("every group's host was put there");
+        let (first_at, last_at) = believable(group, now);
+        let case = host.joining(first_at, last_at).unwrap_or_else(|| {
+            let case = fold::case_id(*tenant, *stream, *seq, group);
+            opened.insert(case);
+            case
+        });
+        host.cover(case, first_at, last_at);
+        assigned.push(case);
+    }
+    (assigned, opened)
 }
 
 fn host_key(tenant: TenantId, host: &str) -> HostKey {

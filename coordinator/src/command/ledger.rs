@@ -24,6 +24,8 @@ use crate::{
 
 /// Most gaps of a lane that are looked at for one that lost blocks. Skipped numbers are rare: one a crash.
 const LANE_GAPS_LOOKED: usize = 64;
+/// Where the gap stands that says that an interval came again and was another: behind all that it can show itself.
+const REWRITTEN_PLACE: u16 = u16::MAX;
 /// Most spools of an agent that are looked at for when the one before ended.
 const SPOOLS_LOOKED: usize = 64;
 
@@ -64,17 +66,17 @@ pub fn record(
     for interval in intervals {
         let number = interval.number;
         let key = LedgerKey { tenant, at: place_of(interval, now), agent, epoch, number };
-        let gaps = if number > chain.number {
+        let (first_place, gaps) = if number > chain.number {
             let gaps = chain.take(interval, &received, before);
             put(staged, &key, interval.clone());
             recorded.stored += 1;
-            gaps
+            (0, gaps)
         } else if is_rewritten(staged.load(&key)?.as_ref(), interval) {
-            vec![rewritten(interval)]
+            (REWRITTEN_PLACE, vec![rewritten(interval)])
         } else {
-            Vec::new()
+            (0, Vec::new())
         };
-        for (place, gap) in (0_u16..).zip(gaps) {
+        for (place, gap) in (first_place..=REWRITTEN_PLACE).zip(gaps) {
             let is_unexplained = gap.kind.is_unexplained();
             recorded.gaps_unexplained += u64::from(is_unexplained);
             recorded.gaps_explained += u64::from(!is_unexplained);

@@ -9,7 +9,7 @@
 //! # Cost
 //! Per alert one look-up by numbers of the block's dictionary; texts are touched once a group.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use shared::{
@@ -168,7 +168,8 @@ impl HostCases {
         self.cases.iter().rev().find(joins).map(|known| known.case)
     }
 
-    /// Notes that `case` covers `first_at` to `last_at`, and forgets the oldest beyond the bound.
+    /// Notes that `case` covers `first_at` to `last_at`, and forgets the oldest of the others beyond the bound: what comes
+    /// next of a late backlog belongs to this one.
     pub fn cover(&mut self, case: CaseId, first_at: Timestamp, last_at: Timestamp) {
         match self.cases.iter_mut().find(|known| known.case == case) {
             Some(known) => {
@@ -179,8 +180,14 @@ impl HostCases {
         }
         self.cases.sort_by_key(|known| (known.last_at, known.case));
         if self.cases.len() > HOST_CASES_MAX {
-            self.cases.remove(0);
+            let oldest = usize::from(self.cases[0].case == case);
+            self.cases.remove(oldest);
         }
+    }
+
+    /// Forgets cases: those that are there no more.
+    pub fn forget(&mut self, gone: &BTreeSet<CaseId>) {
+        self.cases.retain(|known| !gone.contains(&known.case));
     }
 }
 
@@ -245,10 +252,7 @@ mod tests {
         let groups = groups(&[("a", "h1", 0), ("b", "h1", 0), ("a", "h1", 1), ("a", "h2", 1)]);
         let positions: Vec<_> = groups.iter().map(|group| group.positions.clone()).collect();
         assert_eq!(positions, [vec![0, 2], vec![1], vec![3]]);
-        assert_eq!(
-            groups.iter().map(|g| g.fingerprint).collect::<std::collections::BTreeSet<_>>().len(),
-            3
-        );
+        assert_eq!(groups.iter().map(|g| g.fingerprint).collect::<BTreeSet<_>>().len(), 3);
     }
 
     #[test]
@@ -281,5 +285,21 @@ mod tests {
         }
         assert_eq!(host.cases.len(), HOST_CASES_MAX);
         assert_eq!(host.cases[0].case, CaseId::from_u64(10));
+    }
+
+    #[test]
+    fn a_late_backlog_of_a_host_with_many_newer_cases_is_one_case() {
+        let mut host = HostCases::default();
+        for n in 10..10 + HOST_CASES_MAX as u64 {
+            let at = Timestamp::from_ms(n * 10 * HOUR);
+            host.cover(CaseId::from_u64(n), at, at);
+        }
+        let late = Timestamp::from_ms(HOUR);
+        assert_eq!(host.joining(late, late), None);
+        host.cover(CaseId::from_u64(1), late, late);
+        assert_eq!(host.joining(late, late), Some(CaseId::from_u64(1)));
+        assert_eq!(host.cases.len(), HOST_CASES_MAX);
+        host.forget(&BTreeSet::from([CaseId::from_u64(1)]));
+        assert_eq!(host.joining(late, late), None);
     }
 }

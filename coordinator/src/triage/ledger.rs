@@ -205,6 +205,10 @@ impl Chain {
         if interval.unaccounted {
             gaps.push(gap(GapKind::Uncounted, from, until, 1));
         }
+        if self.number == 0 && interval.number == 1 && !interval.unaccounted {
+            // From the spool's beginning everything is counted: nothing is ahead by right.
+            self.ahead = [Some(0); Lane::COUNT];
+        }
         if !gaps.iter().all(|gap| gap.kind == GapKind::Stopped) {
             self.ahead = [None; Lane::COUNT]; // nobody knows what was in the blocks of that stretch
         }
@@ -352,6 +356,19 @@ mod tests {
         assert_eq!(agent.take(&interval, (3, 29)), [(GapKind::BlocksDiffer, 1)]);
         let interval = agent.close(10, |_| {});
         assert_eq!(agent.take(&interval, (4, 39)), [], "it is told once");
+    }
+
+    #[test]
+    fn an_alert_that_is_missing_when_the_lane_is_first_quiet_is_noticed_then() {
+        let mut agent = Agent::new();
+        let interval = agent.close(10, |_| {});
+        assert_eq!(agent.take(&interval, (0, 0)), [], "block 1 is still under way");
+        let interval = agent.close(10, |_| {});
+        assert_eq!(agent.take(&interval, (2, 19)), [(GapKind::BlocksDiffer, 1)], "L4");
+        // Where what came before was not counted, the first difference is where counting begins.
+        let mut agent = Agent::new();
+        let interval = agent.close(10, |interval| interval.unaccounted = true);
+        assert_eq!(agent.take(&interval, (1, 90)), [(GapKind::Uncounted, 1)]);
     }
 
     #[test]

@@ -7,8 +7,15 @@
 //! given back yet, and the next run looks again: a wrong measure must not empty the store.
 //!
 //! Each step is a command of its own, so that the writer serves others in between.
+//!
+//! A clock that jumps forward makes everything old at once. Whether it was wrong before or is now cannot be told, so for a
+//! day after that time goes on here as if it had not: long enough for whoever is warned to set it right. A
+//! coordinator that is started with a wrong clock is not helped.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use shared::{ids::TenantId, time::Timestamp};
 use thiserror::Error;
@@ -22,8 +29,8 @@ use crate::{
     clock::Clock,
     command::{CommandError, retention},
     limits::{
-        IDEMPOTENCY_RETENTION, RETENTION_INTERVAL, RETENTION_PASSES_MAX, RETENTION_ROWS_MAX,
-        RETENTION_STEP, RETENTION_STEP_MIN,
+        CLOCK_JUMP_GRACE, CLOCK_JUMP_MAX, IDEMPOTENCY_RETENTION, RETENTION_INTERVAL,
+        RETENTION_PASSES_MAX, RETENTION_ROWS_MAX, RETENTION_STEP, RETENTION_STEP_MIN,
     },
     store::{
         engine::{Direction, Engine, Space, Staged},
@@ -65,8 +72,9 @@ pub async fn retain(store: &Store, policy: Policy, clock: &Clock, cancel: &Cance
     let mut ticks = interval(RETENTION_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut forgot_at = None;
-    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        let now = clock.now();
+    let mut believed = Believed::default();
+    while let Some(tick) = cancel.run_until_cancelled(ticks.tick()).await {
+        let now = believed.take(clock.now(), tick.into_std());
         // Finding old answers reads all of them, so that is done once a step and not each minute.
         let forgets = forgot_at.is_none_or(|at| now.since(at) >= RETENTION_STEP);
         let run = async {
@@ -79,6 +87,38 @@ pub async fn retain(store: &Store, policy: Policy, clock: &Clock, cancel: &Cance
             Some(Err(error)) => tracing::warn!(%error, "retention stopped; the next run goes on"),
             None => return,
         }
+    }
+}
+
+/// What time it is as far as deleting goes.
+#[derive(Debug, Default)]
+struct Believed {
+    /// What the clock said last while it was believed, and when.
+    last: Option<(Timestamp, Instant)>,
+    /// Since when it is ahead of what can be.
+    ahead_since: Option<Instant>,
+}
+
+impl Believed {
+    /// Takes in what the clock says at `at`; returns that, or, for a while after it jumped forward, what it would say had
+    /// it not.
+    fn take(&mut self, now: Timestamp, at: Instant) -> Timestamp {
+        if let Some((before, before_at)) = self.last {
+            let expected = before.saturating_add(at.saturating_duration_since(before_at));
+            let ahead = now.since(expected);
+            if ahead > CLOCK_JUMP_MAX {
+                let since = *self.ahead_since.get_or_insert_with(|| {
+                    let (seconds, hours) = (ahead.as_secs(), CLOCK_JUMP_GRACE.as_secs() / 3_600);
+                    tracing::error!(seconds, "the clock jumped forward: check it within {hours} h");
+                    at
+                });
+                if at.saturating_duration_since(since) < CLOCK_JUMP_GRACE {
+                    return expected;
+                }
+            }
+        }
+        (self.last, self.ahead_since) = (Some((now, at)), None);
+        now
     }
 }
 
@@ -245,4 +285,41 @@ async fn block_bytes(store: &Store) -> Result<u64, RunError> {
 fn on_step(at: Timestamp) -> Timestamp {
     let step = u64::try_from(RETENTION_STEP.as_millis()).unwrap_or(u64::MAX);
     Timestamp::from_ms(at.as_ms() / step * step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_clock_that_jumps_forward_is_not_believed_for_a_day_and_one_that_is_set_right_at_once() {
+        let (hour, day) = (Duration::from_secs(3_600), CLOCK_JUMP_GRACE);
+        let (mut believed, at) = (Believed::default(), tokio::time::Instant::now().into_std());
+        let (start, year) = (Clock::wall().now(), 365 * day);
+        assert_eq!(believed.take(start, at), start);
+        assert_eq!(
+            believed.take(start.saturating_add(hour), at + hour),
+            start.saturating_add(hour)
+        );
+
+        let (wrong, later) = (start.saturating_add(year), start.saturating_add(2 * hour));
+        assert_eq!(believed.take(wrong, at + 2 * hour), later);
+        assert_eq!(
+            believed.take(later.saturating_add(hour), at + 3 * hour),
+            later.saturating_add(hour)
+        );
+
+        let (wrong, at) = (start.saturating_add(year), at + 4 * hour);
+        let last = start.saturating_add(4 * hour);
+        assert_eq!(believed.take(wrong, at), last);
+        assert_eq!(believed.take(wrong.saturating_add(hour), at + hour), last.saturating_add(hour));
+        let right = wrong.saturating_add(day);
+        assert_eq!(
+            believed.take(right, at + day),
+            right,
+            "nobody set it back: it was wrong before"
+        );
+        assert_eq!(believed.take(start, at + day), start, "back is believed: it deletes less");
+    }
 }

@@ -8,7 +8,10 @@ use shared::{
 use super::*;
 use crate::{
     command::journal::{ChainCheck, check, read_after},
-    store::engine::{Engine, MemoryEngine},
+    store::{
+        engine::{Engine, MemoryEngine},
+        tables::delete,
+    },
 };
 
 fn block(title: &str, host: &str, count: usize) -> Bytes {
@@ -87,6 +90,19 @@ fn alerts_of_one_host_become_one_case_and_another_tenants_their_own() {
     assert_ne!(scan, other, "L5: no fold crosses a tenant");
     let case = case_of(&engine, scan);
     assert_eq!((case.alert_count, case.findings.len()), (3, 2));
+}
+
+#[test]
+fn a_case_that_was_deleted_is_not_opened_again_with_its_old_fences() {
+    let engine = MemoryEngine::new(1);
+    let first = only_case(&commit_one(&engine, "acme", 1, block("scan", "srv1", 1)).unwrap());
+    let mut staged = Staged::new(&engine);
+    delete(&mut staged, &CaseKey(first));
+    engine.commit(staged.into_changes()).unwrap();
+    let second = only_case(&commit_one(&engine, "acme", 2, block("scan", "srv1", 1)).unwrap());
+    assert_ne!(second, first, "L6");
+    let third = only_case(&commit_one(&engine, "acme", 3, block("scan", "srv1", 1)).unwrap());
+    assert_eq!((third, case_of(&engine, second).alert_count), (second, 2));
 }
 
 #[test]

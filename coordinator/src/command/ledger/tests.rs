@@ -3,6 +3,7 @@ use shared::{ids::Seq, ledger::SourceSums, wire::Gap};
 use super::*;
 use crate::{
     command::{block::record_gap, journal::read_after},
+    limits::LEDGER_ROWS_LOOKED,
     store::{engine::MemoryEngine, reader::ledger as reader},
 };
 
@@ -44,7 +45,7 @@ fn events(staged: &Staged<'_>) -> Vec<Event> {
 
 fn gaps(staged: &Staged<'_>) -> Vec<(GapKind, u64)> {
     let window = reader::Window { from: at(0), until: Timestamp::MAX, agent: None };
-    let rows = reader::gaps(staged, acme(), window, None, 100).unwrap();
+    let rows = reader::gaps(staged, acme(), window, None, 100).unwrap().rows;
     rows.iter().map(|(_, record)| (record.gap.kind, record.gap.count)).collect()
 }
 
@@ -60,7 +61,7 @@ fn intervals_are_stored_once_and_nothing_is_said_of_a_ledger_in_order() {
     assert_eq!((recorded.up_to, recorded.stored), (5, 2));
     assert_eq!(newest(&staged, acme(), agent(), EPOCH).unwrap(), 5);
     let window = reader::Window { from: at(0), until: at(400_000), agent: None };
-    let rows = reader::intervals(&staged, acme(), window, None, 100).unwrap();
+    let rows = reader::intervals(&staged, acme(), window, None, 100).unwrap().rows;
     assert_eq!(rows.into_iter().map(|(_, interval)| interval).collect::<Vec<_>>(), all);
     assert!(gaps(&staged).is_empty() && events(&staged).is_empty());
 }
@@ -95,8 +96,47 @@ fn an_interval_that_comes_again_with_other_content_is_shown_and_does_not_replace
     assert_eq!(record_at(&mut staged, &all, 130_000).gaps_unexplained, 1);
     assert_eq!(gaps(&staged), [(GapKind::Rewritten, 1)]);
     let window = reader::Window { from: at(0), until: at(100_000), agent: None };
-    let rows = reader::intervals(&staged, acme(), window, None, 1).unwrap();
+    let rows = reader::intervals(&staged, acme(), window, None, 1).unwrap().rows;
     assert_eq!(rows[0].1.sources[0].skipped, 1);
+}
+
+#[test]
+fn an_interval_that_comes_again_does_not_hide_what_was_wrong_with_it() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let mut all = intervals(1);
+    all[0].sources[0].read += 2;
+    record_at(&mut staged, &all, 60_000);
+    all[0].sources[0].read -= 2;
+    record_at(&mut staged, &all, 70_000);
+    assert_eq!(gaps(&staged), [(GapKind::Unclosed, 2), (GapKind::Rewritten, 1)], "L4");
+}
+
+#[test]
+fn a_page_of_an_agent_among_many_others_is_short_and_says_where_to_go_on() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let interval = intervals(1).remove(0);
+    for number in 0..=LEDGER_ROWS_LOOKED as u64 {
+        let (tenant, at, agent) = (acme(), at(number), AgentId::from_bytes([1; 16]));
+        let key = LedgerKey { tenant, at, agent, epoch: EPOCH, number };
+        put(&mut staged, &key, interval.clone());
+    }
+    let late = at(LEDGER_ROWS_LOOKED as u64 * 2);
+    let key = LedgerKey {
+        tenant: acme(),
+        at: late,
+        agent: AgentId::from_bytes([2; 16]),
+        epoch: EPOCH,
+        number: 1,
+    };
+    put(&mut staged, &key, interval);
+    let window = reader::Window { from: at(0), until: Timestamp::MAX, agent: Some(key.agent) };
+    let first = reader::intervals(&staged, acme(), window, None, 9).unwrap();
+    assert!(first.rows.is_empty() && first.looked_up_to.is_some(), "L7");
+    let after = first.looked_up_to.as_ref();
+    let second = reader::intervals(&staged, acme(), window, after, 9).unwrap();
+    assert_eq!((second.rows.len(), second.rows[0].0, second.looked_up_to), (1, key, None));
 }
 
 #[test]
@@ -124,7 +164,7 @@ fn a_clock_far_ahead_does_not_put_an_interval_out_of_retentions_reach() {
     record_at(&mut staged, &all, 60_000);
     let until = at(60_000).saturating_add(FUTURE_MAX);
     let window = reader::Window { from: until, until: Timestamp::MAX, agent: None };
-    let rows = reader::intervals(&staged, acme(), window, None, 9).unwrap();
+    let rows = reader::intervals(&staged, acme(), window, None, 9).unwrap().rows;
     assert_eq!((rows.len(), rows[0].0.at), (1, until));
 }
 

@@ -363,12 +363,12 @@ impl<'a, S: Source + ?Sized> Walk<'a, S> {
             Some(bytes) => Some(bytes),
             None => self.source.load_block(&key)?,
         };
+        self.blocks -= 1; // one that is gone counts, too: it was looked for
         let Some(bytes) = bytes else {
             self.page.blocks_gone = true;
             self.before = Some(block_start);
             return Ok(false);
         };
-        self.blocks -= 1;
         let damaged = |error: BlockError| ValueError { what: "block", detail: error.to_string() };
         let block = Block::parse(bytes).map_err(damaged)?;
         let raw = block.decompress_fields().map_err(damaged)?;

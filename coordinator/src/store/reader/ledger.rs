@@ -6,7 +6,7 @@ use shared::{
 };
 
 use crate::{
-    limits::LEDGER_ROWS_READ,
+    limits::{LEDGER_ROWS_LOOKED, LEDGER_ROWS_READ},
     store::{
         engine::Direction,
         schema::{LedgerGapKey, LedgerKey, range_of},
@@ -26,7 +26,7 @@ pub struct Window {
 }
 
 /// A key that begins with a tenant and an instant, and names an agent.
-trait Placed: Table {
+trait Placed: Table + Copy {
     fn agent(&self) -> AgentId;
 }
 
@@ -42,8 +42,18 @@ impl Placed for LedgerGapKey {
     }
 }
 
-/// Reads intervals behind `after`, in the order in which they ended. At most `limit` rows are looked at, so that
-/// another agent's rows may leave fewer; the last key that was looked at says where to go on.
+/// Rows of a window, and where to go on.
+#[expect(missing_debug_implementations, reason = "rows are printed nowhere")]
+pub struct Found<K: Table> {
+    /// The rows.
+    pub rows: Rows<K>,
+    /// The last key that was looked at, where there may be more behind it although there are fewer rows than were asked
+    /// for.
+    pub looked_up_to: Option<K>,
+}
+
+/// Reads intervals behind `after`, in the order in which they ended: at most `limit`, and fewer where
+/// [`LEDGER_ROWS_LOOKED`] rows were looked at and most are other agents'.
 ///
 /// # Errors
 /// The store cannot be read, or an interval is damaged.
@@ -53,11 +63,11 @@ pub fn intervals<S: Source + ?Sized>(
     window: Window,
     after: Option<&LedgerKey>,
     limit: usize,
-) -> Result<Rows<LedgerKey>, LoadError> {
+) -> Result<Found<LedgerKey>, LoadError> {
     rows(source, tenant, window, after, limit)
 }
 
-/// Reads gaps behind `after`, in the order in which their intervals ended.
+/// Reads gaps behind `after`, in the order in which their intervals ended; else as [`intervals`].
 ///
 /// # Errors
 /// The store cannot be read, or a gap is damaged.
@@ -67,18 +77,18 @@ pub fn gaps<S: Source + ?Sized>(
     window: Window,
     after: Option<&LedgerGapKey>,
     limit: usize,
-) -> Result<Rows<LedgerGapKey>, LoadError> {
+) -> Result<Found<LedgerGapKey>, LoadError> {
     rows(source, tenant, window, after, limit)
 }
 
-/// Reads until there are `limit` rows of the window, or there are no more.
+/// Reads until there are `limit` rows of the window, or there are no more, or enough were looked at.
 fn rows<K: Placed, S: Source + ?Sized>(
     source: &S,
     tenant: TenantId,
     window: Window,
     after: Option<&K>,
     limit: usize,
-) -> Result<Rows<K>, LoadError> {
+) -> Result<Found<K>, LoadError> {
     let bound = |at: Timestamp| {
         let (mut key, _) = range_of::<K>(tenant.as_bytes());
         key.extend_from_slice(&at.as_ms().to_be_bytes());
@@ -90,19 +100,21 @@ fn rows<K: Placed, S: Source + ?Sized>(
         Timestamp::MAX => range_of::<K>(tenant.as_bytes()).1,
         until => bound(until),
     };
-    let mut found = Vec::new();
-    while found.len() < limit && from < to {
+    let (mut rows, mut looked, mut looked_up_to) = (Vec::new(), 0, None);
+    while rows.len() < limit && from < to {
         let page: Rows<K> = source.load_range(&from..&to, Direction::Forward, LEDGER_ROWS_READ)?;
         let is_last = page.len() < LEDGER_ROWS_READ;
-        if let Some((last, _)) = page.last() {
-            from = behind(last);
-        }
+        looked += page.len();
+        let last = page.last().map(|(last, _)| *last);
         let wanted = |(key, _): &(K, K::Value)| window.agent.is_none_or(|it| it == key.agent());
-        found.extend(page.into_iter().filter(wanted));
-        if is_last {
+        rows.extend(page.into_iter().filter(wanted));
+        let Some(last) = last.filter(|_| !is_last) else { break };
+        from = behind(&last);
+        if looked >= LEDGER_ROWS_LOOKED && rows.len() < limit {
+            looked_up_to = Some(last);
             break;
         }
     }
-    found.truncate(limit);
-    Ok(found)
+    rows.truncate(limit);
+    Ok(Found { rows, looked_up_to })
 }

@@ -30,6 +30,8 @@ pub(crate) struct Event {
 pub(crate) struct Parser {
     event: Event,
     has_data: bool,
+    /// Of the last event that had one, whether or not it had anything else to say.
+    last_id: Option<String>,
 }
 
 impl Parser {
@@ -37,6 +39,9 @@ impl Parser {
     pub(crate) fn handle_line(&mut self, line: &str) -> Option<Event> {
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
+            if event.id.is_some() {
+                self.last_id.clone_from(&event.id);
+            }
             return std::mem::take(&mut self.has_data).then_some(event);
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -177,10 +182,12 @@ impl Client {
             };
             // Only what arrives shows that the connection is good again.
             backoff.reset();
-            let Some(event) = parser.handle_line(&line) else { continue };
-            let wants_more = take(&event)?;
-            if event.id.is_some() {
-                last.clone_from(&event.id);
+            let wants_more = match parser.handle_line(&line) {
+                Some(event) => take(&event)?,
+                None => true,
+            };
+            if parser.last_id.is_some() {
+                last.clone_from(&parser.last_id);
             }
             if !wants_more {
                 return Ok(End::Enough);
@@ -211,6 +218,15 @@ mod tests {
         let text = ": hello\n\nid: 7\nevent: case_claimed\ndata: {\"a\":1}\n\n:keep-alive\n\n\
                     id:8\r\ndata:one\r\ndata: two\r\n\r\n";
         assert_eq!(events(text), [event(Some("7"), "{\"a\":1}"), event(Some("8"), "one\ntwo")]);
+    }
+
+    #[test]
+    fn an_id_without_data_is_where_to_go_on_and_no_event() {
+        let mut parser = Parser::default();
+        assert_eq!(parser.handle_line("id: 7"), None);
+        assert_eq!(parser.last_id, None, "it is not whole yet");
+        assert_eq!(parser.handle_line(""), None);
+        assert_eq!(parser.last_id.as_deref(), Some("7"));
     }
 
     #[test]
