@@ -291,7 +291,8 @@ fn start_upkeep(config: &Config, store: &Store, view: &View, clock: &Clock, part
     });
 }
 
-/// Makes an administrator's token where none is good, and leaves it where only the owner of the store finds it. The file comes first: a crash in between leaves a token that is not good yet, and the next start makes another.
+/// Makes an administrator's token where none is good, and leaves it where only the owner of the store finds it. The
+/// file comes first: a crash in between leaves a token that is not good yet, and the next start makes another.
 async fn make_first_token(store: &Store, dir: &Path, now: Timestamp) -> Result<()> {
     if tokens::has_administrator(store.engine(), now).context("read the tokens")? {
         return Ok(());
@@ -309,7 +310,8 @@ async fn make_first_token(store: &Store, dir: &Path, now: Timestamp) -> Result<(
         tokens::create(staged, &secret, grant, &Actor::Coordinator, now).map(drop)
     });
     made.await.context("make the first token")?;
-    tracing::info!(file = %path.display(), days = days(ADMIN_TOKEN_LIFE), "administrator's token made");
+    let days = days(ADMIN_TOKEN_LIFE);
+    tracing::info!(file = %path.display(), days, "administrator's token made");
     Ok(())
 }
 

@@ -335,7 +335,7 @@ counters! {
     sessions_open: Gauge = "Sessions of agents that are open now.";
     sessions_replaced: Counter = "Sessions that ended because the same agent connected anew.";
     sessions_silent: Counter = "Sessions that ended because the agent fell silent.";
-    frames_waited: Counter = "Frames that waited because as much as may be was under way to the store.";
+    frames_waited: Counter = "Frames that waited for others to be stored: there was no room.";
     frames_refused: Counter = "Frames that broke the protocol; each ended its connection.";
     heartbeats: Counter = "Heartbeats of agents that were noted.";
     recalls_asked: Counter = "Recalls that agents were asked for.";

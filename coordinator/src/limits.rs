@@ -14,8 +14,8 @@ pub const CASE_SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most different findings that a case names. Further ones are counted together; their alerts stay in the case.
 pub const FINDINGS_MAX: usize = 64;
 
-/// Of how many findings beyond those a case knows that it has them, and asks nobody again. Eight bytes each; with them it
-/// knows 256, more rules than a detector raises about one host in a day.
+/// Of how many findings beyond those a case knows that it has them, and asks nobody again. Eight bytes each; with them
+/// it knows 256, more rules than a detector raises about one host in a day.
 pub const OTHERS_MAX: usize = 192;
 
 /// Most cases that are remembered by host for joining, the newest by event time. A backlog of a month is 31.
@@ -44,8 +44,8 @@ pub const GROUP_COMMANDS_MAX: usize = 128;
 /// Most bytes that share one sync.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 
-/// Most bytes of blocks that agents sent and that are not stored yet, over all sessions: a second of what the writer stores
-/// at its best, and as much again for what is decoded. Beyond it streams are not read, and agents wait.
+/// Most bytes of blocks that agents sent and that are not stored yet, over all sessions: seconds of what the writer
+/// stores, and no machine that runs a coordinator lacks them. Beyond it streams are not read, and agents wait.
 pub const IN_FLIGHT_BYTES_MAX: usize = 256 << 20;
 
 /// Most bytes of rows that stay decoded beside the writer, about: some 20,000 cases of a few findings, which is more
@@ -96,7 +96,7 @@ pub const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How far the wall's clock may run ahead of the monotonic one between two looks before it has jumped: setting it by
 /// seconds is daily business, a suspended machine wakes within the hour more often than not.
 pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(60 * 60);
-/// How long a clock that jumped forward is not believed where that would delete: a shift reads its warnings within a day.
+/// How long a clock that jumped forward is not believed where that would delete: warnings are read within a day.
 pub const CLOCK_JUMP_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Grain of retention by age: each cut is a journal entry and a tombstone, and nobody minds an hour.
 pub const RETENTION_STEP: Duration = Duration::from_secs(60 * 60);

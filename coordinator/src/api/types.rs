@@ -621,8 +621,8 @@ pub struct VerdictRequest {
     /// Why, 1 to 4096 bytes.
     #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
     pub reason: String,
-    /// Revision of the case that was read. With it a verdict is refused where evidence came since that is not more of the
-    /// same; without it whatever the case holds by now counts as judged.
+    /// Revision of the case that was read. With it a verdict is refused where evidence came since that is not more of
+    /// the same; without it whatever the case holds by now counts as judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
 }

@@ -632,7 +632,8 @@ mod tests {
         let case = Case::open(id, "acme".parse().unwrap(), &group, &Sla::default(), now);
         let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
         let plain = "fd70707070707070000461636d6504737276310003fb3701fbe803fce8bddb00050501\
-             01abb49f619bf3f68746f7f103a71a6aed047465737400047363616e055431313130030105050000000001";
+                     01abb49f619bf3f68746f7f103a71a6aed0474657374000473\
+                     63616e055431313130030105050000000001";
         assert_eq!(hex(&case.encode()), format!("02{plain}0100"));
         let mut first = case.encode();
         first.truncate(first.len() - 2);

@@ -6,9 +6,9 @@
 //!   └─release,expire─┘◀── new evidence ──┘ (to open)
 //! ```
 //!
-//! Invariants: at most one live lease (L6); `fence` goes up with each claim, and whenever a claim is over for good: when
-//! the case is given back, and when new evidence re-opens it. A write that brings an older one is refused. `revision`
-//! goes up with each change.
+//! Invariants: at most one live lease (L6); `fence` goes up with each claim, and whenever a claim is over for good:
+//! when the case is given back, and when new evidence re-opens it. A write that brings an older one is refused.
+//! `revision` goes up with each change.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 

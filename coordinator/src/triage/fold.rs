@@ -168,8 +168,8 @@ impl HostCases {
         self.cases.iter().rev().find(joins).map(|known| known.case)
     }
 
-    /// Notes that `case` covers `first_at` to `last_at`, and forgets the oldest of the others beyond the bound: what comes
-    /// next of a late backlog belongs to this one.
+    /// Notes that `case` covers `first_at` to `last_at`, and forgets the oldest of the others beyond the bound: what
+    /// comes next of a late backlog belongs to this one.
     pub fn cover(&mut self, case: CaseId, first_at: Timestamp, last_at: Timestamp) {
         match self.cases.iter_mut().find(|known| known.case == case) {
             Some(known) => {

@@ -8,8 +8,8 @@
 //!
 //! Each step is a command of its own, so that the writer serves others in between.
 //!
-//! A clock that jumps forward makes everything old at once. Whether it was wrong before or is now cannot be told, so for a
-//! day after that time goes on here as if it had not: long enough for whoever is warned to set it right. A
+//! A clock that jumps forward makes everything old at once. Whether it was wrong before or is now cannot be told, so
+//! for a day after that time goes on here as if it had not: long enough for whoever is warned to set it right. A
 //! coordinator that is started with a wrong clock is not helped.
 
 use std::{
@@ -100,8 +100,8 @@ struct Believed {
 }
 
 impl Believed {
-    /// Takes in what the clock says at `at`; returns that, or, for a while after it jumped forward, what it would say had
-    /// it not.
+    /// Takes in what the clock says at `at`; returns that, or, for a while after it jumped forward, what it would say
+    /// had it not.
     fn take(&mut self, now: Timestamp, at: Instant) -> Timestamp {
         if let Some((before, before_at)) = self.last {
             let expected = before.saturating_add(at.saturating_duration_since(before_at));

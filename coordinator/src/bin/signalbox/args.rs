@@ -169,8 +169,8 @@ pub(crate) struct VerdictArgs {
     /// Number of the claim; remembered since `next` where absent.
     #[arg(long, value_name = "N")]
     pub(crate) fence: Option<u64>,
-    /// Revision of the case that was read; remembered since `next` or `show` where absent. Where evidence came since, the
-    /// verdict is refused.
+    /// Revision of the case that was read; remembered since `next` or `show` where absent. Where evidence came since,
+    /// the verdict is refused.
     #[arg(long, value_name = "N")]
     pub(crate) revision: Option<u64>,
 }

@@ -5,7 +5,9 @@
 //!
 //! # Format
 //! ```text
-//! {"version": 1, "claims": [{"coordinator": "https://...", "case": "...", "fence": 7, "lease_until": "...", "revision": 12}]}
+//! {"version": 1, "claims": [
+//!   {"coordinator": "https://...", "case": "...", "fence": 7, "lease_until": "...", "revision": 12}
+//! ]}
 //! ```
 
 use std::{
