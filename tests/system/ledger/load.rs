@@ -139,12 +139,13 @@ impl FileLoad {
                 }
                 self.written.fetch_add(1, Relaxed);
             }
-            file.write_all(lines.as_bytes())?;
+            // Before writing, so that the last file is not empty: until then an agent waits with those before it.
             if rng.random_ratio(1, 100) {
                 rotated += 1;
                 fs::rename(&self.path, self.path.with_extension(format!("json.{rotated}")))?;
                 file = open()?;
             }
+            file.write_all(lines.as_bytes())?;
             if !is_flood {
                 thread::sleep(Duration::from_millis(rng.random_range(1..40)));
             }
