@@ -58,12 +58,15 @@ impl Claims {
         Self { path }
     }
 
-    /// Remembers a claim, in the place of an older one of the same case.
+    /// Remembers a claim, in the place of an older one of the same case. What was shown stays known where `claim` does
+    /// not say it.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn remember(&self, claim: Remembered) -> Result<(), Failure> {
+    pub(crate) fn remember(&self, mut claim: Remembered) -> Result<(), Failure> {
         self.change(|claims| {
+            let older = claims.iter().find(|old| is_of(old, &claim.coordinator, &claim.case));
+            claim.revision = claim.revision.or_else(|| older.and_then(|old| old.revision));
             claims.retain(|old| !is_of(old, &claim.coordinator, &claim.case));
             claims.push(claim);
             let surplus = claims.len().saturating_sub(CLAIMS_MAX);
@@ -176,6 +179,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let claims = Claims::new(folder.path().join("signalbox").join("claims.json"));
         (folder, claims)
+    }
+
+    #[test]
+    fn what_was_shown_last_stays_known_when_a_lease_is_renewed() {
+        let (_folder, claims) = claims();
+        let revision = || claims.find(BOX, "7k3m").unwrap().revision;
+        claims.saw(BOX, "7k3m2a9c0d1e", 8).unwrap(); // nobody has claimed it: nothing to remember
+        assert!(claims.find(BOX, "7k3m").is_err());
+        claims.remember(claim(BOX, "7k3m2a9c0d1e", 7)).unwrap();
+        assert_eq!(revision(), Some(3));
+        claims.saw(BOX, "7k3m2a9c0d1e", 8).unwrap();
+        let renewed = Remembered { revision: None, ..claim(BOX, "7k3m2a9c0d1e", 7) };
+        claims.remember(renewed).unwrap();
+        assert_eq!(revision(), Some(8));
     }
 
     #[test]

@@ -105,7 +105,12 @@ struct Held {
 /// Returns the named fence, or the remembered one with what was shown.
 fn held(case: &str, fence: Option<u64>, desk: &Desk<'_>) -> Result<Held, Failure> {
     match fence {
-        Some(fence) => Ok(Held { case: case.to_owned(), fence, revision: None }),
+        Some(fence) => {
+            // What was shown is what a verdict is on, also where the number is given by hand.
+            let claim = desk.claims.find(desk.client.coordinator(), case).ok();
+            let revision = claim.and_then(|claim| claim.revision);
+            Ok(Held { case: case.to_owned(), fence, revision })
+        }
         None => {
             let claim = desk.claims.find(desk.client.coordinator(), case)?;
             Ok(Held { case: claim.case, fence: claim.fence, revision: claim.revision })
