@@ -137,12 +137,12 @@ fn fold_into_cases(
         let cases: BTreeMap<CaseId, (Option<Case>, Vec<u16>)> =
             ids.iter().copied().zip(loaded.into_iter().map(|case| (case, Vec::new()))).collect();
         // A case that was deleted is not opened again: its id, and its old fences with it, would mean something else.
-        let is_gone = |id: &&CaseId| cases[*id].0.is_none() && !opened.contains(id);
-        let found_gone: Vec<CaseId> = ids.iter().filter(is_gone).copied().collect();
-        if found_gone.is_empty() {
+        let known_gone = gone.len();
+        let absent = cases.iter().filter(|(_, (case, _))| case.is_none()).map(|(id, _)| *id);
+        gone.extend(absent.filter(|id| !opened.contains(id)));
+        if gone.len() == known_gone {
             break (hosts, assigned, ids, cases);
         }
-        gone.extend(found_gone);
     };
 
     for (group, id) in groups.iter().zip(assigned) {
