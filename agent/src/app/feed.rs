@@ -309,22 +309,20 @@ impl Feed {
     /// Returns what is shown of the source at `now`.
     pub(super) fn status(&mut self, now: Timestamp) -> SourceStatus {
         let is_reading = self.shown == Status::Reading;
-        let behind_bytes = self.input.behind_bytes();
-        self.behind_since = (behind_bytes > 0).then(|| self.behind_since.unwrap_or(now));
         let status = SourceStatus {
             name: self.name.clone(),
             error: (!is_reading).then(|| self.shown.to_string()),
-            behind_since: self.behind_since,
             skipped: self.skipped,
             malformed: self.malformed,
             ..SourceStatus::default()
         };
         let status = input::show(self.input.as_ref(), status);
+        self.behind_since = (status.behind_bytes > 0).then(|| self.behind_since.unwrap_or(now));
         let lost = status.dropped + status.refused + status.lost_files + status.gone;
         if lost > self.lost.0 {
             self.lost = (lost, Some(now));
         }
-        SourceStatus { lost_at: self.lost.1, ..status }
+        SourceStatus { behind_since: self.behind_since, lost_at: self.lost.1, ..status }
     }
 }
 
