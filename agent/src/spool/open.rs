@@ -136,9 +136,10 @@ impl Spool {
         }
         spool.cut_torn(recovered.torn)?;
         if created {
-            // They have no record; a new spool must not be taken for their continuation.
+            // They have no record. What cannot be deleted now is tried again: an error here would
+            // keep what was lost from being told.
             spool.dead.extend(files);
-            spool.collect().map_err(OpenError::io("deleting unreadable segments"))?;
+            let _later = spool.collect();
         }
         Ok((spool, opened))
     }

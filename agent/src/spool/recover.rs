@@ -64,19 +64,20 @@ pub(super) fn recover(
     replay.finish(disk, files).map(Some)
 }
 
-/// Returns the epoch in the first segment header that is whole, or else in the first record that
-/// is.
+/// Returns the epoch in the newest segment header that is whole, or else in the newest segment with a
+/// record that is. Another epoch begins only after all segments there are, when none can be read:
+/// one that can again later is of a spool that was given up.
 fn find_epoch(disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<Option<Epoch>, OpenError> {
     let reading = || OpenError::io("reading a segment");
     let mut epoch = None;
-    for (id, size) in files {
+    for (id, size) in files.iter().rev() {
         match Scan::new(disk, *id, *size, None).record_at(0).map_err(reading())? {
             Found::Version(version) => return Err(OpenError::Version { segment: *id, version }),
             Found::Record(head, _) => epoch = epoch.or(Some(head.epoch)),
             Found::Nothing => {}
         }
     }
-    for (id, size) in files {
+    for (id, size) in files.iter().rev() {
         if epoch.is_none() {
             let found = Scan::new(disk, *id, *size, None).record_from(0).map_err(reading())?;
             epoch = found.map(|(head, _)| head.epoch);

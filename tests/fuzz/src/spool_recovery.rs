@@ -1,6 +1,6 @@
 //! The spool under any order of operations, faults, crashes and changes to the bytes on its disk.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use agent::spool::{
     Appended, Commit, Disk, OpenError, Opened, ReadBlock, ReadError, SegmentId, SimDisk, Spool,
@@ -54,6 +54,8 @@ struct Run {
     /// What was synced and not acked since.
     synced: BTreeMap<(usize, u64), Bytes>,
     stamp: u32,
+    /// The epoch of the last spool that was created, another each time as a random number is.
+    epoch: Cell<u64>,
     /// Whether bytes on the disk changed.
     is_damaged: bool,
     /// Whether bytes on the disk were made that look like records.
@@ -71,6 +73,7 @@ impl Run {
             written: BTreeMap::new(),
             synced: BTreeMap::new(),
             stamp: 0,
+            epoch: Cell::new(0),
             is_damaged: false,
             is_forged: false,
             is_over: false,
@@ -270,7 +273,8 @@ impl Run {
     }
 
     fn try_open(&self) -> Result<(Spool, Opened), OpenError> {
-        Spool::open(Arc::new(self.disk.clone()), CONFIG, 7)
+        self.epoch.set(self.epoch.get() + 1);
+        Spool::open(Arc::new(self.disk.clone()), CONFIG, self.epoch.get())
     }
 
     fn heal(&self) {

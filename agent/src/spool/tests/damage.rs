@@ -403,6 +403,32 @@ fn a_spool_without_one_sound_record_begins_again_in_another_epoch() {
 }
 
 #[test]
+fn a_segment_that_can_be_read_again_does_not_take_the_place_of_the_spool_begun_without_it() {
+    let disk = SimDisk::new(0);
+    let (mut old, _) = open(&disk);
+    old.append(&blocks(&[(Lane::Normal, 300)])).unwrap();
+    old.sync().unwrap();
+    drop(old);
+    let sound = disk.contents(SegmentId(1)).unwrap();
+    disk.put(SegmentId(1), vec![0xa5; sound.len()]);
+    disk.fail_deletes(1);
+    let (mut new, opened) = Spool::open(Arc::new(disk.clone()), CONFIG, 9).unwrap();
+    assert!(opened.created && opened.is_stale);
+    assert_eq!(opened.damage.len(), 1);
+    assert_eq!(disk.list().unwrap().len(), 2, "the unreadable segment cannot be deleted");
+    new.append(&blocks(&[(Lane::Normal, 200)])).unwrap();
+    new.sync().unwrap();
+    drop(new);
+    disk.put(SegmentId(1), sound);
+    for _ in 0..2 {
+        let (spool, opened) = open_again(&disk);
+        assert_eq!(spool.epoch(), Epoch(9));
+        assert_eq!((opened.torn_bytes, opened.is_stale), (0, false));
+        assert_eq!(spool.reader().read(Lane::Normal, seq(1)).unwrap(), block(200));
+    }
+}
+
+#[test]
 fn a_report_of_damage_everywhere_stays_short() {
     let disk = SimDisk::new(0);
     let config = SpoolConfig { segment_bytes: 1 << 20, total_bytes_max: 8 << 20 };
