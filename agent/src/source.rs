@@ -202,6 +202,8 @@ pub struct Tail {
     resume: Option<Checkpoint>,
     /// When the folder was last changed before it was seen that there is no file yet.
     missing_since: Option<i64>,
+    /// The open file and the empty one at the path, if any, without a rotated one between them.
+    waits_between: Option<[FileId; 2]>,
     generation: u64,
     retry_at: Option<Instant>,
     /// The pattern by whose other files it is not to be followed by others; see [`Files`].
@@ -245,6 +247,7 @@ impl Tail {
             reading: None,
             resume,
             missing_since,
+            waits_between: None,
             generation: resume.map_or(0, |checkpoint| checkpoint.generation),
             retry_at: None,
             among,
@@ -504,6 +507,7 @@ impl Tail {
         let (scanned, ended) = (offset, false);
         self.reading = Some(Reading { file, offset, skipping, scanned, ended, modified_ns, len });
         self.resume = None;
+        self.waits_between = None;
         self.begin = Begin::Start;
         Ok(())
     }
@@ -562,23 +566,29 @@ impl Tail {
     /// At the end of the open file: goes on to the next one if the writer has. Returns whether to
     /// look again.
     fn move_on(&mut self) -> io::Result<bool> {
-        let Some(reading) = &mut self.reading else { return Ok(false) };
+        let Some(reading) = &self.reading else { return Ok(false) };
         let at_path = match fs::metadata(&self.path) {
-            Ok(metadata) => Facts::of(&metadata),
+            Ok(metadata) => Some(Facts::of(&metadata)),
             // The next file is not there yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        if at_path.id == reading.file.id || at_path.len == 0 {
+        let own = reading.file.id;
+        if at_path.as_ref().is_some_and(|at_path| at_path.id == own) {
             return Ok(false);
         }
         // Looked at after the path: what the writer wrote before it went on is there now.
         let facts = reading.file.facts()?;
+        let known = [own, at_path.as_ref().map_or(own, |at_path| at_path.id)];
+        let is_written = at_path.is_some_and(|at_path| at_path.len > 0);
+        if !is_written && !self.has_gone_on_between(facts.modified_ns, known) {
+            return Ok(false);
+        }
+        let Some(reading) = &mut self.reading else { return Ok(false) };
         if facts.len > reading.offset {
             reading.ended = true;
             return Ok(true);
         }
-        let known = [reading.file.id, at_path.id];
         let read_to_its_end = self.place();
         let between = self.next_after(facts.modified_ns, &known);
         let file = match between.as_deref().map(TailFile::open) {
@@ -597,6 +607,18 @@ impl Tail {
         self.generation += 1;
         self.start(file, 0, false)?;
         Ok(true)
+    }
+
+    /// Returns whether a rotated file comes after the open one although at the path there is
+    /// nothing, or nothing in it: `known` are the open file and that one, if any. Looks through the
+    /// folder once for each such pair.
+    fn has_gone_on_between(&mut self, modified_ns: i64, known: [FileId; 2]) -> bool {
+        if self.waits_between == Some(known) {
+            return false;
+        }
+        let has_gone_on = self.next_after(modified_ns, &known).is_some();
+        self.waits_between = (!has_gone_on).then_some(known);
+        has_gone_on
     }
 
     /// Returns the rotated file that comes after one last written to at `modified_ns`. One that is

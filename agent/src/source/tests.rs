@@ -235,6 +235,29 @@ fn all_files_rotated_away_while_the_agent_was_down_are_read_in_order() {
 }
 
 #[test]
+fn files_rotated_away_are_read_before_the_newest_is_written_to_or_there() {
+    for newest in ["there", "missing"] {
+        let mut world = World::new("a1\n");
+        assert_eq!(world.read(), ["a1"]);
+        world.restart(|world| {
+            world.append("eve.json", "a2\n");
+            world.rename("eve.json", "eve.json.3");
+            world.append("eve.json.2", "b1\n");
+            world.append("eve.json.1", "c1\n");
+            world.age("eve.json.3", 30);
+            world.age("eve.json.2", 20);
+            if newest == "there" {
+                world.append("eve.json", "");
+            }
+        });
+        assert_eq!(world.read(), ["a2", "b1", "c1"], "{newest}");
+        world.append("eve.json", "d1\n");
+        assert_eq!(world.read(), ["d1"], "{newest}");
+        assert_eq!((world.tail.stats().rotated, world.tail.stats().lost_files), (3, 0));
+    }
+}
+
+#[test]
 fn a_file_that_was_kept_in_a_folder_below_is_found() {
     let mut world = World::new("a1\n");
     assert_eq!(world.read(), ["a1"]);
