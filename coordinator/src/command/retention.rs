@@ -6,10 +6,12 @@
 //! records are gone. A run that finds nothing stages nothing, so that the journal tells only of
 //! what was deleted.
 
+use std::collections::BTreeSet;
+
 use shared::{ids::TenantId, recall::RecallId, time::Timestamp};
 
 use crate::{
-    command::{CommandError, journal},
+    command::{CommandError, block::host_key, journal},
     store::{
         engine::{Direction, Space, Staged},
         schema::{
@@ -17,7 +19,7 @@ use crate::{
             LedgerKey, RecallAgentKey, RecallKey, RecalledKey, TenantCaseKey, TenantRecallKey,
             range_of,
         },
-        tables::{LoadError, Source, delete},
+        tables::{LoadError, Source, delete, put},
         values::{Actor, Entry, Event},
     },
     triage::case::{Case, CaseState},
@@ -28,6 +30,16 @@ const CASES_PER_RUN: usize = 1_000;
 /// Most recalls that one run deletes; the rest goes with the next.
 const RECALLS_PER_RUN: usize = 100;
 
+/// What a run deletes of what is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: it is older than is agreed.
+    All,
+    /// What takes the room: blocks with their index, and what recalls brought. Ledgers and cases stay, and say what
+    /// there was.
+    Room,
+}
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ran {
@@ -37,7 +49,7 @@ pub struct Ran {
     pub next: Option<TenantCaseKey>,
 }
 
-/// Stages the deletion of what a tenant received before `before`, and of its cases that were
+/// Stages the deletion of what a tenant received before `before`, as far as `scope` goes, and of its cases that were
 /// opened and decided before it; cases are looked at from behind `after`.
 ///
 /// The index of entities is dropped by whole days, up to a day later than its blocks.
@@ -47,12 +59,12 @@ pub struct Ran {
 pub fn run(
     staged: &mut Staged<'_>,
     tenant: TenantId,
-    before: Timestamp,
+    (before, scope): (Timestamp, Scope),
     after: Option<TenantCaseKey>,
     now: Timestamp,
 ) -> Result<Ran, CommandError> {
     let mut deleted = false;
-    for (space, from, to) in ranges(tenant, before) {
+    for (space, from, to) in ranges(tenant, before, scope) {
         let first = staged.scan_raw(space, &from..&to, Direction::Forward, 1);
         if !first.map_err(LoadError::from)?.is_empty() {
             staged.delete_range(space, &from..&to);
@@ -62,20 +74,21 @@ pub fn run(
 
     deleted |= drop_recalls(staged, tenant, before)?;
 
-    let (first, _) = range_of::<TenantCaseKey>(tenant.as_bytes());
-    let mut to = first.clone();
-    to.extend_from_slice(&before.as_ms().to_be_bytes());
-    let from = after.map_or(first, |key| [key.encode(), vec![0]].concat());
-    let keys: Vec<TenantCaseKey> =
-        staged.load_keys(&from..&to, Direction::Forward, CASES_PER_RUN)?;
+    let keys = match scope {
+        Scope::All => old_cases(staged, tenant, before, after)?,
+        Scope::Room => Vec::new(),
+    };
     let cases = staged.load_many(&keys.iter().map(|key| CaseKey(key.case)).collect::<Vec<_>>())?;
     let mut count = 0;
     for (key, case) in keys.iter().zip(cases) {
-        if case.is_none_or(|case| was_decided(&case, before)) {
+        if case.as_ref().is_none_or(|case| was_decided(case, before)) {
             let (from, to) = range_of::<CaseBlockKey>(&key.case.as_u64().to_be_bytes());
             staged.delete_range(Space::Rows, &from..&to);
             delete(staged, &CaseKey(key.case));
             delete(staged, key);
+            if let Some(case) = case {
+                forget_of_host(staged, &case)?;
+            }
             count += 1;
         }
     }
@@ -87,6 +100,19 @@ pub fn run(
     }
     let next = keys.last().copied().filter(|_| keys.len() == CASES_PER_RUN);
     Ok(Ran { deleted, next })
+}
+
+/// Returns the next cases, behind `after`, that the tenant opened before `before`.
+fn old_cases(
+    staged: &Staged<'_>,
+    tenant: TenantId,
+    before: Timestamp,
+    after: Option<TenantCaseKey>,
+) -> Result<Vec<TenantCaseKey>, LoadError> {
+    let (first, _) = range_of::<TenantCaseKey>(tenant.as_bytes());
+    let to = [first.as_slice(), &before.as_ms().to_be_bytes()].concat();
+    let from = after.map_or(first, |key| [key.encode(), vec![0]].concat());
+    staged.load_keys(&from..&to, Direction::Forward, CASES_PER_RUN)
 }
 
 /// Stages the deletion of the tenant's recalls that were asked for before `before`, with what came of them; returns
@@ -111,29 +137,42 @@ fn drop_recalls(
     Ok(!keys.is_empty())
 }
 
+/// Stages that new alerts of its host do not join the case.
+fn forget_of_host(staged: &mut Staged<'_>, case: &Case) -> Result<(), CommandError> {
+    let key = host_key(case.tenant, &case.host);
+    let Some(mut host) = staged.load(&key)? else { return Ok(()) };
+    host.forget(&BTreeSet::from([case.id]));
+    if host.cases.is_empty() {
+        delete(staged, &key);
+    } else {
+        put(staged, &key, host);
+    }
+    Ok(())
+}
+
 fn was_decided(case: &Case, before: Timestamp) -> bool {
     matches!(&case.state, CaseState::Closed(verdict) if verdict.at < before)
 }
 
-/// Returns the ranges that a run drops whole: the blocks, the index of their entities, and the ledgers that count them.
+/// Returns the ranges that a run drops whole: the blocks, the index of their entities, and, if `scope` is all, the
+/// ledgers that count them.
 #[must_use]
-pub fn ranges(tenant: TenantId, before: Timestamp) -> [(Space, Vec<u8>, Vec<u8>); 4] {
-    let up_to = |from: Vec<u8>| {
-        let to = [from.as_slice(), &before.as_ms().to_be_bytes()].concat();
-        (from, to)
-    };
-    let (blocks_from, blocks_to) = up_to(range_of::<BlockKey>(tenant.as_bytes()).0);
-    let (ledger_from, ledger_to) = up_to(range_of::<LedgerKey>(tenant.as_bytes()).0);
-    let (gaps_from, gaps_to) = up_to(range_of::<LedgerGapKey>(tenant.as_bytes()).0);
-    let (entities_from, _) = range_of::<EntityKey>(tenant.as_bytes());
-    let mut entities_to = entities_from.clone();
-    entities_to.extend_from_slice(&EntityKey::day_of(before).to_be_bytes());
-    [
-        (Space::Blocks, blocks_from, blocks_to),
-        (Space::Rows, entities_from, entities_to),
-        (Space::Rows, ledger_from, ledger_to),
-        (Space::Rows, gaps_from, gaps_to),
-    ]
+pub fn ranges(tenant: TenantId, before: Timestamp, scope: Scope) -> Vec<(Space, Vec<u8>, Vec<u8>)> {
+    fn up_to<K: Key>(space: Space, tenant: TenantId, end: &[u8]) -> (Space, Vec<u8>, Vec<u8>) {
+        let (from, _) = range_of::<K>(tenant.as_bytes());
+        let to = [from.as_slice(), end].concat();
+        (space, from, to)
+    }
+    let at = before.as_ms().to_be_bytes();
+    let mut ranges = vec![
+        up_to::<BlockKey>(Space::Blocks, tenant, &at),
+        up_to::<EntityKey>(Space::Rows, tenant, &EntityKey::day_of(before).to_be_bytes()),
+    ];
+    if scope == Scope::All {
+        ranges.push(up_to::<LedgerKey>(Space::Rows, tenant, &at));
+        ranges.push(up_to::<LedgerGapKey>(Space::Rows, tenant, &at));
+    }
+    ranges
 }
 
 /// Stages the deletion of those answers among `keys` that were remembered before `before`; returns

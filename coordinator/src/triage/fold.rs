@@ -191,18 +191,23 @@ impl HostCases {
     }
 }
 
-/// Returns the id of the case that the group at `position` of a block opens.
+/// Returns the id of the case that a group of a block opens. `salt` is how many such ids were found to be another
+/// tenant's case's.
 #[must_use]
-pub fn case_id(tenant: TenantId, stream: StreamId, seq: Seq, group: &Group) -> CaseId {
+pub fn case_id(tenant: TenantId, stream: StreamId, seq: Seq, group: &Group, salt: u8) -> CaseId {
     let position = group.positions.first().copied().unwrap_or_default();
-    CaseId::from_digest(digest([
+    let salt = [salt];
+    let parts = [
         tenant.as_bytes().as_slice(),
         stream.agent.as_bytes(),
         &stream.epoch.0.to_be_bytes(),
         &[stream.lane as u8],
         &seq.as_u64().to_be_bytes(),
         &position.to_be_bytes(),
-    ]))
+    ];
+    // The first one is as it always was.
+    let salt = (salt[0] > 0).then_some(salt.as_slice());
+    CaseId::from_digest(digest(parts.into_iter().chain(salt)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Runs retention: by age, by bytes, and for remembered answers.
 //!
 //! By age everything goes that was received longer ago than is agreed, cut at whole hours, so that
-//! a quiet store is not cut each minute anew. By bytes the oldest blocks of all tenants go first,
-//! in steps of half of what would be too much if blocks came evenly, until the engine says that the
+//! a quiet store is not cut each minute anew. By bytes the oldest blocks of all tenants go first, but neither cases nor
+//! ledgers, in steps of half of what would be too much if blocks came evenly, until the engine says that the
 //! rest fits. If its measure does not fall although something was deleted, the room has not been
 //! given back yet, and the next run looks again: a wrong measure must not empty the store.
 //!
@@ -27,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    command::{CommandError, retention},
+    command::{
+        CommandError,
+        retention::{self, Scope},
+    },
     limits::{
         CLOCK_JUMP_GRACE, CLOCK_JUMP_MAX, IDEMPOTENCY_RETENTION, RETENTION_INTERVAL,
         RETENTION_PASSES_MAX, RETENTION_ROWS_MAX, RETENTION_STEP, RETENTION_STEP_MIN,
@@ -131,7 +134,7 @@ impl Believed {
 /// Dropping it leaves the rest for the next run.
 pub async fn run_once(store: &Store, policy: Policy, now: Timestamp) -> Result<bool, RunError> {
     let before = on_step(now.saturating_sub(policy.age));
-    let mut deleted = delete_before(store, before, now).await?;
+    let mut deleted = delete_before(store, (before, Scope::All), now).await?;
     if let Some(max) = policy.bytes_max {
         deleted |= shrink(store, max, now).await?;
     }
@@ -151,7 +154,7 @@ async fn shrink(store: &Store, max: u64, now: Timestamp) -> Result<bool, RunErro
             u128::from(bytes - max) * now.since(oldest).as_millis() / (2 * u128::from(bytes));
         let step = Duration::from_millis(u64::try_from(half_excess).unwrap_or(u64::MAX));
         let before = oldest.saturating_add(step.max(RETENTION_STEP_MIN));
-        deleted |= delete_before(store, before, now).await?;
+        deleted |= delete_before(store, (before, Scope::Room), now).await?;
         let left = block_bytes(store).await?;
         if left >= bytes {
             tracing::warn!(bytes, left, max, "deleted blocks have not given back their room yet");
@@ -162,15 +165,20 @@ async fn shrink(store: &Store, max: u64, now: Timestamp) -> Result<bool, RunErro
     Ok(deleted)
 }
 
-/// Deletes what every tenant received before `before`, and gives back the room.
-async fn delete_before(store: &Store, before: Timestamp, now: Timestamp) -> Result<bool, RunError> {
+/// Deletes what every tenant received before a time, as far as the scope goes, and gives back the room.
+async fn delete_before(
+    store: &Store,
+    (before, scope): (Timestamp, Scope),
+    now: Timestamp,
+) -> Result<bool, RunError> {
     let mut deleted_any = false;
     for tenant in tenants(store).await? {
         let mut from = None;
         let mut deleted = false;
         loop {
-            let command =
-                move |staged: &mut Staged<'_>| retention::run(staged, tenant, before, from, now);
+            let command = move |staged: &mut Staged<'_>| {
+                retention::run(staged, tenant, (before, scope), from, now)
+            };
             let ran = store.write(command).await?;
             deleted |= ran.deleted;
             if ran.next.is_none() {
@@ -180,17 +188,17 @@ async fn delete_before(store: &Store, before: Timestamp, now: Timestamp) -> Resu
         }
         if deleted {
             tracing::info!(%tenant, before_ms = before.as_ms(), "deleted what was old");
-            reclaim(store, tenant, before).await?;
+            reclaim(store, retention::ranges(tenant, before, scope)).await?;
         }
         deleted_any |= deleted;
     }
     Ok(deleted_any)
 }
 
-async fn reclaim(store: &Store, tenant: TenantId, before: Timestamp) -> Result<(), RunError> {
+async fn reclaim(store: &Store, ranges: Vec<(Space, Vec<u8>, Vec<u8>)>) -> Result<(), RunError> {
     let engine = store.engine_handle();
     let give_back = move || {
-        for (space, from, to) in retention::ranges(tenant, before) {
+        for (space, from, to) in ranges {
             engine.reclaim(space, &from..&to);
         }
     };

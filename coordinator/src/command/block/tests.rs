@@ -106,6 +106,27 @@ fn a_case_that_was_deleted_is_not_opened_again_with_its_old_fences() {
 }
 
 #[test]
+fn an_id_that_another_tenants_case_has_is_passed_over() {
+    let id = {
+        let engine = MemoryEngine::new(1);
+        only_case(&commit_one(&engine, "acme", 1, block("scan", "srv1", 1)).unwrap())
+    };
+    let engine = MemoryEngine::new(1);
+    let other = only_case(&commit_one(&engine, "globex", 1, block("scan", "srv1", 1)).unwrap());
+    let foreign = Case { id, ..case_of(&engine, other) };
+    let mut staged = Staged::new(&engine);
+    put(&mut staged, &CaseKey(id), foreign.clone());
+    engine.commit(staged.into_changes()).unwrap();
+    for n in 1..=2 {
+        let own = only_case(&commit_one(&engine, "acme", n, block("scan", "srv1", 1)).unwrap());
+        assert_ne!(own, id, "L5");
+        let own = case_of(&engine, own);
+        assert_eq!((own.tenant.as_str(), own.alert_count), ("acme", n));
+    }
+    assert_eq!(case_of(&engine, id), foreign);
+}
+
+#[test]
 fn a_gap_moves_the_cursor_and_is_kept_to_be_shown() {
     let engine = MemoryEngine::new(1);
     let tenant = "acme".parse().unwrap();

@@ -197,7 +197,9 @@ fn retention_drops_old_recalls_with_what_came_of_them() {
         let block = (Bytes::from_static(b"block"), 1);
         world.run(|staged| store(staged, ACME_1(), recall, block, at(6_000))).unwrap();
     }
-    let ran = world.run(|staged| retention::run(staged, tenant("acme"), at(20), None, at(7_000)));
+    let ran = world.run(|staged| {
+        retention::run(staged, tenant("acme"), (at(20), retention::Scope::All), None, at(7_000))
+    });
     assert!(ran.unwrap().deleted);
     assert_eq!(world.load(&RecallKey(recall)), None);
     assert_eq!(world.load(&RecallAgentKey { recall, agent: agent(1) }), None);

@@ -16,6 +16,7 @@ use crate::{
     triage::{
         case::{CaseId, Judgement, VerdictKind, tests::group},
         entity::{EntityKind, EntityRef},
+        fold::HostCases,
         sla::Sla,
     },
 };
@@ -65,7 +66,8 @@ fn put_case(staged: &mut Staged<'_>, n: u64, ms: u64, decided: Option<u64>) -> C
 fn run_all(staged: &mut Staged<'_>, name: &str, before: u64) -> bool {
     let (mut deleted, mut after) = (false, None);
     loop {
-        let ran = run(staged, tenant(name), at(before), after, at(9 * DAY_MS)).unwrap();
+        let ran =
+            run(staged, tenant(name), (at(before), Scope::All), after, at(9 * DAY_MS)).unwrap();
         deleted |= ran.deleted;
         after = ran.next;
         if after.is_none() {
@@ -125,6 +127,52 @@ fn only_cases_that_were_decided_before_the_cut_go_and_all_of_them_goes() {
         count::<CaseBlockKey>(&staged),
     );
     assert_eq!(left, (3, 3, 3));
+}
+
+#[test]
+fn for_room_blocks_go_and_cases_and_ledgers_stay() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    put_block(&mut staged, "acme", 10);
+    put_case(&mut staged, 1, 10, Some(20));
+    let ledger = LedgerKey {
+        tenant: tenant("acme"),
+        at: at(10),
+        agent: AgentId::from_bytes([1; 16]),
+        epoch: Epoch(1),
+        number: 1,
+    };
+    put_key(&mut staged, &ledger);
+    let run = |staged: &mut Staged<'_>, scope| {
+        run(staged, tenant("acme"), (at(5 * DAY_MS), scope), None, at(9 * DAY_MS)).unwrap()
+    };
+    assert_eq!(run(&mut staged, Scope::Room), Ran { deleted: true, next: None });
+    assert_eq!((oldest_block(&staged, tenant("acme")), count::<EntityKey>(&staged)), (Ok(None), 0));
+    assert_eq!((count::<CaseKey>(&staged), count::<LedgerKey>(&staged)), (1, 1));
+    assert!(!run(&mut staged, Scope::Room).deleted);
+    assert!(run(&mut staged, Scope::All).deleted);
+    assert_eq!((count::<CaseKey>(&staged), count::<LedgerKey>(&staged)), (0, 0));
+}
+
+#[test]
+fn a_host_is_remembered_as_long_as_one_of_its_cases_is_there() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let cases = [
+        put_case(&mut staged, 1, 10, Some(20)),
+        put_case(&mut staged, 2, 10, Some(30)),
+        put_case(&mut staged, 3, 10, Some(2_000)),
+    ];
+    let host = staged.load(&CaseKey(cases[0])).unwrap().unwrap().host;
+    let key = host_key(tenant("acme"), &host);
+    let mut known = HostCases::default();
+    cases.iter().for_each(|case| known.cover(*case, at(10), at(10)));
+    put(&mut staged, &key, known);
+    run_all(&mut staged, "acme", 1_000);
+    let left = staged.load(&key).unwrap().unwrap();
+    assert_eq!(left.cases.iter().map(|known| known.case).collect::<Vec<_>>(), [cases[2]]);
+    run_all(&mut staged, "acme", 3_000);
+    assert_eq!(staged.load(&key).unwrap(), None);
 }
 
 #[test]
