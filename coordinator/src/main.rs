@@ -14,6 +14,10 @@ use coordinator::{
     config::{Config, LogConfig, LogFormat},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// Decoding and folding make and drop many small values on one thread and free some on another, where the C library's
 /// allocator spends a third of the writer's time. What RocksDB allocates stays with that one.
@@ -127,16 +131,18 @@ impl Signals {
 }
 
 fn start_log(config: LogConfig) {
-    let level = config.level.as_str();
+    let level: LevelFilter = config.level.as_str().parse().expect("it has the same names");
     // The libraries below say at `info` what is of no use to an administrator.
-    let filter = format!("warn,coordinator={level},signalbox_coordinator={level}");
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets([("coordinator", level), ("signalbox_coordinator", level)]);
     let log = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with_target(false).finish().with(filter).init(),
+        LogFormat::Json => log.json().finish().with(filter).init(),
     }
 }
 

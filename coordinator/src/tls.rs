@@ -255,6 +255,8 @@ fn transport() -> TransportConfig {
         .stream_receive_window(VarInt::from_u32(LANE_RECEIVE_BYTES_MAX))
         .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_BYTES_MAX))
         .send_window(CONNECTION_SEND_BYTES_MAX)
+        // What we send fits a packet or two. With offload every connection keeps a buffer of eleven, 12 kB.
+        .enable_segmentation_offload(false)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .keep_alive_interval(None);
     transport

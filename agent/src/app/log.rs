@@ -5,14 +5,16 @@
 
 use std::{ffi::OsStr, fmt, io::IsTerminal as _};
 
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter,
+    filter::Targets,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{Format, Full, Writer},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::config::{LogConfig, LogFormat};
@@ -20,17 +22,21 @@ use crate::config::{LogConfig, LogFormat};
 /// Starts the log, once a process. `journal` is what the service manager says of the journal's stream (the variable
 /// `JOURNAL_STREAM`).
 pub fn start(config: LogConfig, journal: Option<&OsStr>) {
-    let level = config.level.as_str();
+    let level: LevelFilter = config.level.as_str().parse().expect("it has the same names");
     // The libraries below say at `info` what is of no use to an administrator.
-    let filter = format!("warn,agent={level},signalbox_agent={level}");
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets([("agent", level), ("signalbox_agent", level)]);
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.format {
-        LogFormat::Text if is_standard_error(journal) => log.event_format(Journal::new()).init(),
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text if is_standard_error(journal) => {
+            log.event_format(Journal::new()).finish().with(filter).init()
+        }
+        LogFormat::Text => log.with_target(false).finish().with(filter).init(),
+        LogFormat::Json => log.json().finish().with(filter).init(),
     }
 }
 
