@@ -147,6 +147,9 @@ pub const RECALLS_MAX: usize = 256;
 pub const RECALL_AGENTS_MAX: usize = 1_000;
 /// How often an agent may begin one answer: a connection that breaks each time shall not be a loop.
 pub const RECALL_ATTEMPTS_MAX: u32 = 16;
+/// How long nothing may come of an agent's last attempt before it is given up: its connection is known to be gone by
+/// then, and no block of an answer takes as long to be stored.
+pub const RECALL_SILENCE_MAX: Duration = Duration::from_secs(2 * 60);
 /// Most blocks that are decoded for one page of recalled records.
 pub const RECALLED_BLOCKS_MAX: usize = 64;
 

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     command::recalls as commands,
-    limits::RECALL_ATTEMPTS_MAX,
+    limits::{RECALL_ATTEMPTS_MAX, RECALL_SILENCE_MAX},
     store::{
         engine::Engine,
         reader::recalls::{self, Recalled, RecordPlace},
@@ -156,8 +156,11 @@ async fn one(
     let details = read::blocking(&api.store, move |engine| {
         let record = find(engine, &caller, id)?;
         let answers = recalls::answers(engine, id)?;
-        let answers = answers.iter().map(|(key, row)| answer(key, row, &record, now)).collect();
-        Ok::<_, Problem>(RecallDetails { recall: shown(id, &record, now), answers })
+        let answers: Vec<RecallAnswer> =
+            answers.iter().map(|(key, row)| answer(key, row, &record, now)).collect();
+        let mut recall = shown(id, &record, now);
+        recall.is_finished |= answers.iter().all(|answer| answer.state.is_final());
+        Ok::<_, Problem>(RecallDetails { recall, answers })
     });
     json(&details.await?)
 }
@@ -256,7 +259,11 @@ fn answer(
     };
     let state = match row.state {
         RecallState::Answered(end) => RecallAnswerState::of(end.outcome),
-        _ if row.attempts >= RECALL_ATTEMPTS_MAX => RecallAnswerState::GivenUp,
+        _ if row.attempts >= RECALL_ATTEMPTS_MAX
+            && now.since(row.changed_at) >= RECALL_SILENCE_MAX =>
+        {
+            RecallAnswerState::GivenUp
+        }
         _ if now >= record.expires_at => RecallAnswerState::Expired,
         RecallState::Waiting => RecallAnswerState::Waiting,
         RecallState::Answering => RecallAnswerState::Answering,

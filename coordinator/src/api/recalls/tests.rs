@@ -97,6 +97,29 @@ async fn what_agents_answered_is_shown_with_its_tombstone_and_its_records_with_t
 }
 
 #[tokio::test]
+async fn a_recall_is_finished_when_its_last_agent_was_given_up() {
+    let fixture = Fixture::new();
+    fixture.greet("acme", 1, 1).await;
+    let token = fixture.token(Role::Lead, &["acme"]).await;
+    let id = asked(&fixture, "acme").await;
+    let path = format!("/v1/recalls/{id}");
+    let peer = ("acme".parse().unwrap(), AgentId::from_bytes([1; 16]));
+    for _ in 0..RECALL_ATTEMPTS_MAX {
+        let shown = fixture.get(&path, &token).await.json();
+        assert_eq!(shown["recall"]["is_finished"], false);
+        fixture.write(move |staged, now| commands::begin(staged, peer, id, now)).await;
+        fixture.advance(1_000);
+    }
+    let last = fixture.get(&path, &token).await.json();
+    assert_eq!(last["answers"][0]["state"], "answering", "the last attempt may succeed");
+    fixture.advance(5 * 60 * 1_000);
+    let shown = fixture.get(&path, &token).await.json();
+    assert_eq!(shown["answers"][0]["state"], "given_up");
+    let recall = &shown["recall"];
+    assert_eq!((&recall["is_finished"], &recall["is_complete"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
 async fn recalls_are_listed_newest_first_and_no_other_tenants_are_seen() {
     let fixture = Fixture::new();
     for (tenant, agent) in [("acme", 1), ("globex", 2)] {

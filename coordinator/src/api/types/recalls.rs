@@ -61,7 +61,8 @@ pub struct Recall {
     pub agents: u32,
     /// How many have answered.
     pub answered: u32,
-    /// Whether no further answer will come: all have answered, or the time is over.
+    /// Whether no further answer will come: all have answered, or the time is over. Shown alone, a recall is finished
+    /// also where agents were given up; a list does not look at each agent's answer.
     pub is_finished: bool,
     /// Whether all have answered and none says that something is missing.
     pub is_complete: bool,
@@ -94,6 +95,12 @@ pub enum RecallAnswerState {
 }
 
 impl RecallAnswerState {
+    /// Tells whether nothing more will come.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Answering)
+    }
+
     /// Returns how a finished answer is shown.
     #[must_use]
     pub const fn of(outcome: RecallOutcome) -> Self {
