@@ -58,14 +58,14 @@ use std::{
     ops::AddAssign,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Instant, UNIX_EPOCH},
+    time::Instant,
 };
 
 use thiserror::Error;
 
 use self::{
     checkpoint::Checkpoint,
-    file::{Facts, TailFile},
+    file::{Age, Facts, TailFile},
     lines::split,
 };
 pub use self::{
@@ -485,7 +485,8 @@ impl Tail {
         }
         let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
         self.generation += 1;
-        let between = self.next_after(checkpoint.modified_ns, &[file.id]);
+        let is_later = |age: Age| age.modified_ns > checkpoint.modified_ns;
+        let between = self.next_after(is_later, &[file.id]);
         let file = between.and_then(|path| TailFile::open(&path).ok()).unwrap_or(file);
         self.start(file, 0, false)
     }
@@ -566,22 +567,26 @@ impl Tail {
     /// At the end of the open file: goes on to the next one if the writer has. Returns whether to
     /// look again.
     fn move_on(&mut self) -> io::Result<bool> {
-        let Some(reading) = &self.reading else { return Ok(false) };
-        let at_path = match fs::metadata(&self.path) {
-            Ok(metadata) => Some(Facts::of(&metadata)),
+        match fs::metadata(&self.path) {
+            Ok(metadata) => self.move_on_from(Some(Facts::of(&metadata))),
             // The next file is not there yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.move_on_from(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does what [`Self::move_on`] says, with `at_path` as it was a moment ago.
+    fn move_on_from(&mut self, at_path: Option<Facts>) -> io::Result<bool> {
+        let Some(reading) = &self.reading else { return Ok(false) };
         let own = reading.file.id;
-        if at_path.as_ref().is_some_and(|at_path| at_path.id == own) {
+        if at_path.is_some_and(|at_path| at_path.id == own) {
             return Ok(false);
         }
         // Looked at after the path: what the writer wrote before it went on is there now.
         let facts = reading.file.facts()?;
-        let known = [own, at_path.as_ref().map_or(own, |at_path| at_path.id)];
+        let newest = at_path.map_or(own, |at_path| at_path.id);
         let is_written = at_path.is_some_and(|at_path| at_path.len > 0);
-        if !is_written && !self.has_gone_on_between(facts.modified_ns, known) {
+        if !is_written && !self.has_gone_on_between(facts.age(), own, newest) {
             return Ok(false);
         }
         let Some(reading) = &mut self.reading else { return Ok(false) };
@@ -590,15 +595,24 @@ impl Tail {
             return Ok(true);
         }
         let read_to_its_end = self.place();
-        let between = self.next_after(facts.modified_ns, &known);
-        let file = match between.as_deref().map(TailFile::open) {
-            Some(Ok(file)) => file,
+        let between = match self.next_to(facts.age(), own).map(|path| TailFile::open(&path)) {
+            Some(Ok(file)) => Some(file),
             // It must not keep the agent from what is written now.
             Some(Err(_)) => {
                 self.stats.lost_files += 1;
-                TailFile::open(&self.path)?
+                None
             }
-            None => TailFile::open(&self.path)?,
+            None => None,
+        };
+        let file = match between {
+            Some(file) => file,
+            None => {
+                let file = TailFile::open(&self.path)?;
+                if file.id != newest {
+                    return Ok(true); // what was there was rotated away meanwhile, and comes first
+                }
+                file
+            }
         };
         if self.among.is_some() {
             self.left.extend(read_to_its_end);
@@ -609,37 +623,49 @@ impl Tail {
         Ok(true)
     }
 
-    /// Returns whether a rotated file comes after the open one although at the path there is
-    /// nothing, or nothing in it: `known` are the open file and that one, if any. Looks through the
-    /// folder once for each such pair.
-    fn has_gone_on_between(&mut self, modified_ns: i64, known: [FileId; 2]) -> bool {
-        if self.waits_between == Some(known) {
+    /// Returns whether a rotated file comes after the open one, `own`, although at the path there is
+    /// nothing, or nothing in it: `newest`, if anything. Looks through the folder once for each such
+    /// pair.
+    fn has_gone_on_between(&mut self, after: Age, own: FileId, newest: FileId) -> bool {
+        if self.waits_between == Some([own, newest]) {
             return false;
         }
-        let has_gone_on = self.next_after(modified_ns, &known).is_some();
-        self.waits_between = (!has_gone_on).then_some(known);
+        let has_gone_on = self.next_to(after, own).is_some();
+        self.waits_between = (!has_gone_on).then_some([own, newest]);
         has_gone_on
     }
 
-    /// Returns the rotated file that comes after one last written to at `modified_ns`. One that is
-    /// a file of the pattern itself is read as such.
-    fn next_after(&self, modified_ns: i64, known: &[FileId]) -> Option<PathBuf> {
-        let is_own = |path: &Path| self.among.as_ref().is_none_or(|among| !among.matches(path));
-        rotation::next_after(&self.path, modified_ns, known, is_own)
+    /// Returns the rotated file that comes after `own`, the open one, which is of that age. One that was last written to
+    /// at the same time and begins alike is a copy that kept the time.
+    fn next_to(&self, age: Age, own: FileId) -> Option<PathBuf> {
+        let path = self.next_after(|other| other.is_after(age), &[own])?;
+        let file = TailFile::open(&path).ok();
+        let is_of_same_time =
+            |file: &TailFile| file.facts().is_ok_and(|facts| facts.modified_ns == age.modified_ns);
+        let is_alike = |file: &TailFile| {
+            self.reading.as_ref().is_some_and(|reading| file.has_head_like(&reading.file))
+        };
+        if !file.is_some_and(|file| is_of_same_time(&file) && is_alike(&file)) {
+            return Some(path);
+        }
+        self.next_after(|other| other.modified_ns > age.modified_ns, &[own])
     }
 
-    /// Returns the oldest rotated file that was made after `modified_ns`, when there was no file at the path, or an
-    /// empty one that was filled since, copied and truncated: it was never read.
-    fn made_after(&self, modified_ns: i64, at_path: FileId) -> Option<TailFile> {
-        let path = self.next_after(modified_ns, &[at_path])?;
-        let created = fs::metadata(&path).and_then(|metadata| metadata.created()).ok()?;
-        let created = created.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-        // One that is older was renamed, and has only been written to since.
-        if i64::try_from(created).is_ok_and(|created| created > modified_ns) {
-            TailFile::open(&path).ok()
-        } else {
-            None
-        }
+    /// Returns the oldest rotated file whose age `is_later`. One that is a file of the pattern itself
+    /// is read as such.
+    fn next_after(&self, is_later: impl Fn(Age) -> bool, known: &[FileId]) -> Option<PathBuf> {
+        let is_own = |path: &Path| self.among.as_ref().is_none_or(|among| !among.matches(path));
+        rotation::next_after(&self.path, is_later, known, is_own)
+    }
+
+    /// Returns the oldest rotated file that was made after `since`, when there was no file at the path, or an
+    /// empty one that was filled since, copied and truncated: it was never read. One that is older was renamed, and has
+    /// only been written to since.
+    fn made_after(&self, since: i64, at_path: FileId) -> Option<TailFile> {
+        let is_made_after = |age: Age| {
+            age.modified_ns > since && age.created_ns.is_some_and(|created| created > since)
+        };
+        self.next_after(is_made_after, &[at_path]).and_then(|path| TailFile::open(&path).ok())
     }
 
     /// Reads and splits; returns the offset of the buffer's first byte, or `None` if there is

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use memchr::memrchr;
@@ -31,6 +32,8 @@ pub(super) struct Facts {
     pub(super) id: FileId,
     pub(super) len: u64,
     pub(super) modified_ns: i64,
+    /// Where the file system says so.
+    created_ns: Option<i64>,
 }
 
 impl Facts {
@@ -40,8 +43,34 @@ impl Facts {
             id: FileId { device: metadata.dev(), inode: metadata.ino() },
             len: metadata.len(),
             modified_ns: seconds.saturating_add(metadata.mtime_nsec()),
+            created_ns: metadata.created().ok().and_then(nanoseconds),
         }
     }
+
+    /// Returns when the file was last written to, and when it was created.
+    pub(super) const fn age(&self) -> Age {
+        Age { modified_ns: self.modified_ns, created_ns: self.created_ns }
+    }
+}
+
+/// Where a file stands in the order in which files were written. Times are as coarse as the system's ticks, so that a
+/// file may have been begun, written and left within the one in which the file before it was last written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age {
+    pub(super) modified_ns: i64,
+    pub(super) created_ns: Option<i64>,
+}
+
+impl Age {
+    /// Tells whether a file of this age was written after one of the `other`.
+    pub(super) fn is_after(self, other: Self) -> bool {
+        let is_younger = self.created_ns.zip(other.created_ns).is_some_and(|(own, its)| own > its);
+        self.modified_ns > other.modified_ns || self.modified_ns == other.modified_ns && is_younger
+    }
+}
+
+fn nanoseconds(at: SystemTime) -> Option<i64> {
+    i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
 /// An open file. It stays readable when it is renamed or deleted.
@@ -111,6 +140,11 @@ impl TailFile {
     pub(super) fn is_begun_copy_of(&self, other: &Self) -> bool {
         let both = self.head.len().min(other.head.len());
         both > 0 && self.head[..both] == other.head[..both]
+    }
+
+    /// Returns whether the file begins like another, with as many bytes known of both.
+    pub(super) fn has_head_like(&self, other: &Self) -> bool {
+        !self.head.is_empty() && self.head == other.head
     }
 
     /// Reads from `offset` until `buffer` is full or the file ends; returns how many bytes were

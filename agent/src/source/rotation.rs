@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     checkpoint::Checkpoint,
-    file::{Facts, FileId, TailFile},
+    file::{Age, Facts, FileId, TailFile},
 };
 use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX};
 
@@ -44,25 +44,24 @@ pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile
         .find_map(|entry| open_like(&entry.path(), checkpoint))
 }
 
-/// Returns the oldest rotated file with something in it that was last written to after
-/// `modified_ns` and is none of `known`: the next to be read after a file that was last written to
-/// then. `is_own` says whether a path is one of this file's.
+/// Returns the oldest rotated file with something in it whose age `is_later`, and that is none of
+/// `known`: the next to be read. `is_own` says whether a path is one of this file's.
 ///
 /// A copy of what is at the path now is none: it is read there, or, if it is truncated there before
 /// it was read, found then.
 pub(super) fn next_after(
     path: &Path,
-    modified_ns: i64,
+    is_later: impl Fn(Age) -> bool,
     known: &[FileId],
     is_own: impl Fn(&Path) -> bool,
 ) -> Option<PathBuf> {
-    let mut later: Vec<(i64, PathBuf)> = entries(path, 0)
+    let mut later: Vec<(Age, PathBuf)> = entries(path, 0)
         .into_iter()
         .filter(|entry| is_rotated_name(path, entry) && is_own(&entry.path()))
         .filter_map(|entry| Some((Facts::of(&entry.metadata().ok()?), entry.path())))
-        .filter(|(facts, _)| facts.len > 0 && facts.modified_ns > modified_ns)
+        .filter(|(facts, _)| facts.len > 0 && is_later(facts.age()))
         .filter(|(facts, _)| !known.contains(&facts.id))
-        .map(|(facts, path)| (facts.modified_ns, path))
+        .map(|(facts, path)| (facts.age(), path))
         .collect();
     later.sort();
     let present = TailFile::open(path).ok();

@@ -235,6 +235,52 @@ fn all_files_rotated_away_while_the_agent_was_down_are_read_in_order() {
 }
 
 #[test]
+fn a_file_that_was_begun_and_rotated_away_within_a_tick_of_the_clock_is_read() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.rename("eve.json", "eve.json.1");
+    // When a file was created cannot be set, when it was written to can.
+    std::thread::sleep(Duration::from_millis(20));
+    world.append("eve.json", "b1\n");
+    world.rename("eve.json", "eve.json.2");
+    let written = fs::metadata(world.path("eve.json.1")).unwrap().modified().unwrap();
+    let second = OpenOptions::new().append(true).open(world.path("eve.json.2")).unwrap();
+    second.set_modified(written).unwrap();
+    world.append("eve.json", "c1\n");
+    assert_eq!(world.read(), ["b1", "c1"]);
+    assert_eq!(world.tail.stats().rotated, 2);
+}
+
+#[test]
+fn a_copy_of_a_file_that_was_read_is_not_read_although_it_kept_the_time() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.rename("eve.json", "eve.json.1");
+    std::thread::sleep(Duration::from_millis(20));
+    world.append("eve.json.1-20261126", "a1\n");
+    let written = fs::metadata(world.path("eve.json.1")).unwrap().modified().unwrap();
+    let copy = OpenOptions::new().append(true).open(world.path("eve.json.1-20261126")).unwrap();
+    copy.set_modified(written).unwrap();
+    world.append("eve.json", "b1\n");
+    assert_eq!(world.read(), ["b1"]);
+}
+
+#[test]
+fn a_file_that_is_rotated_away_while_the_tail_goes_on_to_it_is_read_before_the_next() {
+    let mut world = World::new("a1\n");
+    assert_eq!(world.read(), ["a1"]);
+    world.rename("eve.json", "eve.json.1");
+    std::thread::sleep(Duration::from_millis(20));
+    world.append("eve.json", "b1\n");
+    let seen = Facts::of(&fs::metadata(world.path("eve.json")).unwrap());
+    world.rename("eve.json", "eve.json.2");
+    std::thread::sleep(Duration::from_millis(20));
+    world.append("eve.json", "c1\n");
+    assert!(world.tail.move_on_from(Some(seen)).unwrap());
+    assert_eq!(world.read(), ["b1", "c1"]);
+}
+
+#[test]
 fn files_rotated_away_are_read_before_the_newest_is_written_to_or_there() {
     for newest in ["there", "missing"] {
         let mut world = World::new("a1\n");
