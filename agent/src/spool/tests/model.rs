@@ -240,6 +240,7 @@ impl Run {
             (skips || model.lens() == lens)
                 && model.checkpoints == opened.checkpoints
                 && model.ledger == opened.ledger
+                && self.has_blocks_of(model)
         };
         let mut allowed = std::iter::once(&self.durable).chain(tries.iter());
         let found = allowed.rfind(is_it);
@@ -257,6 +258,22 @@ impl Run {
             assert!(room.is_some(), "only a full disk keeps a skip from being noted");
             tries.push(self.appended.clone());
         }
+    }
+
+    /// Tells whether the spool has all blocks of a model: two may differ in nothing else, since a checkpoint can be
+    /// forgotten.
+    fn has_blocks_of(&self, model: &Model) -> bool {
+        let reader = self.spool.reader();
+        Lane::ALL.into_iter().zip(reader.heads()).all(|(lane, head)| {
+            let blocks = (1..).zip(&model.blocks[lane.index()]);
+            let first = head.first.as_u64().max(self.acked[lane.index()] + 1);
+            let mut kept = blocks.filter(|(number, _)| *number >= first);
+            kept.all(|(number, block)| {
+                let read = reader.read(lane, seq(number));
+                let wanted = block.clone().map(ReadBlock::Block);
+                wanted.is_none_or(|wanted| read.is_ok_and(|read| read == wanted))
+            })
+        })
     }
 
     fn check(&self) {
