@@ -635,8 +635,8 @@ impl Tail {
         has_gone_on
     }
 
-    /// Returns the rotated file that comes after `own`, the open one, which is of that age. One that was last written to
-    /// at the same time and begins alike is a copy that kept the time.
+    /// Returns the rotated file that comes after `own`, the open one, which is of that age. One that
+    /// was last written to at the same time and begins alike is a copy that kept the time.
     fn next_to(&self, age: Age, own: FileId) -> Option<PathBuf> {
         let path = self.next_after(|other| other.is_after(age), &[own])?;
         let file = TailFile::open(&path).ok();
@@ -658,9 +658,9 @@ impl Tail {
         rotation::next_after(&self.path, is_later, known, is_own)
     }
 
-    /// Returns the oldest rotated file that was made after `since`, when there was no file at the path, or an
-    /// empty one that was filled since, copied and truncated: it was never read. One that is older was renamed, and has
-    /// only been written to since.
+    /// Returns the oldest rotated file that was made after `since`, when there was no file at the
+    /// path, or an empty one that was filled since, copied and truncated: it was never read. One that
+    /// is older was renamed, and has only been written to since.
     fn made_after(&self, since: i64, at_path: FileId) -> Option<TailFile> {
         let is_made_after = |age: Age| {
             age.modified_ns > since && age.created_ns.is_some_and(|created| created > since)
