@@ -53,6 +53,11 @@ pub const CURSOR_BYTES_MAX: usize = 512;
 /// of the day before under `<year>/<month>/`.
 pub const ROTATED_DEPTH_MAX: usize = 2;
 
+/// How often a folder is listed anew in search of a rotated file, because files were renamed
+/// meanwhile. A rotation renames for some microseconds; whoever renames all the time is looked at
+/// again with the next poll.
+pub const ROTATED_LISTINGS_MAX: usize = 8;
+
 /// Most files whose places the sources with patterns remember together; what matches beyond a
 /// source's share is not read and counted. 50,000 containers' logs fit, and the spool's largest
 /// description holds them.

@@ -67,6 +67,7 @@ use self::{
     checkpoint::Checkpoint,
     file::{Age, Facts, TailFile},
     lines::split,
+    rotation::Next,
 };
 pub use self::{
     checkpoint::CheckpointError,
@@ -442,7 +443,10 @@ impl Tail {
             self.resume_from(&checkpoint)?;
         } else {
             let file = TailFile::open(&self.path)?;
-            let earlier = self.missing_since.and_then(|since| self.made_after(since, file.id));
+            let earlier = match self.missing_since {
+                Some(since) => self.made_after(since, file.id)?,
+                None => None,
+            };
             let (offset, skipping) = match self.begin {
                 Begin::Start => (0, false),
                 Begin::End => file.last_line_start()?,
@@ -466,29 +470,27 @@ impl Tail {
             let known = same_device || checkpoint.head_len > 0;
             if known && file.begins_like(checkpoint, file.facts()?.len) {
                 if checkpoint.is_of_nothing()
-                    && let Some(copy) = self.made_after(checkpoint.modified_ns, file.id)
+                    && let Some(copy) = self.made_after(checkpoint.modified_ns, file.id)?
                 {
                     self.generation += 1;
                     return self.start(copy, 0, false);
                 }
                 return self.start_at_path(at_path, offset, skipping);
             }
+            let copy = rotation::find_copy(&self.path, checkpoint)?;
             self.stats.truncated += 1;
-            if let Some(copy) = rotation::find_copy(&self.path, checkpoint) {
+            if let Some(copy) = copy {
                 return self.start(copy, offset, skipping);
             }
-            self.stats.lost_files += 1;
-        } else if let Some(file) = rotation::find(&self.path, checkpoint) {
+        } else if let Some(file) = rotation::find(&self.path, checkpoint)? {
             return self.start(file, offset, skipping);
-        } else if at_path.is_some() {
-            self.stats.lost_files += 1;
         }
         let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
-        self.generation += 1;
         let is_later = |age: Age| age.modified_ns > checkpoint.modified_ns;
-        let between = self.next_after(is_later, &[file.id]);
-        let file = between.and_then(|path| TailFile::open(&path).ok()).unwrap_or(file);
-        self.start(file, 0, false)
+        let Next { file: between, unreadable } = self.next_after(is_later, &[file.id])?;
+        self.stats.lost_files += 1 + unreadable; // the checkpoint's own file
+        self.generation += 1;
+        self.start(between.unwrap_or(file), 0, false)
     }
 
     fn start_at_path(
@@ -521,14 +523,16 @@ impl Tail {
         let is_of_nothing = reading.offset == 0 && reading.file.head_len() == 0;
         if is_of_nothing && facts.modified_ns != reading.modified_ns {
             let (modified_ns, id) = (reading.modified_ns, reading.file.id);
-            reading.modified_ns = facts.modified_ns;
-            if let Some(copy) = self.made_after(modified_ns, id) {
+            if let Some(copy) = self.made_after(modified_ns, id)? {
                 self.generation += 1;
                 self.start(copy, 0, false)?;
                 return Ok(true);
             }
         }
         let Some(reading) = &mut self.reading else { return Ok(false) };
+        if is_of_nothing {
+            reading.modified_ns = facts.modified_ns;
+        }
         if facts.len < reading.offset || !reading.file.has_same_head()? {
             self.begin_anew()?;
         }
@@ -547,8 +551,9 @@ impl Tail {
     fn begin_anew(&mut self) -> io::Result<()> {
         let Some(reading) = &self.reading else { return Ok(()) };
         let checkpoint = self.checkpoint_of(reading, reading.offset);
+        let copy = rotation::find_copy(&self.path, &checkpoint)?;
         self.stats.truncated += 1;
-        if let Some(copy) = rotation::find_copy(&self.path, &checkpoint) {
+        if let Some(copy) = copy {
             return self.start(copy, checkpoint.offset, checkpoint.skipping);
         }
         let Some(reading) = &mut self.reading else { return Ok(()) };
@@ -586,7 +591,7 @@ impl Tail {
         let facts = reading.file.facts()?;
         let newest = at_path.map_or(own, |at_path| at_path.id);
         let is_written = at_path.is_some_and(|at_path| at_path.len > 0);
-        if !is_written && !self.has_gone_on_between(facts.age(), own, newest) {
+        if !is_written && !self.has_gone_on_between(facts.age(), own, newest)? {
             return Ok(false);
         }
         let Some(reading) = &mut self.reading else { return Ok(false) };
@@ -595,25 +600,15 @@ impl Tail {
             return Ok(true);
         }
         let read_to_its_end = self.place();
-        let between = match self.next_to(facts.age(), own).map(|path| TailFile::open(&path)) {
-            Some(Ok(file)) => Some(file),
-            // It must not keep the agent from what is written now.
-            Some(Err(_)) => {
-                self.stats.lost_files += 1;
-                None
-            }
-            None => None,
-        };
-        let file = match between {
+        let Next { file, unreadable } = self.next_to(facts.age(), own)?;
+        let file = match file {
             Some(file) => file,
-            None => {
-                let file = TailFile::open(&self.path)?;
-                if file.id != newest {
-                    return Ok(true); // what was there was rotated away meanwhile, and comes first
-                }
-                file
-            }
+            None => match TailFile::open_seen(&self.path, newest)? {
+                Some(file) => file,
+                None => return Ok(true), // what was there was rotated away meanwhile, and comes first
+            },
         };
+        self.stats.lost_files += unreadable;
         if self.among.is_some() {
             self.left.extend(read_to_its_end);
         }
@@ -626,34 +621,33 @@ impl Tail {
     /// Returns whether a rotated file comes after the open one, `own`, although at the path there is
     /// nothing, or nothing in it: `newest`, if anything. Looks through the folder once for each such
     /// pair.
-    fn has_gone_on_between(&mut self, after: Age, own: FileId, newest: FileId) -> bool {
+    fn has_gone_on_between(&mut self, after: Age, own: FileId, newest: FileId) -> io::Result<bool> {
         if self.waits_between == Some([own, newest]) {
-            return false;
+            return Ok(false);
         }
-        let has_gone_on = self.next_to(after, own).is_some();
+        let has_gone_on = self.next_to(after, own)?.file.is_some();
         self.waits_between = (!has_gone_on).then_some([own, newest]);
-        has_gone_on
+        Ok(has_gone_on)
     }
 
     /// Returns the rotated file that comes after `own`, the open one, which is of that age. One that
     /// was last written to at the same time and begins alike is a copy that kept the time.
-    fn next_to(&self, age: Age, own: FileId) -> Option<PathBuf> {
-        let path = self.next_after(|other| other.is_after(age), &[own])?;
-        let file = TailFile::open(&path).ok();
+    fn next_to(&self, age: Age, own: FileId) -> io::Result<Next> {
+        let next = self.next_after(|other| other.is_after(age), &[own])?;
         let is_of_same_time =
             |file: &TailFile| file.facts().is_ok_and(|facts| facts.modified_ns == age.modified_ns);
         let is_alike = |file: &TailFile| {
             self.reading.as_ref().is_some_and(|reading| file.has_head_like(&reading.file))
         };
-        if !file.is_some_and(|file| is_of_same_time(&file) && is_alike(&file)) {
-            return Some(path);
+        if !next.file.as_ref().is_some_and(|file| is_of_same_time(file) && is_alike(file)) {
+            return Ok(next);
         }
         self.next_after(|other| other.modified_ns > age.modified_ns, &[own])
     }
 
     /// Returns the oldest rotated file whose age `is_later`. One that is a file of the pattern itself
     /// is read as such.
-    fn next_after(&self, is_later: impl Fn(Age) -> bool, known: &[FileId]) -> Option<PathBuf> {
+    fn next_after(&self, is_later: impl Fn(Age) -> bool, known: &[FileId]) -> io::Result<Next> {
         let is_own = |path: &Path| self.among.as_ref().is_none_or(|among| !among.matches(path));
         rotation::next_after(&self.path, is_later, known, is_own)
     }
@@ -661,11 +655,11 @@ impl Tail {
     /// Returns the oldest rotated file that was made after `since`, when there was no file at the
     /// path, or an empty one that was filled since, copied and truncated: it was never read. One that
     /// is older was renamed, and has only been written to since.
-    fn made_after(&self, since: i64, at_path: FileId) -> Option<TailFile> {
+    fn made_after(&self, since: i64, at_path: FileId) -> io::Result<Option<TailFile>> {
         let is_made_after = |age: Age| {
             age.modified_ns > since && age.created_ns.is_some_and(|created| created > since)
         };
-        self.next_after(is_made_after, &[at_path]).and_then(|path| TailFile::open(&path).ok())
+        Ok(self.next_after(is_made_after, &[at_path])?.file)
     }
 
     /// Reads and splits; returns the offset of the buffer's first byte, or `None` if there is

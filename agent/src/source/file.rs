@@ -93,6 +93,15 @@ impl TailFile {
         Ok(opened)
     }
 
+    /// Opens the file at `path` that was seen there; `None` if by now there is another, or none.
+    pub(super) fn open_seen(path: &Path, seen: FileId) -> io::Result<Option<Self>> {
+        match Self::open(path) {
+            Ok(file) => Ok((file.id == seen).then_some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn facts(&self) -> io::Result<Facts> {
         Ok(Facts::of(&self.file.metadata()?))
     }

@@ -5,9 +5,16 @@
 //! the wanted inode is found under any name, also in the folders below, where Wazuh keeps the days
 //! before. Compressed files are not read.
 
+//!
+//! A folder is listed and its files are opened one after the other, while whoever rotates them may
+//! be at work: a file that is renamed meanwhile may be listed twice or not at all, and what is
+//! opened under a name may be another than was listed. So a list counts when the next one says the
+//! same, and a file when it is the one that was listed.
+
 use std::{
     ffi::OsStr,
     fs::{self, DirEntry},
+    io,
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
 };
@@ -16,32 +23,69 @@ use super::{
     checkpoint::Checkpoint,
     file::{Age, Facts, FileId, TailFile},
 };
-use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX};
+use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX, ROTATED_LISTINGS_MAX};
 
 /// What the names of compressed files end with.
 const COMPRESSED: [&str; 9] = ["gz", "bz2", "xz", "zst", "zip", "lz4", "lzma", "Z", "tgz"];
 
+/// A rotated file as it was listed.
+struct Listed {
+    facts: Facts,
+    path: PathBuf,
+}
+
+/// What comes next.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    /// The oldest file that can be read, if there is one.
+    pub(super) file: Option<TailFile>,
+    /// How many older ones could not be opened: they must not keep the agent from what follows.
+    pub(super) unreadable: u64,
+}
+
 /// Returns the file that the checkpoint was made of, now under another name: by its inode, else a
 /// copy of it that reaches as far as the checkpoint.
-pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
-    let by_inode = entries(path, ROTATED_DEPTH_MAX)
-        .into_iter()
-        .filter(|entry| entry.ino() == checkpoint.inode)
-        .find_map(|entry| open_like(&entry.path(), checkpoint));
-    by_inode.or_else(|| find_copy(path, checkpoint))
+///
+/// # Errors
+/// Files are renamed faster than they can be listed.
+pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<TailFile>> {
+    let has_inode = |entry: &DirEntry| entry.ino() == checkpoint.inode;
+    match find_among(path, ROTATED_DEPTH_MAX, has_inode, checkpoint)? {
+        Some(file) => Ok(Some(file)),
+        None => find_copy(path, checkpoint),
+    }
 }
 
 /// Returns a copy of the checkpoint's file that reaches as far as the checkpoint, as `copytruncate`
 /// leaves.
-pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
+///
+/// # Errors
+/// Files are renamed faster than they can be listed.
+pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<TailFile>> {
     // Any file begins like one of which nothing is known.
     if checkpoint.head_len == 0 {
-        return None;
+        return Ok(None);
     }
-    entries(path, 0)
-        .into_iter()
-        .filter(|entry| is_rotated_name(path, entry) && entry.path() != path)
-        .find_map(|entry| open_like(&entry.path(), checkpoint))
+    let is_rotated = |entry: &DirEntry| is_rotated_name(path, entry) && entry.path() != path;
+    find_among(path, 0, is_rotated, checkpoint)
+}
+
+fn find_among(
+    path: &Path,
+    depth_max: usize,
+    is_wanted: impl Fn(&DirEntry) -> bool,
+    checkpoint: &Checkpoint,
+) -> io::Result<Option<TailFile>> {
+    until_settled(|| {
+        for listed in list(path, depth_max, &is_wanted)? {
+            match listed.open() {
+                Ok(Some(file)) if is_of(&file, checkpoint) => return Some(Some(file)),
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => return None,
+            }
+        }
+        Some(None)
+    })
 }
 
 /// Returns the oldest rotated file with something in it whose age `is_later`, and that is none of
@@ -49,33 +93,80 @@ pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile
 ///
 /// A copy of what is at the path now is none: it is read there, or, if it is truncated there before
 /// it was read, found then.
+///
+/// # Errors
+/// Files are renamed faster than they can be listed.
 pub(super) fn next_after(
     path: &Path,
     is_later: impl Fn(Age) -> bool,
     known: &[FileId],
     is_own: impl Fn(&Path) -> bool,
-) -> Option<PathBuf> {
-    let mut later: Vec<(Age, PathBuf)> = entries(path, 0)
-        .into_iter()
-        .filter(|entry| is_rotated_name(path, entry) && is_own(&entry.path()))
-        .filter_map(|entry| Some((Facts::of(&entry.metadata().ok()?), entry.path())))
-        .filter(|(facts, _)| facts.len > 0 && is_later(facts.age()))
-        .filter(|(facts, _)| !known.contains(&facts.id))
-        .map(|(facts, path)| (facts.age(), path))
-        .collect();
-    later.sort();
-    let present = TailFile::open(path).ok();
-    let is_copy = |path: &Path| match (&present, TailFile::open(path)) {
-        (Some(present), Ok(file)) => file.is_begun_copy_of(present),
-        (None, _) | (_, Err(_)) => false,
-    };
-    later.into_iter().map(|(_, path)| path).find(|path| !is_copy(path))
+) -> io::Result<Next> {
+    let is_wanted = |entry: &DirEntry| is_rotated_name(path, entry) && is_own(&entry.path());
+    until_settled(|| {
+        let mut later = list(path, 0, &is_wanted)?;
+        later.retain(|Listed { facts, .. }| {
+            facts.len > 0 && is_later(facts.age()) && !known.contains(&facts.id)
+        });
+        later.sort_by(|a, b| (a.facts.age(), &a.path).cmp(&(b.facts.age(), &b.path)));
+        let present = TailFile::open(path).ok();
+        let mut next = Next::default();
+        for listed in later {
+            match listed.open() {
+                Ok(Some(file)) if present.as_ref().is_some_and(|at| file.is_begun_copy_of(at)) => {}
+                Ok(Some(file)) => {
+                    next.file = Some(file);
+                    break;
+                }
+                Ok(None) => return None,
+                Err(_) => next.unreadable += 1,
+            }
+        }
+        Some(next)
+    })
 }
 
-fn open_like(path: &Path, checkpoint: &Checkpoint) -> Option<TailFile> {
-    let file = TailFile::open(path).ok()?;
-    let len = file.facts().ok()?.len;
-    file.begins_like(checkpoint, len).then_some(file)
+/// Asks until there is an answer; there is none while files are renamed.
+fn until_settled<T>(mut ask: impl FnMut() -> Option<T>) -> io::Result<T> {
+    let answer = (0..ROTATED_LISTINGS_MAX).find_map(|_| ask());
+    answer.ok_or_else(|| io::Error::other("files are renamed faster than they can be listed"))
+}
+
+/// Returns the files whose entries are wanted, by path, or `None` if they are renamed meanwhile.
+fn list(
+    path: &Path,
+    depth_max: usize,
+    is_wanted: &impl Fn(&DirEntry) -> bool,
+) -> Option<Vec<Listed>> {
+    let look = || {
+        let entries = entries(path, depth_max).into_iter().filter(|entry| is_wanted(entry));
+        let mut files: Vec<Listed> = entries
+            .filter_map(|entry| {
+                let facts = Facts::of(&entry.metadata().ok()?);
+                Some(Listed { facts, path: entry.path() })
+            })
+            .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    };
+    let (first, second) = (look(), look());
+    let ids =
+        |files: &[Listed]| -> Vec<FileId> { files.iter().map(|file| file.facts.id).collect() };
+    let is_same = ids(&first) == ids(&second)
+        && first.iter().zip(&second).all(|(first, second)| first.path == second.path);
+    is_same.then_some(second)
+}
+
+impl Listed {
+    /// Opens the file; `None` if by now there is another at its path, or none.
+    fn open(&self) -> io::Result<Option<TailFile>> {
+        TailFile::open_seen(&self.path, self.facts.id)
+    }
+}
+
+/// Returns whether the checkpoint was made of the file, or of one that it is a copy of.
+fn is_of(file: &TailFile, checkpoint: &Checkpoint) -> bool {
+    file.facts().is_ok_and(|facts| file.begins_like(checkpoint, facts.len))
 }
 
 /// Returns the regular files in the folder of `path`, in that of the file that it links to, and
@@ -148,4 +239,117 @@ fn is_rotated_name(path: &Path, entry: &DirEntry) -> bool {
     let (stem, extension) = own.split_at(dot);
     let mark = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
     mark.is_some_and(is_mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use super::*;
+
+    /// A folder in which `eve.json` is rotated: the file of the line `a` was read, `b` comes next,
+    /// and `c` is at the path.
+    struct World {
+        dir: tempfile::TempDir,
+        read: Option<TailFile>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self { dir: tempfile::tempdir().unwrap(), read: None };
+            for line in ["a", "b", "c"] {
+                world.rotate();
+                world.write(line);
+            }
+            world.read = TailFile::open(&world.path(2)).ok();
+            world
+        }
+
+        fn path(&self, number: usize) -> PathBuf {
+            let name = if number == 0 { "eve.json".into() } else { format!("eve.json.{number}") };
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, line: &str) {
+            // When a file was made cannot be set, and a clock's tick may take 10 ms.
+            std::thread::sleep(Duration::from_millis(20));
+            fs::write(self.path(0), format!("{line}\n")).unwrap();
+        }
+
+        /// Renames each file to the next number.
+        fn rotate(&self) {
+            for number in (0..5).rev() {
+                match fs::rename(self.path(number), self.path(number + 1)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{error}"),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+
+        /// Finds what comes after `a`, while `look` is called with how often something was looked at.
+        fn next(&self, look: impl Fn(usize), list: impl Fn(usize)) -> io::Result<Next> {
+            let read = self.read.as_ref().unwrap();
+            let age = read.facts().unwrap().age();
+            let (looks, lists) = (Cell::new(0), Cell::new(0));
+            let count = |counter: &Cell<usize>| counter.replace(counter.get() + 1);
+            let is_later = |other: Age| {
+                look(count(&looks));
+                other.is_after(age)
+            };
+            let is_own = |_: &Path| {
+                list(count(&lists));
+                true
+            };
+            next_after(&self.path(0), is_later, &[read.id], is_own)
+        }
+    }
+
+    fn line_of(next: &Next) -> String {
+        let mut bytes = [0; 10];
+        let read = next.file.as_ref().unwrap().read_full(&mut bytes, 0).unwrap();
+        String::from_utf8(bytes[..read].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_is_rotated_again_between_being_listed_and_opened_is_not_passed_over() {
+        let world = World::new();
+        assert_eq!(line_of(&world.next(|_| (), |_| ()).unwrap()), "b\n");
+        let rotate_once = |looks: usize| {
+            if looks == 1 {
+                world.rotate();
+                world.write("d");
+            }
+        };
+        assert_eq!(line_of(&world.next(rotate_once, |_| ()).unwrap()), "b\n");
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_while_its_folder_is_listed_is_not_passed_over() {
+        for at in 0..4 {
+            let world = World::new();
+            // Rotation keeps no more: the next to be read has the last name, and gets one that was not listed.
+            fs::remove_file(world.path(2)).unwrap();
+            let rotate_once = |lists: usize| {
+                if lists == at {
+                    world.rotate();
+                    world.write("d");
+                }
+            };
+            assert_eq!(line_of(&world.next(|_| (), rotate_once).unwrap()), "b\n", "{at}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_renamed_all_the_time_are_an_error_and_not_a_loop() {
+        let world = World::new();
+        let swap = |looks: usize| {
+            if looks % 2 == 0 {
+                for (from, to) in [(1, 9), (2, 1), (9, 2)] {
+                    fs::rename(world.path(from), world.path(to)).unwrap();
+                }
+            }
+        };
+        let error = world.next(swap, |_| ()).unwrap_err();
+        assert!(error.to_string().contains("renamed faster"), "{error}");
+    }
 }
