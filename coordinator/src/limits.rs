@@ -145,8 +145,15 @@ pub const RECALL_LIFE: Duration = Duration::from_secs(72 * 60 * 60);
 pub const RECALLS_MAX: usize = 256;
 /// Most agents that one recall asks: their rows are made in one write.
 pub const RECALL_AGENTS_MAX: usize = 1_000;
-/// How often an agent may begin one answer: a connection that breaks each time shall not be a loop.
+/// How often an agent may begin one answer: a connection that breaks each time shall not be a loop. With the pauses
+/// between them they last for a day and a third: what breaks at night is tried again by day.
 pub const RECALL_ATTEMPTS_MAX: u32 = 16;
+/// How many of them follow on each other at once: a restart of either end breaks one.
+pub const RECALL_ATTEMPTS_QUICK: u32 = 4;
+/// Pause after the last quick one, which doubles with each that breaks off, too.
+pub const RECALL_PAUSE_MIN: Duration = Duration::from_secs(60);
+/// Longest pause: three of them pass before an answer is given up.
+pub const RECALL_PAUSE_MAX: Duration = Duration::from_secs(8 * 60 * 60);
 /// How long nothing may come of an agent's last attempt before it is given up: its connection is known to be gone by
 /// then, and no block of an answer takes as long to be stored.
 pub const RECALL_SILENCE_MAX: Duration = Duration::from_secs(2 * 60);

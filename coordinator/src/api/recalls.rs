@@ -278,6 +278,7 @@ fn answer(
         agent: key.agent.to_string(),
         state,
         changed_at: Time(row.changed_at),
+        attempts: row.attempts,
         records: row.records,
         bytes: row.bytes,
         evicted,

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! ask ─▶ waiting ─▶ begin ─▶ answering: store ... ─▶ finish ─▶ answered
-//!           ▲                    └ connection lost: asked again, and begun anew
+//!           ▲                    └ connection lost: asked again, after a pause if that goes on, and begun anew
 //!           └ until it expires
 //! ```
 //! Who asked for what, and what came of it, stands in the journal. Recalled blocks are no alerts: they open no case.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -18,7 +20,10 @@ use shared::{
 
 use crate::{
     command::{CommandError, journal},
-    limits::{RECALL_AGENTS_MAX, RECALL_ATTEMPTS_MAX, RECALL_LIFE, RECALLS_MAX},
+    limits::{
+        RECALL_AGENTS_MAX, RECALL_ATTEMPTS_MAX, RECALL_ATTEMPTS_QUICK, RECALL_LIFE,
+        RECALL_PAUSE_MAX, RECALL_PAUSE_MIN, RECALLS_MAX,
+    },
     store::{
         engine::{Direction, Space, Staged},
         schema::{
@@ -45,6 +50,17 @@ pub struct Ask {
     pub until: Timestamp,
     /// Most bytes of blocks from one agent.
     pub bytes_max: u64,
+}
+
+/// What an agent is to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// This, now.
+    Now(Box<Recall>),
+    /// Nothing yet: an answer that broke off is asked for again after so long.
+    In(Duration),
+    /// Nothing.
+    Nothing,
 }
 
 /// Asks agents for what a rule held back. They answer when they are connected, within [`RECALL_LIFE`].
@@ -157,7 +173,7 @@ fn recent<S: Source + ?Sized>(
     source.load_keys(&from..&to, Direction::Forward, RECALLS_MAX)
 }
 
-/// Returns the oldest recall that the agent has not answered, if there is one.
+/// Returns the oldest recall that the agent has not answered and is to be asked for now, or when it is to be asked again.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -166,22 +182,25 @@ pub fn due<S: Source + ?Sized>(
     tenant: TenantId,
     agent: AgentId,
     now: Timestamp,
-) -> Result<Option<Recall>, LoadError> {
+) -> Result<Due, LoadError> {
     let recalls: Vec<RecallId> =
         recent(source, tenant, now)?.into_iter().map(|key| key.recall).collect();
     let key = |recall: &RecallId| RecallAgentKey { recall: *recall, agent };
     let answers = source.load_many(&recalls.iter().map(key).collect::<Vec<_>>())?;
+    let mut pause: Option<Duration> = None;
     for (id, answer) in recalls.into_iter().zip(answers) {
-        if !answer.is_some_and(|answer| answer.is_due()) {
+        let Some(wait) = answer.and_then(|answer| answer.due_in(now)) else { continue };
+        if !wait.is_zero() {
+            pause = Some(pause.map_or(wait, |pause| pause.min(wait)));
             continue;
         }
         let record = source.load(&RecallKey(id))?;
         if let Some(record) = record.filter(|record| now < record.expires_at) {
             let RecallRecord { rule, since, until, bytes_max, .. } = record;
-            return Ok(Some(Recall { id, rule, since, until, bytes_max }));
+            return Ok(Due::Now(Box::new(Recall { id, rule, since, until, bytes_max })));
         }
     }
-    Ok(None)
+    Ok(pause.map_or(Due::Nothing, Due::In))
 }
 
 /// Notes that an agent begins to answer; what it sent before, over a connection that was lost, is dropped.
@@ -294,10 +313,20 @@ impl RecallAnswer {
         }
     }
 
-    /// Tells whether the agent is to be asked, again if need be.
+    /// Returns how long it is until the agent is to be asked, again if need be; `None` if it is not.
+    ///
+    /// The first attempts follow on each other at once, the later ones after pauses that double: a connection that
+    /// breaks for an hour shall not use them up.
     #[must_use]
-    pub const fn is_due(&self) -> bool {
-        !matches!(self.state, RecallState::Answered(_)) && self.attempts < RECALL_ATTEMPTS_MAX
+    pub fn due_in(&self, now: Timestamp) -> Option<Duration> {
+        if matches!(self.state, RecallState::Answered(_)) || self.attempts >= RECALL_ATTEMPTS_MAX {
+            return None;
+        }
+        let Some(doublings) = self.attempts.checked_sub(RECALL_ATTEMPTS_QUICK) else {
+            return Some(Duration::ZERO);
+        };
+        let pause = RECALL_PAUSE_MIN.saturating_mul(1 << doublings).min(RECALL_PAUSE_MAX);
+        Some(pause.saturating_sub(now.since(self.changed_at)))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Asks a session's agent for what is to be recalled, and stores what it answers.
 //!
 //! ```text
-//! greeted, or the bell rings ─▶ look into the store ─▶ ask ─▶ begin ─▶ store ... ─▶ finish ─▶ look again
+//! greeted, rung for, or a pause is over ─▶ look into the store ─▶ ask ─▶ begin ─▶ store ... ─▶ finish ─▶ look again
 //! ```
 //! One recall after the other, and of an answer one frame after the other: the next is read when this one is durable,
 //! so an answer never takes more than its stream's window.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use bytes::Bytes;
 use quinn::RecvStream;
@@ -16,11 +16,19 @@ use shared::{
     limits::COMMIT_TIMEOUT,
     recall::{Recall, RecallEnd, RecallId},
 };
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::{Shared, session::Failure};
 use crate::{
-    command::{CommandError, recalls},
+    bell::Bell,
+    command::{
+        CommandError,
+        recalls::{self, Due},
+    },
     store::{engine::Staged, writer::WriteError},
 };
 
@@ -29,14 +37,16 @@ pub(super) struct Recalling {
     bell: watch::Receiver<u64>,
     /// Whether the store is looked into.
     is_looking: bool,
+    /// When to look again, because an answer that broke off pauses.
+    again: Option<Instant>,
     /// The answer's stream, while its last frame is being stored.
     stream: Option<RecvStream>,
 }
 
 /// What came of a step.
 pub(super) enum Recalled {
-    /// What the agent is to be asked for, if anything.
-    Due(Option<Box<Recall>>),
+    /// What the agent is to be asked for.
+    Due(Due),
     /// A frame of an answer is durable, and more will come.
     Stored,
     /// An answer's end is durable.
@@ -51,17 +61,27 @@ pub(super) enum Part {
 }
 
 impl Recalling {
-    pub(super) fn new(shared: &Shared) -> Self {
-        Self { bell: shared.bell.listen(), is_looking: false, stream: None }
+    pub(super) fn new(bell: &Bell) -> Self {
+        Self { bell: bell.listen(), is_looking: false, again: None, stream: None }
     }
 
-    /// Waits for the bell.
+    /// Waits until the store is to be looked into: the bell rings, or a pause is over.
     ///
     /// # Cancel safety
-    /// A ring that comes meanwhile is heard by the next call.
+    /// A ring that comes meanwhile is heard by the next call, and a pause is not begun anew.
     pub(super) async fn rung(&mut self) {
-        if self.bell.changed().await.is_err() {
-            std::future::pending::<()>().await; // whoever rings has gone
+        let again = self.again;
+        let paused = async {
+            match again {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            rung = self.bell.changed() => if rung.is_err() {
+                pending::<()>().await; // whoever rings has gone
+            },
+            () = paused => self.again = None,
         }
     }
 
@@ -70,9 +90,16 @@ impl Recalling {
         !std::mem::replace(&mut self.is_looking, true)
     }
 
-    /// Notes that the store was looked into.
-    pub(super) fn has_looked(&mut self) {
+    /// Notes that the store was looked into, and returns what the agent is to be asked for now.
+    pub(super) fn has_looked(&mut self, due: Due) -> Option<Box<Recall>> {
         self.is_looking = false;
+        self.again = None;
+        match due {
+            Due::Now(recall) => return Some(recall),
+            Due::In(pause) => self.again = Some(Instant::now() + pause),
+            Due::Nothing => {}
+        }
+        None
     }
 
     /// Keeps the answer's stream until its last frame is durable.
@@ -95,7 +122,7 @@ pub(super) async fn look(
     let looked = spawn_blocking(move || recalls::due(&*engine, tenant, agent, now)).await;
     let failed = |error: String| Failure::Recall(format!("the store was not read: {error}"));
     let due = looked.map_err(|error| failed(error.to_string()))?;
-    Ok(Recalled::Due(due.map_err(|error| failed(error.to_string()))?.map(Box::new)))
+    Ok(Recalled::Due(due.map_err(|error| failed(error.to_string()))?))
 }
 
 /// Makes a step of an answer durable.
@@ -144,5 +171,35 @@ where
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Failure::Control { what: "answer to a recall", error }),
         Err(_late) => Err(Failure::ControlLate("answer to a recall")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn what_pauses_is_looked_for_again_when_the_pause_is_over_or_the_bell_rings() {
+        let bell = Bell::default();
+        let mut recalling = Recalling::new(&bell);
+        assert!(recalling.begin_to_look() && !recalling.begin_to_look());
+        assert!(recalling.has_looked(Due::In(PAUSE)).is_none());
+        assert!(recalling.rung().now_or_never().is_none(), "not before the pause is over");
+        let began = Instant::now();
+        recalling.rung().await;
+        assert!(began.elapsed() <= 50 * PAUSE);
+        assert!(recalling.rung().now_or_never().is_none(), "and once only");
+
+        assert!(recalling.has_looked(Due::In(100 * PAUSE)).is_none());
+        bell.ring();
+        assert!(recalling.rung().now_or_never().is_some());
+        assert!(recalling.has_looked(Due::Nothing).is_none());
+        assert!(timeout(PAUSE, recalling.rung()).await.is_err());
     }
 }

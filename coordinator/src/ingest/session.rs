@@ -205,7 +205,7 @@ impl<'a> Session<'a> {
             outcome_from,
             replaced: CancellationToken::new(),
             place: None,
-            recalling: Recalling::new(shared),
+            recalling: Recalling::new(&shared.bell),
             old_age: Box::pin(sleep(age)),
         }
     }
@@ -457,8 +457,7 @@ impl<'a> Session<'a> {
     fn recalled(&mut self, recalled: Recalled) {
         match recalled {
             Recalled::Due(due) => {
-                self.recalling.has_looked();
-                if let Some(recall) = due
+                if let Some(recall) = self.recalling.has_looked(due)
                     && self.receiver.can_recall()
                 {
                     self.shared.counters.recalls_asked.add_one();

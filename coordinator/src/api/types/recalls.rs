@@ -80,7 +80,7 @@ pub struct Recall {
 pub enum RecallAnswerState {
     /// The agent was not asked yet: it is not connected, or has others to answer.
     Waiting,
-    /// It has begun to answer.
+    /// It has begun to answer; if its connection breaks, it is asked again.
     Answering,
     /// It has answered.
     Answered,
@@ -134,6 +134,8 @@ pub struct RecallAnswer {
     pub state: RecallAnswerState,
     /// When that changed last.
     pub changed_at: Time,
+    /// How often it has begun to answer. After the first few that broke off it is asked again after pauses that double.
+    pub attempts: u32,
     /// Records that came.
     pub records: u64,
     /// Their bytes, compressed.

@@ -60,6 +60,13 @@ impl World {
     }
 
     fn due(&self, name: &str, number: u8, now: Timestamp) -> Option<Recall> {
+        match self.look(name, number, now) {
+            Due::Now(recall) => Some(*recall),
+            Due::In(_) | Due::Nothing => None,
+        }
+    }
+
+    fn look(&self, name: &str, number: u8, now: Timestamp) -> Due {
         due(&self.0 as &dyn Engine, tenant(name), agent(number), now).unwrap()
     }
 
@@ -159,13 +166,49 @@ fn an_agent_is_asked_for_days_and_not_for_ever() {
     let world = World::new();
     let recall = world.ask(question(), at(10)).unwrap();
     let end = at(10).saturating_add(RECALL_LIFE);
-    assert!(world.due("acme", 1, end.saturating_sub(std::time::Duration::from_secs(1))).is_some());
+    assert!(world.due("acme", 1, end.saturating_sub(Duration::from_secs(1))).is_some());
     assert_eq!(world.due("acme", 1, end), None);
     for _ in 0..RECALL_ATTEMPTS_MAX {
         world.run(|staged| begin(staged, ACME_1(), recall, at(11))).unwrap();
     }
-    assert_eq!(world.due("acme", 1, at(12)), None, "it fails each time");
+    let last = end.saturating_sub(Duration::from_millis(1));
+    assert_eq!(world.look("acme", 1, last), Due::Nothing, "it fails each time");
     assert!(world.due("acme", 2, at(12)).is_some());
+}
+
+#[test]
+fn attempts_that_break_off_at_once_spread_over_more_than_a_day() {
+    let world = World::new();
+    let only = |rule: &str| Ask { agent: Some(agent(1)), rule: rule.into(), ..question() };
+    let recall = world.ask(only("dns-noise"), at(10)).unwrap();
+    let (mut now, mut pauses) = (at(10), Vec::new());
+    loop {
+        match world.look("acme", 1, now) {
+            Due::Now(due) => {
+                assert_eq!(due.id, recall);
+                world.run(|staged| begin(staged, ACME_1(), recall, now)).unwrap();
+            }
+            Due::In(pause) => {
+                pauses.push(pause.as_secs() / 60);
+                let early = now.saturating_add(pause).saturating_sub(Duration::from_millis(1));
+                assert_eq!(world.look("acme", 1, early), Due::In(Duration::from_millis(1)));
+                now = now.saturating_add(pause);
+            }
+            Due::Nothing => break,
+        }
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 480, 480, 480]);
+    assert!(now.since(at(10)) > Duration::from_secs(24 * 60 * 60));
+    assert!(now.since(at(10)) < RECALL_LIFE);
+
+    let recall = world.ask(only("dns-noise"), now).unwrap();
+    for _ in 0..RECALL_ATTEMPTS_QUICK {
+        world.run(|staged| begin(staged, ACME_1(), recall, now)).unwrap();
+    }
+    assert_eq!(world.due("acme", 1, now), None);
+    assert_eq!(world.look("acme", 1, at(0)), Due::In(RECALL_PAUSE_MIN), "the clock went back");
+    let other = world.ask(only("scans"), now).unwrap();
+    assert_eq!(world.due("acme", 1, now).unwrap().id, other, "one that pauses holds no other up");
 }
 
 #[test]

@@ -90,9 +90,11 @@ pub(crate) fn details(details: &RecallDetails, now: Timestamp, columns: usize) -
 }
 
 fn row(answer: &RecallAnswer, now: Timestamp) -> Vec<String> {
+    let state = name_of(&answer.state);
+    let is_again = answer.attempts > 1 && !answer.state.is_final();
     vec![
         safe(&answer.agent),
-        name_of(&answer.state),
+        if is_again { format!("{state}, attempt {}", answer.attempts) } else { state },
         ago(now, answer.changed_at),
         answer.records.to_string(),
         bytes(answer.bytes),
@@ -170,11 +172,11 @@ mod tests {
         let answer = |state: &str, evicted: serde_json::Value| {
             json!({
                 "agent": "0a0b", "state": state, "changed_at": "2026-01-02T03:04:00.000Z",
-                "records": 3, "bytes": 2_000, "evicted": evicted, "lost": 0,
+                "attempts": 7, "records": 3, "bytes": 2_000, "evicted": evicted, "lost": 0,
                 "is_truncated": false, "is_complete": false
             })
         };
-        let answers = [answer("answered", evicted), answer("waiting", json!(null))];
+        let answers = [answer("answered", evicted), answer("answering", json!(null))];
         let shown = parse(json!({ "recall": recall(1, false), "answers": answers }));
         let text = plain(&details(&shown, NOW, 200));
         for line in [
@@ -184,6 +186,8 @@ mod tests {
             "  missing  40 evicted at most",
             "40 from 2026-01-01 00:00:00Z until 2026-01-01 09:00:00Z were evicted, the last \
              2026-01-01 22:00:00Z",
+            "0a0b   answering, attempt 7  ",
+            "0a0b   answered  ",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
