@@ -605,7 +605,8 @@ impl Tail {
             Some(file) => file,
             None => match TailFile::open_seen(&self.path, newest)? {
                 Some(file) => file,
-                None => return Ok(true), // what was there was rotated away meanwhile, and comes first
+                // What was there was rotated away meanwhile, and comes first.
+                None => return Ok(true),
             },
         };
         self.stats.lost_files += unreadable;

@@ -243,6 +243,8 @@ fn is_rotated_name(path: &Path, entry: &DirEntry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "when a file was made cannot be set")]
+
     use std::{cell::Cell, time::Duration};
 
     use super::*;
@@ -343,7 +345,7 @@ mod tests {
     fn files_that_are_renamed_all_the_time_are_an_error_and_not_a_loop() {
         let world = World::new();
         let swap = |looks: usize| {
-            if looks % 2 == 0 {
+            if looks.is_multiple_of(2) {
                 for (from, to) in [(1, 9), (2, 1), (9, 2)] {
                     fs::rename(world.path(from), world.path(to)).unwrap();
                 }

@@ -173,7 +173,8 @@ fn recent<S: Source + ?Sized>(
     source.load_keys(&from..&to, Direction::Forward, RECALLS_MAX)
 }
 
-/// Returns the oldest recall that the agent has not answered and is to be asked for now, or when it is to be asked again.
+/// Returns the oldest recall that the agent has not answered and is to be asked for now, or when it is to be asked
+/// again.
 ///
 /// # Errors
 /// The store cannot be read.
