@@ -28,6 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   certs init
       a root and an intermediate in ./certs-store; then take root.key offline
+  certs init --passphrase-file /root/passphrase
+      the same, with intermediate.key encrypted: issuing then asks for the file, too
   certs coordinator box1.mssp.example --ip 203.0.113.7
       certs-store/coordinator-box1.mssp.example.pem and .key, for QUIC and HTTPS
   certs agent acme
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// Directory of the authority's files
     #[arg(long, global = true, value_name = "DIR", default_value = "certs-store")]
     pub(crate) dir: PathBuf,
+    /// File whose first line encrypts intermediate.key when it is made, and opens it
+    #[arg(long, global = true, value_name = "FILE", env = "CERTS_PASSPHRASE_FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Which of the authority's works.
     #[command(subcommand)]
     pub(crate) command: Command,

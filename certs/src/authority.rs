@@ -7,7 +7,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    SigningKey, SubjectPublicKeyInfo,
 };
 use shared::{
     identity::{Identity, Role, is_coordinator_name},
@@ -19,7 +20,8 @@ use time::OffsetDateTime;
 
 use crate::{
     certificate::{CertificateError, CertificateInfo, Serial, certificates_of_pem, parse},
-    key::{KeyError, PrivateKey, SigningRequest},
+    external::{ExternalSigner, SignerError},
+    key::{KeyError, PrivateKey, SigningRequest, encrypted_pem},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -150,7 +152,7 @@ impl Root {
     }
 
     pub(crate) fn key_pem(&self) -> String {
-        self.0.issuer.key().serialize_pem()
+        self.0.key_pem(None).expect("a root's key is here, and nothing is encrypted")
     }
 }
 
@@ -179,9 +181,47 @@ impl Authority {
         intermediate_pem: &str,
         key_pem: &str,
     ) -> Result<Self, LoadError> {
+        Self::from_key(root_pem, intermediate_pem, PrivateKey::from_pem(key_pem)?)
+    }
+
+    /// Returns the authority of these certificates, as [`Self::from_pem`] does, which signs with
+    /// `key`.
+    ///
+    /// # Errors
+    /// Each [`LoadError`]: the three must belong together.
+    pub fn from_key(
+        root_pem: &str,
+        intermediate_pem: &str,
+        key: PrivateKey,
+    ) -> Result<Self, LoadError> {
+        let signer = Signer::new(intermediate_pem, key.into_pair(), Part::Intermediate)?;
+        Self::under(root_pem, signer)
+    }
+
+    /// Returns the authority of these certificates, which signs by running `command`: see
+    /// [`ExternalSigner`].
+    ///
+    /// # Errors
+    /// Each [`LoadError`]: the two must belong together. The command is run when something is
+    /// issued.
+    pub fn from_command(
+        root_pem: &str,
+        intermediate_pem: &str,
+        command: &[String],
+    ) -> Result<Self, LoadError> {
+        let part = Part::Intermediate;
+        let refused = |source| LoadError::Certificate { part, source };
+        let der = certificates_of_pem(intermediate_pem).map_err(refused)?.swap_remove(0);
+        let public_key = parse(&der).map_err(refused)?.public_key().raw.to_vec();
+        let public_key = SubjectPublicKeyInfo::from_der(&public_key)
+            .map_err(|_| LoadError::NotAnAuthority(part))?;
+        let signer = SigningPair::Elsewhere(ExternalSigner::new(command, public_key)?);
+        Self::under(root_pem, Signer::new(intermediate_pem, signer, part)?)
+    }
+
+    /// Checks that the intermediate comes from the root.
+    fn under(root_pem: &str, signer: Signer) -> Result<Self, LoadError> {
         let root = AuthorityCertificate::from_pem(root_pem, Part::Root)?;
-        let pair = PrivateKey::from_pem(key_pem)?.into_pair();
-        let signer = Signer::new(intermediate_pem, pair, Part::Intermediate)?;
         if root.trust_domain != signer.trust_domain {
             let (root, intermediate) = (root.trust_domain, signer.trust_domain);
             return Err(LoadError::TrustDomainMismatch { root, intermediate });
@@ -292,8 +332,9 @@ impl Authority {
         &self.signer.info
     }
 
-    pub(crate) fn key_pem(&self) -> String {
-        self.signer.issuer.key().serialize_pem()
+    /// Returns the key in PEM, encrypted if there is a passphrase.
+    pub(crate) fn key_pem(&self, passphrase: Option<&str>) -> Result<String, KeyError> {
+        self.signer.key_pem(passphrase)
     }
 
     pub(crate) fn sign(
@@ -301,8 +342,21 @@ impl Authority {
         params: CertificateParams,
         key: &impl PublicKeyData,
     ) -> Result<Chain, IssueError> {
-        let leaf = params.signed_by(key, &self.signer.issuer).map_err(IssueError::Sign)?;
+        let leaf = params.signed_by(key, &self.signer.issuer).map_err(|error| {
+            match self.signer.issuer.key() {
+                SigningPair::Elsewhere(signer) => {
+                    signer.take_failure().map_or(IssueError::Sign(error), IssueError::Signer)
+                }
+                SigningPair::Here(_) => IssueError::Sign(error),
+            }
+        })?;
         let info = CertificateInfo::from_der(leaf.der())?;
+        // A signer elsewhere may sign with another key, and nobody would believe the certificate.
+        let issuer = parse(&self.signer.der)?;
+        let is_good = parse(leaf.der())?.verify_signature(Some(issuer.public_key())).is_ok();
+        if !is_good {
+            return Err(IssueError::Signature);
+        }
         let pem = leaf.pem() + self.intermediate_pem();
         Ok(Chain { pem, serial: info.serial, not_after: info.not_after })
     }
@@ -411,11 +465,49 @@ struct Signer {
     der: Vec<u8>,
     info: CertificateInfo,
     trust_domain: String,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, SigningPair>,
+}
+
+/// A key that signs: here, or behind a command.
+enum SigningPair {
+    Here(KeyPair),
+    Elsewhere(ExternalSigner),
+}
+
+impl PublicKeyData for SigningPair {
+    fn der_bytes(&self) -> &[u8] {
+        match self {
+            Self::Here(pair) => pair.der_bytes(),
+            Self::Elsewhere(signer) => signer.public_key().der_bytes(),
+        }
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self {
+            Self::Here(pair) => PublicKeyData::algorithm(pair),
+            Self::Elsewhere(signer) => signer.public_key().algorithm(),
+        }
+    }
+}
+
+impl SigningKey for SigningPair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        match self {
+            Self::Here(pair) => pair.sign(message),
+            Self::Elsewhere(signer) => signer.sign(message),
+        }
+    }
+}
+
+impl From<KeyPair> for SigningPair {
+    fn from(pair: KeyPair) -> Self {
+        Self::Here(pair)
+    }
 }
 
 impl Signer {
-    fn new(pem: &str, pair: KeyPair, part: Part) -> Result<Self, LoadError> {
+    fn new(pem: &str, pair: impl Into<SigningPair>, part: Part) -> Result<Self, LoadError> {
+        let pair = pair.into();
         let AuthorityCertificate { pem, der, info, trust_domain } =
             AuthorityCertificate::from_pem(pem, part)?;
         let refused = |source| LoadError::Certificate { part, source };
@@ -425,6 +517,15 @@ impl Signer {
         let issuer = Issuer::from_ca_cert_der(&der.as_slice().into(), pair)
             .map_err(|_| LoadError::NotAnAuthority(part))?;
         Ok(Self { pem, der, info, trust_domain, issuer })
+    }
+
+    /// Returns the key in PEM, encrypted if there is a passphrase.
+    fn key_pem(&self, passphrase: Option<&str>) -> Result<String, KeyError> {
+        match (self.issuer.key(), passphrase) {
+            (SigningPair::Here(pair), None) => Ok(pair.serialize_pem()),
+            (SigningPair::Here(pair), Some(passphrase)) => encrypted_pem(pair, passphrase),
+            (SigningPair::Elsewhere(_), _) => Err(KeyError::Elsewhere),
+        }
     }
 }
 
@@ -575,6 +676,9 @@ pub enum LoadError {
     /// The intermediate comes from another root.
     #[error("intermediate certificate is not signed by the root")]
     NotIssuedByRoot,
+    /// The signer cannot be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
 }
 
 /// Why a leaf is not issued.
@@ -621,6 +725,12 @@ pub enum IssueError {
     /// The certificate was not signed.
     #[error("cannot sign the certificate")]
     Sign(#[source] rcgen::Error),
+    /// The signer elsewhere gave no signature.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The signer elsewhere signed with another key, or something else.
+    #[error("the signer's signature is not one of the intermediate's key")]
+    Signature,
     /// The certificate that was just made does not read back.
     #[error("the certificate just issued is not readable")]
     ReadBack(#[from] CertificateError),

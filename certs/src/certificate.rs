@@ -186,6 +186,18 @@ pub enum CertificateError {
     Identity(#[from] IdentityError),
 }
 
+/// Returns certificates as PEM, one after the other.
+///
+/// # Errors
+/// [`CertificateError::NotPem`]: one is longer than PEM can say.
+pub fn certificates_to_pem<T: AsRef<[u8]>>(ders: &[T]) -> Result<String, CertificateError> {
+    let encode = |der: &T| {
+        pkcs8::der::pem::encode_string("CERTIFICATE", pkcs8::LineEnding::LF, der.as_ref())
+            .map_err(|_| CertificateError::NotPem)
+    };
+    ders.iter().map(encode).collect()
+}
+
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     match parse_x509_certificate(der) {
         Ok(([], certificate)) => Ok(certificate),

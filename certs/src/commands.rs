@@ -22,6 +22,9 @@ use crate::args::{Args, Command};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest file that a passphrase is read from, in bytes.
+const PASSPHRASE_BYTES_MAX: u64 = 4 << 10;
+
 /// Longest file that `show` reads, in bytes: a thousand certificates.
 const SHOWN_BYTES_MAX: u64 = 1 << 20;
 
@@ -30,7 +33,8 @@ const SHOWN_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// Each [`CommandError`]; its text and causes say what, where, and what to do next.
 pub(crate) fn run(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), CommandError> {
-    let store = Store::new(&args.dir);
+    let passphrase = args.passphrase_file.as_deref().map(first_line).transpose()?;
+    let store = Store::new(&args.dir).with_passphrase(passphrase);
     match &args.command {
         Command::Init { trust_domain, days } => init(&store, trust_domain, *days, now, out),
         Command::Intermediate { root_key, days } => {
@@ -53,6 +57,18 @@ pub(crate) fn run(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<()
             Ok(())
         }
         Command::Show { file } => show(file, now, out),
+    }
+}
+
+/// Reads a passphrase: a file's first line.
+fn first_line(path: &Path) -> Result<String, CommandError> {
+    let unreadable = |source| CommandError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(PASSPHRASE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    match text.lines().next().map(str::trim) {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        Some(_) | None => Err(CommandError::NoPassphrase(path.to_owned())),
     }
 }
 
@@ -249,6 +265,9 @@ pub(crate) enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// The file holds no passphrase.
+    #[error("the first line of {} is empty: write the passphrase into it", .0.display())]
+    NoPassphrase(PathBuf),
     /// The file to show is not what it should be.
     #[error("cannot show {}", path.display())]
     Show {
@@ -325,6 +344,20 @@ mod tests {
         assert!(told.contains("offline"), "{told}");
         let agent = desk.run(&["agent", "acme"]).unwrap();
         assert!(agent.contains("spiffe://mssp.example/tenant/acme/agent/"), "{agent}");
+    }
+
+    #[test]
+    fn issuing_with_an_encrypted_key_asks_for_its_passphrase() {
+        let desk = Desk::new();
+        let file = desk.dir.path().join("passphrase");
+        std::fs::write(&file, "correct horse\nnot this\n").unwrap();
+        let given = ["--passphrase-file", file.to_str().unwrap()];
+        desk.run(&[&["init"], &given[..]].concat()).unwrap();
+        desk.run(&[&["agent", "acme"], &given[..]].concat()).unwrap();
+        assert!(matches!(desk.run(&["agent", "acme"]), Err(CommandError::Open(_))));
+        std::fs::write(&file, "\n").unwrap();
+        let refused = desk.run(&[&["agent", "acme"], &given[..]].concat()).unwrap_err();
+        assert!(matches!(refused, CommandError::NoPassphrase(path) if path == file));
     }
 
     #[test]

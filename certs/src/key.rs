@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument};
 use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData,
     SubjectPublicKeyInfo,
@@ -11,6 +12,9 @@ use x509_parser::{certification_request::X509CertificationRequest, prelude::From
 
 /// Longest signing request that is looked at, in bytes: ours take about 200.
 pub const SIGNING_REQUEST_BYTES_MAX: usize = 4096;
+
+/// How the PEM of an encrypted key is named (RFC 7468, section 11).
+const ENCRYPTED_LABEL: &str = "ENCRYPTED PRIVATE KEY";
 
 /// A private key: ECDSA on P-256. Its `Debug` shows nothing of the secret.
 pub struct PrivateKey(KeyPair);
@@ -32,6 +36,33 @@ impl PrivateKey {
         KeyPair::from_pkcs8_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256)
             .map(Self)
             .map_err(KeyError::Invalid)
+    }
+
+    /// Returns the key in `pem`, which may be encrypted with `passphrase` (RFC 5958, PBES2); the
+    /// passphrase counts for nothing where it is not.
+    ///
+    /// # Errors
+    /// [`KeyError::Encrypted`] without a passphrase where one is needed, [`KeyError::Passphrase`]
+    /// with another, [`KeyError::Invalid`] on what is no key of ours.
+    pub fn from_pem_with(pem: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
+        if !pem.contains(ENCRYPTED_LABEL) {
+            return Self::from_pem(pem);
+        }
+        let passphrase = passphrase.ok_or(KeyError::Encrypted)?;
+        let (_, encrypted) = SecretDocument::from_pem(pem).map_err(|_| KeyError::Passphrase)?;
+        let info = EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes())
+            .map_err(|_| KeyError::Passphrase)?;
+        let plain = info.decrypt(passphrase).map_err(|_| KeyError::Passphrase)?;
+        let pem = plain.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Passphrase)?;
+        Self::from_pem(&pem)
+    }
+
+    /// Returns the key as PKCS #8 in PEM, encrypted with `passphrase` (scrypt and AES-256).
+    ///
+    /// # Errors
+    /// [`KeyError::Encrypt`].
+    pub fn to_encrypted_pem(&self, passphrase: &str) -> Result<String, KeyError> {
+        encrypted_pem(&self.0, passphrase)
     }
 
     /// Returns the key as PKCS #8 in PEM. The text is a secret.
@@ -61,6 +92,15 @@ impl PrivateKey {
     pub(crate) fn into_pair(self) -> KeyPair {
         self.0
     }
+}
+
+/// Returns a key as PKCS #8 in PEM, encrypted with `passphrase`.
+pub(crate) fn encrypted_pem(pair: &KeyPair, passphrase: &str) -> Result<String, KeyError> {
+    let plain = pair.serialize_der();
+    let info = PrivateKeyInfoRef::try_from(&*plain).map_err(|_| KeyError::Encrypt)?;
+    let encrypted = info.encrypt(passphrase).map_err(|_| KeyError::Encrypt)?;
+    let pem = encrypted.to_pem(ENCRYPTED_LABEL, LineEnding::LF).map_err(|_| KeyError::Encrypt)?;
+    Ok(pem.to_string())
 }
 
 impl fmt::Debug for PrivateKey {
@@ -98,6 +138,12 @@ impl SigningRequest {
         }
     }
 
+    /// Returns the public key (`SubjectPublicKeyInfo`, DER): what tells one host's key from another's.
+    #[must_use]
+    pub fn public_key_der(&self) -> Vec<u8> {
+        self.0.subject_public_key_info()
+    }
+
     pub(crate) const fn public_key(&self) -> &SubjectPublicKeyInfo {
         &self.0
     }
@@ -112,6 +158,18 @@ pub enum KeyError {
     /// The text is no key of ours.
     #[error("not an unencrypted PKCS #8 private key on P-256 in PEM")]
     Invalid(#[source] rcgen::Error),
+    /// The key is encrypted, and there is no passphrase.
+    #[error("the key is encrypted: give its passphrase")]
+    Encrypted,
+    /// The key is encrypted with another passphrase, or damaged.
+    #[error("the key cannot be decrypted: the passphrase is another one, or the file is damaged")]
+    Passphrase,
+    /// The key is not here but behind a command.
+    #[error("the key is kept elsewhere and cannot be written")]
+    Elsewhere,
+    /// The key cannot be encrypted.
+    #[error("cannot encrypt the key")]
+    Encrypt,
     /// The key did not sign.
     #[error("cannot sign with the key")]
     Sign(#[source] rcgen::Error),
@@ -142,6 +200,36 @@ mod tests {
     use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
     use super::*;
+
+    #[test]
+    fn an_encrypted_key_opens_with_its_passphrase_only() {
+        let key = PrivateKey::generate().unwrap();
+        let pem = key.to_encrypted_pem("correct horse").unwrap();
+        assert!(pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{pem}");
+        let opened = PrivateKey::from_pem_with(&pem, Some("correct horse")).unwrap();
+        assert_eq!(opened.to_pem(), key.to_pem());
+        let refused = |passphrase| PrivateKey::from_pem_with(&pem, passphrase).unwrap_err();
+        assert!(matches!(refused(Some("battery")), KeyError::Passphrase));
+        assert!(matches!(refused(None), KeyError::Encrypted));
+        let damaged = pem.replacen("MI", "MJ", 1);
+        let refused = PrivateKey::from_pem_with(&damaged, Some("correct horse"));
+        assert!(matches!(refused, Err(KeyError::Passphrase)));
+        let plain = PrivateKey::from_pem_with(&key.to_pem(), Some("not asked for")).unwrap();
+        assert_eq!(plain.to_pem(), key.to_pem());
+    }
+
+    #[test]
+    fn a_key_that_openssl_encrypted_opens() {
+        let script = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 \
+             | openssl pkcs8 -topk8 -v2 aes-256-cbc -passout pass:signalbox";
+        let made = std::process::Command::new("sh").args(["-c", script]).output();
+        let pem = made.map(|made| String::from_utf8(made.stdout).unwrap()).unwrap_or_default();
+        if pem.is_empty() {
+            println!("skipped: there is no openssl here");
+            return;
+        }
+        PrivateKey::from_pem_with(&pem, Some("signalbox")).unwrap();
+    }
 
     #[test]
     fn a_key_reads_back_as_it_was_written() {

@@ -24,6 +24,7 @@
 
 mod authority;
 mod certificate;
+mod external;
 mod key;
 mod store;
 pub mod testing;
@@ -37,9 +38,10 @@ pub use crate::{
         ROOT_VALIDITY, Root, SKEW, is_dns_name, is_trust_domain,
     },
     certificate::{
-        CertificateError, CertificateInfo, Serial, certificates_of_pem, identity_of_der,
-        not_after_of_der, serial_of_der,
+        CertificateError, CertificateInfo, Serial, certificates_of_pem, certificates_to_pem,
+        identity_of_der, not_after_of_der, serial_of_der,
     },
+    external::{ExternalSigner, SIGNER_TIMEOUT, SignerError},
     key::{KeyError, PrivateKey, RequestError, SIGNING_REQUEST_BYTES_MAX, SigningRequest},
     store::{LeafPaths, OpenError, Store, WriteError},
 };

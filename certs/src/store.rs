@@ -19,7 +19,10 @@ use std::{
 use shared::ids::{AgentId, TenantId};
 use thiserror::Error;
 
-use crate::authority::{Authority, Leaf, LoadError, Root};
+use crate::{
+    authority::{Authority, Leaf, LoadError, Root},
+    key::{KeyError, PrivateKey},
+};
 
 const ROOT_PEM: &str = "root.pem";
 const ROOT_KEY: &str = "root.key";
@@ -31,6 +34,7 @@ const AGENTS_DIR: &str = "agents";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     dir: PathBuf,
+    passphrase: Option<String>,
 }
 
 /// Where a leaf was written.
@@ -46,7 +50,14 @@ impl Store {
     /// Returns the store in `dir`, which need not exist yet.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), passphrase: None }
+    }
+
+    /// Encrypts the intermediate's key with `passphrase` when it is written, and opens it with that.
+    #[must_use]
+    pub fn with_passphrase(mut self, passphrase: Option<String>) -> Self {
+        self.passphrase = passphrase;
+        self
     }
 
     /// Returns the directory.
@@ -70,12 +81,13 @@ impl Store {
         root: &Root,
         authority: &Authority,
     ) -> Result<Vec<PathBuf>, WriteError> {
+        let key_pem = authority.key_pem(self.passphrase.as_deref())?;
         write_new(
             &self.dir,
             &[
                 (ROOT_KEY, &root.key_pem()),
                 (ROOT_PEM, root.root_pem()),
-                (INTERMEDIATE_KEY, &authority.key_pem()),
+                (INTERMEDIATE_KEY, &key_pem),
                 (INTERMEDIATE_PEM, authority.intermediate_pem()),
             ],
         )
@@ -86,7 +98,7 @@ impl Store {
     /// # Errors
     /// [`WriteError`]; then neither file was left.
     pub fn write_intermediate(&self, authority: &Authority) -> Result<Vec<PathBuf>, WriteError> {
-        let key_pem = authority.key_pem();
+        let key_pem = authority.key_pem(self.passphrase.as_deref())?;
         let pem = authority.intermediate_pem();
         write_new(&self.dir, &[(INTERMEDIATE_KEY, &key_pem), (INTERMEDIATE_PEM, pem)])
     }
@@ -136,7 +148,9 @@ impl Store {
         let root_pem = self.read(&self.dir.join(ROOT_PEM))?;
         let intermediate_pem = self.read(&self.dir.join(INTERMEDIATE_PEM))?;
         let key_pem = self.read(&self.dir.join(INTERMEDIATE_KEY))?;
-        Authority::from_pem(&root_pem, &intermediate_pem, &key_pem)
+        PrivateKey::from_pem_with(&key_pem, self.passphrase.as_deref())
+            .map_err(LoadError::from)
+            .and_then(|key| Authority::from_key(&root_pem, &intermediate_pem, key))
             .map_err(|source| OpenError::Invalid { dir: self.dir.clone(), source })
     }
 
@@ -195,7 +209,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The files do not make an authority.
-    #[error("the files in {} are no authority; restore them from a copy", dir.display())]
+    #[error("the files in {} are no authority that can be used", dir.display())]
     Invalid {
         /// The authority's directory.
         dir: PathBuf,
@@ -216,6 +230,9 @@ pub enum WriteError {
         /// The file.
         path: PathBuf,
     },
+    /// The key cannot be encrypted.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A directory cannot be made or synced.
     #[error("cannot make the directory {}", path.display())]
     Directory {
@@ -354,7 +371,28 @@ mod tests {
         let loaded = Authority::load(store.dir()).unwrap();
         assert_eq!(loaded.info(), authority.info());
         assert_eq!(loaded.root_pem(), authority.root_pem());
-        assert_eq!(loaded.key_pem(), authority.key_pem());
+        assert_eq!(loaded.key_pem(None).unwrap(), authority.key_pem(None).unwrap());
+    }
+
+    #[test]
+    fn an_authority_whose_key_is_encrypted_opens_with_its_passphrase_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create("signalbox.internal", NOW).unwrap();
+        let authority = root.issue_intermediate(NOW, INTERMEDIATE_VALIDITY).unwrap();
+        let store = Store::new(dir.path()).with_passphrase(Some("correct horse".into()));
+        store.write_authority(&root, &authority).unwrap();
+        let key = fs::read_to_string(dir.path().join("intermediate.key")).unwrap();
+        assert!(key.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{key}");
+        assert_eq!(store.load().unwrap().info(), authority.info());
+        for (passphrase, says) in
+            [(None, "give its passphrase"), (Some("battery".to_owned()), "is another one")]
+        {
+            let refused = Store::new(dir.path()).with_passphrase(passphrase).load().unwrap_err();
+            let OpenError::Invalid { source: LoadError::Key(key), .. } = refused else {
+                panic!("{refused:?}")
+            };
+            assert!(key.to_string().contains(says), "{key}");
+        }
     }
 
     #[test]

@@ -247,7 +247,11 @@ fn names_that_cannot_be_are_refused() {
 fn parts_of_different_authorities_are_no_authority() {
     let (mine, theirs) = (authority(), Authority::create("other.example", NOW).unwrap());
     let load = |root: &Authority, certificate: &Authority, key: &Authority| {
-        Authority::from_pem(root.root_pem(), certificate.intermediate_pem(), &key.key_pem())
+        Authority::from_pem(
+            root.root_pem(),
+            certificate.intermediate_pem(),
+            &key.key_pem(None).unwrap(),
+        )
     };
     assert_eq!(load(&mine, &mine, &mine).unwrap().info(), mine.info());
     assert!(matches!(load(&mine, &mine, &theirs), Err(LoadError::KeyMismatch(_))));
@@ -259,7 +263,7 @@ fn parts_of_different_authorities_are_no_authority() {
     let impostor = impostor_of(&mine, NOW).unwrap();
     assert!(matches!(load(&mine, &impostor, &impostor), Err(LoadError::NotIssuedByRoot)));
 
-    let key = mine.key_pem();
+    let key = mine.key_pem(None).unwrap();
     let no_root = Authority::from_pem("", mine.intermediate_pem(), &key);
     assert!(matches!(no_root, Err(LoadError::Certificate { part: Part::Root, .. })));
     let no_intermediate = Authority::from_pem(mine.root_pem(), "", &key);
@@ -277,7 +281,7 @@ fn debug_shows_no_key() {
     let authority = root.issue_intermediate(NOW, INTERMEDIATE_VALIDITY).unwrap();
     let leaf = agent_leaf(&authority);
     let shown = format!("{root:?} {authority:?} {leaf:?}");
-    for key in [root.key_pem(), authority.key_pem(), leaf.key_pem] {
+    for key in [root.key_pem(), authority.key_pem(None).unwrap(), leaf.key_pem] {
         let secret = key.lines().nth(1).unwrap();
         assert!(!shown.contains(secret) && !shown.contains("PRIVATE"), "{shown}");
     }
@@ -369,4 +373,63 @@ fn as_server(pem: &str, trusted: &Authority, name: &str, now: Timestamp) -> Resu
     let verifier = builder.build().unwrap();
     verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], unix_time(now))?;
     Ok(())
+}
+
+#[cfg(unix)]
+mod external {
+    //! A signer behind a command: openssl, where it is there.
+
+    use super::*;
+
+    fn has_openssl() -> bool {
+        std::process::Command::new("openssl").arg("version").output().is_ok()
+    }
+
+    fn command(script: &str) -> Vec<String> {
+        ["sh", "-c", script].map(str::to_owned).to_vec()
+    }
+
+    fn issue(command: &[String], authority: &Authority) -> Result<Leaf, IssueError> {
+        let (root, intermediate) = (authority.root_pem(), authority.intermediate_pem());
+        let authority = Authority::from_command(root, intermediate, command).unwrap();
+        assert!(authority.key_pem(None).is_err(), "the key is elsewhere");
+        let (tenant, agent) = ("acme".parse().unwrap(), AgentId::from_bytes([7; 16]));
+        let key = PrivateKey::generate().unwrap();
+        authority.issue_agent(tenant, agent, NOW, AGENT_VALIDITY, &key)
+    }
+
+    #[test]
+    fn a_key_behind_a_command_issues_what_the_root_vouches_for() {
+        if !has_openssl() {
+            println!("skipped: there is no openssl here");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("there.pem");
+        let sign = command(&format!("openssl dgst -sha256 -sign {}", path.display()));
+        let authority = Authority::create("signalbox.internal", NOW).unwrap();
+        std::fs::write(&path, authority.key_pem(None).unwrap()).unwrap();
+        let leaf = issue(&sign, &authority).unwrap();
+        assert_eq!(certificates_of_pem(&leaf.chain_pem).unwrap().len(), 2);
+
+        let other = Authority::create("signalbox.internal", NOW).unwrap();
+        std::fs::write(&path, other.key_pem(None).unwrap()).unwrap();
+        assert!(matches!(issue(&sign, &authority), Err(IssueError::Signature)));
+    }
+
+    #[test]
+    fn a_signer_that_fails_is_named_with_what_it_did() {
+        let authority = Authority::create("signalbox.internal", NOW).unwrap();
+        let said = |command: &[String]| issue(command, &authority).unwrap_err().to_string();
+        assert!(
+            said(&command("exit 3")).contains("exit status: 3"),
+            "{}",
+            said(&command("exit 3"))
+        );
+        assert!(said(&["/no/such/signer".to_owned()]).contains("cannot be run"));
+        assert!(matches!(issue(&command("echo hello"), &authority), Err(IssueError::Signature)));
+        let (root, intermediate) = (authority.root_pem(), authority.intermediate_pem());
+        let empty = Authority::from_command(root, intermediate, &[]).unwrap_err();
+        assert!(matches!(empty, LoadError::Signer(SignerError::Empty)));
+    }
 }
