@@ -18,6 +18,7 @@
 pub mod check;
 mod feed;
 mod input;
+pub mod join;
 pub mod log;
 pub mod notify;
 mod pipeline;

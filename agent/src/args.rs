@@ -13,10 +13,10 @@ use crate::config::{DEFAULT_PATH, product_kinds};
     name = "signalbox-agent",
     version,
     after_help = "A first start:\n  \
-        1. write the configuration (every key is in agent.example.toml)\n  \
-        2. signalbox-agent check     says what works and what to do about the rest\n  \
-        3. signalbox-agent run       usually started by the system's service manager\n  \
-        4. signalbox-agent status    shows what it does\n\n\
+        1. signalbox-agent join TOKEN    makes this host an agent and starts it\n  \
+        2. signalbox-agent check         says what works and what to do about the rest\n  \
+        3. signalbox-agent status        shows what it does\n\n\
+        What is read stands in /etc/signalbox/agent.toml; every key is in agent.example.toml.\n\n\
         Exit codes: 0 well, 1 failed, 3 stopped before all was acknowledged (it is sent later), \
         64 bad usage or configuration"
 )]
@@ -29,6 +29,17 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make this host an agent of the provider who gave you the token, and start it.
+    ///
+    /// Makes the private key here, which never leaves the host, asks the coordinator for a certificate, keeps both
+    /// where the configuration says, and starts the service where systemd runs it. The coordinator is
+    /// known by what stands in the token. Breaking off does no harm: the same token and host give the same agent.
+    #[command(after_help = "Examples:\n  \
+        signalbox-agent join sbjoin1_...\n  \
+        signalbox-agent join --no-start sbjoin1_...\n  \
+        signalbox-agent join -     reads the token from standard input, where no list of processes\n  \
+                                   shows it")]
+    Join(JoinArgs),
     /// Read and send until SIGTERM or SIGINT.
     ///
     /// On the first signal the agent reads no more, stores what it has read, and waits for the
@@ -101,6 +112,23 @@ pub struct Common {
     /// Configuration file.
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
+}
+
+/// Options of `join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The token, as your provider gave it; - reads it from standard input.
+    #[arg(value_name = "TOKEN")]
+    pub token: String,
+    /// Options of all commands.
+    #[command(flatten)]
+    pub common: Common,
+    /// Become another agent, although this host has joined.
+    #[arg(long)]
+    pub again: bool,
+    /// Only join; start nothing.
+    #[arg(long)]
+    pub no_start: bool,
 }
 
 /// Options of `status`.

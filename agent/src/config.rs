@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use shared::limits::JOIN_ADDRESSES_MAX;
 use thiserror::Error;
 
 use crate::{
@@ -34,7 +35,13 @@ use crate::{
     source::{Pattern, Veto},
 };
 use check::Check;
-use raw::RawConfig;
+use raw::{RawConfig, RawIdentityAlone};
+
+/// Where the identity of a host that joined lies unless the configuration says otherwise.
+pub const DEFAULT_IDENTITY_DIR: &str = "/var/lib/signalbox/identity";
+
+/// Name of the file in that folder that says where the coordinators are.
+pub const COORDINATOR_FILE: &str = "coordinator.toml";
 
 /// Where the configuration lies unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/signalbox/agent.toml";
@@ -47,7 +54,7 @@ pub const FIELD_MAPS: &str = include_str!("../field-maps.example.toml");
 
 /// Most coordinator addresses: a handful of coordinators serve one agent, and all are tried before
 /// it waits.
-pub const ADDRESSES_MAX: usize = 8;
+pub const ADDRESSES_MAX: usize = JOIN_ADDRESSES_MAX;
 /// Most sources: each costs an open file and a read buffer.
 pub const SOURCES_MAX: usize = 32;
 /// Longest source name in bytes: it stands in every alert and every ledger line.
@@ -343,7 +350,8 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(read)?;
         let base = path.parent().unwrap_or_else(|| Path::new(""));
-        Self::parse(&text, base)
+        let joined = |dir: &Path| std::fs::read_to_string(dir.join(COORDINATOR_FILE)).ok();
+        Self::parse_joined(&text, base, joined)
             .map_err(|error| LoadError::Invalid { path: path.to_owned(), error })
     }
 
@@ -352,6 +360,19 @@ impl Config {
     /// # Errors
     /// Names the line, the key and what is wrong with it.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        Self::parse_joined(text, base, |_| None)
+    }
+
+    /// Parses a configuration as [`Self::parse`] does; where it does not say who the coordinators are, `joined` is
+    /// asked for the text of [`COORDINATOR_FILE`] in the identity's folder.
+    ///
+    /// # Errors
+    /// Names the line, the key and what is wrong with it.
+    pub fn parse_joined(
+        text: &str,
+        base: &Path,
+        joined: impl Fn(&Path) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let check = Check { text, base };
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
         let disk = check.disk(&raw.limits)?;
@@ -363,13 +384,14 @@ impl Config {
         let veto = check.veto(&raw.veto, &raw.source, &sources)?;
         let status_path =
             raw.status.path.map_or_else(|| spool.dir.join("status.json"), |p| base.join(p));
+        let (identity, dir) = check.identity(raw.identity.as_ref())?;
+        let coordinator = match &raw.coordinator {
+            Some(raw) => check.coordinator(raw)?,
+            None => check.joined_coordinator(dir.as_deref(), joined)?,
+        };
         Ok(Self {
-            coordinator: check.coordinator(&raw.coordinator)?,
-            identity: IdentityConfig {
-                certificate: base.join(raw.identity.certificate),
-                key: base.join(raw.identity.key),
-                trust_anchor: base.join(raw.identity.trust_anchor),
-            },
+            coordinator,
+            identity,
             lanes: check.lanes(&raw.lanes)?,
             blocks: check.blocks(&raw.blocks)?,
             attribution: check.attribution(&raw.attribution)?,
@@ -391,6 +413,37 @@ impl Config {
             grace: check.grace(&raw.shutdown)?,
         })
     }
+}
+
+/// Returns the folder that keeps this host's identity once it has joined, by the configuration at `path`; the default
+/// where there is no configuration yet.
+///
+/// # Errors
+/// [`LoadError::Invalid`]: the configuration names files that were made elsewhere, and joining would change nothing.
+pub fn identity_dir(path: &Path) -> Result<PathBuf, LoadError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(LoadError::Read { path: path.to_owned(), error }),
+    };
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let check = Check { text: &text, base };
+    let invalid = |error| LoadError::Invalid { path: path.to_owned(), error };
+    let raw: RawIdentityAlone =
+        toml::from_str(&text).map_err(|error| invalid(check.syntax(error)))?;
+    let (_, dir) = check.identity(raw.identity.as_ref()).map_err(invalid)?;
+    dir.ok_or_else(|| invalid(check.names_files(raw.identity.as_ref())))
+}
+
+/// Returns the text of [`COORDINATOR_FILE`] for these coordinators.
+#[must_use]
+pub fn coordinator_text(addresses: &[Address], server_name: &str) -> String {
+    let quoted = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>();
+    format!(
+        "# Written when this host joined; [coordinator] in agent.toml goes before it.\n\
+         addresses = [{}]\nserver_name = \"{server_name}\"\n",
+        quoted.join(", ")
+    )
 }
 
 impl Address {

@@ -44,6 +44,12 @@ pub struct Looker {
     clock: fn() -> Instant,
 }
 
+/// Returns what the host calls itself; empty where it does not say.
+#[must_use]
+pub fn host_name() -> String {
+    System::host_name().unwrap_or_default()
+}
+
 impl Looker {
     /// Returns one that looks at this host; `clock` is asked while it looks through processes.
     #[must_use]

@@ -49,6 +49,10 @@ pub const HTTP_TOKEN_BYTES: RangeInclusive<usize> = 16..=512;
 /// Longest cursor of the system's journal, in bytes: they have some 130.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
+/// How long an exchange with a coordinator may take in which this host becomes an agent: the coordinator may have to
+/// ask a signer elsewhere, and gives up first.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How many folders below the file's own are searched for a rotated file: Wazuh keeps `alerts.json`
 /// of the day before under `<year>/<month>/`.
 pub const ROTATED_DEPTH_MAX: usize = 2;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,9 +19,12 @@ use agent::{
         show::{Form, Reading, ShowError, Summary, show},
         try_policy::Trial,
     },
-    args::{Cli, Command, EventsArgs, NormaliseArgs, ServiceArgs, StatusArgs, TryPolicyArgs},
+    args::{
+        Cli, Command, EventsArgs, JoinArgs, NormaliseArgs, ServiceArgs, StatusArgs, TryPolicyArgs,
+    },
     clock,
-    config::{Config, EXAMPLE},
+    config::{Config, EXAMPLE, identity_dir},
+    context::host_name,
     evtx::{self, EventsError},
     limits::EVENTS_MEMORY_MAX,
     platform::{bound_memory, open_regular},
@@ -31,7 +34,13 @@ use agent::{
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
 use clap_complete::Shell;
+use shared::join::JoinToken;
 use tokio_util::sync::CancellationToken;
+
+/// The agent's unit.
+const SERVICE: &str = "signalbox-agent.service";
+/// Longest standard input that a token is read from.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 const FAILED: u8 = 1;
 /// What `status` says to monitoring, beside 0.
@@ -51,6 +60,7 @@ fn main() -> ExitCode {
     };
     let path = match &cli.command {
         Command::Events(args) => return events(args),
+        Command::Join(args) => return join(args),
         Command::Run(common) | Command::Check(common) => &common.config,
         Command::Status(args) => &args.common.config,
         Command::Normalise(args) if args.source.is_none() => return normalise(None, args),
@@ -74,12 +84,72 @@ fn main() -> ExitCode {
         Command::Status(args) => show_status(&config, &args),
         Command::Normalise(args) => normalise(Some(&config), &args),
         // They need no configuration, and have returned.
-        Command::InstallService(_)
+        Command::Join(_)
+        | Command::InstallService(_)
         | Command::UninstallService(_)
         | Command::Completions { .. }
         | Command::Events(_) => ExitCode::SUCCESS,
         Command::TryPolicy(args) => try_policy(Some(&config), &args),
     }
+}
+
+/// Makes this host an agent, and starts the service if there is one.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn join(args: &JoinArgs) -> ExitCode {
+    let failed = |code: u8, text: &str| {
+        report(text);
+        ExitCode::from(code)
+    };
+    let token = match args.token.as_str() {
+        "-" => read_token(),
+        text => Ok(text.to_owned()),
+    };
+    let token = match token.map(|text| text.parse::<JoinToken>()) {
+        Ok(Ok(token)) => token,
+        Ok(Err(error)) => return failed(USAGE, &error.to_string()),
+        Err(error) => return failed(FAILED, &format!("standard input cannot be read: {error}")),
+    };
+    let dir = match identity_dir(&args.common.config) {
+        Ok(dir) => dir,
+        Err(error) => return failed(USAGE, &error.to_string()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let joined = runtime.context("start the runtime").and_then(|runtime| {
+        runtime.block_on(app::join::join(&dir, &token, host_name(), args.again))
+    });
+    let member = match joined {
+        Ok(member) => member,
+        Err(error) => return failed(FAILED, &format!("{error:#}")),
+    };
+    println!("This host is agent {} of {} now.", member.agent, member.tenant);
+    println!("Its identity is in {}, good until {}.", dir.display(), member.not_after);
+    if args.no_start || !has_unit() {
+        println!("Start it: systemctl enable --now signalbox-agent, or signalbox-agent run");
+        return ExitCode::SUCCESS;
+    }
+    for arguments in [["enable", SERVICE], ["restart", SERVICE]] {
+        let done = std::process::Command::new("systemctl").args(arguments).status();
+        if !done.is_ok_and(|status| status.success()) {
+            let command = arguments.join(" ");
+            return failed(FAILED, &format!("joined, but not started: run systemctl {command}"));
+        }
+    }
+    println!("It runs; signalbox-agent status shows what it does.");
+    ExitCode::SUCCESS
+}
+
+/// Reads a token from standard input's first line.
+fn read_token() -> std::io::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut line)?;
+    Ok(line.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Returns whether systemd runs here and knows the service.
+fn has_unit() -> bool {
+    let folders = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    Path::new("/run/systemd/system").is_dir()
+        && folders.iter().any(|folder| Path::new(folder).join(SERVICE).exists())
 }
 
 fn run(config: Config) -> ExitCode {

@@ -76,6 +76,54 @@ pub fn mode(metadata: &Metadata) -> Option<u32> {
     }
 }
 
+/// Makes a folder, and those above it, for its owner alone.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Writes a file anew that its owner alone may read: whoever owns `like`, if that can be given away.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn write_private(path: &Path, bytes: &[u8], like: &Metadata) -> io::Result<()> {
+    use io::Write as _;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let mut found = file.metadata()?.permissions();
+        found.set_mode(0o600);
+        file.set_permissions(found)?;
+        if rustix::process::geteuid().is_root() && like.uid() != 0 {
+            std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = like;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    // Windows opens no directory as a file, and its file systems journal names.
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
 /// Opens a regular file to read it. Waits for nobody, whatever lies at the path, and whoever puts something else there
 /// meanwhile.
 ///

@@ -176,14 +176,12 @@ pub struct AfterInstall;
 impl fmt::Display for AfterInstall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "next, with what `certs agent TENANT --out to-host` made:\n  \
+            "next, with the token that your provider gave you:\n  \
              systemd-sysusers\n  \
-             install -m 644 to-host/certificate.pem /etc/signalbox/agent.pem\n  \
-             install -m 644 to-host/root.pem /etc/signalbox/root.pem\n  \
-             install -m 600 -o signalbox-agent to-host/key.pem /etc/signalbox/agent.key\n  \
-             editor /etc/signalbox/agent.toml\n  \
              systemctl daemon-reload\n  \
-             systemctl enable --now signalbox-agent\n  \
+             install -d -m 700 -o signalbox-agent /var/lib/signalbox/identity\n  \
+             editor /etc/signalbox/agent.toml\n  \
+             signalbox-agent join TOKEN\n  \
              signalbox-agent status",
         )
     }

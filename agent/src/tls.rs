@@ -10,19 +10,25 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
+use certs::{KeyError, PrivateKey};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    client::Resumption,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::{
+        Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
 };
+use sha2::{Digest, Sha256};
 use shared::{
     identity::{Identity, Role},
     ids::{AgentId, TenantId},
+    join::ALPN_JOIN,
     time::Timestamp,
     wire::ALPN,
 };
@@ -169,10 +175,7 @@ impl Credentials {
     /// # Errors
     /// [`PeerError`] if it is anybody else: the caller closes before the first frame.
     pub fn coordinator_of(&self, chain: &[CertificateDer<'_>]) -> Result<String, PeerError> {
-        let leaf = chain.first().ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
-        let identity =
-            certs::identity_of_der(leaf).map_err(|error| PeerError::Nameless(error.to_string()))?;
-        match identity {
+        match peer_of(chain)? {
             Identity { trust_domain, role: Role::Coordinator { name } }
                 if trust_domain == self.trust_domain =>
             {
@@ -181,6 +184,128 @@ impl Credentials {
             other => Err(PeerError::NotCoordinator(other.to_string(), self.trust_domain.clone())),
         }
     }
+}
+
+/// Reads a key that was made here and has no certificate yet.
+///
+/// # Errors
+/// It is no key of ours.
+pub(crate) fn key_of(pem: &str) -> Result<PrivateKey, KeyError> {
+    PrivateKey::from_pem(pem)
+}
+
+/// How a host that joins believes a coordinator: by its root's digest, which the token says.
+#[derive(Debug)]
+pub struct Joining {
+    verifier: Arc<PinnedRoot>,
+}
+
+/// Verifies a server by a root of which only the digest is known; the server shows the root itself.
+#[derive(Debug)]
+struct PinnedRoot {
+    root_sha256: [u8; 32],
+    provider: Arc<CryptoProvider>,
+    /// The root, once a server has proved that it stands under it.
+    root: OnceLock<CertificateDer<'static>>,
+}
+
+impl Joining {
+    /// Returns how to believe whoever stands under the root with this digest.
+    #[must_use]
+    pub fn new(root_sha256: [u8; 32]) -> Self {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = PinnedRoot { root_sha256, provider, root: OnceLock::new() };
+        Self { verifier: Arc::new(verifier) }
+    }
+
+    /// Returns the settings of the handshake.
+    ///
+    /// # Errors
+    /// TLS 1.3 cannot be spoken.
+    pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, CredentialsError> {
+        let provider = Arc::clone(&self.verifier.provider);
+        let verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&self.verifier) as _;
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        client.alpn_protocols = vec![ALPN_JOIN.to_vec()];
+        client.resumption = Resumption::disabled();
+        client.enable_early_data = false;
+        Ok(Arc::new(client))
+    }
+
+    /// Refuses a peer that stands under the root and is no coordinator: the root vouches for agents, too.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub(crate) fn check_peer(&self, chain: &[CertificateDer<'_>]) -> Result<(), PeerError> {
+        match peer_of(chain)? {
+            Identity { role: Role::Coordinator { .. }, .. } => Ok(()),
+            other => Err(PeerError::NotCoordinator(other.to_string(), "the token's".to_owned())),
+        }
+    }
+
+    /// Returns the root's certificate in DER, once a coordinator has proved that it stands under it.
+    #[must_use]
+    pub fn root(&self) -> Option<&[u8]> {
+        self.verifier.root.get().map(AsRef::as_ref)
+    }
+}
+
+impl ServerCertVerifier for PinnedRoot {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let is_pinned = |der: &&CertificateDer<'_>| *Sha256::digest(der) == self.root_sha256;
+        let root = intermediates.iter().find(is_pinned);
+        let root = root.ok_or(rustls::CertificateError::UnknownIssuer)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone().into_owned())?;
+        let provider = Arc::clone(&self.provider);
+        let known = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let verified =
+            known.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        self.root.get_or_init(|| root.clone().into_owned());
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Returns whom a peer's verified chain names, the leaf first.
+fn peer_of(chain: &[CertificateDer<'_>]) -> Result<Identity, PeerError> {
+    let leaf = chain.first().ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
+    certs::identity_of_der(leaf).map_err(|error| PeerError::Nameless(error.to_string()))
 }
 
 fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {

@@ -15,6 +15,7 @@
 //! One connection at a time. It holds at most the session's send window for resending, and receives
 //! into 64 KiB a stream: a coordinator has nothing longer to say.
 
+mod join;
 mod session;
 mod stream;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::join::{JoinError, join};
 use self::session::{End, SEND_WINDOW, SessionError, is_all_acked};
 use crate::{
     clock,
@@ -350,33 +352,11 @@ impl Uplink {
     }
 
     async fn dial(&self, address: &Address) -> Result<(Endpoint, Connection), LinkError> {
-        let mut last = LinkError::NoAddress;
-        for remote in resolve(address).await? {
-            match self.dial_one(remote).await {
-                Ok(dialled) => return Ok(dialled),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn dial_one(&self, remote: SocketAddr) -> Result<(Endpoint, Connection), LinkError> {
-        let any: IpAddr = if remote.is_ipv6() {
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
-        };
-        let endpoint = Endpoint::client((any, 0).into()).map_err(LinkError::Socket)?;
         let name = &self.coordinator.server_name;
-        let connecting = endpoint.connect_with(self.quic.clone(), remote, name)?;
-        let connection = tokio::time::timeout(GREETING_TIMEOUT, connecting)
-            .await
-            .map_err(|_| LinkError::HandshakeTimeout)?
-            .map_err(LinkError::Handshake)?;
-        let chain = connection.peer_identity();
-        let chain = chain.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-        match self.credentials.coordinator_of(chain.as_deref().map_or(&[], Vec::as_slice)) {
+        let (endpoint, connection) = dial(address, name, &self.quic).await?;
+        match self.credentials.coordinator_of(&chain_of(&connection)) {
             Ok(coordinator) => {
+                let remote = connection.remote_address();
                 tracing::info!(%remote, coordinator, "connected");
                 self.inputs.status.set_connected(&remote.to_string(), &coordinator);
                 Ok((endpoint, connection))
@@ -387,6 +367,45 @@ impl Uplink {
             }
         }
     }
+}
+
+/// Dials the addresses that `address` stands for, one after the other, until a handshake is done.
+async fn dial(
+    address: &Address,
+    server_name: &str,
+    quic: &ClientConfig,
+) -> Result<(Endpoint, Connection), LinkError> {
+    let mut last = LinkError::NoAddress;
+    for remote in resolve(address).await? {
+        match dial_one(remote, server_name, quic).await {
+            Ok(dialled) => return Ok(dialled),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn dial_one(
+    remote: SocketAddr,
+    server_name: &str,
+    quic: &ClientConfig,
+) -> Result<(Endpoint, Connection), LinkError> {
+    let any: IpAddr =
+        if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let endpoint = Endpoint::client((any, 0).into()).map_err(LinkError::Socket)?;
+    let connecting = endpoint.connect_with(quic.clone(), remote, server_name)?;
+    let connection = tokio::time::timeout(GREETING_TIMEOUT, connecting)
+        .await
+        .map_err(|_| LinkError::HandshakeTimeout)?
+        .map_err(LinkError::Handshake)?;
+    Ok((endpoint, connection))
+}
+
+/// Returns the peer's verified chain, the leaf first.
+fn chain_of(connection: &Connection) -> Vec<CertificateDer<'static>> {
+    let chain = connection.peer_identity();
+    let chain = chain.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    chain.map_or_else(Vec::new, |chain| *chain)
 }
 
 async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, LinkError> {

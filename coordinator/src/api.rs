@@ -44,6 +44,7 @@ pub mod extract;
 mod fixture;
 mod guard;
 pub mod idempotency;
+pub mod join_tokens;
 pub mod journal;
 pub mod ledger;
 pub mod live;
@@ -62,6 +63,7 @@ pub mod tenants;
 pub mod tokens;
 pub mod types;
 
+pub use join_tokens::JoinTerms;
 pub use metrics::{metrics_router, serve_metrics};
 pub use openapi::openapi;
 pub use serve::serve;
@@ -81,6 +83,8 @@ pub struct Api {
     pub bell: Bell,
     /// Cancelled when the coordinator stops: waits and feeds end.
     pub stopping: CancellationToken,
+    /// What join tokens tell hosts; without it none are made.
+    pub join_terms: Option<Arc<JoinTerms>>,
     /// One permit for each request that is worked on.
     requests: Arc<Semaphore>,
 }
@@ -97,7 +101,14 @@ impl Api {
         stopping: CancellationToken,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(API_REQUESTS_MAX));
-        Self { store, view, clock, counters, bell, stopping, requests }
+        Self { store, view, clock, counters, bell, stopping, join_terms: None, requests }
+    }
+
+    /// Returns the API with what join tokens tell hosts.
+    #[must_use]
+    pub fn with_joining(mut self, terms: Option<JoinTerms>) -> Self {
+        self.join_terms = terms.map(Arc::new);
+        self
     }
 }
 
@@ -115,6 +126,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(journal::routes())
         .merge(live::routes())
         .merge(tokens::routes())
+        .merge(join_tokens::routes())
         .merge(openapi::routes())
 }
 

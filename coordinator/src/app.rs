@@ -44,7 +44,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, Api},
+    api::{self, Api, JoinTerms},
     bell::Bell,
     clock::Clock,
     command::tokens::{self, Grant},
@@ -57,7 +57,8 @@ use crate::{
         values::{Actor, Role},
         writer::{self, Store, Writer},
     },
-    tls, upkeep,
+    tls::{self, Issuer},
+    upkeep,
     view::View,
 };
 
@@ -138,6 +139,7 @@ impl Parts {
 /// Says which part cannot start, and why.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let server = tls::ingest(&config).context("set up TLS for agents")?;
+    let (issuer, terms) = authority(&config).context("set up [authority]")?.unzip();
     let api_tls = Arc::new(tls::api(&config.api).context("set up HTTPS")?);
     let path = config.store.path.clone();
     let (store, writer) = tokio::task::spawn_blocking(move || open_store(&path)).await??;
@@ -159,6 +161,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         counters: Arc::clone(&counters),
         bell: bell.clone(),
         trust_domain: config.trust_domain.clone(),
+        issuer,
+        refusals: ingest::Refusals::default(),
         connection_age: config.ingest.connection_age,
         room: ingest::Room::new(Arc::clone(&counters)),
         tasks: TaskTracker::new(),
@@ -169,7 +173,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
 
     let counted = Arc::clone(&counters);
     let api =
-        Api::new(store.clone(), view.clone(), clock.clone(), counted, bell.clone(), stop.clone());
+        Api::new(store.clone(), view.clone(), clock.clone(), counted, bell.clone(), stop.clone())
+            .with_joining(terms);
     let metrics = api::metrics_router(api.clone());
     let router = api::router(api);
     let (counted, cancel) = (Arc::clone(&counters), stop.clone());
@@ -221,6 +226,18 @@ impl Running {
             None => Ok(Outcome::GraceExceeded),
         }
     }
+}
+
+/// Returns what issues certificates, and what tokens for it say; `None` where hosts cannot join.
+fn authority(config: &Config) -> Result<Option<(Issuer, JoinTerms)>> {
+    let Some(authority) = &config.authority else { return Ok(None) };
+    let issuer = Issuer::load(authority, &config.ingest)?;
+    let terms = JoinTerms {
+        addresses: authority.addresses.clone(),
+        server_name: tls::server_name(&config.ingest)?,
+        root_sha256: issuer.root_sha256(),
+    };
+    Ok(Some((issuer, terms)))
 }
 
 async fn bind(listen: SocketAddr, key: &str) -> Result<TcpListener> {

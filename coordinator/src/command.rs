@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod block;
 pub mod cases;
+pub mod joins;
 pub mod journal;
 pub mod ledger;
 pub mod recalls;

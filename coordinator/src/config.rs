@@ -37,6 +37,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where agents connect.
     pub ingest: IngestConfig,
+    /// What issues agents' certificates; without it they are issued elsewhere.
+    pub authority: Option<AuthorityConfig>,
     /// Where analysts and programs connect.
     pub api: ApiConfig,
     /// Where metrics and health are read.
@@ -67,6 +69,42 @@ pub struct IngestConfig {
     pub roots: PathBuf,
     /// Greatest age of a connection; whole hours.
     pub connection_age: Duration,
+}
+
+/// What issues agents' certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityConfig {
+    /// The intermediate's certificate (PEM), under one of [`IngestConfig::roots`].
+    pub certificate: PathBuf,
+    /// The key to it.
+    pub key: AuthorityKey,
+    /// How long an agent's certificate is valid; whole days.
+    pub validity: Duration,
+    /// Where hosts that join find coordinators, as `host:port`; 1 to [`shared::limits::JOIN_ADDRESSES_MAX`].
+    pub addresses: Vec<String>,
+}
+
+/// Where the authority's key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorityKey {
+    /// In a file.
+    File {
+        /// The file (PEM, PKCS #8), readable by its owner only.
+        path: PathBuf,
+        /// The file whose first line opens it; without one, [`authority_passphrase`] does, if it has to be opened.
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Behind a command: program and arguments.
+    Command(Vec<String>),
+}
+
+/// Variable of the environment that opens the authority's key.
+pub const PASSPHRASE_VARIABLE: &str = "SIGNALBOX_AUTHORITY_PASSPHRASE";
+
+/// Returns what the environment says that opens the authority's key.
+#[must_use]
+pub fn authority_passphrase() -> Option<String> {
+    std::env::var(PASSPHRASE_VARIABLE).ok().filter(|text| !text.is_empty())
 }
 
 /// Where analysts and programs connect.
@@ -190,6 +228,7 @@ impl Config {
             trust_domain: check.trust_domain(&raw.trust_domain)?,
             store: check.store(&raw.store)?,
             metrics: check.metrics(&raw.metrics, &api)?,
+            authority: raw.authority.map(|raw| check.authority(&raw)).transpose()?,
             log: check.log(&raw.log)?,
             ingest,
             api,

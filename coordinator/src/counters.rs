@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use shared::join::JoinRefusal;
+
 /// A number that only goes up, from zero at the start of the process.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -201,6 +203,40 @@ label! {
 }
 
 label! {
+    /// Why a host was not let in.
+    JoinRefused, "reason", {
+        /// No token has its secret.
+        Unknown = "unknown",
+        /// Its token has run out.
+        Expired = "expired",
+        /// Its token has been used as often as it may be.
+        Used = "used",
+        /// Its token was revoked.
+        Revoked = "revoked",
+        /// Its signing request is none.
+        SigningRequest = "signing_request",
+        /// Too many of its address were refused.
+        TooMany = "too_many",
+        /// No certificate could be issued, or the store did not answer.
+        Unavailable = "unavailable",
+    }
+}
+
+impl From<JoinRefusal> for JoinRefused {
+    fn from(refusal: JoinRefusal) -> Self {
+        match refusal {
+            JoinRefusal::Unknown => Self::Unknown,
+            JoinRefusal::Expired(_) => Self::Expired,
+            JoinRefusal::Used => Self::Used,
+            JoinRefusal::Revoked => Self::Revoked,
+            JoinRefusal::SigningRequest => Self::SigningRequest,
+            JoinRefusal::TooMany => Self::TooMany,
+            JoinRefusal::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+label! {
     /// What kind of answer a request to the API got.
     StatusClass, "class", {
         /// It worked (1xx, 2xx, 3xx).
@@ -332,6 +368,9 @@ counters! {
     connections_accepted: Counter = "Connections of agents whose certificate was accepted.";
     handshakes_open: Gauge = "Handshakes of agents that are going on now.";
     handshakes_refused: CounterBy<HandshakeRefused> = "Handshakes that failed, by reason.";
+    joins_open: Gauge = "Hosts that are joining now.";
+    agents_joined: Counter = "Hosts that were given a certificate for a join token.";
+    joins_refused: CounterBy<JoinRefused> = "Hosts that were not let in, by reason.";
     sessions_open: Gauge = "Sessions of agents that are open now.";
     sessions_replaced: Counter = "Sessions that ended because the same agent connected anew.";
     sessions_silent: Counter = "Sessions that ended because the agent fell silent.";

@@ -14,6 +14,7 @@
 //!
 //! Not here: certificates (see [`crate::tls`]), and what a block means (see [`crate::command::block`]).
 
+mod join;
 mod lane;
 mod recall;
 mod registry;
@@ -28,7 +29,7 @@ use rand::RngExt as _;
 use shared::ids::{AgentId, TenantId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::room::Room;
+pub use self::{join::Refusals, room::Room};
 use self::{
     registry::Registry,
     session::{Close, Ending},
@@ -37,9 +38,11 @@ use crate::{
     bell::Bell,
     clock::Clock,
     counters::{Counters, HandshakeRefused},
-    limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
+    limits::{
+        CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, JOINS_MAX,
+    },
     store::writer::Store,
-    tls,
+    tls::{self, Issuer},
 };
 
 /// What every session needs.
@@ -55,6 +58,10 @@ pub struct Shared {
     pub bell: Bell,
     /// Whose agents are let in.
     pub trust_domain: String,
+    /// What issues certificates for hosts that join; without it none can.
+    pub issuer: Option<Issuer>,
+    /// Hosts that were not let in lately.
+    pub refusals: Refusals,
     /// Greatest age of a connection.
     pub connection_age: Duration,
     /// For what came and is not stored yet.
@@ -144,18 +151,31 @@ impl Ingest {
         self.shared.tasks.spawn(async move {
             let met = shake_hands(&shared, incoming).await;
             shared.counters.handshakes_open.lower();
-            if let Some((connection, tenant, agent)) = met {
-                serve(&shared, &registry, connection, (tenant, agent)).await;
+            match met {
+                Some(Met::Agent(connection, tenant, agent)) => {
+                    serve(&shared, &registry, connection, (tenant, agent)).await;
+                }
+                Some(Met::Host(connection, issuer)) => {
+                    join::serve(&shared, &issuer, &connection).await;
+                    shared.counters.joins_open.lower();
+                    close(&connection, Close::Goodbye, "goodbye");
+                }
+                None => {}
             }
         });
     }
 }
 
+/// Who is at the other end.
+enum Met {
+    /// An agent, by its certificate.
+    Agent(Connection, TenantId, AgentId),
+    /// A host that wants to become one.
+    Host(Connection, Issuer),
+}
+
 /// Finishes the handshake and reads who the peer is.
-async fn shake_hands(
-    shared: &Shared,
-    incoming: Incoming,
-) -> Option<(Connection, TenantId, AgentId)> {
+async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
     let from = incoming.remote_address();
     let refused = |reason, error: &dyn std::fmt::Display| {
         shared.counters.handshakes_refused.add_one(reason);
@@ -185,8 +205,16 @@ async fn shake_hands(
             return None;
         }
     };
+    if let Some(issuer) = shared.issuer.as_ref().filter(|_| tls::is_joining(&connection)) {
+        if shared.counters.joins_open.raise_below(JOINS_MAX) {
+            return Some(Met::Host(connection, issuer.clone()));
+        }
+        refused(HandshakeRefused::Full, &"as many hosts are joining as may at once");
+        close(&connection, Close::Unavailable, "too many hosts are joining: try again in a minute");
+        return None;
+    }
     match tls::peer_identity(&connection, &shared.trust_domain) {
-        Ok((tenant, agent)) => Some((connection, tenant, agent)),
+        Ok((tenant, agent)) => Some(Met::Agent(connection, tenant, agent)),
         Err(error) => {
             refused(HandshakeRefused::Identity, &error);
             close(&connection, Close::Unauthorised, &error.to_string());

@@ -165,6 +165,28 @@ pub const ADMIN_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest life of a bearer token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// Longest life of a join token: images are built for some months.
+pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Most hosts that one join token lets in: those of an image.
+pub const JOIN_USES_MAX: u32 = 100_000;
+/// Most join tokens that are kept: one each working hour of a year.
+pub const JOIN_TOKENS_MAX: usize = 10_000;
+/// How long a join token is kept that lets nobody in any more: as long as people ask what became of it.
+pub const JOIN_TOKEN_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How long a host may take to join: a slow line carries some kilobytes, and a signer elsewhere takes its 15 s.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(45);
+/// Most hosts that join at once: each may hold a signer elsewhere, and who finds no place tries again.
+pub const JOINS_MAX: u64 = 64;
+/// How often an address is refused before it is not listened to: more than one mistypes, fewer than guess.
+pub const JOIN_REFUSALS_MAX: u32 = 10;
+/// For how long that counts.
+pub const JOIN_REFUSALS_WINDOW: Duration = Duration::from_secs(10 * 60);
+/// How many refusals of all addresses are told to the journal in that time; the others are counted.
+pub const JOIN_REFUSALS_NOTED_MAX: u32 = 600;
+/// Most addresses whose refusals are remembered, at 40 bytes each.
+pub const JOIN_SITES_MAX: usize = 10_000;
+
 /// Most agents connected at once; each costs about 45 kB.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Most handshakes at once; each costs 0.6 ms of processor time, so a burst waits at most a second.

@@ -14,15 +14,18 @@
 //! What a connection may hold stands in [`crate::limits`]; QUIC's defaults would let each peer open
 //! hundreds of streams and hold megabytes of datagrams.
 
+mod authority;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use certs::CertificateInfo;
 use quinn::{
     Connection, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
-    crypto::rustls::QuicServerConfig,
+    crypto::rustls::{HandshakeData, QuicServerConfig},
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::{
@@ -33,17 +36,20 @@ use rustls::{
     RootCertStore,
     crypto::{self, CryptoProvider},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
 };
 use shared::{
     identity::{Identity, Role},
     ids::{AgentId, TenantId},
+    join::ALPN_JOIN,
     wire::ALPN,
 };
 use thiserror::Error;
 
+pub use self::authority::{AuthorityError, ChainError, Issuer};
 use crate::{
-    config::{ApiConfig, Config, ServerIdentity},
+    config::{ApiConfig, Config, IngestConfig, ServerIdentity},
     limits::{
         ANSWERS_MAX, CONNECTION_RECEIVE_BYTES_MAX, CONNECTION_SEND_BYTES_MAX, HANDSHAKE_BYTES_MAX,
         HANDSHAKES_MAX, IDLE_TIMEOUT, LANE_RECEIVE_BYTES_MAX, STREAMS_MAX,
@@ -142,16 +148,20 @@ pub enum PeerError {
     },
 }
 
-/// Returns how agents are met: with both certificates, and with little memory for each.
+/// Returns how agents are met: with both certificates, and with little memory for each. Where hosts can join, one
+/// without a certificate gets through the handshake, too, and it is for the caller to ask [`is_joining`].
 ///
 /// # Errors
 /// Each [`TlsError`] but those of the reset key; the text says which file and what to do.
 pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
-    let ServerIdentity { certificate, key } = &config.ingest.identity;
+    let can_join = config.authority.is_some();
+    let ServerIdentity { certificate, .. } = &config.ingest.identity;
     let chain = load_certificates(certificate)?;
     check_own_name(certificate, &chain[0], &config.trust_domain)?;
     let roots = Arc::new(load_roots(&config.ingest.roots)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let verifier = if can_join { verifier.allow_unauthenticated() } else { verifier };
+    let verifier = verifier
         .build()
         .map_err(|error| pem_error(&config.ingest.roots, "root's certificate", error))?;
     let mismatch = |error: String| TlsError::Mismatch { certificate: certificate.clone(), error };
@@ -159,9 +169,11 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| mismatch(error.to_string()))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, load_key(key)?)
-        .map_err(|error| mismatch(error.to_string()))?;
+        .with_cert_resolver(Arc::new(shown(&config.ingest, chain)?));
     tls.alpn_protocols = vec![ALPN.to_vec()];
+    if can_join {
+        tls.alpn_protocols.push(ALPN_JOIN.to_vec());
+    }
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
@@ -173,6 +185,52 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
         .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
         .incoming_buffer_size_total(HANDSHAKE_BYTES_MAX * HANDSHAKES_MAX as u64);
     Ok(server)
+}
+
+/// What the coordinator shows: to a host that joins, the roots as well, of which it knows a digest only.
+#[derive(Debug)]
+struct Shown {
+    to_agents: Arc<CertifiedKey>,
+    to_hosts: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let is_joining = hello.alpn().is_some_and(|mut names| names.any(|name| name == ALPN_JOIN));
+        Some(Arc::clone(if is_joining { &self.to_hosts } else { &self.to_agents }))
+    }
+}
+
+fn shown(config: &IngestConfig, chain: Vec<CertificateDer<'static>>) -> Result<Shown, TlsError> {
+    let ServerIdentity { certificate, key } = &config.identity;
+    let whole = [chain.clone(), load_certificates(&config.roots)?].concat();
+    let key = load_key(key)?;
+    let certified = |chain| {
+        CertifiedKey::from_der(chain, key.clone_key(), &provider()).map(Arc::new).map_err(|error| {
+            TlsError::Mismatch { certificate: certificate.clone(), error: error.to_string() }
+        })
+    };
+    Ok(Shown { to_agents: certified(chain)?, to_hosts: certified(whole)? })
+}
+
+/// Returns whether the peer wants to join: it speaks another protocol, and has shown nothing yet of who it is.
+#[must_use]
+pub fn is_joining(connection: &Connection) -> bool {
+    let data = connection.handshake_data().and_then(|any| any.downcast::<HandshakeData>().ok());
+    data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_JOIN))
+}
+
+/// Returns the first DNS name of the coordinator's certificate: what hosts that join are told to expect.
+///
+/// # Errors
+/// The certificate cannot be read, or has none.
+pub fn server_name(config: &IngestConfig) -> Result<String, TlsError> {
+    let path = &config.identity.certificate;
+    let refused = |reason| TlsError::NotCoordinator { path: path.clone(), reason };
+    let info = CertificateInfo::from_der(&load_certificates(path)?[0])
+        .map_err(|error| refused(error.to_string()))?;
+    let name = info.dns_names.into_iter().next();
+    name.ok_or_else(|| refused("it carries no DNS name".to_owned()))
 }
 
 /// Returns how analysts and programs are met over HTTPS.

@@ -13,6 +13,7 @@ pub mod block;
 pub mod context;
 pub mod identity;
 pub mod ids;
+pub mod join;
 pub mod ledger;
 pub mod limits;
 pub mod ocsf;

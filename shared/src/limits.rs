@@ -92,6 +92,14 @@ pub const RULE_ID_BYTES_MAX: usize = 128;
 /// Most bytes of blocks that one recall may ask one agent for: half a million records of 1 kB.
 pub const RECALL_BYTES_MAX: u64 = 64 << 20;
 
+/// Most addresses of coordinators in a join token: a handful of coordinators serve one agent, and all are tried before
+/// it waits.
+pub const JOIN_ADDRESSES_MAX: usize = 8;
+/// Longest of them, in bytes: a DNS name of 253 and a port.
+pub const JOIN_ADDRESS_BYTES_MAX: usize = 260;
+/// Largest frame of a join, in bytes: a chain of three certificates has 3,000, a signing request 300.
+pub const JOIN_FRAME_BYTES_MAX: usize = 16 << 10;
+
 /// How far an event's time may lie ahead of its arrival before it is not believed.
 pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -168,6 +176,10 @@ const _: () =
 const _: () = assert!(RULE_ID_BYTES_MAX <= FIELD_BYTES_MAX, "a rule's id is a field of an alert");
 const _: () =
     assert!(RECALL_BYTES_MAX >= BLOCK_BYTES_MAX as u64, "an answer holds the largest block");
+const _: () = assert!(
+    JOIN_ADDRESSES_MAX * JOIN_ADDRESS_BYTES_MAX * 2 <= JOIN_FRAME_BYTES_MAX,
+    "the longest token fits its bound"
+);
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waiting grows");
 const _: () = assert!(
     SIGMA_TEXT_BYTES_MAX <= SIGMA_SOURCE_BYTES_MAX && SIGMA_RULES_MAX <= SIGMA_DOCUMENTS_MAX,

@@ -24,6 +24,7 @@
 //! [kept](Cluster::keep).
 
 mod cli;
+mod joining;
 mod process;
 mod programs;
 
@@ -43,6 +44,7 @@ use tempfile::TempDir;
 
 pub use self::{
     cli::{Recalled, records_of},
+    joining::Host,
     process::{Process, terminate},
     programs::Programs,
 };

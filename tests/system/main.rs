@@ -5,6 +5,7 @@
 mod crash;
 mod demo;
 mod fuzz_corpus;
+mod join;
 mod ledger;
 mod ocsf;
 mod recall;

@@ -2,7 +2,7 @@
 
 use std::{
     ops::{Range, RangeInclusive},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -10,12 +10,12 @@ use shared::alert::Severity;
 use toml::Spanned;
 
 use super::{
-    ADDRESSES_MAX, Address, ConfigError, CoordinatorConfig, HeldSettings, Input, LogConfig,
-    LogFormat, LogLevel, SOURCE_NAME_BYTES_MAX, SOURCES_MAX, SourceConfig, SpoolSettings,
-    parse_bytes, parse_duration,
+    ADDRESSES_MAX, Address, COORDINATOR_FILE, ConfigError, CoordinatorConfig, DEFAULT_IDENTITY_DIR,
+    HeldSettings, IdentityConfig, Input, LogConfig, LogFormat, LogLevel, SOURCE_NAME_BYTES_MAX,
+    SOURCES_MAX, SourceConfig, SpoolSettings, parse_bytes, parse_duration,
     raw::{
-        RawAttribution, RawBlocks, RawCoordinator, RawHeld, RawLanes, RawLedger, RawLog,
-        RawShutdown, RawSource, RawSpool,
+        RawAttribution, RawBlocks, RawCoordinator, RawHeld, RawIdentity, RawLanes, RawLedger,
+        RawLog, RawShutdown, RawSource, RawSpool,
     },
     show_bytes,
 };
@@ -65,6 +65,74 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Returns the files of the identity, and the folder that they lie in if joining puts them there.
+    pub(super) fn identity(
+        &self,
+        raw: Option<&Spanned<RawIdentity>>,
+    ) -> Result<(IdentityConfig, Option<PathBuf>), ConfigError> {
+        let in_dir = |dir: PathBuf| {
+            let identity = IdentityConfig {
+                certificate: dir.join("certificate.pem"),
+                key: dir.join("key.pem"),
+                trust_anchor: dir.join("root.pem"),
+            };
+            (identity, Some(dir))
+        };
+        let Some(section) = raw else { return Ok(in_dir(PathBuf::from(DEFAULT_IDENTITY_DIR))) };
+        let RawIdentity { dir, certificate, key, trust_anchor } = section.get_ref();
+        match (dir, certificate, key, trust_anchor) {
+            (dir, None, None, None) => {
+                let dir = dir.as_deref().unwrap_or(Path::new(DEFAULT_IDENTITY_DIR));
+                Ok(in_dir(self.base.join(dir)))
+            }
+            (None, Some(certificate), Some(key), Some(trust_anchor)) => {
+                let identity = IdentityConfig {
+                    certificate: self.base.join(certificate),
+                    key: self.base.join(key),
+                    trust_anchor: self.base.join(trust_anchor),
+                };
+                Ok((identity, None))
+            }
+            (Some(_), ..) => {
+                let message = "name a folder (dir), or the files, not both".to_owned();
+                Err(self.error("identity.dir", section.span(), message))
+            }
+            (None, ..) => {
+                let message = "name certificate, key and trust_anchor, or none of them".to_owned();
+                Err(self.error("identity", section.span(), message))
+            }
+        }
+    }
+
+    /// Returns that the configuration names the files of an identity that was made elsewhere.
+    pub(super) fn names_files(&self, raw: Option<&Spanned<RawIdentity>>) -> ConfigError {
+        let span = raw.map_or(0..0, Spanned::span);
+        let message = "names files that were made elsewhere, and the agent would go on using them: \
+                       take the section out, then join";
+        self.error("identity", span, message.to_owned())
+    }
+
+    /// Returns the coordinators that this host was told when it joined.
+    pub(super) fn joined_coordinator(
+        &self,
+        dir: Option<&Path>,
+        joined: impl Fn(&Path) -> Option<String>,
+    ) -> Result<CoordinatorConfig, ConfigError> {
+        let missing = || {
+            let message = "is missing, and this host has not joined: run signalbox-agent join \
+                           TOKEN, or write the section";
+            self.error("coordinator", 0..0, message.to_owned())
+        };
+        let dir = dir.ok_or_else(missing)?;
+        let text = joined(dir).ok_or_else(missing)?;
+        let check = Check { text: &text, base: dir };
+        let raw = toml::from_str(&text).map_err(|error| check.syntax(error));
+        raw.and_then(|raw| check.coordinator(&raw)).map_err(|error| {
+            let path = dir.join(COORDINATOR_FILE);
+            self.error("coordinator", 0..0, format!("{}: {error}", path.display()))
+        })
+    }
+
     pub(super) fn coordinator(
         &self,
         raw: &RawCoordinator,

@@ -14,8 +14,8 @@ use crate::normalise::FieldMap;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
-    pub(super) coordinator: RawCoordinator,
-    pub(super) identity: RawIdentity,
+    pub(super) coordinator: Option<RawCoordinator>,
+    pub(super) identity: Option<Spanned<RawIdentity>>,
     pub(super) spool: RawSpool,
     pub(super) held: Option<Spanned<RawHeld>>,
     #[serde(default)]
@@ -51,9 +51,16 @@ pub(super) struct RawCoordinator {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIdentity {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
-    pub(super) trust_anchor: PathBuf,
+    pub(super) dir: Option<PathBuf>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) trust_anchor: Option<PathBuf>,
+}
+
+/// The whole file, of which only the identity is looked at.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawIdentityAlone {
+    pub(super) identity: Option<Spanned<RawIdentity>>,
 }
 
 #[derive(Debug, Deserialize)]

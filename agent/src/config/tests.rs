@@ -174,9 +174,9 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line_and_key() {
 #[test]
 fn a_missing_key_is_refused_by_name() {
     let error = refused("key = \"agent.key\"", "");
-    assert!(error.contains("identity") && error.contains("missing field \"key\""), "{error}");
+    assert!(error.contains("name certificate, key and trust_anchor"), "{error}");
     let error = refused("[coordinator]\naddresses = [\"box.example:4433\"]", "");
-    assert!(error.contains("missing field \"coordinator\""), "{error}");
+    assert!(error.contains("coordinator: is missing, and this host has not joined"), "{error}");
 }
 
 #[test]
@@ -380,7 +380,13 @@ fn addresses_are_a_host_and_a_port() {
 
 #[test]
 fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
-    let shipped = parse(EXAMPLE).unwrap();
+    let told =
+        coordinator_text(&[Address::parse("signalbox.example.net:4433").unwrap()], "coordinator");
+    let joined = |dir: &Path| {
+        assert_eq!(dir, Path::new(DEFAULT_IDENTITY_DIR));
+        Some(told.clone())
+    };
+    let shipped = Config::parse_joined(EXAMPLE, Path::new("/base"), joined).unwrap();
     assert_eq!(shipped.sources.len(), 1);
     // With the comment signs before keys and sections taken away, it says the same, and all keys
     // are known. All its sources together come to more than the usual budget of memory.
@@ -401,6 +407,46 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
 }
 
 #[test]
+fn a_host_that_joined_needs_to_be_told_neither_who_it_is_nor_where_the_coordinators_are() {
+    let bare = "[spool]\ndir = \"spool\"\n[[source]]\nname = \"eve\"\nkind = \"suricata_eve\"\n\
+                path = \"/e\"\n";
+    let addresses = ["box.example:4433", "[2001:db8::1]:4433"].map(|a| Address::parse(a).unwrap());
+    let told = coordinator_text(&addresses, "box.example");
+    let config = Config::parse_joined(bare, Path::new("/base"), |_| Some(told.clone())).unwrap();
+    assert_eq!(config.coordinator.addresses, addresses);
+    assert_eq!(config.coordinator.server_name, "box.example");
+    assert_eq!(config.identity.key, Path::new(DEFAULT_IDENTITY_DIR).join("key.pem"));
+
+    let elsewhere = bare.replace("[spool]", "[identity]\ndir = \"who\"\n[spool]");
+    let config = Config::parse_joined(&elsewhere, Path::new("/base"), |dir| {
+        assert_eq!(dir, Path::new("/base/who"));
+        Some(told.clone())
+    });
+    assert_eq!(config.unwrap().identity.certificate, Path::new("/base/who/certificate.pem"));
+
+    let damaged = Config::parse_joined(bare, Path::new("/base"), |_| Some("addresses = 7".into()));
+    let error = damaged.unwrap_err().to_string();
+    assert!(error.contains("identity/coordinator.toml: 1:13: addresses"), "{error}");
+}
+
+#[test]
+fn where_an_identity_is_kept_is_known_before_the_host_has_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    assert_eq!(identity_dir(&path).unwrap(), Path::new(DEFAULT_IDENTITY_DIR), "no file yet");
+    let kept = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        identity_dir(&path)
+    };
+    assert_eq!(kept(EXAMPLE).unwrap(), Path::new(DEFAULT_IDENTITY_DIR));
+    assert_eq!(kept("[identity]\ndir = \"who\"").unwrap(), dir.path().join("who"));
+    let error = kept(MINIMAL).unwrap_err().to_string();
+    assert!(error.contains("identity: names files that were made elsewhere"), "{error}");
+    let error = kept("[identity]\ndir = \"who\"\nkey = \"k\"").unwrap_err().to_string();
+    assert!(error.contains("not both"), "{error}");
+}
+
+#[test]
 fn every_shipped_field_map_is_usable() {
     let config = parse(&format!("{}\n{}", toml_without("source"), FIELD_MAPS)).unwrap();
     assert!(config.sources.len() >= 10);
@@ -414,7 +460,8 @@ fn the_shipped_example_has_every_key() {
         let value = value.as_array().map_or(value, |list| &list[1]);
         let value = value.as_table().unwrap();
         for key in keys {
-            let elsewhere = uncommented().contains(&format!("\n{key} = "));
+            let is_shown = |text: &str| text.contains(&format!("\n{key} = "));
+            let elsewhere = is_shown(&uncommented()) || is_shown(&EXAMPLE.replace("#     ", ""));
             assert!(value.contains_key(&key) || elsewhere, "{section}.{key} is not in the example");
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{HeaderMap, Request, StatusCode, header},
+    http::{HeaderMap, Request, StatusCode, header, request::Builder},
     response::Response,
 };
 use serde_json::Value;
@@ -23,7 +23,7 @@ use shared::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Api, metrics_router, router};
+use super::{Api, JoinTerms, metrics_router, router};
 use crate::{
     bell::Bell,
     clock::Clock,
@@ -93,6 +93,13 @@ impl Fixture {
         );
         let (router, metrics) = (router(api.clone()), metrics_router(api.clone()));
         Self { api, engine, clock, router, metrics, _writer: writer }
+    }
+
+    /// Lets hosts join.
+    pub(super) fn with_joining(mut self, terms: JoinTerms) -> Self {
+        self.api = self.api.with_joining(Some(terms));
+        self.router = router(self.api.clone());
+        self
     }
 
     pub(super) fn advance(&self, ms: u64) {
@@ -202,6 +209,22 @@ impl Fixture {
 
     pub(super) async fn get(&self, path: &str, token: &str) -> Answer {
         answer(self.open(path, token, &[]).await).await
+    }
+
+    /// Sends a body as JSON.
+    pub(super) async fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.ask(request, token, Body::from(body.to_string())).await
+    }
+
+    pub(super) async fn delete(&self, path: &str, token: &str) -> Answer {
+        self.ask(Request::delete(path), token, Body::empty()).await
+    }
+
+    async fn ask(&self, request: Builder, token: &str, body: Body) -> Answer {
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let sent = self.router.clone().oneshot(request.body(body).unwrap());
+        answer(sent.await.unwrap()).await
     }
 
     /// Asks the metrics listener.

@@ -34,6 +34,22 @@ pub fn token(token: &values::Token, now: Timestamp) -> types::Token {
     }
 }
 
+/// Returns a join token without its secret.
+#[must_use]
+pub fn join_token(token: &values::JoinToken, now: Timestamp) -> types::JoinToken {
+    types::JoinToken {
+        id: token.id.clone(),
+        tenant: token.tenant.to_string(),
+        max_uses: token.uses_max,
+        uses: token.uses,
+        created_by: (&token.created_by).into(),
+        created_at: Time(token.created_at),
+        expires_at: Time(token.expires_at),
+        revoked_at: token.revoked_at.map(Time),
+        is_good: token.is_good(now),
+    }
+}
+
 /// Returns a tenant with how many cases it has in the queue.
 #[must_use]
 pub fn tenant(id: TenantId, tenant: &values::Tenant, counts: QueueCounts) -> types::Tenant {

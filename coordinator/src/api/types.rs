@@ -730,6 +730,57 @@ pub struct NewToken {
     pub secret: Option<String>,
 }
 
+/// A token by which hosts become a tenant's agents, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinToken {
+    /// Its public name.
+    pub id: String,
+    /// Whose agents the hosts become.
+    pub tenant: String,
+    /// How many hosts it lets in.
+    pub max_uses: u32,
+    /// How many it has let in.
+    pub uses: u32,
+    /// Who made it.
+    pub created_by: JournalActor,
+    /// When it was made.
+    pub created_at: Time,
+    /// Until when it is good.
+    pub expires_at: Time,
+    /// Since when it is not good any more.
+    #[schema(required)]
+    pub revoked_at: Option<Time>,
+    /// Whether it lets a host in now.
+    pub is_good: bool,
+}
+
+/// A join token to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// Whose agents the hosts become.
+    #[schema(value_type = TenantName)]
+    pub tenant: TenantId,
+    /// How many hosts it lets in; one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub uses: Option<u32>,
+    /// For how many hours; 24 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 8784)]
+    pub expires_in_hours: Option<u32>,
+}
+
+/// A join token that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewJoinToken {
+    /// The token.
+    pub token: JoinToken,
+    /// What is given to the host, shown this once and kept nowhere; absent when the answer is a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
 /// Which page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]

@@ -2,6 +2,7 @@
 
 mod agent;
 pub(super) mod house;
+mod joins;
 mod lifetime;
 mod recalls;
 mod refusals;

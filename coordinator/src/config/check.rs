@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use shared::limits::{JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX};
 use toml::Spanned;
 
 use super::{
-    ApiConfig, ConfigError, IngestConfig, LogConfig, LogFormat, LogLevel, MetricsConfig,
-    ServerIdentity, StoreConfig,
-    raw::{RawApi, RawIngest, RawLog, RawMetrics, RawStore},
+    ApiConfig, AuthorityConfig, AuthorityKey, ConfigError, IngestConfig, LogConfig, LogFormat,
+    LogLevel, MetricsConfig, ServerIdentity, StoreConfig,
+    raw::{RawApi, RawAuthority, RawIngest, RawLog, RawMetrics, RawStore},
 };
 use crate::limits::CONNECTION_AGE_MAX;
 
@@ -27,6 +28,10 @@ const RETENTION_GIB: RangeInclusive<i64> = 1..=1 << 20;
 /// A connection that is younger than an hour costs handshakes for nothing; one older than a week
 /// outlives short-lived certificates.
 const CONNECTION_AGE_HOURS: RangeInclusive<i64> = 1..=7 * 24;
+
+/// Under a day nobody renews in time; a certificate of more than a year is one that nobody takes away.
+const AGENT_DAYS: RangeInclusive<i64> = 1..=366;
+const AGENT_DAYS_DEFAULT: i64 = 30;
 
 const INGEST_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4433);
 const API_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
@@ -74,6 +79,72 @@ impl Check<'_> {
             roots: self.base.join(&raw.roots),
             connection_age: age.unwrap_or(CONNECTION_AGE_MAX),
         })
+    }
+
+    pub(super) fn authority(
+        &self,
+        raw: &Spanned<RawAuthority>,
+    ) -> Result<AuthorityConfig, ConfigError> {
+        let (span, raw) = (raw.span(), raw.get_ref());
+        let key = match (&raw.key, &raw.signer) {
+            (Some(path), None) => AuthorityKey::File {
+                path: self.base.join(path.get_ref()),
+                passphrase_file: raw.passphrase_file.as_ref().map(|p| self.base.join(p.get_ref())),
+            },
+            (None, Some(command)) if command.get_ref().is_empty() => {
+                let message = "name the program, and its arguments behind it".to_owned();
+                return Err(self.error("authority.signer", command.span(), message));
+            }
+            (None, Some(command)) => match &raw.passphrase_file {
+                None => AuthorityKey::Command(command.get_ref().clone()),
+                Some(alone) => {
+                    let message = "belongs to a key: a signer has its own".to_owned();
+                    return Err(self.error("authority.passphrase_file", alone.span(), message));
+                }
+            },
+            (Some(_), Some(both)) => {
+                let message = "give it or a key, not both".to_owned();
+                return Err(self.error("authority.signer", both.span(), message));
+            }
+            (None, None) => {
+                let message = "give its key, or the command of a signer".to_owned();
+                return Err(self.error("authority.key", span, message));
+            }
+        };
+        let days = self.number("authority.agent_days", raw.agent_days.as_ref(), &AGENT_DAYS)?;
+        let days = days.unwrap_or(AGENT_DAYS_DEFAULT.unsigned_abs());
+        Ok(AuthorityConfig {
+            certificate: self.base.join(&raw.certificate),
+            key,
+            validity: Duration::from_secs(days * DAY.as_secs()),
+            addresses: self.join_addresses(&raw.addresses)?,
+        })
+    }
+
+    fn join_addresses(
+        &self,
+        raw: &Spanned<Vec<Spanned<String>>>,
+    ) -> Result<Vec<String>, ConfigError> {
+        let key = "authority.addresses";
+        let list = raw.get_ref();
+        if !(1..=JOIN_ADDRESSES_MAX).contains(&list.len()) {
+            let message =
+                format!("{} addresses, 1 to {JOIN_ADDRESSES_MAX} are allowed", list.len());
+            return Err(self.error(key, raw.span(), message));
+        }
+        for address in list {
+            let text = address.get_ref();
+            let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            let is_long = text.len() > JOIN_ADDRESS_BYTES_MAX;
+            if is_long || text.starts_with(':') || port.is_none_or(|port| port == 0) {
+                let message = format!(
+                    "{text:?} is no address that hosts can reach: write host:port, and \
+                     [address]:port for IPv6"
+                );
+                return Err(self.error(key, address.span(), message));
+            }
+        }
+        Ok(list.iter().map(|address| address.get_ref().clone()).collect())
     }
 
     pub(super) fn api(

@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) trust_domain: Spanned<String>,
     pub(super) store: RawStore,
     pub(super) ingest: RawIngest,
+    pub(super) authority: Option<Spanned<RawAuthority>>,
     #[serde(default)]
     pub(super) api: RawApi,
     #[serde(default)]
@@ -40,6 +41,17 @@ pub(super) struct RawIngest {
     pub(super) key: PathBuf,
     pub(super) roots: PathBuf,
     pub(super) connection_age_hours: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAuthority {
+    pub(super) certificate: PathBuf,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) passphrase_file: Option<Spanned<PathBuf>>,
+    pub(super) signer: Option<Spanned<Vec<String>>>,
+    pub(super) agent_days: Option<Spanned<i64>>,
+    pub(super) addresses: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -110,6 +110,40 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
 }
 
 #[test]
+fn an_authority_has_a_key_or_a_signer_and_an_address_that_hosts_can_reach() {
+    let with =
+        |lines: &str| parse(&format!("{MINIMAL}[authority]\ncertificate = \"i.pem\"\n{lines}"));
+    let address = "addresses = [\"box.example:4433\"]\n";
+    let key = "key = \"i.key\"\n";
+    let config = with(&format!("{key}passphrase_file = \"p\"\nagent_days = 7\n{address}"));
+    let authority = config.unwrap().authority.unwrap();
+    assert_eq!(authority.certificate, Path::new("/base/i.pem"));
+    assert_eq!(authority.validity, Duration::from_secs(7 * 24 * 60 * 60));
+    let (path, file) = (PathBuf::from("/base/i.key"), PathBuf::from("/base/p"));
+    assert_eq!(authority.key, AuthorityKey::File { path, passphrase_file: Some(file) });
+    let config = with(&format!("signer = [\"sign\", \"--slot\"]\n{address}")).unwrap();
+    let command = ["sign", "--slot"].map(str::to_owned).to_vec();
+    assert_eq!(config.authority.unwrap().key, AuthorityKey::Command(command));
+
+    for (lines, said) in [
+        (format!("{key}signer = [\"sign\"]\n{address}"), "12:10: authority.signer: give it or"),
+        (address.to_owned(), "authority.key: give its key, or the command"),
+        (format!("signer = []\n{address}"), "11:10: authority.signer: name the program"),
+        (
+            format!("signer = [\"sign\"]\npassphrase_file = \"p\"\n{address}"),
+            "12:19: authority.passphrase_file: belongs to a key",
+        ),
+        (format!("{key}agent_days = 0\n{address}"), "12:14: authority.agent_days: 0 is not"),
+        (format!("{key}addresses = []\n"), "12:13: authority.addresses: 0 addresses"),
+        (format!("{key}addresses = [\"box\"]\n"), "12:14: authority.addresses: \"box\" is no"),
+        (format!("{key}addresses = [\"a:1\", \":4\"]\n"), "12:21: authority.addresses: \":4\" is"),
+    ] {
+        let error = with(&lines).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}\nshould contain {said}");
+    }
+}
+
+#[test]
 fn errors_of_a_file_name_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("box.toml");
@@ -127,20 +161,23 @@ fn errors_of_a_file_name_it() {
 #[test]
 fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let shipped = parse(EXAMPLE).unwrap();
-    // With the comment signs before keys taken away, it says the same, but for the bound on bytes
-    // that has no default.
+    // With the comment signs before keys and sections taken away, it says the same, but for the
+    // bound on bytes and the authority, which have no default.
     let mut full = parse(&uncommented()).unwrap();
     assert_eq!(full.store.bytes_max.take(), Some(500 << 30));
+    let authority = full.authority.take().unwrap();
+    assert_eq!(authority.validity, Duration::from_secs(30 * 24 * 60 * 60));
     assert_eq!(full, shipped);
 }
 
 #[test]
 fn the_shipped_example_has_every_key() {
     let table: toml::Table = uncommented().parse().unwrap();
-    for section in ["store", "ingest", "api", "metrics", "log"] {
+    for section in ["store", "ingest", "authority", "api", "metrics", "log"] {
         let value = table[section].as_table().unwrap();
         for key in keys_of(section) {
-            assert!(value.contains_key(&key), "{section}.{key} is not in the example");
+            let is_shown = EXAMPLE.contains(&format!("\n#     {key} = "));
+            assert!(value.contains_key(&key) || is_shown, "{section}.{key} is not in the example");
         }
     }
 }
@@ -160,12 +197,12 @@ fn keys_of(section: &str) -> Vec<String> {
     named
 }
 
-/// Returns the example with every commented-out key active.
+/// Returns the example with every commented-out key and section active.
 fn uncommented() -> String {
     let active = |line: &str| {
         let Some(rest) = line.strip_prefix("# ") else { return line.to_owned() };
         let is_key = rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
-        if is_key { rest.to_owned() } else { line.to_owned() }
+        if is_key || rest.starts_with('[') { rest.to_owned() } else { line.to_owned() }
     };
     EXAMPLE.lines().map(active).collect::<Vec<_>>().join("\n")
 }

@@ -26,6 +26,8 @@
 //! | `RecallKey` | 0x14 | recall | `RecallRecord` | recall | retention |
 //! | `TenantRecallKey` | 0x15 | tenant ‖ recall | empty | recall | retention |
 //! | `RecallAgentKey` | 0x16 | recall ‖ agent | `RecallAnswer` | recall, answers | retention |
+//! | `JoinTokenKey` | 0x17 | SHA-256 of the secret | `JoinToken` | join commands | join commands |
+//! | `JoinedKey` | 0x18 | token's digest ‖ SHA-256 of the host's key | `JoinedHost` | join | join commands |
 //! | `RecalledKey` | Blocks 0x02 | tenant ‖ recall ‖ agent ‖ number | block's bytes | answers | retention |
 //! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
@@ -406,6 +408,42 @@ impl Key for TokenKey {
     }
 }
 
+/// A token by which hosts become agents, by its secret's digest: the secret itself is kept nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JoinTokenKey(pub [u8; 32]);
+
+impl Key for JoinTokenKey {
+    const FAMILY: u8 = 0x17;
+    const NAME: &'static str = "join token";
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        fields.take().map(Self)
+    }
+}
+
+/// A host that joined: a second request with the same token and key is the first one again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JoinedKey {
+    /// By which token.
+    pub token: JoinTokenKey,
+    /// Digest of its public key.
+    pub key: [u8; 32],
+}
+
+impl Key for JoinedKey {
+    const FAMILY: u8 = 0x18;
+    const NAME: &'static str = "joined host";
+    fn write(&self, out: &mut Vec<u8>) {
+        self.token.write(out);
+        out.extend_from_slice(&self.key);
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        Some(Self { token: JoinTokenKey::read(fields)?, key: fields.take()? })
+    }
+}
+
 /// A write that was answered already, by the digest of who sent it and its `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdempotencyKey(pub [u8; 32]);
@@ -716,6 +754,9 @@ mod tests {
         check(&[1, 255, 256].map(JournalKey));
         check(&[[0; 32], [7; 32]].map(TokenKey));
         check(&[[0; 32], [7; 32]].map(IdempotencyKey));
+        check(&[[0; 32], [7; 32]].map(JoinTokenKey));
+        let joined = |key| JoinedKey { token: JoinTokenKey([7; 32]), key };
+        check(&[[0; 32], [7; 32]].map(joined));
         check(&[1, 256].map(|n| GapKey { tenant: a, stream, first: Seq::new(n).unwrap() }));
         check(&[1, 256].map(|n| LedgerHeadKey { tenant: a, agent, epoch: Epoch(n) }));
         let epoch = Epoch(9);

@@ -13,12 +13,13 @@ use crate::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
             AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
-            IdempotencyKey, Key, KeyError, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey,
-            RecallAgentKey, RecallKey, TenantKey, TokenKey,
+            IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError, LedgerGapKey, LedgerHeadKey,
+            LedgerKey, MetaKey, RecallAgentKey, RecallKey, TenantKey, TokenKey,
         },
         values::{
-            Agent, Cursor, GapRecord, JournalHead, KnownContext, LedgerGapRecord, Positions,
-            RecallAnswer, RecallRecord, Remembered, Tenant, Token, Value, ValueError,
+            Agent, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead, KnownContext,
+            LedgerGapRecord, Positions, RecallAnswer, RecallRecord, Remembered, Tenant, Token,
+            Value, ValueError,
         },
     },
     triage::{case::Case, fold::HostCases, ledger::Chain},
@@ -43,6 +44,7 @@ tables! {
     false: TenantKey => Tenant, AgentKey => Agent, ContextKey => KnownContext,
     CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
     LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
+    JoinTokenKey => JoinToken, JoinedKey => JoinedHost,
     RecallKey => RecallRecord, RecallAgentKey => RecallAnswer,
 }
 

@@ -192,6 +192,36 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
 }
 
+/// A token by which hosts become a tenant's agents, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    /// Public name of the token: the first eight bytes of its secret's digest in hex.
+    pub id: String,
+    /// Whose agents the hosts become.
+    pub tenant: TenantId,
+    /// How many hosts it lets in.
+    pub uses_max: u32,
+    /// How many it has let in.
+    pub uses: u32,
+    /// Who made it.
+    pub created_by: Actor,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// Since when it is not good any more.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A host that became an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedHost {
+    /// Which agent it is.
+    pub agent: AgentId,
+    /// When it became that.
+    pub joined_at: Timestamp,
+}
+
 /// The answer to a write that carried an `Idempotency-Key`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -441,6 +471,47 @@ pub enum Event {
         /// Whether nothing is missing.
         is_complete: bool,
     },
+    /// Something about hosts that become agents.
+    Join(JoinEvent),
+}
+
+/// What happened about hosts that become agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinEvent {
+    /// A join token was made.
+    TokenCreated {
+        /// Its public name.
+        token: String,
+        /// How many hosts it lets in.
+        uses_max: u32,
+        /// Until when it is good.
+        expires_at: Timestamp,
+    },
+    /// A join token was revoked.
+    TokenRevoked {
+        /// Its public name.
+        token: String,
+    },
+    /// A host became an agent.
+    Joined {
+        /// Which.
+        agent: AgentId,
+        /// By which join token.
+        token: String,
+        /// What the host calls itself.
+        host_name: String,
+        /// From which address.
+        from: String,
+    },
+    /// A host was not let in.
+    Refused {
+        /// With which join token, if there is such a one.
+        token: Option<String>,
+        /// Why: a name of `JoinRefusal`.
+        reason: String,
+        /// From which address.
+        from: String,
+    },
 }
 
 impl Event {
@@ -463,7 +534,8 @@ impl Event {
             | Self::RetentionRan { .. }
             | Self::LedgerGapsFound { .. }
             | Self::RecallAsked { .. }
-            | Self::RecallAnswered { .. } => &[],
+            | Self::RecallAnswered { .. }
+            | Self::Join(_) => &[],
         }
     }
 }
@@ -587,6 +659,7 @@ values! {
     LedgerGapRecord = "gap of a ledger",
     Positions = "positions",
     RecallRecord = "recall", RecallAnswer = "answer to a recall",
+    JoinToken = "join token", JoinedHost = "joined host",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

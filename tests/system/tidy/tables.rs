@@ -12,7 +12,11 @@ pub(crate) const FILE_LINES_MAX: usize = 800;
 pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 
 /// Functions that may be longer, each with the reason: path, name, reason.
-pub(crate) const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+pub(crate) const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[(
+    "coordinator/src/bin/signalbox/render/journal.rs",
+    "what",
+    "a sentence for each kind of event",
+)];
 
 /// What a module may import from its own crate and from the workspace's other crates, besides
 /// `shared` and the crate's
@@ -62,9 +66,12 @@ pub(crate) const AGENT: ImportTable = &[
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     // `signalbox-agent status` reads the file that a running agent writes; it needs the hour and nothing of the app.
+    // `signalbox-agent join` says how the host is called.
     (
         "main",
-        May::Import(&["app", "args", "clock", "config", "evtx", "platform", "service", "status"]),
+        May::Import(&[
+            "app", "args", "clock", "config", "context", "evtx", "platform", "service", "status",
+        ]),
     ),
     ("normalise", May::Import(&[])),
     ("pace", May::Import(&[])),
@@ -102,7 +109,8 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("clock", May::Import(&[])),
     // Plain numbers that every driver raises and the metrics listener shows.
     ("counters", May::Import(&[])),
-    ("ingest", May::Import(&["bell", "clock", "command", "counters", "store", "tls"])),
+    // `certs` for the signing requests of hosts that join.
+    ("ingest", May::Import(&["bell", "certs", "clock", "command", "counters", "store", "tls"])),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     ("main", May::Import(&["app", "args", "clock", "config"])),

@@ -41,6 +41,9 @@ const ROUTES: &[(&str, &str, &[Role])] = &[
     ("get", "/v1/tokens", ADMINS),
     ("post", "/v1/tokens", ADMINS),
     ("delete", "/v1/tokens/{id}", ADMINS),
+    ("get", "/v1/join-tokens", ADMINS),
+    ("post", "/v1/join-tokens", ADMINS),
+    ("delete", "/v1/join-tokens/{id}", ADMINS),
 ];
 
 /// Returns a body that is well-formed for the route.
@@ -48,6 +51,7 @@ fn body_of(method: &str, path: &str) -> Option<Value> {
     match (method, path.rsplit('/').next().unwrap()) {
         ("get" | "delete", _) => None,
         ("post", "tokens") => Some(json!({"holder": "x", "role": "analyst", "tenants": ["acme"]})),
+        ("post", "join-tokens") => Some(json!({"tenant": "acme"})),
         ("post", "recalls") => Some(json!({"tenant": "acme", "rule": "dns-noise"})),
         ("post", "renew") => Some(json!({"fence": 1})),
         ("post", "release") => Some(json!({"fence": 1, "reason": "lunch"})),

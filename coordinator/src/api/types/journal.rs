@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{GapReasonName, LaneName, RoleName, Time, VerdictName};
 use crate::{
     command::journal::Chained,
-    store::values::{Actor, Event, Role},
+    store::values::{Actor, Event, JoinEvent, Role},
     triage::case::VerdictKind,
 };
 
@@ -201,6 +201,41 @@ pub enum JournalEvent {
         /// Whether nothing is missing.
         is_complete: bool,
     },
+    /// A join token was made.
+    JoinTokenCreated {
+        /// Its public name.
+        token: String,
+        /// How many hosts it lets in.
+        max_uses: u32,
+        /// Until when it is good.
+        expires_at: Time,
+    },
+    /// A join token was revoked.
+    JoinTokenRevoked {
+        /// Its public name.
+        token: String,
+    },
+    /// A host became an agent.
+    AgentJoined {
+        /// Which.
+        agent: String,
+        /// By which join token.
+        token: String,
+        /// What the host calls itself.
+        host_name: String,
+        /// From which address.
+        from: String,
+    },
+    /// A host was not let in.
+    JoinRefused {
+        /// With which join token; null where there is no such one.
+        #[schema(required)]
+        token: Option<String>,
+        /// Why: unknown, expired, used, revoked, signing_request, too_many or unavailable.
+        reason: String,
+        /// From which address.
+        from: String,
+    },
 }
 
 impl JournalEvent {
@@ -224,6 +259,10 @@ impl JournalEvent {
             Self::LedgerGapsFound { .. } => "ledger_gaps_found",
             Self::RecallAsked { .. } => "recall_asked",
             Self::RecallAnswered { .. } => "recall_answered",
+            Self::JoinTokenCreated { .. } => "join_token_created",
+            Self::JoinTokenRevoked { .. } => "join_token_revoked",
+            Self::AgentJoined { .. } => "agent_joined",
+            Self::JoinRefused { .. } => "join_refused",
         }
     }
 }
@@ -245,11 +284,10 @@ impl From<&Event> for JournalEvent {
                 Self::GapRecorded { agent, epoch, lane, first, last, reason }
             }
             Event::TenantChanged { revision } => Self::TenantChanged { revision: *revision },
-            Event::AgentConnected { agent, epoch, boot } => Self::AgentConnected {
-                agent: agent.to_string(),
-                epoch: epoch.to_string(),
-                boot: format!("{:016x}", boot.0),
-            },
+            Event::AgentConnected { agent, epoch, boot } => {
+                let (agent, epoch) = (agent.to_string(), epoch.to_string());
+                Self::AgentConnected { agent, epoch, boot: format!("{:016x}", boot.0) }
+            }
             Event::ContextChanged { agent, version } => Self::ContextChanged {
                 agent: agent.to_string(),
                 version: format!("{:016x}", version.0),
@@ -297,6 +335,31 @@ impl From<&Event> for JournalEvent {
                     is_complete: *is_complete,
                 }
             }
+            Event::Join(event) => event.into(),
+        }
+    }
+}
+
+impl From<&JoinEvent> for JournalEvent {
+    fn from(event: &JoinEvent) -> Self {
+        match event {
+            JoinEvent::TokenCreated { token, uses_max, expires_at } => Self::JoinTokenCreated {
+                token: token.clone(),
+                max_uses: *uses_max,
+                expires_at: Time(*expires_at),
+            },
+            JoinEvent::TokenRevoked { token } => Self::JoinTokenRevoked { token: token.clone() },
+            JoinEvent::Joined { agent, token, host_name, from } => Self::AgentJoined {
+                agent: agent.to_string(),
+                token: token.clone(),
+                host_name: host_name.clone(),
+                from: from.clone(),
+            },
+            JoinEvent::Refused { token, reason, from } => Self::JoinRefused {
+                token: token.clone(),
+                reason: reason.clone(),
+                from: from.clone(),
+            },
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use certs::{
-    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey,
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey, Store,
     testing::{RawLeaf, issue_raw},
 };
 use shared::{
@@ -24,7 +24,7 @@ use crate::{
     app::{Running, start},
     clock::Clock,
     command::CommandError,
-    config::Config,
+    config::{AuthorityConfig, AuthorityKey, Config},
     store::{
         engine::{Direction, Space},
         schema::{BlockKey, Key as _, range_of},
@@ -77,6 +77,21 @@ impl House {
 
     pub(in crate::app) fn now(&self) -> Timestamp {
         Clock::wall().now()
+    }
+
+    /// Lets the coordinator issue certificates, from its next start on.
+    pub(super) fn let_hosts_join(&mut self) {
+        let folder = self.path("authority");
+        Store::new(&folder).write_intermediate(&self.authority).unwrap();
+        self.config.authority = Some(AuthorityConfig {
+            certificate: folder.join("intermediate.pem"),
+            key: AuthorityKey::File {
+                path: folder.join("intermediate.key"),
+                passphrase_file: None,
+            },
+            validity: AGENT_VALIDITY,
+            addresses: vec!["box.test:4433".to_owned()],
+        });
     }
 
     pub(super) async fn start(&self) -> Running {

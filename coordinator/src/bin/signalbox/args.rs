@@ -389,35 +389,60 @@ pub(crate) enum RoleArg {
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token. Its secret is written to a file, and to nowhere else.
+    /// Make a token: for a person or program, or, without a HOLDER, one by which hosts become a tenant's agents.
+    ///
+    /// The secret of a HOLDER's token is written to a file, and to nowhere else. A join token is printed, this once:
+    /// give it to the customer, who runs `signalbox-agent join TOKEN`. Whoever has it can make a host an agent of the
+    /// tenant until it is used up, expired or revoked.
     #[command(after_help = help::TOKEN_CREATE)]
     Create(TokenCreateArgs),
     /// List tokens, without their secrets.
-    List(Paging),
-    /// Make a token worthless at once.
+    List(TokenListArgs),
+    /// Make a token, or a join token, worthless at once. Agents that joined by it stay.
     Revoke {
         /// The token's public name, as `token list` shows it.
         token: String,
     },
 }
 
+/// Options of `token list`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenListArgs {
+    /// The join tokens, by which hosts become agents.
+    #[arg(long)]
+    pub(crate) join: bool,
+    /// Which part of the list.
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
 /// Options of `token create`.
 #[derive(Debug, Args)]
 pub(crate) struct TokenCreateArgs {
-    /// Whose: the name that will stand in the journal, 1 to 64 of a-z, A-Z, 0-9 and ._-@.
-    pub(crate) holder: String,
+    /// Whose: the name that will stand in the journal, 1 to 64 of a-z, A-Z, 0-9 and ._-@. Without it, hosts join by
+    /// the token.
+    #[arg(requires_all = ["role", "out"])]
+    pub(crate) holder: Option<String>,
     /// What it allows.
-    #[arg(long, value_enum)]
-    pub(crate) role: RoleArg,
-    /// Only of this tenant; may be given several times. A customer has exactly one.
-    #[arg(long, value_name = "TENANT")]
+    #[arg(long, value_enum, requires = "holder")]
+    pub(crate) role: Option<RoleArg>,
+    /// Only of this tenant; may be given several times. A customer has exactly one, and a join token as well.
+    #[arg(long, value_name = "TENANT", required_unless_present = "holder")]
     pub(crate) tenant: Vec<String>,
     /// Good for so many days; 90 where absent.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=366))]
+    #[arg(requires = "holder")]
     pub(crate) days: Option<u32>,
     /// New file for the secret, readable by you alone.
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    #[arg(long, short, value_name = "FILE", requires = "holder")]
+    pub(crate) out: Option<PathBuf>,
+    /// How many hosts join by the token; 1 where absent.
+    #[arg(long, value_name = "N", conflicts_with = "holder")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) uses: Option<u32>,
+    /// How long hosts can join by the token, such as 8h or 7d; 24h where absent.
+    #[arg(long, value_name = "LENGTH", value_parser = values::hours, conflicts_with = "holder")]
+    pub(crate) expires: Option<u32>,
 }
 
 /// What to do with tenants.

@@ -123,7 +123,7 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
         Command::Watch(args) => journal::watch(&args, desk),
         Command::Journal(args) => journal::list(&args, desk),
         Command::Token(TokenCommand::Create(args)) => tokens::create(&args, desk),
-        Command::Token(TokenCommand::List(paging)) => tokens::list(&paging, desk),
+        Command::Token(TokenCommand::List(args)) => tokens::list(&args, desk),
         Command::Token(TokenCommand::Revoke { token }) => tokens::revoke(&token, desk),
         Command::Tenant(TenantCommand::List(paging)) => tenants::list(&paging, desk),
         Command::Tenant(TenantCommand::Show { tenant }) => tenants::show(&tenant, desk),

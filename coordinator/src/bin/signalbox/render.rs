@@ -3,6 +3,7 @@
 //! Whatever may have been written on a customer's host goes through [`safe`] on its way into a line.
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use coordinator::api::types::JournalActor;
 
 use crate::text::{Paint, paint, safe, shorten};
 
@@ -60,6 +61,15 @@ fn fields(pairs: &[(&str, Option<String>)]) -> String {
 /// Writes the heading of a part.
 fn heading(text: &str) -> String {
     format!("\n{}\n", paint(Paint::Bold, text))
+}
+
+/// Returns who did something.
+fn who(actor: &JournalActor) -> String {
+    match actor {
+        JournalActor::Coordinator => "coordinator".to_owned(),
+        JournalActor::Agent { name } => format!("agent {}", cell(name)),
+        JournalActor::Person { name } => cell(name),
+    }
 }
 
 /// Returns a number with what it counts.

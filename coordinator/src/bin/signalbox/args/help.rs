@@ -125,7 +125,11 @@ Examples:
 pub(super) const TOKEN_CREATE: &str = "\
 Examples:
   signalbox token create ana --role analyst --out ana.token
-  signalbox token create portal --role customer --tenant acme --days 30 --out portal.token";
+  signalbox token create portal --role customer --tenant acme --days 30 --out portal.token
+  signalbox token create --tenant acme
+      a join token for one host, good for a day: signalbox-agent join TOKEN
+  signalbox token create --tenant acme --uses 200 --expires 30d
+      one for an image from which 200 hosts are made";
 
 pub(super) const TENANT_SET: &str = "\
 Examples:

@@ -69,6 +69,13 @@ pub(crate) fn length(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
+/// Parses a length of whole hours.
+pub(crate) fn hours(text: &str) -> Result<u32, String> {
+    let seconds = length(text)?.as_secs();
+    let hours = u32::try_from(seconds / 3_600).ok().filter(|hours| *hours > 0);
+    hours.filter(|_| seconds % 3_600 == 0).ok_or_else(|| "must be whole hours or days".to_owned())
+}
+
 /// Parses an instant (RFC 3339), a day (its beginning in UTC), or how long ago.
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(length) = length(text) {

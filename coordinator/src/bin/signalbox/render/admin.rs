@@ -1,9 +1,9 @@
 //! Tenants, tokens, and who one is.
 
-use coordinator::api::types::{Me, SlaMinutes, Tenant, Token};
+use coordinator::api::types::{JoinToken, Me, SlaMinutes, Tenant, Token};
 use shared::{alert::Severity, time::Timestamp};
 
-use super::{cell, fields, heading, table};
+use super::{cell, counted, fields, heading, table, who};
 use crate::text::{Paint, ago, instant, length, name_of, paint, safe, severity};
 
 /// Writes whom the coordinator takes the caller for.
@@ -56,6 +56,54 @@ fn standing(token: &Token) -> String {
 /// Writes what became of a token that was revoked.
 pub(crate) fn revoked(token: &Token) -> String {
     format!("token {} of {} is worth nothing any more", cell(&token.id), cell(&token.holder))
+}
+
+/// Writes a list of join tokens.
+pub(crate) fn join_tokens(tokens: &[JoinToken], columns: usize) -> String {
+    let rows = tokens
+        .iter()
+        .map(|token| {
+            vec![
+                cell(&token.id),
+                cell(&token.tenant),
+                format!("{} of {}", token.uses, token.max_uses),
+                who(&token.created_by),
+                instant(token.created_at),
+                instant(token.expires_at),
+                join_standing(token),
+            ]
+        })
+        .collect();
+    let header = ["JOIN TOKEN", "TENANT", "USED", "BY", "MADE", "EXPIRES", "STATE"];
+    table(columns, &header, rows)
+}
+
+fn join_standing(token: &JoinToken) -> String {
+    match token.revoked_at {
+        _ if token.is_good => paint(Paint::Green, "good"),
+        Some(_) => "revoked".to_owned(),
+        None if token.uses >= token.max_uses => "used".to_owned(),
+        None => "expired".to_owned(),
+    }
+}
+
+/// Writes a join token that was made, this once, with what to do with it.
+pub(crate) fn invited(token: &JoinToken, text: &str) -> String {
+    let hosts = counted(u64::from(token.max_uses), "host", "hosts");
+    format!(
+        "Join token {} for {hosts} of {}, good until {}. It is shown this once. On the host:\n\n  \
+         signalbox-agent join {}",
+        cell(&token.id),
+        cell(&token.tenant),
+        instant(token.expires_at),
+        safe(text)
+    )
+}
+
+/// Writes what became of a join token that was revoked.
+pub(crate) fn join_revoked(token: &JoinToken) -> String {
+    let joined = counted(u64::from(token.uses), "agent", "agents");
+    format!("join token {} lets no host in any more; {joined} joined by it stay", cell(&token.id))
 }
 
 /// Writes a list of tenants.

@@ -1,8 +1,8 @@
 //! Entries of the journal, in lists and as they come in.
 
-use coordinator::api::types::{JournalActor, JournalEntry, JournalEvent};
+use coordinator::api::types::{JournalEntry, JournalEvent};
 
-use super::{cell, cell_or_dash, counted, table};
+use super::{cell, cell_or_dash, counted, table, who};
 use crate::text::{instant, name_of, safe};
 
 /// Writes a list of entries.
@@ -26,14 +26,6 @@ pub(crate) fn list(entries: &[JournalEntry], columns: usize) -> String {
 pub(crate) fn line(entry: &JournalEntry) -> String {
     let tenant = cell_or_dash(entry.tenant.as_deref());
     format!("{}  {tenant}  {}  {}", instant(entry.at), who(&entry.actor), what(&entry.event))
-}
-
-fn who(actor: &JournalActor) -> String {
-    match actor {
-        JournalActor::Coordinator => "coordinator".to_owned(),
-        JournalActor::Agent { name } => format!("agent {}", cell(name)),
-        JournalActor::Person { name } => cell(name),
-    }
 }
 
 fn what(event: &JournalEvent) -> String {
@@ -93,6 +85,28 @@ fn what(event: &JournalEvent) -> String {
             "agent {} sent {} that it had held back; {evicted} evicted, {lost} lost",
             cell(agent),
             counted(*records, "record", "records")
+        ),
+        JournalEvent::JoinTokenCreated { token, max_uses, expires_at } => format!(
+            "join token {} made for {}, good until {}",
+            cell(token),
+            counted(u64::from(*max_uses), "host", "hosts"),
+            instant(*expires_at)
+        ),
+        JournalEvent::JoinTokenRevoked { token } => format!("join token {} revoked", cell(token)),
+        JournalEvent::AgentJoined { agent, token, host_name, from } => format!(
+            "host {} at {} became agent {} by join token {}",
+            cell(host_name),
+            cell(from),
+            cell(agent),
+            cell(token)
+        ),
+        JournalEvent::JoinRefused { token, reason, from } => format!(
+            "a host at {} was not let in with {}: {}",
+            cell(from),
+            token
+                .as_ref()
+                .map_or("an unknown token".to_owned(), |id| format!("join token {}", cell(id))),
+            cell(reason)
         ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");

@@ -1,11 +1,9 @@
 //! Recalls, what agents answered, and the records that came.
 
-use coordinator::api::types::{
-    Evicted, JournalActor, Recall, RecallAnswer, RecallDetails, RecalledRecord,
-};
+use coordinator::api::types::{Evicted, Recall, RecallAnswer, RecallDetails, RecalledRecord};
 use shared::time::Timestamp;
 
-use super::{cell, cell_or_dash, counted, fields, heading, table};
+use super::{cell, cell_or_dash, counted, fields, heading, table, who};
 use crate::text::{Paint, ago, bytes, instant, name_of, paint, safe, severity};
 
 /// Says that something was asked for, and how to go on.
@@ -43,13 +41,6 @@ pub(crate) fn list(recalls: &[Recall], columns: usize) -> String {
         .collect();
     let header = ["RECALL", "ASKED", "BY", "RULE", "ANSWERED", "RECORDS", "STATE"];
     table(columns, &header, rows)
-}
-
-fn who(actor: &JournalActor) -> String {
-    match actor {
-        JournalActor::Coordinator => "coordinator".to_owned(),
-        JournalActor::Agent { name } | JournalActor::Person { name } => cell(name),
-    }
 }
 
 fn state(recall: &Recall) -> String {

@@ -1,0 +1,200 @@
+//! What the coordinator issues: agents' certificates, by an intermediate whose root is elsewhere.
+//!
+//! The intermediate's key is in this process's memory, or behind a command ([`certs::ExternalSigner`]). Whom a
+//! certificate names is decided by whoever calls; what a request says beside its key is not read.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use certs::{
+    Authority, CertificateError, IssueError, LoadError, PrivateKey, SigningRequest,
+    certificates_of_pem,
+};
+use sha2::{Digest, Sha256};
+use shared::{
+    ids::{AgentId, TenantId},
+    time::Timestamp,
+};
+use thiserror::Error;
+
+use super::{Exposed, TlsError, check_permissions, read};
+use crate::config::{AuthorityConfig, AuthorityKey, IngestConfig, authority_passphrase};
+
+/// Issues certificates for agents. Its `Debug` shows nothing of the key.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    authority: Arc<Authority>,
+    validity: Duration,
+    root_sha256: [u8; 32],
+}
+
+/// Why the authority cannot be used.
+#[derive(Debug, Error)]
+pub enum AuthorityError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Others than its owner may read the key.
+    #[error("{} may be read by others (mode {mode:03o}): run chmod 600 on it", path.display())]
+    KeyExposed {
+        /// The key.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The passphrase's file is empty.
+    #[error("the first line of {} is empty: write the passphrase into it", .0.display())]
+    NoPassphrase(PathBuf),
+    /// The key cannot be read.
+    #[error("{}: {error}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: certs::KeyError,
+    },
+    /// A certificate cannot be read.
+    #[error("{}: {error}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: CertificateError,
+    },
+    /// The files make no authority.
+    #[error(
+        "{} issues nothing under any root of {}: {error}", certificate.display(), roots.display()
+    )]
+    Invalid {
+        /// The intermediate's certificate.
+        certificate: PathBuf,
+        /// The roots.
+        roots: PathBuf,
+        /// What is wrong with the last of them.
+        error: LoadError,
+    },
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, Error)]
+pub enum ChainError {
+    /// The authority did not sign.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// What it signed does not read back.
+    #[error("the chain just issued is not readable: {0}")]
+    ReadBack(#[from] CertificateError),
+}
+
+impl Issuer {
+    /// Loads the authority, which must stand under one of the roots that agents' certificates must lead to.
+    ///
+    /// # Errors
+    /// Each [`AuthorityError`]; the text says which file and what to do.
+    pub fn load(config: &AuthorityConfig, ingest: &IngestConfig) -> Result<Self, AuthorityError> {
+        let (certificate, roots) = (&config.certificate, &ingest.roots);
+        let intermediate = text_of(certificate)?;
+        let signer = match &config.key {
+            AuthorityKey::Command(command) => Signer::Command(command),
+            AuthorityKey::File { path, passphrase_file } => {
+                let passphrase = match passphrase_file {
+                    Some(path) => Some(first_line(path)?),
+                    None => authority_passphrase(),
+                };
+                check_permissions(path).map_err(|refused| match refused {
+                    Exposed::Unknown(error) => AuthorityError::Read { path: path.clone(), error },
+                    Exposed::To(mode) => AuthorityError::KeyExposed { path: path.clone(), mode },
+                })?;
+                let key = PrivateKey::from_pem_with(&text_of(path)?, passphrase.as_deref())
+                    .map_err(|error| AuthorityError::Key { path: path.clone(), error })?;
+                Signer::Key(key.to_pem())
+            }
+        };
+        let mut last = None;
+        let unreadable = |error| AuthorityError::Certificate { path: roots.clone(), error };
+        for root in certificates(&text_of(roots)?) {
+            match signer.authority(root, &intermediate) {
+                Ok(authority) => {
+                    let ders = certificates_of_pem(root).map_err(unreadable)?;
+                    let root_sha256 = Sha256::digest(&ders[0]).into();
+                    let authority = Arc::new(authority);
+                    return Ok(Self { authority, validity: config.validity, root_sha256 });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        let Some(error) = last else { return Err(unreadable(CertificateError::NotPem)) };
+        Err(AuthorityError::Invalid {
+            certificate: certificate.clone(),
+            roots: roots.clone(),
+            error,
+        })
+    }
+
+    /// Issues an agent's certificate; returns it and the intermediate's, in DER.
+    ///
+    /// # Errors
+    /// [`ChainError`]. A signer elsewhere may take seconds.
+    pub fn issue(
+        &self,
+        (tenant, agent): (TenantId, AgentId),
+        request: &SigningRequest,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<u8>>, ChainError> {
+        let chain = self.authority.sign_agent(tenant, agent, now, self.validity, request)?;
+        Ok(certificates_of_pem(&chain.pem)?)
+    }
+
+    /// Returns the SHA-256 of the root's certificate, by which a host that joins knows the coordinator.
+    #[must_use]
+    pub const fn root_sha256(&self) -> [u8; 32] {
+        self.root_sha256
+    }
+}
+
+/// What signs.
+enum Signer<'a> {
+    Key(String),
+    Command(&'a [String]),
+}
+
+impl Signer<'_> {
+    fn authority(&self, root: &str, intermediate: &str) -> Result<Authority, LoadError> {
+        match self {
+            Self::Key(pem) => Authority::from_pem(root, intermediate, pem),
+            Self::Command(command) => Authority::from_command(root, intermediate, command),
+        }
+    }
+}
+
+/// Returns the certificates of a text, each as it stands.
+fn certificates(pem: &str) -> impl Iterator<Item = &str> {
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.split_inclusive(END).filter(|text| text.ends_with(END))
+}
+
+fn text_of(path: &Path) -> Result<String, AuthorityError> {
+    let failed = |error| AuthorityError::Read { path: path.to_owned(), error };
+    let bytes = read(path).map_err(|error| match error {
+        TlsError::Read { error, .. } => failed(error),
+        other => failed(io::Error::other(other.to_string())),
+    })?;
+    String::from_utf8(bytes).map_err(|_| failed(io::Error::other("it is no text")))
+}
+
+/// Reads a passphrase: a file's first line.
+fn first_line(path: &Path) -> Result<String, AuthorityError> {
+    match text_of(path)?.lines().next().map(str::trim) {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        Some(_) | None => Err(AuthorityError::NoPassphrase(path.to_owned())),
+    }
+}
