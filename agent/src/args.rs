@@ -37,8 +37,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         signalbox-agent join sbjoin1_...\n  \
         signalbox-agent join --no-start sbjoin1_...\n  \
-        signalbox-agent join -     reads the token from standard input, where no list of processes\n  \
-                                   shows it")]
+        signalbox-agent join -     from standard input: no list of processes shows it")]
     Join(JoinArgs),
     /// Read and send until SIGTERM or SIGINT.
     ///

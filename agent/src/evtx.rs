@@ -147,6 +147,8 @@ pub fn write_events(
             }
         };
         let mut lines = Vec::new();
+        // Where a panic ends the process, as in the program that is installed, whoever asked sees that, and passes the
+        // chunk over.
         let write = AssertUnwindSafe(|| {
             let ids = (&mut last, place.last);
             write_chunk(chunk, &settings, form, ids, &mut found, &mut lines);
@@ -157,6 +159,8 @@ pub fn write_events(
         // What it wrote of a line before it broke is none.
         let whole = memrchr(b'\n', &lines).map_or(0, |end| end + 1);
         out.write_all(&lines[..whole])?;
+        // What was read before the next chunk breaks the reader is not lost with it.
+        out.flush()?;
     }
     Ok(found)
 }
