@@ -33,7 +33,7 @@ pub enum Command {
     ///
     /// Makes the private key here, which never leaves the host, asks the coordinator for a certificate, keeps both
     /// where the configuration says, and starts the service where systemd runs it. The coordinator is
-    /// known by what stands in the token. Breaking off does no harm: the same token and host give the same agent.
+    /// known by what stands in the token. Broken off, it goes on with the same token within the hour.
     #[command(after_help = "Examples:\n  \
         signalbox-agent join sbjoin1_...\n  \
         signalbox-agent join --no-start sbjoin1_...\n  \

@@ -14,11 +14,12 @@ mod raw;
 mod units;
 mod veto;
 
+pub use shared::address::Address;
 pub use units::{parse_bytes, parse_duration, show_bytes};
 
 use std::{
     fmt,
-    net::{Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -106,15 +107,6 @@ pub struct CoordinatorConfig {
     pub addresses: Vec<Address>,
     /// DNS name that the coordinator's certificate must carry.
     pub server_name: String,
-}
-
-/// A host's name or address, and a UDP port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// DNS name, IPv4 or IPv6 address (without brackets).
-    pub host: String,
-    /// UDP port, not zero.
-    pub port: u16,
 }
 
 /// Files that prove who the agent is, and whom it believes.
@@ -350,7 +342,11 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(read)?;
         let base = path.parent().unwrap_or_else(|| Path::new(""));
-        let joined = |dir: &Path| std::fs::read_to_string(dir.join(COORDINATOR_FILE)).ok();
+        let joined = |dir: &Path| match std::fs::read_to_string(dir.join(COORDINATOR_FILE)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{} cannot be read: {error}", dir.display())),
+        };
         Self::parse_joined(&text, base, joined)
             .map_err(|error| LoadError::Invalid { path: path.to_owned(), error })
     }
@@ -360,7 +356,7 @@ impl Config {
     /// # Errors
     /// Names the line, the key and what is wrong with it.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        Self::parse_joined(text, base, |_| None)
+        Self::parse_joined(text, base, |_| Ok(None))
     }
 
     /// Parses a configuration as [`Self::parse`] does; where it does not say who the coordinators are, `joined` is
@@ -371,7 +367,7 @@ impl Config {
     pub fn parse_joined(
         text: &str,
         base: &Path,
-        joined: impl Fn(&Path) -> Option<String>,
+        joined: impl Fn(&Path) -> Result<Option<String>, String>,
     ) -> Result<Self, ConfigError> {
         let check = Check { text, base };
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
@@ -415,12 +411,21 @@ impl Config {
     }
 }
 
-/// Returns the folder that keeps this host's identity once it has joined, by the configuration at `path`; the default
-/// where there is no configuration yet.
+/// Where the identity of a host is kept, and what belongs to that identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Folder of the identity.
+    pub identity: PathBuf,
+    /// Folders of what is kept for the coordinator: the spool, and what is held back.
+    pub stores: Vec<PathBuf>,
+}
+
+/// Returns where this host's identity is kept once it has joined, by the configuration at `path`; the default where
+/// there is no configuration yet.
 ///
 /// # Errors
 /// [`LoadError::Invalid`]: the configuration names files that were made elsewhere, and joining would change nothing.
-pub fn identity_dir(path: &Path) -> Result<PathBuf, LoadError> {
+pub fn home(path: &Path) -> Result<Home, LoadError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -432,7 +437,9 @@ pub fn identity_dir(path: &Path) -> Result<PathBuf, LoadError> {
     let raw: RawIdentityAlone =
         toml::from_str(&text).map_err(|error| invalid(check.syntax(error)))?;
     let (_, dir) = check.identity(raw.identity.as_ref()).map_err(invalid)?;
-    dir.ok_or_else(|| invalid(check.names_files(raw.identity.as_ref())))
+    let identity = dir.ok_or_else(|| invalid(check.names_files(raw.identity.as_ref())))?;
+    let stores = [raw.spool, raw.held].into_iter().flatten().filter_map(|store| store.dir);
+    Ok(Home { identity, stores: stores.map(|dir| base.join(dir)).collect() })
 }
 
 /// Returns the text of [`COORDINATOR_FILE`] for these coordinators.
@@ -444,41 +451,6 @@ pub fn coordinator_text(addresses: &[Address], server_name: &str) -> String {
          addresses = [{}]\nserver_name = \"{server_name}\"\n",
         quoted.join(", ")
     )
-}
-
-impl Address {
-    /// Parses `host:port`; an IPv6 address stands in brackets.
-    ///
-    /// # Errors
-    /// Says what was expected, as a text that follows the key's name.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let expected =
-            || format!("{text:?} is no address: write host:port, and [address]:port for IPv6");
-        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(v6) => v6.parse::<Ipv6Addr>().map_err(|_| expected())?.to_string(),
-            None => host.to_owned(),
-        };
-        let is_v6 = host.contains(':');
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
-        let is_name = (1..=253).contains(&host.len()) && host.bytes().all(allowed);
-        if is_v6 && text.starts_with('[') || is_name {
-            Ok(Self { host, port })
-        } else {
-            Err(expected())
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }
 
 impl LogLevel {

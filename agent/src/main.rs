@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind, Read as _, Write as _},
+    io::{BufRead as _, ErrorKind, Read as _, Write as _},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -23,7 +23,7 @@ use agent::{
         Cli, Command, EventsArgs, JoinArgs, NormaliseArgs, ServiceArgs, StatusArgs, TryPolicyArgs,
     },
     clock,
-    config::{Config, EXAMPLE, identity_dir},
+    config::{Config, DEFAULT_PATH, EXAMPLE, home},
     context::host_name,
     evtx::{self, EventsError},
     limits::EVENTS_MEMORY_MAX,
@@ -109,21 +109,23 @@ fn join(args: &JoinArgs) -> ExitCode {
         Ok(Err(error)) => return failed(USAGE, &error.to_string()),
         Err(error) => return failed(FAILED, &format!("standard input cannot be read: {error}")),
     };
-    let dir = match identity_dir(&args.common.config) {
-        Ok(dir) => dir,
+    let home = match home(&args.common.config) {
+        Ok(home) => home,
         Err(error) => return failed(USAGE, &error.to_string()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let joined = runtime.context("start the runtime").and_then(|runtime| {
-        runtime.block_on(app::join::join(&dir, &token, host_name(), args.again))
+        runtime.block_on(app::join::join(&home, &token, host_name(), args.again))
     });
     let member = match joined {
         Ok(member) => member,
         Err(error) => return failed(FAILED, &format!("{error:#}")),
     };
     println!("This host is agent {} of {} now.", member.agent, member.tenant);
-    println!("Its identity is in {}, good until {}.", dir.display(), member.not_after);
-    if args.no_start || !has_unit() {
+    println!("Its identity is in {}, good until {}.", home.identity.display(), member.not_after);
+    // A configuration of one's own is not the service's.
+    let is_service = args.common.config == Path::new(DEFAULT_PATH);
+    if args.no_start || !is_service || !has_unit() {
         println!("Start it: systemctl enable --now signalbox-agent, or signalbox-agent run");
         return ExitCode::SUCCESS;
     }
@@ -131,7 +133,12 @@ fn join(args: &JoinArgs) -> ExitCode {
         let done = std::process::Command::new("systemctl").args(arguments).status();
         if !done.is_ok_and(|status| status.success()) {
             let command = arguments.join(" ");
-            return failed(FAILED, &format!("joined, but not started: run systemctl {command}"));
+            return failed(
+                FAILED,
+                &format!(
+                    "joined, but not started (systemctl {command}): signalbox-agent check says why"
+                ),
+            );
         }
     }
     println!("It runs; signalbox-agent status shows what it does.");
@@ -141,8 +148,8 @@ fn join(args: &JoinArgs) -> ExitCode {
 /// Reads a token from standard input's first line.
 fn read_token() -> std::io::Result<String> {
     let mut line = String::new();
-    std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut line)?;
-    Ok(line.lines().next().unwrap_or_default().to_owned())
+    std::io::stdin().lock().take(TOKEN_BYTES_MAX).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// Returns whether systemd runs here and knows the service.

@@ -88,23 +88,25 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Writes a file anew that its owner alone may read: whoever owns `like`, if that can be given away.
+/// Writes a file that its owner alone may read: whoever owns `like`, if that can be given away. What was at the path is
+/// removed, and nothing is written through a link: the folder's owner may not be the one who writes.
 ///
 /// # Errors
 /// Whatever the system reports.
 pub fn write_private(path: &Path, bytes: &[u8], like: &Metadata) -> io::Result<()> {
     use io::Write as _;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut options = File::options();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-        let mut found = file.metadata()?.permissions();
-        found.set_mode(0o600);
-        file.set_permissions(found)?;
+        use std::os::unix::fs::MetadataExt as _;
         if rustix::process::geteuid().is_root() && like.uid() != 0 {
             std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
         }

@@ -198,10 +198,11 @@ impl fmt::Display for AfterUninstall {
              systemctl disable --now signalbox-agent\n  \
              systemctl daemon-reload\n\
              left, for you to remove:\n  \
-             /etc/signalbox             configuration, certificate and key\n  \
-             /var/lib/signalbox/spool   alerts that no coordinator has acknowledged\n  \
-             /var/lib/signalbox/held   alerts that the agent holds back\n  \
-             the user signalbox-agent   userdel signalbox-agent\n  \
+             /etc/signalbox                configuration, and what you put there\n  \
+             /var/lib/signalbox/identity   the private key and certificate that joining made\n  \
+             /var/lib/signalbox/spool      alerts that no coordinator has acknowledged\n  \
+             /var/lib/signalbox/held       alerts that the agent holds back\n  \
+             the user signalbox-agent      userdel signalbox-agent\n  \
              the program itself",
         )
     }

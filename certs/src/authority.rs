@@ -344,9 +344,8 @@ impl Authority {
     ) -> Result<Chain, IssueError> {
         let leaf = params.signed_by(key, &self.signer.issuer).map_err(|error| {
             match self.signer.issuer.key() {
-                SigningPair::Elsewhere(signer) => {
-                    signer.take_failure().map_or(IssueError::Sign(error), IssueError::Signer)
-                }
+                SigningPair::Elsewhere(_) => ExternalSigner::take_failure()
+                    .map_or(IssueError::Sign(error), IssueError::Signer),
                 SigningPair::Here(_) => IssueError::Sign(error),
             }
         })?;
@@ -470,7 +469,7 @@ struct Signer {
 
 /// A key that signs: here, or behind a command.
 enum SigningPair {
-    Here(KeyPair),
+    Here(Box<KeyPair>),
     Elsewhere(ExternalSigner),
 }
 
@@ -484,7 +483,7 @@ impl PublicKeyData for SigningPair {
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         match self {
-            Self::Here(pair) => PublicKeyData::algorithm(pair),
+            Self::Here(pair) => PublicKeyData::algorithm(&**pair),
             Self::Elsewhere(signer) => signer.public_key().algorithm(),
         }
     }
@@ -501,7 +500,7 @@ impl SigningKey for SigningPair {
 
 impl From<KeyPair> for SigningPair {
     fn from(pair: KeyPair) -> Self {
-        Self::Here(pair)
+        Self::Here(Box::new(pair))
     }
 }
 

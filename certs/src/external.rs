@@ -8,10 +8,11 @@
 //! authority's certificate before anybody is given it.
 
 use std::{
+    cell::RefCell,
     fmt,
     io::{self, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -22,6 +23,10 @@ use thiserror::Error;
 /// How long a signer may take: a hardware module takes a second, a person who has to touch it some more.
 pub const SIGNER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How often it is looked whether a signer has ended that has closed its output: for two seconds.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+const END_LOOKS_MAX: u32 = 200;
+
 /// Longest signature that is read, in bytes: on P-256 it has 72 at most.
 const SIGNATURE_BYTES_MAX: u64 = 1024;
 
@@ -30,8 +35,11 @@ pub struct ExternalSigner {
     program: String,
     arguments: Vec<String>,
     public_key: SubjectPublicKeyInfo,
-    /// Why it signed nothing when it was asked last: rcgen's own errors have no room for that.
-    failed: Mutex<Option<SignerError>>,
+}
+
+thread_local! {
+    /// Why this thread got no signature when it asked last: rcgen's own errors have no room for that.
+    static FAILED: RefCell<Option<SignerError>> = const { RefCell::new(None) };
 }
 
 /// Why a signer gave no signature.
@@ -72,7 +80,7 @@ impl ExternalSigner {
     ) -> Result<Self, SignerError> {
         let (program, arguments) = command.split_first().ok_or(SignerError::Empty)?;
         let (program, arguments) = (program.clone(), arguments.to_vec());
-        Ok(Self { program, arguments, public_key, failed: Mutex::default() })
+        Ok(Self { program, arguments, public_key })
     }
 
     pub(crate) const fn public_key(&self) -> &SubjectPublicKeyInfo {
@@ -82,14 +90,14 @@ impl ExternalSigner {
     /// Signs `message`; why that failed is left for [`Self::take_failure`].
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         self.run(message).map_err(|error| {
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            FAILED.set(Some(error));
             rcgen::Error::RemoteKeyError
         })
     }
 
-    /// Returns why the last signature failed, once.
-    pub(crate) fn take_failure(&self) -> Option<SignerError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns why this thread's last signature failed, once.
+    pub(crate) fn take_failure() -> Option<SignerError> {
+        FAILED.take()
     }
 
     fn run(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
@@ -109,7 +117,10 @@ impl ExternalSigner {
                 return Err(failed(source));
             }
         };
-        let status = child.wait().map_err(failed)?;
+        let Some(status) = ended(&mut child).map_err(failed)? else {
+            end(&mut child).map_err(failed)?;
+            return Err(SignerError::Late { program: self.program.clone() });
+        };
         if status.success() {
             Ok(answer)
         } else {
@@ -148,6 +159,19 @@ fn exchange(child: &mut Child, message: &[u8]) -> Result<Vec<u8>, Exchange> {
         Ok(answered) => answered.map_err(Exchange::Failed),
         Err(_) => Err(Exchange::Late),
     }
+}
+
+/// Waits for the end of a child that has closed its output, which is at once; `None` if it goes on.
+fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let (_nobody, pause) = mpsc::sync_channel::<()>(1);
+    for _ in 0..END_LOOKS_MAX {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        // Nobody sends: it is a pause.
+        let _over = pause.recv_timeout(END_LOOK_INTERVAL).is_err();
+    }
+    Ok(None)
 }
 
 fn end(child: &mut Child) -> io::Result<()> {

@@ -11,6 +11,7 @@
 //! file that exists is never written: of a group of files all are written or none.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -30,8 +31,8 @@ const INTERMEDIATE_PEM: &str = "intermediate.pem";
 const INTERMEDIATE_KEY: &str = "intermediate.key";
 const AGENTS_DIR: &str = "agents";
 
-/// A directory that an authority's files are kept in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A directory that an authority's files are kept in. Its `Debug` shows nothing of the passphrase.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Store {
     dir: PathBuf,
     passphrase: Option<String>,
@@ -44,6 +45,12 @@ pub struct LeafPaths {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
 }
 
 impl Store {

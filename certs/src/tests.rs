@@ -427,6 +427,9 @@ mod external {
             said(&command("exit 3"))
         );
         assert!(said(&["/no/such/signer".to_owned()]).contains("cannot be run"));
+        // It closes its output and goes on: nobody waits for it.
+        let lingering = command("cat > /dev/null; exec 1>&-; exec sleep 600");
+        assert!(said(&lingering).contains("did not answer"), "{}", said(&lingering));
         assert!(matches!(issue(&command("echo hello"), &authority), Err(IssueError::Signature)));
         let (root, intermediate) = (authority.root_pem(), authority.intermediate_pem());
         let empty = Authority::from_command(root, intermediate, &[]).unwrap_err();

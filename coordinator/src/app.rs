@@ -40,7 +40,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::FutureExt as _;
 use shared::time::Timestamp;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -51,7 +54,7 @@ use crate::{
     config::Config,
     counters::Counters,
     ingest::{self, Ingest, QuicSettings},
-    limits::{ADMIN_TOKEN_LIFE, SHUTDOWN_GRACE},
+    limits::{ADMIN_TOKEN_LIFE, SHUTDOWN_GRACE, SIGNINGS_MAX},
     store::{
         engine::RocksEngine,
         values::{Actor, Role},
@@ -162,7 +165,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         bell: bell.clone(),
         trust_domain: config.trust_domain.clone(),
         issuer,
-        refusals: ingest::Refusals::default(),
+        sites: ingest::Sites::default(),
+        signings: Arc::new(Semaphore::new(SIGNINGS_MAX)),
         connection_age: config.ingest.connection_age,
         room: ingest::Room::new(Arc::clone(&counters)),
         tasks: TaskTracker::new(),
@@ -231,7 +235,7 @@ impl Running {
 /// Returns what issues certificates, and what tokens for it say; `None` where hosts cannot join.
 fn authority(config: &Config) -> Result<Option<(Issuer, JoinTerms)>> {
     let Some(authority) = &config.authority else { return Ok(None) };
-    let issuer = Issuer::load(authority, &config.ingest)?;
+    let issuer = Issuer::load(authority, config)?;
     let terms = JoinTerms {
         addresses: authority.addresses.clone(),
         server_name: tls::server_name(&config.ingest)?,

@@ -369,7 +369,7 @@ counters! {
     handshakes_open: Gauge = "Handshakes of agents that are going on now.";
     handshakes_refused: CounterBy<HandshakeRefused> = "Handshakes that failed, by reason.";
     joins_open: Gauge = "Hosts that are joining now.";
-    agents_joined: Counter = "Hosts that were given a certificate for a join token.";
+    agents_joined: Counter = "Certificates that were given to hosts for a join token.";
     joins_refused: CounterBy<JoinRefused> = "Hosts that were not let in, by reason.";
     sessions_open: Gauge = "Sessions of agents that are open now.";
     sessions_replaced: Counter = "Sessions that ended because the same agent connected anew.";

@@ -22,14 +22,20 @@ mod room;
 mod session;
 mod streams;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
 use rand::RngExt as _;
 use shared::ids::{AgentId, TenantId};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{join::Refusals, room::Room};
+pub use self::{join::Sites, room::Room};
 use self::{
     registry::Registry,
     session::{Close, Ending},
@@ -38,9 +44,7 @@ use crate::{
     bell::Bell,
     clock::Clock,
     counters::{Counters, HandshakeRefused},
-    limits::{
-        CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, JOINS_MAX,
-    },
+    limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
     store::writer::Store,
     tls::{self, Issuer},
 };
@@ -60,8 +64,10 @@ pub struct Shared {
     pub trust_domain: String,
     /// What issues certificates for hosts that join; without it none can.
     pub issuer: Option<Issuer>,
-    /// Hosts that were not let in lately.
-    pub refusals: Refusals,
+    /// Hosts that join now, and guesses of late.
+    pub sites: Sites,
+    /// Places for certificates that are being signed.
+    pub signings: Arc<Semaphore>,
     /// Greatest age of a connection.
     pub connection_age: Duration,
     /// For what came and is not stored yet.
@@ -155,9 +161,14 @@ impl Ingest {
                 Some(Met::Agent(connection, tenant, agent)) => {
                     serve(&shared, &registry, connection, (tenant, agent)).await;
                 }
-                Some(Met::Host(connection, issuer)) => {
-                    join::serve(&shared, &issuer, &connection).await;
-                    shared.counters.joins_open.lower();
+                Some(Met::Host(connection, issuer, from)) => {
+                    let Some(_visit) = shared.sites.enter(from) else {
+                        shared.counters.handshakes_refused.add_one(HandshakeRefused::Full);
+                        let reason = "too many hosts are joining: try again in a minute";
+                        return close(&connection, Close::Unavailable, reason);
+                    };
+                    let _open = shared.counters.joins_open.hold();
+                    join::serve(&shared, &issuer, &connection, from).await;
                     close(&connection, Close::Goodbye, "goodbye");
                 }
                 None => {}
@@ -170,8 +181,8 @@ impl Ingest {
 enum Met {
     /// An agent, by its certificate.
     Agent(Connection, TenantId, AgentId),
-    /// A host that wants to become one.
-    Host(Connection, Issuer),
+    /// A host that wants to become one, and from which address.
+    Host(Connection, Issuer, IpAddr),
 }
 
 /// Finishes the handshake and reads who the peer is.
@@ -206,15 +217,13 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
         }
     };
     if let Some(issuer) = shared.issuer.as_ref().filter(|_| tls::is_joining(&connection)) {
-        if shared.counters.joins_open.raise_below(JOINS_MAX) {
-            return Some(Met::Host(connection, issuer.clone()));
-        }
-        refused(HandshakeRefused::Full, &"as many hosts are joining as may at once");
-        close(&connection, Close::Unavailable, "too many hosts are joining: try again in a minute");
-        return None;
+        return Some(Met::Host(connection, issuer.clone(), from.ip()));
     }
     match tls::peer_identity(&connection, &shared.trust_domain) {
-        Ok((tenant, agent)) => Some(Met::Agent(connection, tenant, agent)),
+        Ok((tenant, agent)) => {
+            connection.set_receive_window(tls::RECEIVE_WINDOW);
+            Some(Met::Agent(connection, tenant, agent))
+        }
         Err(error) => {
             refused(HandshakeRefused::Identity, &error);
             close(&connection, Close::Unauthorised, &error.to_string());

@@ -177,8 +177,19 @@ pub const JOIN_TOKEN_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60
 /// How long a host may take to join: a slow line carries some kilobytes, and a signer elsewhere takes its 15 s.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(45);
 /// Most hosts that join at once: each may hold a signer elsewhere, and who finds no place tries again.
-pub const JOINS_MAX: u64 = 64;
-/// How often an address is refused before it is not listened to: more than one mistypes, fewer than guess.
+pub const JOINS_MAX: usize = 64;
+/// Most of them from one address: a quarter, so that no site takes all places.
+pub const JOINS_OF_SITE_MAX: usize = 16;
+/// How long a host may take from the end of the handshake to the end of its request, which is some hundred bytes.
+pub const JOIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a host that has joined is answered again for the same token and key: its answers were lost.
+pub const JOIN_ANSWERS_MAX: u32 = 5;
+/// For how long it is: after that its certificate is renewed otherwise, or it joins anew.
+pub const JOIN_ANSWERS_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Most certificates that are signed for hosts at once: a signer elsewhere is a process each.
+pub const SIGNINGS_MAX: usize = 4;
+/// How often a secret that no token has may come from an address before such ones are not looked at: more than one
+/// mistypes, fewer than guess.
 pub const JOIN_REFUSALS_MAX: u32 = 10;
 /// For how long that counts.
 pub const JOIN_REFUSALS_WINDOW: Duration = Duration::from_secs(10 * 60);

@@ -43,6 +43,7 @@ use shared::{
     identity::{Identity, Role},
     ids::{AgentId, TenantId},
     join::ALPN_JOIN,
+    limits::JOIN_FRAME_BYTES_MAX,
     wire::ALPN,
 };
 use thiserror::Error;
@@ -63,6 +64,9 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 pub const RESET_KEY_FILE: &str = "reset.key";
 
 const RESET_KEY_BYTES: usize = 32;
+
+/// How much a peer may have sent of which nothing is known: twice the largest frame of a join.
+const UNPROVEN_RECEIVE_WINDOW: VarInt = VarInt::from_u32(2 * JOIN_FRAME_BYTES_MAX as u32);
 
 /// Why the coordinator cannot show who it is.
 #[derive(Debug, Error)]
@@ -180,7 +184,7 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| mismatch(error.to_string()))?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server
-        .transport_config(Arc::new(transport()))
+        .transport_config(Arc::new(transport(can_join)))
         .max_incoming(HANDSHAKES_MAX)
         .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
         .incoming_buffer_size_total(HANDSHAKE_BYTES_MAX * HANDSHAKES_MAX as u64);
@@ -303,15 +307,20 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(crypto::ring::default_provider())
 }
 
-/// What one agent may hold of the coordinator. The agent keeps the connection alive, not we.
-fn transport() -> TransportConfig {
+/// How much an agent may have sent that was not read yet, once it is known that it is one.
+pub const RECEIVE_WINDOW: VarInt = VarInt::from_u32(CONNECTION_RECEIVE_BYTES_MAX);
+
+/// What one agent may hold of the coordinator. The agent keeps the connection alive, not we. Where hosts can join, a
+/// peer of which nothing is known yet may hold little.
+fn transport(can_join: bool) -> TransportConfig {
+    let window = if can_join { UNPROVEN_RECEIVE_WINDOW } else { RECEIVE_WINDOW };
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(ANSWERS_MAX))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(LANE_RECEIVE_BYTES_MAX))
-        .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_BYTES_MAX))
+        .receive_window(window)
         .send_window(CONNECTION_SEND_BYTES_MAX)
         // What we send fits a packet or two. With offload every connection keeps a buffer of eleven, 12 kB.
         .enable_segmentation_offload(false)

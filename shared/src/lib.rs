@@ -7,6 +7,7 @@
 //! Start with [`alert::Alert`] and [`block`] for the data, [`wire::Frame`] for the protocol's words, and
 //! [`session::Sender`] and [`session::Receiver`] for what is said when. [`sigma`] is the language of detection rules.
 
+pub mod address;
 pub mod alert;
 pub mod backoff;
 pub mod block;

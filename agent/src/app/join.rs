@@ -7,8 +7,9 @@
 //! root.pem         whom the agent believes
 //! coordinator.toml where the coordinators are
 //! ```
-//! New files are written beside the old ones, checked as `run` would, and put in their place, the certificate last. A
-//! key whose certificate did not come is used again: the coordinator knows it, and the token's use is not lost.
+//! New files are written beside the old ones, checked as `run` would, and put in their place, the certificate last.
+//! Joining with the same token goes on where it was broken off: a key whose certificate did not come is used again, as
+//! the coordinator knows it, and what came whole is put in place. Nothing is written through a link.
 
 use std::{
     fs, io,
@@ -17,14 +18,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use certs::{PrivateKey, certificates_to_pem};
+use sha2::{Digest, Sha256};
 use shared::{
     ids::{AgentId, TenantId},
-    join::{JoinRequest, JoinToken, Joined},
+    join::{JoinRequest, JoinToken},
     time::Timestamp,
 };
 
 use crate::{
-    config::{Address, COORDINATOR_FILE, IdentityConfig, coordinator_text},
+    clock,
+    config::{Address, COORDINATOR_FILE, Home, IdentityConfig, coordinator_text},
     platform,
     tls::{self, Credentials, Joining},
     uplink,
@@ -33,6 +36,12 @@ use crate::{
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "certificate.pem";
 const ROOT: &str = "root.pem";
+/// Digest of the token by which the parts came; there only while they are not in place.
+const TOKEN: &str = "token";
+/// The one file in a spool's folder that holds nothing of an agent's.
+const STATUS: &str = "status.json";
+/// What tells one host from another.
+const MACHINE_ID: &str = "/etc/machine-id";
 /// What the names of files end with that are not in their place yet.
 const PART: &str = ".part";
 
@@ -47,24 +56,35 @@ pub struct Member {
     pub not_after: Timestamp,
 }
 
-/// Joins with `token` and keeps the identity in `dir`; `again` makes a host that has joined another agent.
+/// Joins with `token`; `again` makes a host that has joined another agent, for which nothing may be kept yet.
 ///
 /// # Errors
-/// Says which part did not work and what to do. What was there before stays.
-pub async fn join(dir: &Path, token: &JoinToken, host_name: String, again: bool) -> Result<Member> {
-    let certificate = dir.join(CERTIFICATE);
-    if !again && certificate.exists() {
-        bail!(
-            "this host has joined already: {} is there; signalbox-agent join --again makes it \
-             another agent, and what is not sent yet is sent as that one's",
+/// Says which part did not work and what to do. Whoever joins again goes on where it broke off.
+pub async fn join(
+    home: &Home,
+    token: &JoinToken,
+    host_name: String,
+    again: bool,
+) -> Result<Member> {
+    let folder = Folder::open(home)?;
+    let secret = hex(&Sha256::digest(token.secret.as_bytes()));
+    if let Some(member) = folder.finish(&secret)? {
+        return Ok(member);
+    }
+    let certificate = folder.placed(CERTIFICATE);
+    if certificate.exists() {
+        ensure!(
+            again,
+            "this host has joined already: {} is there; to make it another agent, stop it and run \
+             signalbox-agent join --again",
             certificate.display()
         );
+        home.stores.iter().try_for_each(|store| check_empty(store))?;
     }
     let addresses = token.addresses.iter().map(|text| Address::parse(text));
     let addresses: Result<Vec<_>, String> = addresses.collect();
     let addresses = addresses.map_err(anyhow::Error::msg).context("read the token")?;
-    let folder = Folder::open(dir)?;
-    let key = folder.pending_key(again)?;
+    let key = folder.pending_key()?;
     let signing_request = key.signing_request().context("make a signing request")?;
     let request = JoinRequest {
         secret: token.secret,
@@ -77,43 +97,92 @@ pub async fn join(dir: &Path, token: &JoinToken, host_name: String, again: bool)
     let root = joining.root().context("the coordinator has shown no root")?;
     folder.write(ROOT, &certificates_to_pem(&[root])?)?;
     folder.write(COORDINATOR_FILE, &coordinator_text(&addresses, &token.server_name))?;
+    folder.write(TOKEN, &secret)?;
     folder.write(CERTIFICATE, &certificates_to_pem(&joined.chain)?)?;
-    let member = folder.check(&joined)?;
-    for name in [ROOT, COORDINATOR_FILE, KEY, CERTIFICATE] {
-        folder.put_in_place(name)?;
-    }
-    folder.sync()?;
+    let member = folder.check()?;
+    ensure!(
+        (member.tenant, member.agent) == (joined.tenant, joined.agent),
+        "the coordinator says {} {} and certifies {} {}: tell your provider",
+        joined.tenant,
+        joined.agent,
+        member.tenant,
+        member.agent
+    );
+    folder.put_in_place()?;
     Ok(member)
+}
+
+/// Refuses a folder with what was not sent yet: it belongs to the agent that this host was, and perhaps to another
+/// tenant (L5).
+fn check_empty(store: &Path) -> Result<()> {
+    let mut entries = fs::read_dir(store).into_iter().flatten().flatten();
+    match entries.find(|entry| entry.file_name() != STATUS) {
+        None => Ok(()),
+        Some(_) => bail!(
+            "what is in {} belongs to the agent that this host was: let it send what waits \
+             (signalbox-agent status), stop it, and move the folder's files aside",
+            store.display()
+        ),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The folder of an identity.
 struct Folder {
     dir: PathBuf,
-    metadata: fs::Metadata,
+    /// Who owns what is written.
+    owner: fs::Metadata,
+    /// Name of a key that has no certificate yet. An image is made of a host, and another host has another name for it.
+    pending_key: String,
 }
 
 impl Folder {
-    fn open(dir: &Path) -> Result<Self> {
+    fn open(home: &Home) -> Result<Self> {
+        let dir = home.identity.clone();
         if !dir.is_dir() {
-            platform::create_private_dir(dir)
+            platform::create_private_dir(&dir)
                 .with_context(|| format!("make the folder {}", dir.display()))?;
         }
-        let metadata = fs::metadata(dir).with_context(|| format!("look at {}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned(), metadata })
+        let owner = fs::metadata(&dir).with_context(|| format!("look at {}", dir.display()))?;
+        let machine = fs::read_to_string(MACHINE_ID).unwrap_or_default();
+        let pending_key = match machine.trim() {
+            "" => format!("{KEY}{PART}"),
+            machine => format!("{KEY}.{}{PART}", &hex(&Sha256::digest(machine))[..16]),
+        };
+        Ok(Self { dir, owner, pending_key })
     }
 
     fn part(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}{PART}"))
+        match name {
+            KEY => self.dir.join(&self.pending_key),
+            name => self.dir.join(format!("{name}{PART}")),
+        }
+    }
+
+    fn placed(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Puts in place what the same token brought before, where that was broken off.
+    fn finish(&self, secret: &str) -> Result<Option<Member>> {
+        let is_same = fs::read_to_string(self.part(TOKEN)).is_ok_and(|text| text == secret);
+        if !is_same || !self.part(CERTIFICATE).exists() {
+            return Ok(None);
+        }
+        let Ok(member) = self.check() else { return Ok(None) };
+        if member.not_after <= clock::wall() {
+            return Ok(None);
+        }
+        self.put_in_place()?;
+        Ok(Some(member))
     }
 
     /// Returns the key that waits for its certificate, made now if there is none.
-    fn pending_key(&self, again: bool) -> Result<PrivateKey> {
-        let (part, placed) = (self.part(KEY), self.dir.join(KEY));
-        // Broken off between putting the key and the certificate in their places.
-        if !again && placed.exists() && !part.exists() {
-            fs::rename(&placed, &part)
-                .with_context(|| format!("move {} aside", placed.display()))?;
-        }
+    fn pending_key(&self) -> Result<PrivateKey> {
+        let part = self.part(KEY);
         match fs::read_to_string(&part) {
             Ok(pem) => tls::key_of(&pem)
                 .with_context(|| format!("{} is no key: remove it", part.display())),
@@ -129,35 +198,42 @@ impl Folder {
     /// Writes a file that is not in its place yet, for the folder's owner alone.
     fn write(&self, name: &str, text: &str) -> Result<()> {
         let part = self.part(name);
-        platform::write_private(&part, text.as_bytes(), &self.metadata)
+        platform::write_private(&part, text.as_bytes(), &self.owner)
             .with_context(|| format!("write {}", part.display()))
     }
 
-    /// Refuses an answer that `run` could not use, that certifies another key, or is about somebody else.
-    fn check(&self, joined: &Joined) -> Result<Member> {
+    /// Refuses what `run` could not use: an answer for another key, or one that leads to no root.
+    fn check(&self) -> Result<Member> {
+        let newest = |name| {
+            let part = self.part(name);
+            if part.exists() { part } else { self.placed(name) }
+        };
         let identity = IdentityConfig {
             certificate: self.part(CERTIFICATE),
-            key: self.part(KEY),
-            trust_anchor: self.part(ROOT),
+            key: newest(KEY),
+            trust_anchor: newest(ROOT),
         };
         let credentials = Credentials::load(&identity)
             .context("the coordinator's answer cannot be used: tell your provider")?;
         let Credentials { tenant, agent, not_after, .. } = credentials;
-        ensure!(
-            (tenant, agent) == (joined.tenant, joined.agent),
-            "the coordinator says {} {} and certifies {tenant} {agent}: tell your provider",
-            joined.tenant,
-            joined.agent
-        );
         Ok(Member { tenant, agent, not_after })
     }
 
-    fn put_in_place(&self, name: &str) -> Result<()> {
-        let (part, placed) = (self.part(name), self.dir.join(name));
-        fs::rename(&part, &placed).with_context(|| format!("put {} in place", placed.display()))
-    }
-
-    fn sync(&self) -> Result<()> {
+    /// Puts the files in their place, the certificate last: with it the host has joined.
+    fn put_in_place(&self) -> Result<()> {
+        for name in [ROOT, COORDINATOR_FILE, KEY, CERTIFICATE] {
+            let (part, placed) = (self.part(name), self.placed(name));
+            match fs::rename(&part, &placed) {
+                // It was put there before this was broken off.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && placed.exists() => {}
+                renamed => renamed.with_context(|| format!("put {} in place", placed.display()))?,
+            }
+        }
+        // It has nothing to say any more.
+        let _removed = fs::remove_file(self.part(TOKEN)).is_ok();
         platform::sync_dir(&self.dir).with_context(|| format!("sync {}", self.dir.display()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,7 +116,7 @@ impl Check<'_> {
     pub(super) fn joined_coordinator(
         &self,
         dir: Option<&Path>,
-        joined: impl Fn(&Path) -> Option<String>,
+        joined: impl Fn(&Path) -> Result<Option<String>, String>,
     ) -> Result<CoordinatorConfig, ConfigError> {
         let missing = || {
             let message = "is missing, and this host has not joined: run signalbox-agent join \
@@ -124,7 +124,9 @@ impl Check<'_> {
             self.error("coordinator", 0..0, message.to_owned())
         };
         let dir = dir.ok_or_else(missing)?;
-        let text = joined(dir).ok_or_else(missing)?;
+        let text = joined(dir)
+            .map_err(|error| self.error("coordinator", 0..0, error))?
+            .ok_or_else(missing)?;
         let check = Check { text: &text, base: dir };
         let raw = toml::from_str(&text).map_err(|error| check.syntax(error));
         raw.and_then(|raw| check.coordinator(&raw)).map_err(|error| {

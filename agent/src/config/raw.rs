@@ -57,10 +57,18 @@ pub(super) struct RawIdentity {
     pub(super) trust_anchor: Option<PathBuf>,
 }
 
-/// The whole file, of which only the identity is looked at.
+/// The whole file, of which only the identity and what belongs to it is looked at.
 #[derive(Debug, Deserialize)]
 pub(super) struct RawIdentityAlone {
     pub(super) identity: Option<Spanned<RawIdentity>>,
+    pub(super) spool: Option<RawStoreAlone>,
+    pub(super) held: Option<RawStoreAlone>,
+}
+
+/// A folder's section, of which nothing else is looked at.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawStoreAlone {
+    pub(super) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -369,22 +369,12 @@ fn a_field_map_names_fields_of_ours() {
 }
 
 #[test]
-fn addresses_are_a_host_and_a_port() {
-    for good in ["box.example:4433", "127.0.0.1:1", "[::1]:65535"] {
-        assert_eq!(Address::parse(good).unwrap().to_string(), good);
-    }
-    for bad in ["", ":1", "a:", "a:0", "a:65536", "::1:4433", "a b:1", "[box]:1", "a:b:1"] {
-        assert!(Address::parse(bad).is_err(), "{bad}");
-    }
-}
-
-#[test]
 fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let told =
         coordinator_text(&[Address::parse("signalbox.example.net:4433").unwrap()], "coordinator");
     let joined = |dir: &Path| {
         assert_eq!(dir, Path::new(DEFAULT_IDENTITY_DIR));
-        Some(told.clone())
+        Ok(Some(told.clone()))
     };
     let shipped = Config::parse_joined(EXAMPLE, Path::new("/base"), joined).unwrap();
     assert_eq!(shipped.sources.len(), 1);
@@ -412,7 +402,8 @@ fn a_host_that_joined_needs_to_be_told_neither_who_it_is_nor_where_the_coordinat
                 path = \"/e\"\n";
     let addresses = ["box.example:4433", "[2001:db8::1]:4433"].map(|a| Address::parse(a).unwrap());
     let told = coordinator_text(&addresses, "box.example");
-    let config = Config::parse_joined(bare, Path::new("/base"), |_| Some(told.clone())).unwrap();
+    let config =
+        Config::parse_joined(bare, Path::new("/base"), |_| Ok(Some(told.clone()))).unwrap();
     assert_eq!(config.coordinator.addresses, addresses);
     assert_eq!(config.coordinator.server_name, "box.example");
     assert_eq!(config.identity.key, Path::new(DEFAULT_IDENTITY_DIR).join("key.pem"));
@@ -420,26 +411,44 @@ fn a_host_that_joined_needs_to_be_told_neither_who_it_is_nor_where_the_coordinat
     let elsewhere = bare.replace("[spool]", "[identity]\ndir = \"who\"\n[spool]");
     let config = Config::parse_joined(&elsewhere, Path::new("/base"), |dir| {
         assert_eq!(dir, Path::new("/base/who"));
-        Some(told.clone())
+        Ok(Some(told.clone()))
     });
     assert_eq!(config.unwrap().identity.certificate, Path::new("/base/who/certificate.pem"));
 
-    let damaged = Config::parse_joined(bare, Path::new("/base"), |_| Some("addresses = 7".into()));
+    let damaged =
+        Config::parse_joined(bare, Path::new("/base"), |_| Ok(Some("addresses = 7".into())));
     let error = damaged.unwrap_err().to_string();
     assert!(error.contains("identity/coordinator.toml: 1:13: addresses"), "{error}");
+}
+
+#[test]
+fn who_may_not_read_the_identity_is_not_told_to_join() {
+    let bare = toml_without("coordinator").replace("[identity]", "[identity]\ndir = \"who\"");
+    let bare: String = bare
+        .lines()
+        .filter(|line| !["certificate", "key", "trust_anchor"].iter().any(|k| line.starts_with(k)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let denied = |_: &Path| Err("/base/who cannot be read: Permission denied".to_owned());
+    let error = Config::parse_joined(&bare, Path::new("/base"), denied).unwrap_err().to_string();
+    assert!(error.contains("Permission denied") && !error.contains("join"), "{error}");
 }
 
 #[test]
 fn where_an_identity_is_kept_is_known_before_the_host_has_joined() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agent.toml");
-    assert_eq!(identity_dir(&path).unwrap(), Path::new(DEFAULT_IDENTITY_DIR), "no file yet");
+    let default = Home { identity: DEFAULT_IDENTITY_DIR.into(), stores: Vec::new() };
+    assert_eq!(home(&path).unwrap(), default, "no file yet");
     let kept = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        identity_dir(&path)
+        home(&path)
     };
-    assert_eq!(kept(EXAMPLE).unwrap(), Path::new(DEFAULT_IDENTITY_DIR));
-    assert_eq!(kept("[identity]\ndir = \"who\"").unwrap(), dir.path().join("who"));
+    let stores = vec![PathBuf::from("/var/lib/signalbox/spool")];
+    assert_eq!(kept(EXAMPLE).unwrap(), Home { stores, ..default });
+    let text = "[identity]\ndir = \"who\"\n[held]\ndir = \"held\"";
+    let (identity, held) = (dir.path().join("who"), dir.path().join("held"));
+    assert_eq!(kept(text).unwrap(), Home { identity, stores: vec![held] });
     let error = kept(MINIMAL).unwrap_err().to_string();
     assert!(error.contains("identity: names files that were made elsewhere"), "{error}");
     let error = kept("[identity]\ndir = \"who\"\nkey = \"k\"").unwrap_err().to_string();

@@ -148,7 +148,7 @@ impl Snapshot {
     fn certificate_matter(&self, now: Timestamp) -> Option<Matter> {
         let until = self.certificate_until;
         let advice =
-            "ask your provider for a new certificate, put it in place, and restart the agent";
+            "ask your provider for a join token: signalbox-agent join --again TOKEN says the rest";
         if until <= now {
             Some(degraded("certificate", format!("it expired {until}: nobody lets it in"), advice))
         } else if until.since(now) < EXPIRY_WARNING {

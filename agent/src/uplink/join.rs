@@ -23,6 +23,9 @@ pub enum JoinError {
     /// The coordinator has said no.
     #[error("{0}")]
     Refused(JoinRefusal),
+    /// A coordinator answered, and may let the host in later.
+    #[error("not now: {}", .0.join("; "))]
+    Later(Vec<String>),
     /// No coordinator answered.
     #[error("no coordinator answered: {}; UDP to that port must be let out", .0.join("; "))]
     Unreachable(Vec<String>),
@@ -62,7 +65,7 @@ pub async fn join(
         QuicClientConfig::try_from(tls).map_err(|error| JoinError::Tls(error.to_string()))?;
     let mut quic = ClientConfig::new(Arc::new(crypto));
     quic.transport_config(Arc::new(transport()));
-    let mut failures = Vec::new();
+    let (mut failures, mut later, mut refused) = (Vec::new(), Vec::new(), None);
     for text in &token.addresses {
         let asked = match Address::parse(text) {
             Ok(address) => ask(&address, token, request, &quic, joining).await,
@@ -70,15 +73,24 @@ pub async fn join(
         };
         match asked {
             Ok(JoinReply::Joined(joined)) => return Ok(joined),
-            // Another coordinator may be able to issue, or know this address from a better side.
+            // Another coordinator may be able to issue, or know the token.
             Ok(JoinReply::Refused(refusal)) if refusal.is_temporary() => {
-                failures.push(format!("{text}: {refusal}"));
+                later.push(format!("{text}: {refusal}"));
             }
+            Ok(JoinReply::Refused(JoinRefusal::Unknown)) => refused = Some(JoinRefusal::Unknown),
             Ok(JoinReply::Refused(refusal)) => return Err(JoinError::Refused(refusal)),
+            // It closed with a reason, which says when to come again.
+            Err(AskError::Connection(quinn::ConnectionError::ApplicationClosed(close))) => {
+                later.push(format!("{text}: {close}"));
+            }
             Err(error) => failures.push(format!("{text}: {error}")),
         }
     }
-    Err(JoinError::Unreachable(failures))
+    match refused {
+        _ if !later.is_empty() => Err(JoinError::Later(later)),
+        Some(refusal) => Err(JoinError::Refused(refusal)),
+        None => Err(JoinError::Unreachable(failures)),
+    }
 }
 
 async fn ask(

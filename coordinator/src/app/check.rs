@@ -18,8 +18,8 @@ use serde::Serialize;
 use shared::time::Timestamp;
 
 use crate::{
-    config::{ApiConfig, Config, ServerIdentity, StoreConfig},
-    tls::{self, TlsError},
+    config::{ApiConfig, AuthorityConfig, Config, ServerIdentity, StoreConfig},
+    tls::{self, Issuer, TlsError},
 };
 
 /// From when on a certificate's end is a matter for a person: a third of a coordinator's 90 days is the time to
@@ -76,6 +76,9 @@ impl fmt::Display for Finding {
 #[must_use]
 pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![identity(config, now), roots(&config.ingest.roots, now)];
+    let issuing = config.authority.as_ref();
+    findings
+        .extend(issuing.map(|issuing| Report::of("authority", authority(issuing, config, now))));
     if config.api.identity != config.ingest.identity {
         findings.push(Report::of("api identity", server(&config.api, now)));
     }
@@ -147,6 +150,16 @@ fn server(config: &ApiConfig, now: Timestamp) -> Result<Report, String> {
 fn roots(path: &Path, now: Timestamp) -> Finding {
     let count = certificates(path).map(|found| found.len());
     Report::of("roots", count.and_then(|count| validity(&format!("{count} in "), path, now)))
+}
+
+/// Checks that hosts can join, but not what a signer elsewhere does: that would issue a certificate to nobody.
+fn authority(config: &AuthorityConfig, whole: &Config, now: Timestamp) -> Result<Report, String> {
+    Issuer::load(config, whole).map_err(|error| error.to_string())?;
+    let name = tls::server_name(&whole.ingest).map_err(|error| error.to_string())?;
+    let mut report = validity("", &config.certificate, now)?;
+    let addresses = config.addresses.join(", ");
+    report.text = format!("{}; hosts join at {addresses}, and expect {name}", report.text);
+    Ok(report)
 }
 
 /// Says until when all certificates in a file are valid.

@@ -4,7 +4,8 @@
 //! create ─▶ good ─▶ redeem ... ─▶ used, expired or revoked
 //! ```
 //! A use is bound to the host's key in the same write in which it is counted: a host whose answer was lost asks again
-//! with the same key and is the same agent. Whose agent a host becomes stands in the token and nowhere else (L5).
+//! with the same key, some times within the hour, and is the same agent. Each answer is in the journal. Whose agent a
+//! host becomes stands in the token and nowhere else (L5).
 
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ use shared::{
 
 use crate::{
     command::{CommandError, journal},
-    limits::{JOIN_TOKEN_LIFE_MAX, JOIN_TOKEN_RETENTION, JOIN_TOKENS_MAX, JOIN_USES_MAX},
+    limits::{
+        JOIN_ANSWERS_MAX, JOIN_ANSWERS_WINDOW, JOIN_TOKEN_LIFE_MAX, JOIN_TOKEN_RETENTION,
+        JOIN_TOKENS_MAX, JOIN_USES_MAX,
+    },
     store::{
         engine::{Direction, Space, Staged},
         schema::{JoinTokenKey, JoinedKey, Key, TenantKey, range_of},
@@ -107,12 +111,16 @@ pub fn create(
     Ok(token)
 }
 
-/// Forgets tokens that have let nobody in for long; returns how many are left.
+/// Forgets tokens that have let nobody in for long, and where there are too many, all that let nobody in; returns how
+/// many are left.
 fn forget_old(staged: &mut Staged<'_>, now: Timestamp) -> Result<usize, CommandError> {
     let mut left = 0;
-    for (key, token) in list(staged)? {
+    let tokens = list(staged)?;
+    let is_full = tokens.len() >= JOIN_TOKENS_MAX;
+    for (key, token) in tokens {
         let ended_at = token.revoked_at.unwrap_or(token.expires_at).min(token.expires_at);
-        if now.since(ended_at) < JOIN_TOKEN_RETENTION {
+        let is_old = now.since(ended_at) >= JOIN_TOKEN_RETENTION;
+        if !is_old && (token.is_good(now) || !is_full) {
             left += 1;
             continue;
         }
@@ -171,24 +179,31 @@ pub fn redeem(
     let key = key_of(&candidate.secret);
     let Some(mut token) = staged.load(&key)? else {
         if is_noted {
-            note_refusal(staged, None, JoinRefusal::Unknown, &candidate.from, now)?;
+            note_unknown(staged, &candidate.from, now)?;
         }
         return Ok(Err(JoinRefusal::Unknown));
     };
     let joined_key = JoinedKey { token: key, key: candidate.key };
     let known = staged.load(&joined_key)?;
-    if let Some(refusal) = objection(&token, known.is_some(), now) {
+    let may_answer = |known: &JoinedHost| {
+        known.answers < JOIN_ANSWERS_MAX && now.since(known.joined_at) < JOIN_ANSWERS_WINDOW
+    };
+    let is_known = known.as_ref().is_some_and(may_answer);
+    if let Some(refusal) = objection(&token, is_known, now) {
         if is_noted {
             note_refusal(staged, Some(&token), refusal, &candidate.from, now)?;
         }
         return Ok(Err(refusal));
     }
-    if let Some(known) = known {
-        return Ok(Ok((token.tenant, known.agent)));
-    }
-    token.uses += 1;
-    let (tenant, agent) = (token.tenant, candidate.agent);
-    put(staged, &joined_key, JoinedHost { agent, joined_at: now });
+    let joined = match known.filter(may_answer) {
+        Some(known) => JoinedHost { answers: known.answers + 1, ..known },
+        None => {
+            token.uses += 1;
+            JoinedHost { agent: candidate.agent, joined_at: now, answers: 1 }
+        }
+    };
+    let (tenant, agent) = (token.tenant, joined.agent);
+    put(staged, &joined_key, joined);
     let event = JoinEvent::Joined {
         agent,
         token: token.id.clone(),
@@ -200,7 +215,7 @@ pub fn redeem(
     Ok(Ok((tenant, agent)))
 }
 
-/// Returns why a token lets no host in, if so. One that it has let in is told again who it is, as long as it is good.
+/// Returns why a token lets no host in, if so. One that it has just let in is told again who it is.
 fn objection(token: &JoinToken, is_known: bool, now: Timestamp) -> Option<JoinRefusal> {
     if token.revoked_at.is_some() {
         return Some(JoinRefusal::Revoked);
@@ -209,6 +224,18 @@ fn objection(token: &JoinToken, is_known: bool, now: Timestamp) -> Option<JoinRe
         return Some(JoinRefusal::Expired(token.expires_at));
     }
     (!is_known && token.uses >= token.uses_max).then_some(JoinRefusal::Used)
+}
+
+/// Notes in the journal that a host came with a secret that no token has.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn note_unknown(
+    staged: &mut Staged<'_>,
+    from: &str,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    note_refusal(staged, None, JoinRefusal::Unknown, from, now)
 }
 
 fn note_refusal(

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use shared::limits::{JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX};
+use shared::{address::Address, limits::JOIN_ADDRESSES_MAX};
 use toml::Spanned;
 
 use super::{
@@ -31,7 +31,8 @@ const CONNECTION_AGE_HOURS: RangeInclusive<i64> = 1..=7 * 24;
 
 /// Under a day nobody renews in time; a certificate of more than a year is one that nobody takes away.
 const AGENT_DAYS: RangeInclusive<i64> = 1..=366;
-const AGENT_DAYS_DEFAULT: i64 = 30;
+/// Until certificates are renewed over the wire: a quarter.
+const AGENT_DAYS_DEFAULT: i64 = 90;
 
 const INGEST_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4433);
 const API_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
@@ -133,16 +134,9 @@ impl Check<'_> {
             return Err(self.error(key, raw.span(), message));
         }
         for address in list {
-            let text = address.get_ref();
-            let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            let is_long = text.len() > JOIN_ADDRESS_BYTES_MAX;
-            if is_long || text.starts_with(':') || port.is_none_or(|port| port == 0) {
-                let message = format!(
-                    "{text:?} is no address that hosts can reach: write host:port, and \
-                     [address]:port for IPv6"
-                );
-                return Err(self.error(key, address.span(), message));
-            }
+            // As hosts will read it.
+            Address::parse(address.get_ref())
+                .map_err(|message| self.error(key, address.span(), message))?;
         }
         Ok(list.iter().map(|address| address.get_ref().clone()).collect())
     }

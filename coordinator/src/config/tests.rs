@@ -166,7 +166,7 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let mut full = parse(&uncommented()).unwrap();
     assert_eq!(full.store.bytes_max.take(), Some(500 << 30));
     let authority = full.authority.take().unwrap();
-    assert_eq!(authority.validity, Duration::from_secs(30 * 24 * 60 * 60));
+    assert_eq!(authority.validity, Duration::from_secs(90 * 24 * 60 * 60));
     assert_eq!(full, shipped);
 }
 

@@ -6,31 +6,36 @@
 //! A host that breaks off behind the second step asks again with its key and gets the same agent.
 //!
 //! # Limits
-//! One exchange a connection, within [`JOIN_TIMEOUT`]. Of the refusals of one address so many count, and then it is not
-//! listened to for a while ([`Refusals`]): a token has 128 bits, and whoever guesses is seen.
+//! One exchange a connection, within [`JOIN_TIMEOUT`]; a request comes within [`JOIN_REQUEST_TIMEOUT`]. Places and
+//! guesses are counted by address ([`Sites`]). Certificates are signed on threads of their own, [`SIGNINGS_MAX`] at
+//! once: a signer elsewhere takes its time, and blocks are prepared meanwhile.
+//!
+//! [`SIGNINGS_MAX`]: crate::limits::SIGNINGS_MAX
 
-mod refusals;
+mod sites;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, thread};
 
 use certs::SigningRequest;
 use quinn::{Connection, RecvStream};
 use sha2::{Digest, Sha256};
 use shared::{
-    ids::AgentId,
+    ids::{AgentId, TenantId},
     join::{JoinRefusal, JoinReply, JoinRequest, Joined, encode_frame},
     limits::{COMMIT_TIMEOUT, JOIN_FRAME_BYTES_MAX},
+    time::Timestamp,
     wire::{LEN_BYTES, checked_len, codec},
 };
 use thiserror::Error;
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 
-pub use self::refusals::Refusals;
+use self::sites::Guess;
+pub use self::sites::Sites;
 use super::{LINGER, Shared};
 use crate::{
     command::{CommandError, joins},
-    limits::JOIN_TIMEOUT,
-    store::{engine::Staged, writer::WriteError},
+    limits::{JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT},
+    store::{engine::Staged, schema::JoinTokenKey, tables::Source as _, writer::WriteError},
     tls::Issuer,
 };
 
@@ -43,17 +48,24 @@ enum JoinError {
     Read(#[from] quinn::ReadExactError),
     #[error("request is none: {0}")]
     Malformed(String),
+    #[error("no request came within {} s", JOIN_REQUEST_TIMEOUT.as_secs())]
+    Silent,
     #[error("answer cannot be sent: {0}")]
     Write(#[from] quinn::WriteError),
 }
 
-/// Serves a host that wants to become an agent.
-pub(super) async fn serve(shared: &Arc<Shared>, issuer: &Issuer, connection: &Connection) {
-    let from = connection.remote_address();
-    match timeout(JOIN_TIMEOUT, exchange(shared, issuer, connection)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::info!(%from, %error, "join broke off"),
-        Err(_late) => tracing::info!(%from, "join took too long"),
+/// Serves a host that wants to become an agent; `from` is the address that its handshake has proved.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    issuer: &Issuer,
+    connection: &Connection,
+    from: IpAddr,
+) {
+    let exchange = timeout(JOIN_TIMEOUT, exchange(shared, issuer, connection, from));
+    match shared.shutdown.run_until_cancelled(exchange).await {
+        Some(Ok(Ok(()))) | None => {}
+        Some(Ok(Err(error))) => tracing::info!(%from, %error, "join broke off"),
+        Some(Err(_late)) => tracing::info!(%from, "join took too long"),
     }
 }
 
@@ -61,10 +73,13 @@ async fn exchange(
     shared: &Arc<Shared>,
     issuer: &Issuer,
     connection: &Connection,
+    from: IpAddr,
 ) -> Result<(), JoinError> {
-    let (mut send, mut recv) = connection.accept_bi().await?;
-    let request = read(&mut recv).await?;
-    let from = connection.remote_address().ip();
+    let asked = timeout(JOIN_REQUEST_TIMEOUT, async {
+        let (send, mut recv) = connection.accept_bi().await?;
+        Ok::<_, JoinError>((send, read(&mut recv).await?))
+    });
+    let (mut send, request) = asked.await.map_err(|_| JoinError::Silent)??;
     let reply = match answer(shared, issuer, request, from).await {
         Ok(joined) => {
             shared.counters.agents_joined.add_one();
@@ -100,18 +115,15 @@ async fn answer(
     shared: &Arc<Shared>,
     issuer: &Issuer,
     request: JoinRequest,
-    from: std::net::IpAddr,
+    from: IpAddr,
 ) -> Result<Joined, JoinRefusal> {
     let now = shared.clock.now();
-    let noted = shared.refusals.ask(from, now);
-    let Some(is_noted) = noted else { return Err(JoinRefusal::TooMany) };
-    let refused = |refusal| {
-        shared.refusals.count(from, now);
-        refusal
-    };
-    let Ok(signing) = SigningRequest::from_der(&request.signing_request) else {
-        return Err(refused(JoinRefusal::SigningRequest));
-    };
+    // A guess takes no turn of the writer.
+    if !is_known(shared, joins::key_of(&request.secret)).await? {
+        return Err(guessed(shared, from, now).await);
+    }
+    let signing = SigningRequest::from_der(&request.signing_request)
+        .map_err(|_| JoinRefusal::SigningRequest)?;
     let candidate = joins::Candidate {
         secret: request.secret,
         key: Sha256::digest(signing.public_key_der()).into(),
@@ -119,31 +131,85 @@ async fn answer(
         host_name: request.host_name,
         from: from.to_string(),
     };
+    let is_noted = shared.sites.may_note(now);
     let redeem = move |staged: &mut Staged<'_>| joins::redeem(staged, &candidate, is_noted, now);
-    let redeemed: Result<Result<_, WriteError<CommandError>>, _> =
-        timeout(COMMIT_TIMEOUT, shared.store.write(redeem)).await;
-    let (tenant, agent) = match redeemed {
-        Ok(Ok(redeemed)) => redeemed.map_err(refused)?,
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a join token cannot be redeemed");
-            return Err(JoinRefusal::Unavailable);
-        }
-        Err(_late) => return Err(JoinRefusal::Unavailable),
-    };
-    let issuer = issuer.clone();
-    // A signer elsewhere takes its time.
-    let issued = spawn_blocking(move || issuer.issue((tenant, agent), &signing, now)).await;
-    match issued {
-        Ok(Ok(chain)) => Ok(Joined { tenant, agent, chain }),
-        Ok(Err(error)) => {
-            tracing::error!(%tenant, %agent, %error, "no certificate can be issued");
-            Err(JoinRefusal::Unavailable)
-        }
+    let (tenant, agent) = write(shared, redeem).await??;
+    match sign(shared, issuer, (tenant, agent), signing, now).await {
+        Ok(chain) => Ok(Joined { tenant, agent, chain }),
         Err(error) => {
-            tracing::error!(%tenant, %agent, %error, "issuing broke off");
+            tracing::error!(%tenant, %agent, error, "no certificate can be issued");
             Err(JoinRefusal::Unavailable)
         }
     }
+}
+
+/// Tells whether a token has this secret.
+async fn is_known(shared: &Shared, key: JoinTokenKey) -> Result<bool, JoinRefusal> {
+    let engine = shared.store.engine_handle();
+    let unavailable = |error: String| {
+        tracing::error!(error, "join tokens cannot be read");
+        JoinRefusal::Unavailable
+    };
+    let found = spawn_blocking(move || engine.load(&key)).await;
+    let found = found.map_err(|error| unavailable(error.to_string()))?;
+    found.map(|token| token.is_some()).map_err(|error| unavailable(error.to_string()))
+}
+
+/// Returns what a guess is answered, which the journal is told of if it is not one of too many.
+async fn guessed(shared: &Shared, from: IpAddr, now: Timestamp) -> JoinRefusal {
+    match shared.sites.guess(from, now) {
+        Guess::TooMany => return JoinRefusal::TooMany,
+        Guess::Counted => return JoinRefusal::Unknown,
+        Guess::Noted => {}
+    }
+    let from = from.to_string();
+    let note = move |staged: &mut Staged<'_>| joins::note_unknown(staged, &from, now);
+    write(shared, note).await.err().unwrap_or(JoinRefusal::Unknown)
+}
+
+async fn write<T, F>(shared: &Shared, command: F) -> Result<T, JoinRefusal>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Staged<'_>) -> Result<T, CommandError> + Send + 'static,
+{
+    let written: Result<Result<T, WriteError<CommandError>>, _> =
+        timeout(COMMIT_TIMEOUT, shared.store.write(command)).await;
+    match written {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a join cannot be stored");
+            Err(JoinRefusal::Unavailable)
+        }
+        Err(_late) => Err(JoinRefusal::Unavailable),
+    }
+}
+
+/// Has a certificate signed, on a thread of its own. Whoever does not wait for it any more leaves its place taken until
+/// it ends.
+async fn sign(
+    shared: &Shared,
+    issuer: &Issuer,
+    whom: (TenantId, AgentId),
+    request: SigningRequest,
+    now: Timestamp,
+) -> Result<Vec<Vec<u8>>, String> {
+    let place = Arc::clone(&shared.signings).acquire_owned().await;
+    let place = place.map_err(|error| error.to_string())?;
+    let (issuer, (out, issued)) = (issuer.clone(), oneshot::channel());
+    let work = move || {
+        let issued = issuer.issue(whom, &request, now).map_err(|error| chain_of(&error));
+        drop(place);
+        drop(out.send(issued)); // nobody may listen any more
+    };
+    let started = thread::Builder::new().name("signer".to_owned()).spawn(work);
+    started.map_err(|error| error.to_string())?;
+    issued.await.map_err(|_| "the signing thread ended".to_owned())?
+}
+
+/// Returns an error with its causes, in one line.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Draws an agent's id.

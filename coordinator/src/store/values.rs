@@ -220,6 +220,8 @@ pub struct JoinedHost {
     pub agent: AgentId,
     /// When it became that.
     pub joined_at: Timestamp,
+    /// How often it was told so.
+    pub answers: u32,
 }
 
 /// The answer to a write that carried an `Idempotency-Key`.

@@ -22,7 +22,7 @@ use shared::{
 use thiserror::Error;
 
 use super::{Exposed, TlsError, check_permissions, read};
-use crate::config::{AuthorityConfig, AuthorityKey, IngestConfig, authority_passphrase};
+use crate::config::{AuthorityConfig, AuthorityKey, Config, authority_passphrase};
 
 /// Issues certificates for agents. Its `Debug` shows nothing of the key.
 #[derive(Clone, Debug)]
@@ -70,6 +70,16 @@ pub enum AuthorityError {
         /// Why.
         error: CertificateError,
     },
+    /// What it issues would not be let in here.
+    #[error("{} is of trust domain {is}, and trust_domain is {expected}", certificate.display())]
+    TrustDomain {
+        /// The intermediate's certificate.
+        certificate: PathBuf,
+        /// What it issues under.
+        is: String,
+        /// What is let in.
+        expected: String,
+    },
     /// The files make no authority.
     #[error(
         "{} issues nothing under any root of {}: {error}", certificate.display(), roots.display()
@@ -100,20 +110,20 @@ impl Issuer {
     ///
     /// # Errors
     /// Each [`AuthorityError`]; the text says which file and what to do.
-    pub fn load(config: &AuthorityConfig, ingest: &IngestConfig) -> Result<Self, AuthorityError> {
-        let (certificate, roots) = (&config.certificate, &ingest.roots);
+    pub fn load(config: &AuthorityConfig, whole: &Config) -> Result<Self, AuthorityError> {
+        let (certificate, roots) = (&config.certificate, &whole.ingest.roots);
         let intermediate = text_of(certificate)?;
         let signer = match &config.key {
             AuthorityKey::Command(command) => Signer::Command(command),
             AuthorityKey::File { path, passphrase_file } => {
                 let passphrase = match passphrase_file {
-                    Some(path) => Some(first_line(path)?),
+                    Some(path) => {
+                        check_secret(path)?;
+                        Some(first_line(path)?)
+                    }
                     None => authority_passphrase(),
                 };
-                check_permissions(path).map_err(|refused| match refused {
-                    Exposed::Unknown(error) => AuthorityError::Read { path: path.clone(), error },
-                    Exposed::To(mode) => AuthorityError::KeyExposed { path: path.clone(), mode },
-                })?;
+                check_secret(path)?;
                 let key = PrivateKey::from_pem_with(&text_of(path)?, passphrase.as_deref())
                     .map_err(|error| AuthorityError::Key { path: path.clone(), error })?;
                 Signer::Key(key.to_pem())
@@ -123,6 +133,13 @@ impl Issuer {
         let unreadable = |error| AuthorityError::Certificate { path: roots.clone(), error };
         for root in certificates(&text_of(roots)?) {
             match signer.authority(root, &intermediate) {
+                Ok(authority) if authority.trust_domain() != whole.trust_domain => {
+                    return Err(AuthorityError::TrustDomain {
+                        certificate: certificate.clone(),
+                        is: authority.trust_domain().to_owned(),
+                        expected: whole.trust_domain.clone(),
+                    });
+                }
                 Ok(authority) => {
                     let ders = certificates_of_pem(root).map_err(unreadable)?;
                     let root_sha256 = Sha256::digest(&ders[0]).into();
@@ -180,6 +197,14 @@ impl Signer<'_> {
 fn certificates(pem: &str) -> impl Iterator<Item = &str> {
     const END: &str = "-----END CERTIFICATE-----";
     pem.split_inclusive(END).filter(|text| text.ends_with(END))
+}
+
+/// Refuses a secret that others than its owner may read.
+fn check_secret(path: &Path) -> Result<(), AuthorityError> {
+    check_permissions(path).map_err(|refused| match refused {
+        Exposed::Unknown(error) => AuthorityError::Read { path: path.to_owned(), error },
+        Exposed::To(mode) => AuthorityError::KeyExposed { path: path.to_owned(), mode },
+    })
 }
 
 fn text_of(path: &Path) -> Result<String, AuthorityError> {

@@ -39,6 +39,20 @@ fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_is_a_problem
 }
 
 #[test]
+fn an_authority_is_checked_with_what_hosts_will_be_told() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let verdict = |house: &House| verdict_of(&check(&house.config, house.now()), "authority");
+    let (well, text) = verdict(&house);
+    assert_eq!(well, Verdict::Ok, "{text}");
+    assert!(text.contains("hosts join at box.test:4433, and expect box"), "{text}");
+    let key = house.path("authority/intermediate.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let (verdict_of_key, text) = verdict(&house);
+    assert!(verdict_of_key == Verdict::Problem && text.contains("chmod 600"), "{text}");
+}
+
+#[test]
 fn each_file_that_is_wrong_is_named_under_its_own_part() {
     let house = House::new();
     let key = &house.config.ingest.identity.key;

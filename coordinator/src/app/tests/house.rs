@@ -80,7 +80,7 @@ impl House {
     }
 
     /// Lets the coordinator issue certificates, from its next start on.
-    pub(super) fn let_hosts_join(&mut self) {
+    pub(in crate::app) fn let_hosts_join(&mut self) {
         let folder = self.path("authority");
         Store::new(&folder).write_intermediate(&self.authority).unwrap();
         self.config.authority = Some(AuthorityConfig {

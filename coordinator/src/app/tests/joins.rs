@@ -25,6 +25,7 @@ use super::{
 use crate::{
     command::joins::{self, Invitation},
     counters::{HandshakeRefused, JoinRefused},
+    limits::JOIN_REFUSALS_MAX,
     store::values::{Actor, JoinToken},
 };
 
@@ -162,6 +163,46 @@ async fn what_is_no_request_is_refused_and_nothing_is_set_aside_for_what_it_clai
         panic!("a token is not used up by what was no request")
     };
     running.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_does_not_hold_up_the_shutdown() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let running = house.start().await;
+    let (_endpoint, connection) = connect(&house, &running, ALPN_JOIN).await;
+    eventually("it is met", || running.counters.joins_open.value() == 1).await;
+    assert_eq!(running.shut_down().await.unwrap(), Outcome::Drained);
+    within(connection.closed()).await;
+}
+
+#[tokio::test]
+async fn who_has_a_token_is_let_in_however_often_others_at_the_address_have_guessed() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let running = house.start().await;
+    invite(&running, 1, 1).await;
+    let key = PrivateKey::generate().unwrap();
+    for number in 0..=JOIN_REFUSALS_MAX {
+        let refused = ask(&house, &running, &request(9, &key)).await;
+        let is_last = number == JOIN_REFUSALS_MAX;
+        let refusal = if is_last { JoinRefusal::TooMany } else { JoinRefusal::Unknown };
+        assert_eq!(refused, JoinReply::Refused(refusal), "{number}");
+    }
+    let JoinReply::Joined(_) = ask(&house, &running, &request(1, &key)).await else {
+        panic!("it is let in")
+    };
+    running.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_authority_of_another_trust_domain_or_root_than_the_coordinators_is_refused() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    house.config.trust_domain = "other.test".into();
+    let issuer = Issuer::load(house.config.authority.as_ref().unwrap(), &house.config);
+    let error = issuer.unwrap_err().to_string();
+    assert!(error.contains("box.test") && error.contains("other.test"), "{error}");
 }
 
 #[tokio::test]

@@ -113,6 +113,23 @@ fn a_host_whose_answer_was_lost_is_the_same_agent_when_it_asks_again_with_its_ke
 }
 
 #[test]
+fn a_token_and_a_key_are_not_a_way_to_ever_new_certificates() {
+    let world = World::new();
+    world.invite(1, 1);
+    for _ in 0..JOIN_ANSWERS_MAX {
+        assert_eq!(world.redeem(&candidate(1, 1), at(20)), Ok(agent(1)));
+        assert!(matches!(world.last_event(), JoinEvent::Joined { .. }), "each is in the journal");
+    }
+    assert_eq!(world.redeem(&candidate(1, 1), at(20)), Err(JoinRefusal::Used));
+
+    let day = Invitation { tenant: acme(), uses: 1, life: 24 * HOUR };
+    world.try_invite(2, day).unwrap();
+    assert_eq!(world.redeem(&candidate(2, 2), at(20)), Ok(agent(2)));
+    let late = at(20).saturating_add(JOIN_ANSWERS_WINDOW);
+    assert_eq!(world.redeem(&candidate(2, 2), late), Err(JoinRefusal::Used));
+}
+
+#[test]
 fn a_token_that_is_unknown_expired_or_revoked_lets_nobody_in() {
     let world = World::new();
     let token = world.invite(1, 5);

@@ -1,0 +1,111 @@
+use certs::{AGENT_VALIDITY, Authority, Leaf};
+
+use super::*;
+
+/// A folder, and an authority that certifies what its key asks for.
+struct World {
+    dir: tempfile::TempDir,
+    home: Home,
+    authority: Authority,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home {
+            identity: dir.path().join("identity"),
+            stores: vec![dir.path().join("spool"), dir.path().join("held")],
+        };
+        let authority = Authority::create("signalbox.internal", clock::wall()).unwrap();
+        Self { dir, home, authority }
+    }
+
+    fn folder(&self) -> Folder {
+        Folder::open(&self.home).unwrap()
+    }
+
+    /// Writes all parts as they are once a coordinator has answered.
+    fn answered(&self) -> Folder {
+        let folder = self.folder();
+        let key = folder.pending_key().unwrap();
+        let leaf = self.leaf(&key);
+        folder.write(ROOT, self.authority.root_pem()).unwrap();
+        folder.write(COORDINATOR_FILE, "addresses = []").unwrap();
+        folder.write(TOKEN, "secret").unwrap();
+        folder.write(CERTIFICATE, &leaf.chain_pem).unwrap();
+        folder
+    }
+
+    fn leaf(&self, key: &PrivateKey) -> Leaf {
+        let (tenant, agent) = ("acme".parse().unwrap(), AgentId::from_bytes([7; 16]));
+        self.authority.issue_agent(tenant, agent, clock::wall(), AGENT_VALIDITY, key).unwrap()
+    }
+}
+
+#[test]
+fn what_was_broken_off_at_any_step_is_finished_by_the_same_token_and_by_no_other() {
+    for steps in 0..=3 {
+        let world = World::new();
+        let folder = world.answered();
+        for name in [ROOT, COORDINATOR_FILE, KEY].into_iter().take(steps) {
+            fs::rename(folder.part(name), folder.placed(name)).unwrap();
+        }
+        assert_eq!(folder.finish("another").unwrap(), None);
+        let member = folder.finish("secret").unwrap().unwrap();
+        assert_eq!(member.tenant, "acme".parse().unwrap());
+        let mut names: Vec<_> = fs::read_dir(&folder.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, [CERTIFICATE, COORDINATOR_FILE, KEY, ROOT], "{steps}");
+        assert_eq!(folder.finish("secret").unwrap(), None, "once");
+    }
+}
+
+#[test]
+fn a_certificate_for_another_key_is_not_put_in_place() {
+    let world = World::new();
+    let folder = world.answered();
+    let other = PrivateKey::generate().unwrap();
+    folder.write(CERTIFICATE, &world.leaf(&other).chain_pem).unwrap();
+    assert!(folder.check().is_err());
+    assert_eq!(folder.finish("secret").unwrap(), None);
+    assert!(!folder.placed(CERTIFICATE).exists());
+}
+
+#[test]
+fn a_key_whose_certificate_did_not_come_is_used_again_but_not_by_a_copy_of_the_host() {
+    let world = World::new();
+    let key = world.folder().pending_key().unwrap().to_pem();
+    assert_eq!(world.folder().pending_key().unwrap().to_pem(), key);
+    let copy = Folder { pending_key: "key.pem.another.part".into(), ..world.folder() };
+    assert_ne!(copy.pending_key().unwrap().to_pem(), key);
+}
+
+#[test]
+fn what_waits_for_one_agent_is_not_sent_by_another() {
+    let world = World::new();
+    let spool = &world.home.stores[0];
+    check_empty(spool).unwrap();
+    fs::create_dir(spool).unwrap();
+    fs::write(spool.join(STATUS), "{}").unwrap();
+    check_empty(spool).unwrap();
+    fs::write(spool.join("00000001.segment"), "").unwrap();
+    let error = check_empty(spool).unwrap_err().to_string();
+    assert!(error.contains("belongs to the agent that this host was"), "{error}");
+    drop(world.dir);
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link_that_somebody_put_into_the_folder() {
+    let world = World::new();
+    let folder = world.folder();
+    let target = world.dir.path().join("shadow");
+    fs::write(&target, "precious").unwrap();
+    std::os::unix::fs::symlink(&target, folder.part(ROOT)).unwrap();
+    folder.write(ROOT, "root").unwrap();
+    assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    assert_eq!(fs::read_to_string(folder.part(ROOT)).unwrap(), "root");
+}
