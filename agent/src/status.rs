@@ -193,6 +193,10 @@ pub struct SourceStatus {
     pub skipped: u64,
     /// Records that could not be parsed; sent as alerts that say so.
     pub malformed: u64,
+    /// Records that say no time, none that can be read, or one too far ahead to be believed; sent as of when they were
+    /// read.
+    #[serde(default)]
+    pub untimed: u64,
     /// Records that were cut to the longest allowed.
     pub over_long: u64,
     /// How often the file was replaced by another.

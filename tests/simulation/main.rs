@@ -56,7 +56,7 @@ fn no_fault_schedule_loses_repeats_or_reorders_a_record() {
             }
             Err(panic) => {
                 println!("seed {seed} fails; replay it with:");
-                println!("  SEED={seed} cargo test -p tests --test simulation -- --nocapture");
+                println!("  SEED={seed} make simulate");
                 failures.push(json!({ "seed": seed, "message": message(&*panic) }));
             }
         }
@@ -66,7 +66,8 @@ fn no_fault_schedule_loses_repeats_or_reorders_a_record() {
     }
     let report = json!({
         "seeds": seeds, "first_seed": first, "steps": steps, "virtual_ms": virtual_ms,
-        "repeated_blocks": repeats, "faults": faults, "failures": failures,
+        "repeated_blocks": repeats, "faults": faults, "failures": failures.len(),
+        "failed": failures,
     });
     tests::report::write("simulate", &report).unwrap();
     println!("{seeds} seeds, {steps} steps, {} failures", failures.len());

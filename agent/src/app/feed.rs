@@ -80,6 +80,7 @@ pub(super) struct Feed {
     header_of: Option<(FileId, u64)>,
     skipped: u64,
     malformed: u64,
+    untimed: u64,
     /// What of the input's losses the ledger has.
     counted: Counts,
     shown: Status,
@@ -111,6 +112,7 @@ impl Feed {
             header_of: None,
             skipped: 0,
             malformed: 0,
+            untimed: 0,
             counted: Counts::default(),
             shown,
             lost: (0, None),
@@ -204,7 +206,10 @@ impl Feed {
         let outcome = self.normaliser.normalise(record, reading.observed_at);
         let is_malformed = matches!(outcome, Outcome::Malformed { .. });
         let mut alert: Alert<'_> = match outcome {
-            Outcome::Alert { alert, .. } => alert,
+            Outcome::Alert { alert, .. } => {
+                self.untimed += u64::from(alert.time.is_none());
+                alert
+            }
             Outcome::Malformed { alert, .. } => {
                 self.malformed += 1;
                 alert
@@ -314,6 +319,7 @@ impl Feed {
             error: (!is_reading).then(|| self.shown.to_string()),
             skipped: self.skipped,
             malformed: self.malformed,
+            untimed: self.untimed,
             ..SourceStatus::default()
         };
         let status = input::show(self.input.as_ref(), status);
@@ -436,6 +442,28 @@ mod tests {
         read(&mut after_restart);
         let status = after_restart.status(Timestamp::ZERO);
         assert_eq!((status.records, status.skipped, status.malformed), (4, 2, 0));
+    }
+
+    #[test]
+    fn records_whose_time_is_absent_unreadable_or_far_ahead_are_counted_and_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eve.json");
+        let record = |time: &str| {
+            format!("{{{time}\"event_type\":\"alert\",\"alert\":{{\"signature_id\":7}}}}\n")
+        };
+        let times = ["", "soon", "2999-01-01T00:00:00.0+0000", "1970-01-01T00:00:00.0+0000"];
+        let times = times.map(|time| match time {
+            "" => String::new(),
+            time => format!("\"timestamp\":\"{time}\","),
+        });
+        fs::write(&path, times.map(|time| record(&time)).concat()).unwrap();
+        let kind = Kind::of_product("suricata_eve").unwrap();
+        let input = config::Input::File { path, from: StartFrom::Start };
+        let config = SourceConfig { name: "eve".to_owned(), kind, input };
+        let mut feed = open(&config, &Stored::new());
+        read(&mut feed);
+        let status = feed.status(Timestamp::ZERO);
+        assert_eq!((status.records, status.malformed, status.untimed), (4, 0, 3));
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Snapshot {
 
 /// Writes what there is to say of a source besides its counters.
 fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
-    let lost = [
+    let counts = [
         (source.dropped, "datagrams were dropped by the system: they came too fast"),
         (source.refused, "connections were refused: there were too many"),
         (source.gone, "records are gone: their log wrote over them before they were read"),
@@ -205,8 +205,12 @@ fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
             source.files.map_or(0, |files| files.beyond),
             "files are not read: more match than the agent keeps count of",
         ),
+        (
+            source.untimed,
+            "records say no time that can be believed, and are sent as of when they were read",
+        ),
     ];
-    for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
+    for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
         writeln!(out, "  {}: {count} {what}", source.path.display())?;
     }
     if let Some(files) = &source.files {

@@ -5,7 +5,7 @@ use shared::{
     ids::Lane,
     limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
     session::Stream,
-    wire::{Frame, GoodbyeReason},
+    wire::{Frame, GoodbyeReason, Hello},
 };
 
 use super::{
@@ -32,6 +32,9 @@ fn offences(house: &House) -> Vec<Offence> {
     let on_lane = |after: &[u8]| [&opened, after].concat();
     let good = bytes(&Frame::Block { seq: seq(1), block: block(house, "web") });
     let second = bytes(&Frame::Block { seq: seq(2), block: block(house, "web") });
+    let mut unknown = block(house, "web").to_vec();
+    unknown[3] = 9;
+    let unknown = bytes(&Frame::Block { seq: seq(1), block: unknown.into() });
     let no_block = bytes(&Frame::Block { seq: seq(1), block: vec![7; 100].into() });
     let too_long = frame_of(CONTROL_FRAME_BYTES_MAX + 1, &[]);
     let too_long_block = on_lane(&frame_of(FRAME_BYTES_MAX + 1, &[]));
@@ -44,6 +47,7 @@ fn offences(house: &House) -> Vec<Offence> {
         ("a malformed frame", Stream::Control, frame_of(3, &[3, 250, 250]), "malformed Heartbeat"),
         ("a second greeting", Stream::Control, again, "Hello frame is not allowed"),
         ("a block on the control stream", Stream::Control, good.clone(), "Block frame is not"),
+        ("a block of an unknown version", LANE, on_lane(&unknown), "version 9"),
         ("a block that is none", LANE, on_lane(&no_block), "normal lane: block 1:"),
         ("a block too early", LANE, on_lane(&second), "block 2 on the normal lane, expected 1"),
         ("a lane opened twice", LANE, on_lane(&opened), "LaneOpen frame is not allowed"),
@@ -80,6 +84,7 @@ async fn whoever_does_not_greet_first_is_refused() {
     let leaf = house.agent("acme", 1);
     let frames = [
         (Stream::Control, Frame::Context(Box::default()), "Context frame is not allowed"),
+        (Stream::Control, Frame::Hello(Hello { version: 0, ..hello(1) }), "version 0"),
         (LANE, Frame::Block { seq: seq(1), block: block(&house, "web") }, "before the greeting"),
     ];
     for (stream, frame, said) in frames {
@@ -88,7 +93,7 @@ async fn whoever_does_not_greet_first_is_refused() {
         let (code, reason) = agent.closed().await;
         assert!(code == 1 && reason.contains(said), "{code} {reason}");
     }
-    assert_eq!(running.counters.frames_refused.value(), 2);
+    assert_eq!(running.counters.frames_refused.value(), 3);
     let mut polite = Agent::connect(&house, &leaf, &running).await;
     polite.send(Stream::Control, &Frame::Goodbye(GoodbyeReason::Shutdown)).await;
     assert_eq!(polite.closed().await.0, 0, "who only says goodbye breaks nothing");
