@@ -12,18 +12,14 @@ use super::{
     extract::{Asked, Named, Sent},
     idempotency::{self, Answer, Once},
     json,
-    page::{self, Filter, Page, PageQuery},
+    page::{Page, PageQuery},
     problem::{Kind, Problem},
     read, show,
     types::{JoinToken, JoinTokenRequest, NewJoinToken},
 };
 use crate::{
     command::{CommandError, joins},
-    store::{
-        engine::Direction,
-        schema::{JoinTokenKey, Key, range_of},
-        tables::Source,
-    },
+    store::schema::JoinTokenKey,
 };
 
 /// Life of a token where none is asked for, in hours: a working day and the night before it.
@@ -56,22 +52,8 @@ async fn list(
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     caller.require(ADMINS)?;
-    let limit = page::limit(query.limit)?;
-    let filter = Filter::new("join_tokens", &[]);
-    let after = filter
-        .start(query.cursor.as_deref(), |position| Some(JoinTokenKey(position.try_into().ok()?)))?;
-    let rows = read::blocking(&api.store, move |engine| {
-        let (mut from, to) = range_of::<JoinTokenKey>(&[]);
-        if let Some(after) = after {
-            from = after.encode();
-            from.push(0);
-        }
-        engine.load_range::<JoinTokenKey>(&from..&to, Direction::Forward, limit + 1)
-    });
-    let mut rows = rows.await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(&key.0));
+    let (rows, next) =
+        read::page_by_digest(&api.store, "join_tokens", &query, JoinTokenKey, |key| &key.0).await?;
     let now = api.clock.now();
     let mine = rows.iter().filter(|(_, token)| caller.scope.allows(token.tenant));
     json(&Page { items: mine.map(|(_, token)| show::join_token(token, now)).collect(), next })

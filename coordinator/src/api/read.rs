@@ -1,7 +1,15 @@
 //! Reads of the store, off the threads that carry requests.
 
-use super::problem::Problem;
-use crate::store::{engine::Engine, writer::Store};
+use super::{
+    page::{self, Filter, PageQuery},
+    problem::Problem,
+};
+use crate::store::{
+    engine::{Direction, Engine},
+    schema::range_of,
+    tables::{Rows, Source as _, Table},
+    writer::Store,
+};
 
 /// Runs `read` where it may block, and returns what it read.
 ///
@@ -21,4 +29,37 @@ where
         Ok(outcome) => outcome.map_err(Into::into),
         Err(error) => Err(Problem::internal(&error)),
     }
+}
+
+/// Reads a page of the table whose keys are digests, and the cursor of the next one, in the list of this name.
+///
+/// # Errors
+/// The query's own problem, or the read's.
+pub async fn page_by_digest<K>(
+    store: &Store,
+    list: &str,
+    query: &PageQuery,
+    key_of: fn([u8; 32]) -> K,
+    digest_of: fn(&K) -> &[u8; 32],
+) -> Result<(Rows<K>, Option<String>), Problem>
+where
+    K: Table + Send + 'static,
+{
+    let limit = page::limit(query.limit)?;
+    let filter = Filter::new(list, &[]);
+    let after = filter
+        .start(query.cursor.as_deref(), |position| Some(key_of(position.try_into().ok()?)))?;
+    let rows = blocking(store, move |engine| {
+        let (mut from, to) = range_of::<K>(&[]);
+        if let Some(after) = after {
+            from = after.encode();
+            from.push(0);
+        }
+        engine.load_range::<K>(&from..&to, Direction::Forward, limit + 1)
+    });
+    let mut rows = rows.await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(digest_of(key)));
+    Ok((rows, next))
 }

@@ -13,7 +13,7 @@ use super::{
     extract::{Asked, Named, Sent},
     idempotency::{self, Answer, Once},
     json,
-    page::{self, Filter, Page, PageQuery},
+    page::{Page, PageQuery},
     problem::{Kind, Problem},
     read, show,
     types::{NewToken, Token, TokenRequest},
@@ -21,9 +21,7 @@ use super::{
 use crate::{
     command::{CommandError, tokens},
     store::{
-        engine::Direction,
-        schema::{Key, TokenKey, range_of},
-        tables::Source,
+        schema::TokenKey,
         values::{self, Role},
     },
     triage::queue::TenantScope,
@@ -70,22 +68,8 @@ async fn list(
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     caller.require(ADMINS)?;
-    let limit = page::limit(query.limit)?;
-    let filter = Filter::new("tokens", &[]);
-    let after = filter
-        .start(query.cursor.as_deref(), |position| Some(TokenKey(position.try_into().ok()?)))?;
-    let rows = read::blocking(&api.store, move |engine| {
-        let (mut from, to) = range_of::<TokenKey>(&[]);
-        if let Some(after) = after {
-            from = after.encode();
-            from.push(0);
-        }
-        engine.load_range::<TokenKey>(&from..&to, Direction::Forward, limit + 1)
-    });
-    let mut rows = rows.await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|(key, _)| filter.cursor(&key.0));
+    let (rows, next) =
+        read::page_by_digest(&api.store, "tokens", &query, TokenKey, |key| &key.0).await?;
     let now = api.clock.now();
     let mine = rows.iter().filter(|(_, token)| within(&caller.scope, token));
     json(&Page { items: mine.map(|(_, token)| show::token(token, now)).collect(), next })

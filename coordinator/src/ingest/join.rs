@@ -197,7 +197,7 @@ async fn sign(
     let place = place.map_err(|error| error.to_string())?;
     let (issuer, (out, issued)) = (issuer.clone(), oneshot::channel());
     let work = move || {
-        let issued = issuer.issue(whom, &request, now).map_err(|error| chain_of(&error));
+        let issued = issuer.issue(whom, &request, now).map_err(|error| with_causes(&error));
         drop(place);
         drop(out.send(issued)); // nobody may listen any more
     };
@@ -207,7 +207,7 @@ async fn sign(
 }
 
 /// Returns an error with its causes, in one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     command::joins::{self, Invitation},
     counters::{HandshakeRefused, JoinRefused},
-    limits::JOIN_REFUSALS_MAX,
+    limits::{JOIN_REFUSALS_MAX, JOINS_OF_SITE_MAX},
     store::values::{Actor, JoinToken},
 };
 
@@ -174,6 +174,26 @@ async fn a_host_that_says_nothing_does_not_hold_up_the_shutdown() {
     eventually("it is met", || running.counters.joins_open.value() == 1).await;
     assert_eq!(running.shut_down().await.unwrap(), Outcome::Drained);
     within(connection.closed()).await;
+}
+
+#[tokio::test]
+async fn a_site_that_takes_all_its_places_is_told_to_come_again() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let running = house.start().await;
+    let mut silent = Vec::new();
+    for _ in 0..JOINS_OF_SITE_MAX {
+        silent.push(connect(&house, &running, ALPN_JOIN).await);
+    }
+    eventually("all are met", || running.counters.joins_open.value() == JOINS_OF_SITE_MAX as u64)
+        .await;
+    let (_endpoint, connection) = connect(&house, &running, ALPN_JOIN).await;
+    let closed = within(connection.closed()).await.to_string();
+    assert!(closed.contains("try again in a minute"), "{closed}");
+    assert_eq!(running.counters.handshakes_refused.value(HandshakeRefused::Full), 1);
+    drop(silent);
+    eventually("they have gone", || running.counters.joins_open.value() == 0).await;
+    running.shut_down().await.unwrap();
 }
 
 #[tokio::test]
