@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use quinn::{ClientConfig, Connection, RecvStream, crypto::rustls::QuicClientConfig};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, RecvStream, crypto::rustls::QuicClientConfig,
+};
 use shared::{
     join::{JoinRefusal, JoinReply, JoinRequest, JoinToken, Joined, encode_frame},
     limits::JOIN_FRAME_BYTES_MAX,
@@ -40,7 +42,7 @@ enum AskError {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("connection: {0}")]
-    Connection(#[from] quinn::ConnectionError),
+    Connection(#[from] ConnectionError),
     #[error("request cannot be sent: {0}")]
     Write(#[from] quinn::WriteError),
     #[error("no answer came: {0}")]
@@ -80,7 +82,7 @@ pub async fn join(
             Ok(JoinReply::Refused(JoinRefusal::Unknown)) => refused = Some(JoinRefusal::Unknown),
             Ok(JoinReply::Refused(refusal)) => return Err(JoinError::Refused(refusal)),
             // It closed with a reason, which says when to come again.
-            Err(AskError::Connection(quinn::ConnectionError::ApplicationClosed(close))) => {
+            Err(AskError::Connection(ConnectionError::ApplicationClosed(close))) => {
                 later.push(format!("{text}: {close}"));
             }
             Err(error) => failures.push(format!("{text}: {error}")),
@@ -105,6 +107,11 @@ async fn ask(
         Ok(reply) => reply,
         Err(_late) => Err(AskError::Late),
     };
+    // Whatever was going on when the coordinator closed, its own reason tells more.
+    let reply = reply.map_err(|error| match connection.close_reason() {
+        Some(closed @ ConnectionError::ApplicationClosed(_)) => closed.into(),
+        Some(_) | None => error,
+    });
     connection.close(quinn::VarInt::from_u32(0), b"done");
     let _late = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err();
     reply
@@ -133,3 +140,6 @@ async fn read(recv: &mut RecvStream) -> Result<JoinReply, AskError> {
     recv.read_exact(&mut body).await?;
     codec::decode(&body).map_err(|error| malformed(&error))
 }
+
+#[cfg(test)]
+mod tests;
