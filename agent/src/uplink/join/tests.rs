@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "the test ends its tasks with its runtime")]
+
 use std::net::Ipv4Addr;
 
 use certs::{AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey};
