@@ -54,8 +54,8 @@ number = lambda pattern: int(match.group(1)) if (match := re.search(pattern, log
 report = {
     "operations": number(r"Tested: (\d+)"),
     "test_cases": number(r"(\d+) generated"),
-    "server_errors": len(re.findall(r"- Server error", log)),
-    "undocumented": len(re.findall(r"- Undocumented", log)),
+    "server_errors": len(re.findall(r"- (?:ST\d+ )?Server error", log)),
+    "undocumented": len(re.findall(r"- (?:ST\d+ )?Undocumented", log)),
     "status": status,
 }
 with open(f"{reports}/api-check.json", "w", encoding="utf-8") as out:

@@ -45,6 +45,7 @@ const CASES: &[(&str, &str)] = &[(
     "409",
     "`ambiguous-case`, `fenced`, `lease-expired`, `already-claimed`, `closed` or `conflict`",
 )];
+const ISSUING: &[(&str, &str)] = &[("409", "The coordinator issues no certificates: `conflict`")];
 const CONDITIONAL: &[(&str, &str)] =
     &[("412", "Somebody else changed it first: `precondition-failed`")];
 
@@ -102,6 +103,9 @@ fn complete(path: &str, is_write: bool, operation: &mut Operation) {
     };
     if path.contains("/cases/{case}") {
         problems.extend(CASES);
+    }
+    if is_write && path == "/v1/join-tokens" {
+        problems.extend(ISSUING);
     }
     if is_write {
         problems.extend(WRITES);

@@ -68,6 +68,9 @@ async fn a_coordinator_that_issues_nothing_says_so() {
     let refused = fixture.post("/v1/join-tokens", &admin, &json!({"tenant": "acme"})).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.text.contains("[authority]"), "{}", refused.text);
+    let document = serde_json::to_value(crate::api::openapi()).unwrap();
+    let named = &document["paths"]["/v1/join-tokens"]["post"]["responses"]["409"];
+    assert!(named.is_object(), "the document names it");
     let nobody = fixture.post("/v1/join-tokens", &admin, &json!({"tenant": "nobody"})).await;
     assert_eq!(nobody.status, StatusCode::CONFLICT);
 }
