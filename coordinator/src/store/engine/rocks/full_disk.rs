@@ -12,6 +12,11 @@ use super::*;
 
 /// Bytes of the disk: the log's first file and some tables fit, and it is filled in a moment.
 const DISK_BYTES: u64 = 192 << 20;
+/// Bytes of one commit.
+const VALUE_BYTES: usize = 32 << 10;
+/// So many commits do not fit the disk, whatever is done with them.
+const LAST: u32 = 10_000;
+const _: () = assert!(LAST as u64 * VALUE_BYTES as u64 > DISK_BYTES + (DISK_BYTES >> 1));
 /// How long the engine may take to go on once there is room.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,9 +51,21 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A value that no compression makes smaller, so that more than the disk holds can never lie on it.
+fn noise(number: u32) -> Vec<u8> {
+    let mut state = u64::from(number) + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..VALUE_BYTES / 8).flat_map(|_| next()).collect()
+}
+
 fn commit(engine: &RocksEngine, number: u32) -> Result<(), CommitError> {
     let mut changes = Changes::new();
-    changes.put(Space::Rows, number.to_be_bytes().to_vec(), vec![7; 32 << 10]);
+    changes.put(Space::Rows, number.to_be_bytes().to_vec(), noise(number));
     engine.commit(changes)
 }
 
@@ -66,8 +83,8 @@ fn a_disk_that_is_really_full_refuses_commits_until_there_is_room_and_loses_none
     commit(&engine, 0).unwrap();
     disk.fill();
     // What the log has set aside for itself is used up first.
-    let first_refused =
-        (1..10_000).find_map(|number| Some((number, commit(&engine, number).err()?)));
+    let mut numbers = 1..LAST;
+    let first_refused = numbers.find_map(|number| Some((number, commit(&engine, number).err()?)));
     let (refused, error) = first_refused.expect("the disk is full");
     assert!(matches!(error, CommitError::Refused(Refusal::DiskFull { .. })), "{error}");
     let again = commit(&engine, refused).unwrap_err();
@@ -76,7 +93,7 @@ fn a_disk_that_is_really_full_refuses_commits_until_there_is_room_and_loses_none
 
     fs::remove_file(disk.path("ballast")).unwrap();
     let began = Instant::now();
-    while let Err(error) = commit(&engine, 10_000) {
+    while let Err(error) = commit(&engine, LAST) {
         assert!(matches!(error, CommitError::Refused(Refusal::DiskFull { .. })), "{error}");
         assert!(began.elapsed() < PATIENCE, "{error}");
         thread::park_timeout(Duration::from_millis(50));
@@ -84,5 +101,5 @@ fn a_disk_that_is_really_full_refuses_commits_until_there_is_room_and_loses_none
     drop(engine);
     let engine = RocksEngine::open(disk.path("store")).unwrap();
     assert!((0..refused).all(|number| has(&engine, number)), "L1");
-    assert!(has(&engine, 10_000) && !has(&engine, refused));
+    assert!(has(&engine, LAST) && !has(&engine, refused));
 }
