@@ -53,6 +53,8 @@ pub enum Action {
     Fold(Bounds, fold::Terms),
     /// Keep it back, but for a share.
     Hold(Bounds, Audit),
+    /// Nothing by itself: correlations count what it matches.
+    Count,
 }
 
 /// What every rule has that suppresses (L8).
@@ -84,6 +86,7 @@ impl Action {
             Self::Send => "send",
             Self::Fold(..) => "fold",
             Self::Hold(..) => "hold",
+            Self::Count => "count",
         }
     }
 
@@ -91,7 +94,7 @@ impl Action {
     #[must_use]
     pub const fn bounds(&self) -> Option<&Bounds> {
         match self {
-            Self::SendUrgent | Self::Send => None,
+            Self::SendUrgent | Self::Send | Self::Count => None,
             Self::Fold(bounds, _) | Self::Hold(bounds, _) => Some(bounds),
         }
     }
@@ -268,6 +271,7 @@ fn voice(
     let (bounds, voice) = match &rule.action {
         Action::SendUrgent => return Some(Voice::SendUrgent),
         Action::Send => return Some(Voice::Send),
+        Action::Count => return None,
         Action::Fold(bounds, _) => (bounds, Voice::Fold),
         Action::Hold(bounds, _) => (bounds, Voice::Hold),
     };

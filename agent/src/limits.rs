@@ -6,6 +6,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use shared::limits::{
     BLOCK_RECORD_BYTES_MAX, FIELD_BYTES_MAX, LEDGER_INTERVAL_BYTES_MAX, RECORD_BYTES_MAX,
+    SIGMA_CORRELATION_ENTRIES_MAX, SIGMA_CORRELATION_GROUPS_MAX,
 };
 
 /// Bytes asked for in one read of a file: the longest record, its newline, and a page, so that a
@@ -252,9 +253,13 @@ pub const POLICY_TITLE_BYTES_MAX: usize = 512;
 /// How far ahead a rule's end may lie: what suppresses is looked at again at least once a year (L8).
 pub const POLICY_EXPIRY_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// Most memory of a policy in force: what it folds, and twice its rules, while one takes the place of
-/// another. Rules take some 4 kB each with what matches them; expressions can take more.
-pub const POLICY_MEMORY_BYTES_MAX: usize = FOLD_BYTES_MAX + 2 * (4 << 20);
+/// Most memory of a policy in force: what it folds, what its correlations remember (both bounds are the
+/// matcher's), and twice its rules, while one takes the place of another. Rules take some 4 kB each with
+/// what matches them; expressions can take more.
+pub const POLICY_MEMORY_BYTES_MAX: usize = FOLD_BYTES_MAX
+    + SIGMA_CORRELATION_GROUPS_MAX * 200
+    + SIGMA_CORRELATION_ENTRIES_MAX * 24
+    + 2 * (4 << 20);
 
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);

@@ -35,9 +35,10 @@ use shared::{
     time::Timestamp,
 };
 
+pub(crate) use self::value::{Escapes, Raw};
 use self::{
     columns::Header,
-    paths::{Paths, Slots, Stop},
+    paths::{Paths, Slots, Stop, Take},
 };
 pub use self::{
     json_lines::{FieldMap, FieldMapError},
@@ -399,21 +400,43 @@ impl Normaliser {
             Kind::JsonLines(_) => None,
             Kind::Product(product) => match product.writing {
                 Writing::Json(stop) => stop,
-                Writing::JsonOrColumns(_, log) if !is_object => {
-                    return self.header.read(text, log, &self.paths, found);
+                Writing::JsonOrColumns(_, log)
+                    if !is_object && self.header.is_of_other_log(log) =>
+                {
+                    found.stopped = true;
+                    return Ok(());
                 }
                 Writing::JsonOrColumns(stop, _) => Some(stop),
-                Writing::JsonOrXml if text.trim_ascii_start().starts_with('<') => {
-                    return xml::read(text, &self.paths, found);
-                }
-                Writing::JsonOrXml => None,
-                Writing::Syslog => return syslog::read(text, &self.paths, found),
+                Writing::JsonOrXml | Writing::Syslog => None,
             },
         };
+        let mut take = |names: &[&str], raw| self.paths.take_at(names, raw, found);
+        if let Some(read) = self.each_value(text, &mut take) {
+            return read;
+        }
         if !is_object {
             return Err(Malformed::NotAnObject);
         }
         self.paths.walk(text, stop, found).map_err(|error| malformed(&error))
+    }
+
+    /// Calls `take` with each value of a record that is not written in JSON, and the names that lead to it; values
+    /// that say nothing are left out. Returns what was wrong with the record, and nothing for one in JSON.
+    pub(crate) fn each_value<'a>(
+        &self,
+        text: &'a str,
+        take: &mut Take<'_, 'a>,
+    ) -> Option<Result<(), Malformed>> {
+        let Kind::Product(product) = &self.kind else { return None };
+        let first = text.trim_ascii_start().as_bytes().first();
+        match product.writing {
+            Writing::JsonOrColumns(..) if first != Some(&b'{') => {
+                Some(self.header.read(text, take))
+            }
+            Writing::JsonOrXml if first == Some(&b'<') => Some(xml::read(text, take)),
+            Writing::Syslog => Some(syslog::read(text, take)),
+            Writing::Json(_) | Writing::JsonOrColumns(..) | Writing::JsonOrXml => None,
+        }
     }
 
     fn alert<'a>(&'a self, found: &Slots<'a>, observed_at: Timestamp) -> (Alert<'a>, Notes) {

@@ -27,30 +27,47 @@
 //! | `period` | fold | how long the like of one that was let through are folded at most; `1h` unless it says |
 //! | `audit` | hold | the share that is sent all the same; `1/200` unless it says |
 //!
-//! Unknown keys are refused, and so is what a rule would silently not do: a `logsource` that says nothing of an alert,
-//! a correlation. A policy is taken whole or not at all. Every error names the line, the rule and the key.
+//! Unknown keys are refused, and so is what a rule would silently not do: a `logsource` that says nothing of an alert.
+//! See `words` for what log sources mean and how the first document's `mapping` says it of others.
+//! A policy is taken whole or not at all. Every error names the line, the rule and the key.
+//!
+//! # Correlations
+//! A document may be a Sigma correlation. It counts what rules of the policy match, whatever becomes of those alerts,
+//! and speaks of the alert that completes it: `send` or `send_urgent`, so that what a rule holds one by one comes up
+//! when it is too much, too varied, or follows upon something else.
+//! ```text
+//! title: One source fails at many accounts
+//! id: spray
+//! correlation: {type: value_count, rules: [failed], group-by: [src_ip], timespan: 10m,
+//!               condition: {gte: 8, field: user}}
+//! signalbox: {action: send_urgent, expires: 2027-01-31}
+//! ```
+//! A rule that has no mapping `signalbox` must be one that a correlation counts: it does nothing else, for as long as
+//! that is in force. What was counted is in memory: it begins anew with the agent, and with a policy that changed.
 //!
 //! # Names of fields
-//! In conditions and in `by`: OCSF's paths ([`Field::ocsf_path`]) or their short names ([`Place::parse`]); in
-//! conditions, other names are paths into the product's record, where that is a JSON object.
+//! In conditions and in `by`: OCSF's paths ([`Field::ocsf_path`]) or their short names ([`Place::parse`]). In
+//! conditions, other names are those of the product's record: paths in JSON, Zeek's columns, the keys
+//! of CEF, LEEF and pairs, and for events of Windows the names that public rules have (`Image`, `Provider_Name`).
 //!
 //! Not here: what the rules do (see [`crate::filter`], [`crate::fold`]); where the file lies.
 
 mod place;
 mod terms;
 mod units;
+mod words;
 
 use shared::{
     alert::{Alert, Field},
-    sigma::{self, Mapping, Node, Refusal, RuleSet, Yaml},
+    sigma::{self, Mapping, Node, Reference, Refusal, RuleSet, Yaml},
     time::Timestamp,
 };
 use thiserror::Error;
 
 pub use self::place::Place;
-use self::terms::{fault, owner};
+use self::terms::{Of, Terms, fault, owner};
 use crate::{
-    filter::Rule,
+    filter::{Action, Rule},
     limits::{POLICY_BYTES_MAX, POLICY_RULES_MAX, POLICY_TEXT_BYTES_MAX, POLICY_TITLE_BYTES_MAX},
 };
 
@@ -62,6 +79,16 @@ pub struct Policy {
     owner: Box<str>,
     rules: Vec<Rule>,
     sigma: RuleSet,
+    /// By rule: what of its log source is asked of alerts, because no mapping says what it means.
+    asked: Vec<Asked>,
+}
+
+/// What an alert must be of; what is empty does not matter.
+#[derive(Debug)]
+struct Asked {
+    product: Box<str>,
+    /// The agent's source.
+    log_name: Box<str>,
 }
 
 /// What is wrong with a policy's text, and where.
@@ -103,25 +130,19 @@ impl Policy {
         let header = documents.next().ok_or_else(|| error_at(1, 1, "is empty"))?;
         let header = Header::read(&header.map_err(refused)?)?;
         let rules = documents.collect::<Result<Vec<Node>, Refusal>>().map_err(refused)?;
-        let (sigma, refusals) = RuleSet::of_documents(&rules, &Mapping::default());
+        let (sigma, refusals) = RuleSet::of_documents(&rules, &header.mapping);
         if let Some(refusal) = refusals.into_iter().next() {
             return Err(refused(refusal));
         }
-        if let Some(rule) = sigma.correlations().first() {
-            let message = "says nothing of one alert, so no action goes with it".to_owned();
-            let fault =
-                Fault { line: rule.line, column: 1, key: "correlation".to_owned(), message };
-            return Err(fault.of_rule(rule.id_or_title()));
-        }
-        if !(1..=POLICY_RULES_MAX).contains(&sigma.rules().len()) {
-            let message =
-                format!("{} rules, 1 to {POLICY_RULES_MAX} are allowed", sigma.rules().len());
+        let count = sigma.rules().len() + sigma.correlations().len();
+        if !(1..=POLICY_RULES_MAX).contains(&count) {
+            let message = format!("{count} rules, 1 to {POLICY_RULES_MAX} are allowed");
             return Err(error_at(1, 1, message));
         }
-        let rules = sigma.rules().iter().map(|rule| header.rule(rule, now));
-        let rules = rules.collect::<Result<Vec<Rule>, PolicyError>>()?;
-        let Header { name, version, owner } = header;
-        Ok(Self { name, version, owner, rules, sigma })
+        let rules = header.rules(&sigma, now)?;
+        let Header { name, version, owner, mapping } = header;
+        let asked = sigma.rules().iter().map(|rule| Asked::of(rule, &mapping)).collect();
+        Ok(Self { name, version, owner, rules, sigma, asked })
     }
 
     /// Returns its name.
@@ -142,27 +163,36 @@ impl Policy {
         &self.owner
     }
 
-    /// Returns its rules without their conditions, in the order of their places.
+    /// Returns its rules without their conditions, then its correlations, in the order of their places.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Returns the rules' conditions, in the same order.
+    /// Returns the conditions of both, each in the same order.
     #[must_use]
     pub fn sigma(&self) -> &RuleSet {
         &self.sigma
     }
 
-    /// Returns whether the rule at a place is meant for alerts like this: of its log source's product, read by the
-    /// source that it names as service.
+    /// Returns the place of a correlation that [`Self::sigma`] has at `index`.
+    ///
+    /// # Panics
+    /// If there are more than can be counted, which no policy has.
+    #[must_use]
+    pub fn place_of_correlation(&self, index: u32) -> u32 {
+        index + u32::try_from(self.sigma.rules().len()).expect("rules are bounded")
+    }
+
+    /// Returns whether the rule at a place, which is no correlation's, is meant for alerts like this, as far as its
+    /// condition does not say so itself: of its log source's product, read by the source that it names as service.
     #[must_use]
     pub fn is_meant(&self, rule: u32, alert: &Alert<'_>) -> bool {
-        let logsource = &self.sigma.rules()[rule as usize].logsource;
+        let Asked { product, log_name } = &self.asked[rule as usize];
         let is = |part: &str, field| {
             part.is_empty() || alert.text(field).is_some_and(|text| text.eq_ignore_ascii_case(part))
         };
-        is(&logsource.product, Field::Product) && is(&logsource.service, Field::LogName)
+        is(product, Field::Product) && is(log_name, Field::LogName)
     }
 
     /// Returns whether any rule suppresses, so that what it suppresses needs a place to be kept in.
@@ -172,11 +202,23 @@ impl Policy {
     }
 }
 
+impl Asked {
+    fn of(rule: &sigma::Rule, mapping: &Mapping) -> Self {
+        let known = mapping.known(&rule.logsource);
+        let unless = |known: &str, own: &str| if known.is_empty() { own.into() } else { "".into() };
+        Self {
+            product: unless(&known.product, &rule.logsource.product),
+            log_name: unless(&known.service, &rule.logsource.service),
+        }
+    }
+}
+
 /// What a policy's first document says.
 struct Header {
     name: Box<str>,
     version: u64,
     owner: Box<str>,
+    mapping: Mapping,
 }
 
 impl Header {
@@ -185,11 +227,12 @@ impl Header {
     }
 
     fn read_keys(document: &Node) -> Result<Self, Fault> {
-        let keys = ["policy", "version", "owner"];
+        let keys = ["policy", "version", "owner", words::KEY];
         for (name, _) in document.entries().unwrap_or_default() {
             let key = name.scalar().unwrap_or_default();
             if !keys.contains(&&*key) {
-                let message = "is not known; the first document has policy, version and owner";
+                let message =
+                    "is not known; the first document has policy, version, owner and mapping";
                 return Err(fault(name, &key, message));
             }
         }
@@ -204,16 +247,62 @@ impl Header {
             version: number
                 .ok_or_else(|| fault(version, "version", "is no whole number from 1"))?,
             owner: owner(document, "owner")?.ok_or_else(|| missing("owner"))?,
+            mapping: words::read(document.get(words::KEY))?,
         })
     }
 
-    /// Makes a rule of what a Sigma rule says besides its condition.
-    fn rule(&self, rule: &sigma::Rule, now: Timestamp) -> Result<Rule, PolicyError> {
-        let of_rule = |fault: Fault| fault.of_rule(rule.id_or_title());
-        let at_rule = |key: &str, message: &str| {
-            let (line, key, message) = (rule.line, key.to_owned(), message.to_owned());
-            of_rule(Fault { line, column: 1, key, message })
-        };
+    /// Makes rules of what Sigma rules and correlations say besides their conditions.
+    fn rules(&self, set: &RuleSet, now: Timestamp) -> Result<Vec<Rule>, PolicyError> {
+        let single = set.rules().iter().map(|rule| (Of::Rule, rule));
+        let all = single.chain(set.correlations().iter().map(|rule| (Of::Correlation, rule)));
+        let all = all.collect::<Vec<_>>();
+        let terms = all.iter().map(|(of, rule)| self.terms(*of, rule, now));
+        let mut terms = terms.collect::<Result<Vec<_>, PolicyError>>()?;
+        // What has no action is in force for as long as something counts it. Each correlation stands behind those that
+        // it counts, so the last is asked first.
+        for correlation in (0..set.correlations().len()).rev() {
+            let own = terms[set.rules().len() + correlation].as_ref();
+            let Some(end) = own.map(|terms| terms.expires_at) else {
+                return Err(without_action(&set.correlations()[correlation]));
+            };
+            for counted in set.counted_by(correlation) {
+                let place = match counted {
+                    Reference::Rule(rule) => rule as usize,
+                    Reference::Correlation(inner) => set.rules().len() + inner as usize,
+                };
+                match &mut terms[place] {
+                    Some(Terms { action: Action::Count, expires_at, .. }) => {
+                        *expires_at = end.max(*expires_at);
+                    }
+                    Some(_) => {}
+                    none => {
+                        let (action, owner, expires_at) = (Action::Count, None, end);
+                        *none = Some(Terms { action, owner, expires_at });
+                    }
+                }
+            }
+        }
+        let made = all.iter().zip(terms).map(|((_, rule), terms)| {
+            let terms = terms.ok_or_else(|| without_action(rule))?;
+            Ok(Rule {
+                id: rule.id.clone(),
+                title: rule.title.clone(),
+                owner: terms.owner.unwrap_or_else(|| self.owner.clone()),
+                expires_at: terms.expires_at,
+                action: terms.action,
+            })
+        });
+        made.collect()
+    }
+
+    /// Reads what is done with what a rule matches; nothing if it does not say.
+    fn terms(
+        &self,
+        of: Of,
+        rule: &sigma::Rule,
+        now: Timestamp,
+    ) -> Result<Option<Terms>, PolicyError> {
+        let at_rule = |key: &str, message: &str| fault_at(rule, key, message);
         if rule.id.is_empty() || rule.id.len() > POLICY_TEXT_BYTES_MAX {
             let message = format!("must have 1 to {POLICY_TEXT_BYTES_MAX} bytes");
             return Err(at_rule("id", &message));
@@ -222,23 +311,28 @@ impl Header {
             let message = format!("must have at most {POLICY_TITLE_BYTES_MAX} bytes");
             return Err(at_rule("title", &message));
         }
-        if !rule.logsource.category.is_empty() {
-            let message = "category says nothing of an alert: name the product that raises it, or \
-                           the agent's source as service";
-            return Err(at_rule("logsource", message));
+        let category = &rule.logsource.category;
+        if !category.is_empty() && self.mapping.known(&rule.logsource).category.is_empty() {
+            let message = format!(
+                "category {category} says nothing of an alert: name the product that raises it, \
+                 the agent's source as service, or say under mapping what it means"
+            );
+            return Err(at_rule("logsource", &message));
         }
-        let mapping = rule.custom(terms::KEY).ok_or_else(|| {
-            at_rule(terms::KEY, "is missing: what is done with the alerts that the rule matches")
-        })?;
-        let terms = terms::read(mapping, now).map_err(of_rule)?;
-        Ok(Rule {
-            id: rule.id.clone(),
-            title: rule.title.clone(),
-            owner: terms.owner.unwrap_or_else(|| self.owner.clone()),
-            expires_at: terms.expires_at,
-            action: terms.action,
-        })
+        let read = rule.custom(terms::KEY).map(|mapping| terms::read(mapping, of, now));
+        read.transpose().map_err(|fault| fault.of_rule(rule.id_or_title()))
     }
+}
+
+/// Returns the error about a rule that does nothing and that nothing counts.
+fn without_action(rule: &sigma::Rule) -> PolicyError {
+    let message = "is missing: what is done with the alerts that the rule matches";
+    fault_at(rule, terms::KEY, message)
+}
+
+fn fault_at(rule: &sigma::Rule, key: &str, message: &str) -> PolicyError {
+    let (line, key, message) = (rule.line, key.to_owned(), message.to_owned());
+    Fault { line, column: 1, key, message }.of_rule(rule.id_or_title())
 }
 
 impl Fault {

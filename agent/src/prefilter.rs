@@ -1,10 +1,13 @@
 //! Asks the policy about an alert: which rules match, what the loudest of them wants, and what folding makes of it.
 //!
 //! ```text
-//! alert, record ─▶ rules that match ─▶ Decision ─▶ fold ─▶ Verdict: sent, how, for how many; held; folded
+//! alert, record ─▶ rules that match ─▶ correlations that it completes ─▶ Decision ─▶ fold ─▶ Verdict: sent, how,
+//!                                                                                  for how many; held; folded
 //! ```
-//! Everything is pure: time comes in as an argument, and what is remembered (rates, folded keys, counts) is the
-//! [`Prefilter`]'s own.
+//! Everything is pure: time comes in as an argument, and what is remembered (rates, folded keys, counts, what
+//! correlations have seen) is the [`Prefilter`]'s own.
+//!
+//! Correlations go by the alerts' own time, where that is believed, so that a backlog counts as it would have live.
 //!
 //! Not here: what is done with a verdict (see [`crate::app`]).
 
@@ -16,7 +19,7 @@ use std::time::Instant;
 use shared::{
     alert::{Alert, Field, Handling},
     ids::Epoch,
-    sigma::Scratch,
+    sigma::{Correlator, Scratch},
     time::Timestamp,
 };
 
@@ -24,8 +27,20 @@ use self::view::Fields;
 use crate::{
     filter::{Action, Decision, Filter},
     fold::{Fold, HandedOut, Taken},
+    normalise::Normaliser,
     policy::Policy,
 };
+
+/// An alert, and what it was read out of.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'r> {
+    /// The alert.
+    pub alert: &'r Alert<'r>,
+    /// Its record.
+    pub record: &'r [u8],
+    /// What read it, and knows how the record is written.
+    pub reader: &'r Normaliser,
+}
 
 /// What becomes of an alert, and by which rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +77,9 @@ pub struct Prefilter {
     policy: Policy,
     fields: Fields,
     scratch: Scratch,
+    correlator: Correlator,
+    /// The places of what the alert in hand matches and completes; kept for its memory.
+    matched: Vec<u32>,
     filter: Filter,
     fold: Fold,
 }
@@ -72,7 +90,15 @@ impl Prefilter {
     pub fn new(policy: Policy, key: Epoch) -> Self {
         let fields = Fields::new(policy.sigma().fields().iter().map(|name| &**name));
         let filter = Filter::new(policy.rules().to_vec(), key);
-        Self { policy, fields, scratch: Scratch::default(), filter, fold: Fold::default() }
+        Self {
+            policy,
+            fields,
+            scratch: Scratch::default(),
+            correlator: Correlator::default(),
+            matched: Vec::new(),
+            filter,
+            fold: Fold::default(),
+        }
     }
 
     /// Takes over what `earlier` remembers of the rules that are still here; what it folded must have been taken out
@@ -99,6 +125,12 @@ impl Prefilter {
         &self.filter.rules()[rule as usize].id
     }
 
+    /// Returns what correlations remember.
+    #[must_use]
+    pub fn correlator(&self) -> &Correlator {
+        &self.correlator
+    }
+
     /// Returns what is being folded.
     #[must_use]
     pub fn fold(&self) -> &Fold {
@@ -106,16 +138,10 @@ impl Prefilter {
     }
 
     /// Says what becomes of an alert that was read at `now`; `wall` decides which rules have ended.
-    pub fn judge(
-        &mut self,
-        alert: &Alert<'_>,
-        record: &[u8],
-        now: Instant,
-        wall: Timestamp,
-    ) -> Verdict {
-        let view = self.fields.view(alert, record);
-        let matched = self.policy.sigma().matches(&view, &mut self.scratch).iter().copied();
-        let matched = matched.filter(|rule| self.policy.is_meant(*rule, alert));
+    pub fn judge(&mut self, read: Read<'_>, now: Instant, wall: Timestamp) -> Verdict {
+        let Read { alert, record, .. } = read;
+        self.find_matches(read);
+        let matched = self.matched.iter().copied();
         let decision = self.filter.decide(matched, alert.severity, record, now, wall);
         let sent = |handling, rule| Verdict::Send { handling, count: 1, rule: Some(rule) };
         match decision {
@@ -126,6 +152,19 @@ impl Prefilter {
             Decision::AuditSample(rule) => sent(Handling::AuditSample, rule),
             Decision::Hold(rule) => Verdict::Hold { rule },
             Decision::Fold(rule) => self.take_into_fold(rule, alert, record, now),
+        }
+    }
+
+    /// Finds the rules that match an alert, and the correlations that it completes.
+    fn find_matches(&mut self, read: Read<'_>) {
+        let Self { policy, fields, scratch, correlator, matched, .. } = self;
+        let (view, sigma, alert) = (fields.view(read), policy.sigma(), read.alert);
+        let found = sigma.matches(&view, scratch).iter().copied();
+        matched.clear();
+        matched.extend(found.filter(|rule| policy.is_meant(*rule, alert)));
+        if !matched.is_empty() && !sigma.correlations().is_empty() {
+            let completed = correlator.handle_event(sigma, &view, matched, alert.event_time());
+            matched.extend(completed.iter().map(|index| policy.place_of_correlation(*index)));
         }
     }
 

@@ -338,6 +338,15 @@ pub struct PolicyStatus {
     pub uncounted: u64,
     /// Alerts let through because there was no room to fold them.
     pub no_room: u64,
+    /// Groups of alerts that correlations remember.
+    #[serde(default)]
+    pub correlated_groups: u64,
+    /// Alerts that came too late for a correlation: older than its timespan before the newest of their group.
+    #[serde(default)]
+    pub correlated_late: u64,
+    /// Groups that correlations forgot before their time, because there was no room.
+    #[serde(default)]
+    pub correlated_forgotten: u64,
 }
 
 /// Everything that the agent shows of itself.

@@ -45,7 +45,7 @@ mod yaml;
 
 pub use self::{
     compile::{RuleSet, Source},
-    correlation::state::Correlator,
+    correlation::{Reference, state::Correlator},
     event::{Event, Value},
     mapping::{LogsourceMapping, Mapping, Unmapped},
     matcher::Scratch,

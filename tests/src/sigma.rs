@@ -7,4 +7,5 @@ pub mod check;
 pub mod corpus;
 pub mod windows;
 
+mod agent;
 mod differences;

@@ -23,7 +23,7 @@ use crate::{
     ledger::{Fate, Ledger, Tally},
     limits::HEADER_BYTES_MAX,
     normalise::{LanePolicy, Normaliser, Outcome, lane_of},
-    prefilter::{Prefilter, Verdict},
+    prefilter::{Prefilter, Read, Verdict},
     source::{
         Batch, CheckpointError, Counts, FileId, Intake, Opening, Pattern, ReadBuffer, Status, Tail,
         Wake,
@@ -198,12 +198,13 @@ impl Feed {
     /// Makes an alert of a line, asks the policy about it, and puts it into its lane's block.
     pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
         let Sinks { mut prefilter, rings, lanes, blocks, mut tally, attributor } = sinks;
+        let Reading { observed_at: at, now, context } = reading;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
             tally.count(Fate::Skipped);
             return Pushed::GoOn;
         }
-        let outcome = self.normaliser.normalise(record, reading.observed_at);
+        let outcome = self.normaliser.normalise(record, at);
         let is_malformed = matches!(outcome, Outcome::Malformed { .. });
         let mut alert: Alert<'_> = match outcome {
             Outcome::Alert { alert, .. } => {
@@ -220,10 +221,11 @@ impl Feed {
                 return Pushed::GoOn;
             }
         };
-        alert.context = reading.context;
+        alert.context = context;
         let verdict = match prefilter.as_deref_mut() {
             Some(prefilter) if !is_malformed => {
-                prefilter.judge(&alert, record, reading.now, reading.observed_at)
+                let read = Read { alert: &alert, record, reader: &self.normaliser };
+                prefilter.judge(read, now, at)
             }
             // Rules judge what a record says; one that was not understood is sent.
             Some(_) | None => Verdict::PASS,
@@ -239,18 +241,16 @@ impl Feed {
                 tally.count(fate(handling, is_malformed, lane));
                 // What was sent here just now happened just now; a file may hold anything.
                 let is_live = self.input.is_live();
-                let happened_at = alert.time.or(is_live.then_some(reading.observed_at));
-                attributor.attribute(&mut alert, happened_at, reading.now);
-                put(&alert, record, reading.now, lane, blocks)
+                let happened_at = alert.time.or(is_live.then_some(at));
+                attributor.attribute(&mut alert, happened_at, now);
+                put(&alert, record, now, lane, blocks)
             }
             Verdict::Fold { rule } => {
                 tally.count(Fate::Folded(id(rule)));
-                let (now, at) = (reading.now, reading.observed_at);
                 rings
                     .map_or(Pushed::GoOn, |rings| rings.keep_folded(&alert, record, now, at).into())
             }
             Verdict::Hold { rule } => {
-                let (now, at) = (reading.now, reading.observed_at);
                 match rings.map(|rings| rings.hold(&alert, record, now, at)) {
                     Some(Ok(flow)) => {
                         tally.count(Fate::Held(id(rule)));

@@ -190,6 +190,9 @@ impl Enforcement {
             folded_keys: prefilter.fold().keys() as u64,
             uncounted: prefilter.fold().uncounted(),
             no_room: prefilter.fold().no_room(),
+            correlated_groups: prefilter.correlator().groups() as u64,
+            correlated_late: prefilter.correlator().late(),
+            correlated_forgotten: prefilter.correlator().forgotten(),
             ..status
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     filter,
     normalise::Outcome,
     policy::Policy,
-    prefilter::{Prefilter, Verdict},
+    prefilter::{Prefilter, Read, Verdict},
 };
 
 /// The key by which samples are chosen: an agent has its own, so the samples here are others, but as many.
@@ -284,24 +284,27 @@ impl Trial {
     fn take(&mut self, path: &Path, shown: Shown<'_>) {
         self.counts.records += 1;
         self.counts.over_long += u64::from(shown.is_cut);
-        let (alert, is_malformed) = match shown.became {
+        let (alert, is_malformed, reader) = match shown.became {
             None | Some((Outcome::Skip(_), _)) => {
                 self.counts.others += 1;
                 return;
             }
-            Some((Outcome::Alert { alert, .. }, _)) => {
+            Some((Outcome::Alert { alert, .. }, reader)) => {
                 self.counts.alerts += 1;
-                (alert, false)
+                (alert, false, reader)
             }
-            Some((Outcome::Malformed { alert, why }, _)) => {
+            Some((Outcome::Malformed { alert, why }, reader)) => {
                 *self.counts.malformed.entry(why.title()).or_default() += 1;
-                (alert, true)
+                (alert, true, reader)
             }
         };
         let now = self.now(&alert);
         self.handed_out += self.prefilter.take_due(now).len() as u64;
         let verdict = match is_malformed {
-            false => self.prefilter.judge(&alert, shown.record, now, self.wall),
+            false => {
+                let read = Read { alert: &alert, record: shown.record, reader };
+                self.prefilter.judge(read, now, self.wall)
+            }
             true => Verdict::PASS,
         };
         let (fate, rule) = Fate::of(&verdict);

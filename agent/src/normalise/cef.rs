@@ -11,11 +11,7 @@
 
 use shared::alert::Severity;
 
-use super::{
-    Malformed,
-    paths::{Paths, Slots},
-    value::Raw,
-};
+use super::{Malformed, paths::Take, value::Raw};
 
 // Names of a header's parts, which no event has as keys.
 pub(super) const EVENT_PRODUCT: &str = "event:product";
@@ -44,14 +40,10 @@ pub(super) fn is_event(text: &str) -> bool {
 ///
 /// # Errors
 /// Fails if the header ends early; what it has is found.
-pub(super) fn read<'a>(
-    text: &'a str,
-    paths: &Paths,
-    found: &mut Slots<'a>,
-) -> Result<(), Malformed> {
+pub(super) fn read<'a>(text: &'a str, each: &mut Take<'_, 'a>) -> Result<(), Malformed> {
     let mut take = |name: &str, raw: Raw<'a>| {
         if !matches!(raw.written(), "" | "-" | "N/A") {
-            paths.take(name, raw, found);
+            each(&[name], raw);
         }
     };
     if text.starts_with(CEF) {

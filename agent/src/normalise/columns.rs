@@ -15,7 +15,7 @@
 
 use super::{
     Malformed,
-    paths::{Paths, Slots},
+    paths::Take,
     value::{Raw, unescaped_hex},
 };
 
@@ -70,7 +70,12 @@ impl Header {
         }
     }
 
-    /// Finds the values in a record. One of another log than `log` is not read, and stops.
+    /// Returns whether the records are those of another log than `log`.
+    pub(super) fn is_of_other_log(&self, log: &str) -> bool {
+        !self.names.is_empty() && self.log.as_ref().is_some_and(|own| own != log)
+    }
+
+    /// Finds the values in a record.
     ///
     /// # Errors
     /// Fails without a header, and where the record has not its number of columns: then no value is
@@ -78,16 +83,10 @@ impl Header {
     pub(super) fn read<'a>(
         &self,
         record: &'a str,
-        log: &str,
-        paths: &Paths,
-        found: &mut Slots<'a>,
+        take: &mut Take<'_, 'a>,
     ) -> Result<(), Malformed> {
         if self.names.is_empty() {
             return Err(Malformed::NoHeader);
-        }
-        if self.log.as_ref().is_some_and(|own| own != log) {
-            found.stopped = true;
-            return Ok(());
         }
         let record = record.trim_end_matches('\r');
         let columns = record.split(&self.separator).count();
@@ -96,7 +95,7 @@ impl Header {
         }
         for (name, value) in self.names.iter().zip(record.split(&self.separator)) {
             if !value.is_empty() && *value != *self.unset && *value != *self.empty {
-                paths.take(name, Raw::hex(value), found);
+                take(&[name.as_str()], Raw::hex(value));
             }
         }
         Ok(())

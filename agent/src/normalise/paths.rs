@@ -22,6 +22,9 @@ use super::value::{self, Raw};
 /// How many slots a table can fill.
 pub(super) const SLOTS: usize = 40;
 
+/// What is called with each value of a record that is not JSON, and the names that lead to it.
+pub(super) type Take<'t, 'a> = dyn FnMut(&[&str], Raw<'a>) + 't;
+
 /// Why a text is not a path into a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PathError {
@@ -163,14 +166,6 @@ impl Paths {
             node = &self.nodes[next];
         }
         let child = node.children.iter().find(|child| *child.name == **last);
-        for fill in child.into_iter().flat_map(|child| &child.fills) {
-            slots.fill(*fill, raw);
-        }
-    }
-
-    /// Takes the value that stands beside `name` in a record without depth.
-    pub(super) fn take<'a>(&self, name: &str, raw: Raw<'a>, slots: &mut Slots<'a>) {
-        let child = self.nodes[0].children.iter().find(|child| *child.name == *name);
         for fill in child.into_iter().flat_map(|child| &child.fills) {
             slots.fill(*fill, raw);
         }

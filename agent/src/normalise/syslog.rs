@@ -21,7 +21,7 @@ use self::head::Head;
 use super::{
     Event, Malformed, Notes, Product, Writing,
     cef::{self, EVENT_ID, EVENT_NAME, EVENT_PRODUCT, EVENT_SEVERITY},
-    paths::{Paths, Slots},
+    paths::{Slots, Take},
     slots::{self, of},
     value::{self, Raw},
 };
@@ -144,15 +144,11 @@ const TABLE: &[(u8, &str)] = &[
 ///
 /// # Errors
 /// Fails on an event whose header ends early; what it has is found.
-pub(super) fn read<'a>(
-    record: &'a str,
-    paths: &Paths,
-    found: &mut Slots<'a>,
-) -> Result<(), Malformed> {
+pub(super) fn read<'a>(record: &'a str, each: &mut Take<'_, 'a>) -> Result<(), Malformed> {
     let head = head::split(record);
     let mut take = |name, value: &'a str| {
         if !matches!(value, "" | "-") {
-            paths.take(name, Raw::plain(value), found);
+            each(&[name], Raw::plain(value));
         }
     };
     take(MESSAGE_TIME, head.time);
@@ -160,7 +156,7 @@ pub(super) fn read<'a>(
     take(MESSAGE_PRIORITY, severity.unwrap_or_default());
     take(MESSAGE_HOSTNAME, head.host);
     if let Some(event) = event(&head) {
-        return cef::read(event, paths, found);
+        return cef::read(event, each);
     }
     if let Some(mark) = keyed::mark(head.body).or_else(|| keyed::mark(head.text)) {
         let connection = keyed::connection(mark.text);

@@ -11,14 +11,14 @@ use shared::limits::TECHNIQUES_MAX;
 
 /// A value as its record writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Raw<'a> {
+pub(crate) struct Raw<'a> {
     written: &'a str,
     escapes: Escapes,
 }
 
 /// What stands for what cannot be written as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escapes {
+pub(crate) enum Escapes {
     /// It is a JSON value, quotes included.
     Json,
     /// `\x09`, as in Zeek's columns.
@@ -57,9 +57,24 @@ impl<'a> Raw<'a> {
         Self { written, escapes: Escapes::None }
     }
 
+    /// What is written with these escapes.
+    pub(crate) const fn new(written: &'a str, escapes: Escapes) -> Self {
+        Self { written, escapes }
+    }
+
     /// Returns what stands in the record.
-    pub(super) const fn written(self) -> &'a str {
+    pub(crate) const fn written(self) -> &'a str {
         self.written
+    }
+
+    /// Returns how it is written.
+    pub(crate) const fn escapes(self) -> Escapes {
+        self.escapes
+    }
+
+    /// Returns the text of a scalar, or a list's texts joined by `,`. Objects have none.
+    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        text(self)
     }
 }
 

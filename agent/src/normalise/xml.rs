@@ -4,11 +4,7 @@
 //! One pass without copying. No document type is read and no entity but the five that XML has, so a
 //! record cannot make itself larger than it is.
 
-use super::{
-    Malformed,
-    paths::{Paths, Slots},
-    value::Raw,
-};
+use super::{Malformed, paths::Take, value::Raw};
 
 /// Most elements within one another: an event has six.
 const DEPTH_MAX: usize = 16;
@@ -19,11 +15,7 @@ const ATTRIBUTES: &str = "#attributes";
 ///
 /// # Errors
 /// Fails where the record is not one XML element; what stood before the place is found.
-pub(super) fn read<'a>(
-    text: &'a str,
-    paths: &Paths,
-    found: &mut Slots<'a>,
-) -> Result<(), Malformed> {
+pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Malformed> {
     let mut place: Vec<&'a str> = Vec::new();
     let mut names: Vec<&'a str> = Vec::new();
     let mut rest = text;
@@ -34,13 +26,13 @@ pub(super) fn read<'a>(
         };
         let (content, tag) = rest.split_at(open);
         if !names.is_empty() && !matches!(content.trim_ascii(), "" | "-") {
-            paths.take_at(&place, Raw::xml(content.trim_ascii()), found);
+            take(&place, Raw::xml(content.trim_ascii()));
         }
         let at = text.len() - rest.len() + open + 1;
         let syntax = Malformed::Syntax { at };
         if let Some(after) = tag.strip_prefix("<![CDATA[") {
             let (content, after) = after.split_once("]]>").ok_or(Malformed::EndsEarly)?;
-            paths.take_at(&place, Raw::plain(content), found);
+            take(&place, Raw::plain(content));
             rest = after;
             continue;
         }
@@ -74,7 +66,7 @@ pub(super) fn read<'a>(
         if let Some(data) = data {
             *place.last_mut().expect("one was just put there") = data;
         } else {
-            take_attributes(attributes, &mut place, paths, found);
+            take_attributes(attributes, &mut place, take);
         }
         if is_empty {
             names.pop();
@@ -102,16 +94,11 @@ fn data_name<'a>(name: &str, attributes: &'a str) -> Option<&'a str> {
     (name == "Data").then(|| pairs(attributes).find(|(key, _)| *key == "Name"))?.map(|(_, it)| it)
 }
 
-fn take_attributes<'a>(
-    attributes: &'a str,
-    place: &mut Vec<&'a str>,
-    paths: &Paths,
-    found: &mut Slots<'a>,
-) {
+fn take_attributes<'a>(attributes: &'a str, place: &mut Vec<&'a str>, take: &mut Take<'_, 'a>) {
     place.push(ATTRIBUTES);
     for (key, value) in pairs(attributes) {
         place.push(key);
-        paths.take_at(place, Raw::xml(value), found);
+        take(place, Raw::xml(value));
         place.pop();
     }
     place.pop();

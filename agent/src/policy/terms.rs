@@ -38,8 +38,17 @@ pub(super) struct Terms {
     pub(super) expires_at: Timestamp,
 }
 
-/// Reads a rule's mapping at `now`.
-pub(super) fn read(mapping: &Node, now: Timestamp) -> Result<Terms, Fault> {
+/// What a mapping belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A rule about one alert.
+    Rule,
+    /// A correlation, which says something of the alert that completes it.
+    Correlation,
+}
+
+/// Reads the mapping of a rule or a correlation at `now`.
+pub(super) fn read(mapping: &Node, of: Of, now: Timestamp) -> Result<Terms, Fault> {
     let Some(entries) = mapping.entries() else {
         return Err(fault(mapping, "", "is no mapping"));
     };
@@ -54,6 +63,13 @@ pub(super) fn read(mapping: &Node, now: Timestamp) -> Result<Terms, Fault> {
             return Err(fault(place, "action", message));
         }
     };
+    if of == Of::Correlation && !own.is_empty() {
+        let message = format!(
+            "{action} does not go with a correlation: it speaks of the alert that completes it, \
+             which it can have sent (send, send_urgent); what it counts is held or folded by rules"
+        );
+        return Err(fault(place, "action", message));
+    }
     for (name, _) in entries {
         let key = name.scalar().unwrap_or_default();
         let is_known = |keys: &[&str]| keys.contains(&&*key);

@@ -132,7 +132,7 @@ fn a_policy_is_taken_whole_or_not_at_all() {
         (RULE, "", "1:1: 0 rules, 1 to 1024 are allowed"),
         ("id: r-1\n", "", "5:1: rule the scanner: id: must have 1 to 128 bytes"),
         ("signalbox:\n", "x:\n", "5:1: rule r-1: signalbox: is missing: what is done"),
-        ("product: suricata", "category: firewall", "5:1: rule r-1: logsource: category says"),
+        ("product: suricata", "category: firewall", "5:1: rule r-1: logsource: category firewall"),
         ("condition: s", "condition: t", "10:14: rule r-1: "),
     ] {
         assert!(good.contains(from), "{from}");
@@ -147,13 +147,87 @@ fn a_policy_is_taken_whole_or_not_at_all() {
     assert!(Policy::parse(&long, NOW).unwrap_err().to_string().contains("so it is no policy"));
 }
 
+/// A correlation that counts the rule, with these terms.
+fn correlation(terms: &str) -> String {
+    let correlation = "{type: event_count, rules: [r-1], group-by: [src_ip], timespan: 1m, \
+                       condition: {gte: 9}}";
+    format!("---\ntitle: many of them\nid: c-1\ncorrelation: {correlation}\nsignalbox: {terms}\n")
+}
+
 #[test]
-fn a_correlation_is_refused_and_not_passed_over() {
+fn a_correlation_stands_behind_the_rules_and_may_only_have_alerts_sent() {
+    let hold = "  action: hold\n  expires: 2027-01-31\n  expected: 9/h\n";
+    let policy = |terms: &str| parse(&format!("{hold}{}", correlation(terms)));
+    let read = policy("{action: send_urgent, expires: 2027-01-31}").unwrap();
+    let actions: Vec<_> =
+        read.rules().iter().map(|rule| (&*rule.id, rule.action.as_str())).collect();
+    assert_eq!(actions, [("r-1", "hold"), ("c-1", "send_urgent")]);
+    assert_eq!(read.place_of_correlation(0), 1);
+    for action in ["hold", "fold"] {
+        let terms = format!("{{action: {action}, expires: 2027-01-31, expected: 9/h}}");
+        let error = policy(&terms).unwrap_err().to_string();
+        let expected =
+            format!("19:21: rule c-1: action: {action} does not go with a correlation: it speaks");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let without = format!("{hold}{}", correlation("x").replace("signalbox: x\n", ""));
+    let error = parse(&without).unwrap_err().to_string();
+    assert!(error.starts_with("16:1: rule c-1: signalbox: is missing: what is done"), "{error}");
+}
+
+#[test]
+fn a_rule_without_an_action_is_one_that_a_correlation_counts_and_ends_with_it() {
+    let counted = RULE.replace("signalbox:\n", "");
+    let parse = |rest: &str| Policy::parse(&format!("{HEADER}{counted}{rest}"), NOW);
+    let error = parse("").unwrap_err().to_string();
+    assert!(error.starts_with("5:1: rule r-1: signalbox: is missing: what is done"), "{error}");
+    let outer = "---\ntitle: again\nid: c-2\ncorrelation: {type: event_count, rules: [c-1], \
+                 timespan: 1h, condition: {gte: 2}}\n\
+                 signalbox: {action: send, expires: 2027-03-31}\n";
+    let inner = correlation("{action: send_urgent, expires: 2027-01-31}");
+    let policy = parse(&format!("{inner}{outer}")).unwrap();
+    let ends = |policy: &Policy| {
+        let ends = policy.rules().iter().map(|rule| rule.expires_at.to_string()[..10].to_owned());
+        ends.collect::<Vec<_>>()
+    };
+    assert_eq!(policy.rules()[0].action, Action::Count);
+    assert_eq!(ends(&policy), ["2027-02-01", "2027-02-01", "2027-04-01"]);
+    // One correlation may count another that does nothing by itself.
+    let inner = correlation("x").replace("signalbox: x\n", "");
+    let policy = parse(&format!("{inner}{outer}")).unwrap();
+    assert_eq!(policy.rules()[1].action, Action::Count);
+    assert_eq!(ends(&policy), ["2027-04-01"; 3]);
+    assert!(!policy.suppresses());
+}
+
+#[test]
+fn a_policy_says_what_the_words_of_public_rules_mean() {
     let terms = "  action: send\n  expires: 2027-01-31\n";
-    let correlation = "---\ntitle: many of them\nid: c-1\ncorrelation: {type: event_count, \
-                       rules: [r-1], group-by: [src_ip], timespan: 1m, condition: {gte: 9}}\n";
-    let error = parse(&format!("{terms}{correlation}")).unwrap_err().to_string();
-    assert!(error.starts_with("15:1: rule c-1: correlation: says nothing of one alert"), "{error}");
+    let mapping = "mapping:\n  fields: {c-uri: url}\n  logsources:\n  - category: proxy\n    \
+                   where: {product: [squid, zscaler]}\n    fields: {cs-host: domain}\n  \
+                   placeholders: {hosts: [a, b*]}\n";
+    let header = HEADER.replace("---\n", &format!("{mapping}---\n"));
+    let rule = RULE.replace("{product: suricata, service: border}", "{category: proxy}");
+    let rule = rule.replace("{src_ip: 10.0.0.9}", "{cs-host|expand: '%hosts%', c-uri: /x}");
+    let policy = Policy::parse(&format!("{header}{rule}{terms}"), NOW).unwrap();
+    let fields: Vec<&str> = policy.sigma().fields().iter().map(|name| &**name).collect();
+    for field in ["product", "domain", "url"] {
+        assert!(fields.contains(&field), "{field} is not in {fields:?}");
+    }
+    assert!(policy.is_meant(0, &Alert::default()), "its condition says which alerts");
+    for (from, to, error) in [
+        ("fields: {c-uri", "colours: {c-uri", "5:3: mapping: colours is not known: fields, log"),
+        ("    where: {product: [squid, zscaler]}\n", "", "mapping: where is missing: what alerts"),
+        ("- category: proxy\n    where", "- where", "mapping: a log source has none of category"),
+        ("[a, b*]", "[]", "mapping: an empty list means nothing"),
+        ("c-uri: url", "c-uri: [url]", "mapping: a text is missing here"),
+    ] {
+        assert!(header.contains(from), "{from}");
+        let header = header.replacen(from, to, 1);
+        let error_text =
+            Policy::parse(&format!("{header}{rule}{terms}"), NOW).unwrap_err().to_string();
+        assert!(error_text.contains(error), "{error_text}\nhas no {error}");
+    }
 }
 
 #[test]

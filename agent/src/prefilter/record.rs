@@ -2,7 +2,12 @@
 //!
 //! The paths are a tree; the record is walked along it once, and only if some rule asks. Where a name has dots, a
 //! record may write it as one name (`id.orig_h`) or as objects within objects; both are found. Lists on the way are
-//! walked through, and each item that has the value gives one.
+//! walked through, and each item that has the value gives one. A record that is not JSON (XML, columns, CEF, LEEF,
+//! pairs) has its values under the names that it gives them.
+//!
+//! An event of Windows has its values also under the names that public rules have for them, wherever they stand: what
+//! is in its data by its own name without blanks (`Image`), what is in `System` by its element's, or by that and its
+//! attribute's with an underscore between (`EventID`, `Provider_Name`). So it is in Sigma's taxonomy.
 //!
 //! Found values are remembered by their place in the record, so that what remembers them is used again for the next
 //! record.
@@ -16,43 +21,88 @@ use serde::{
 use serde_json::value::RawValue;
 use shared::sigma::Value;
 
+use crate::normalise::{Escapes, Normaliser, Raw};
+
+/// What stands for any name that no path has at the place; no record's name is this.
+const ANY: &str = "\0";
+
 /// The paths that rules ask for. Node 0 is the record itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     nodes: Vec<Node>,
+    /// Whether blanks in the record's names do not matter.
+    are_blanks_passed_over: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Node {
     children: Vec<Child>,
+    /// The child that stands for any name.
+    any: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Child {
     name: Box<str>,
-    /// The number of the path that ends here.
-    ends: Option<usize>,
+    /// The numbers of the paths that end here.
+    ends: Vec<usize>,
     /// Where longer paths go on.
     node: Option<usize>,
 }
 
-/// What was found in one record: the number of the path, and where its value stands.
-pub(super) type Found = Vec<(usize, Range<usize>)>;
+/// What was found in one record: the number of the path, where its value stands, and how it is written.
+pub(super) type Found = Vec<(usize, Range<usize>, Escapes)>;
 
 impl Paths {
+    /// Returns no paths, into the events of Windows.
+    pub(super) fn of_windows() -> Self {
+        Self { nodes: Vec::new(), are_blanks_passed_over: true }
+    }
+
     /// Adds a path under its number.
     pub(super) fn insert(&mut self, number: usize, path: &str) {
+        self.insert_names(number, &[path]);
+        let names: Vec<&str> = path.split('.').collect();
+        self.insert_names(number, &names);
+    }
+
+    /// Adds what a rule means by `name` in an event of Windows, under its number.
+    pub(super) fn insert_windows(&mut self, number: usize, name: &str) {
+        self.insert(number, name);
+        for data in [
+            &["Event", "EventData", name][..],
+            &["Event", "EventData", name, "#text"],
+            &["Event", "ProcessingErrorData", name],
+            &["Event", "UserData", ANY, name],
+            &["Event", "UserData", ANY, ANY, name],
+            &["Event", "System", name],
+            &["Event", "System", name, "#text"],
+            &["winlog", "event_data", name],
+            &["winlog", "user_data", name],
+        ] {
+            self.insert_names(number, data);
+        }
+        if let Some((element, attribute)) = name.split_once('_') {
+            self.insert_names(number, &["Event", "System", element, "#attributes", attribute]);
+            self.insert_names(number, &["Event", "System", element, attribute]);
+        }
+        let of_winlogbeat = WINLOGBEAT.iter().filter(|(own, _)| *own == name);
+        of_winlogbeat.for_each(|(_, its)| self.insert_names(number, &["winlog", its]));
+    }
+
+    fn insert_names(&mut self, number: usize, names: &[&str]) {
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
         }
-        let whole = self.child(0, path);
-        self.nodes[0].children[whole].ends = Some(number);
         let mut at = 0;
-        let mut names = path.split('.').peekable();
+        let mut names = names.iter().peekable();
         while let Some(name) = names.next() {
             let child = self.child(at, name);
             if names.peek().is_none() {
-                self.nodes[at].children[child].ends = Some(number);
+                let ends = &mut self.nodes[at].children[child].ends;
+                if !ends.contains(&number) {
+                    ends.push(number);
+                }
                 return;
             }
             let next = self.nodes[at].children[child].node.unwrap_or(self.nodes.len());
@@ -64,12 +114,22 @@ impl Paths {
         }
     }
 
-    /// Finds all that stands at the paths. A record that is no JSON object, or broken, has what stood before the
+    /// Finds all that stands at the paths in a record that `reader` reads. One that is broken has what stood before the
     /// place where it breaks.
-    pub(super) fn find(&self, record: &[u8], found: &mut Found) {
+    pub(super) fn find(&self, record: &[u8], reader: &Normaliser, found: &mut Found) {
         found.clear();
         let Ok(text) = str::from_utf8(record) else { return };
         let Some(root) = self.nodes.first() else { return };
+        let mut take = |names: &[&str], raw: Raw<'_>| {
+            // What a reader says in its own words stands nowhere in the record.
+            let start = (raw.written().as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+            let range = start.map(|start| start..start + raw.written().len());
+            let Some(range) = range.filter(|range| range.end <= text.len()) else { return };
+            self.at(0, names, &mut |number| found.push((number, range.clone(), raw.escapes())));
+        };
+        if reader.each_value(text, &mut take).is_some() {
+            return;
+        }
         if !text.trim_ascii_start().starts_with('{') {
             return;
         }
@@ -78,18 +138,62 @@ impl Paths {
         let _whole = walk.deserialize(&mut deserializer).is_ok();
     }
 
+    /// Calls `each` with the numbers of the paths that end at these names.
+    fn at(&self, node: usize, names: &[&str], each: &mut dyn FnMut(usize)) {
+        let Some((first, rest)) = names.split_first() else { return };
+        let Some(child) = self.named(&self.nodes[node], first) else { return };
+        match child.node {
+            _ if rest.is_empty() => child.ends.iter().for_each(|number| each(*number)),
+            Some(next) => self.at(next, rest, each),
+            None => {}
+        }
+    }
+
+    /// Returns the child that a name of the record means; where none has it, the one for any.
+    fn named<'n>(&self, node: &'n Node, name: &str) -> Option<&'n Child> {
+        let is_it = |child: &&Child| {
+            let blanks = self.are_blanks_passed_over && name.contains(' ');
+            match blanks {
+                false => *child.name == *name,
+                true => child.name.bytes().eq(name.bytes().filter(|byte| *byte != b' ')),
+            }
+        };
+        let any = || node.any.map(|any| &node.children[any]);
+        node.children.iter().find(is_it).or_else(any)
+    }
+
     fn child(&mut self, node: usize, name: &str) -> usize {
-        let children = &mut self.nodes[node].children;
+        let Node { children, any } = &mut self.nodes[node];
         if let Some(known) = children.iter().position(|child| &*child.name == name) {
             return known;
         }
-        children.push(Child { name: name.into(), ends: None, node: None });
-        children.len() - 1
+        let number = children.len();
+        *any = any.or((name == ANY).then_some(number));
+        children.push(Child { name: name.into(), ends: Vec::new(), node: None });
+        number
+    }
+}
+
+/// Names that Winlogbeat has for values of `System`.
+const WINLOGBEAT: [(&str, &str); 4] = [
+    ("EventID", "event_id"),
+    ("Channel", "channel"),
+    ("Computer", "computer_name"),
+    ("Provider_Name", "provider_name"),
+];
+
+/// Hands what a value says to `visit`.
+pub(super) fn visit(raw: Raw<'_>, visit: &mut dyn FnMut(Value<'_>)) {
+    match raw.escapes() {
+        Escapes::Json => visit_json(raw.written(), visit),
+        Escapes::Hex | Escapes::Backslash | Escapes::Xml | Escapes::None => {
+            raw.text().into_iter().for_each(|text| visit(Value::Text(&text)));
+        }
     }
 }
 
 /// Hands what a JSON value says to `visit`: each item of a list; nothing of an object.
-pub(super) fn visit(raw: &str, visit: &mut dyn FnMut(Value<'_>)) {
+fn visit_json(raw: &str, visit: &mut dyn FnMut(Value<'_>)) {
     match raw.as_bytes().first() {
         Some(b'"') => visit(Value::Text(&unquoted(raw))),
         Some(b't') => visit(Value::Bool(true)),
@@ -98,7 +202,7 @@ pub(super) fn visit(raw: &str, visit: &mut dyn FnMut(Value<'_>)) {
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
             for item in items.iter().map(|item| item.get()).filter(|item| !item.starts_with('[')) {
-                self::visit(item, visit);
+                visit_json(item, visit);
             }
         }
         Some(b'{') | None => {}
@@ -135,9 +239,9 @@ impl<'a> Walk<'_, 'a> {
 
     /// Notes the value of a path that ends here, and walks on where others do not.
     fn take(&mut self, child: &Child, raw: &'a str) {
-        if let Some(number) = child.ends {
+        for number in &child.ends {
             let start = raw.as_ptr() as usize - self.text.as_ptr() as usize;
-            self.found.push((number, start..start + raw.len()));
+            self.found.push((*number, start..start + raw.len(), Escapes::Json));
         }
         if let Some(node) = child.node {
             let mut deserializer = serde_json::Deserializer::from_str(raw);
@@ -162,7 +266,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(Name(self.node))? {
+        while let Some(child) = map.next_key_seed(Name(self.paths, self.node))? {
             match child {
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -209,7 +313,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
 }
 
 /// Reads a name and finds the node's child of that name.
-struct Name<'w>(&'w Node);
+struct Name<'w>(&'w Paths, &'w Node);
 
 impl<'a, 'w> DeserializeSeed<'a> for Name<'w> {
     type Value = Option<&'w Child>;
@@ -227,26 +331,74 @@ impl<'w> Visitor<'_> for Name<'w> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.children.iter().find(|child| *child.name == *name))
+        Ok(self.0.named(self.1, name))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::normalise::Kind;
 
     fn found<'r>(paths: &[&str], record: &'r str) -> Vec<(usize, &'r str)> {
+        found_of("suricata_eve", paths, record)
+    }
+
+    fn found_of<'r>(kind: &str, paths: &[&str], record: &'r str) -> Vec<(usize, &'r str)> {
+        let reader = Normaliser::new(Kind::of_product(kind).unwrap(), "source");
         let mut tree = Paths::default();
         paths.iter().enumerate().for_each(|(number, path)| tree.insert(number, path));
         let mut found = Found::new();
-        tree.find(record.as_bytes(), &mut found);
-        found.into_iter().map(|(number, range)| (number, &record[range])).collect()
+        tree.find(record.as_bytes(), &reader, &mut found);
+        found.into_iter().map(|(number, range, _)| (number, &record[range])).collect()
+    }
+
+    /// Returns what rules see by these names in an event of Windows.
+    fn windows(names: &[&str], record: &str) -> Vec<String> {
+        let reader = Normaliser::new(Kind::of_product("windows_event").unwrap(), "source");
+        let mut tree = Paths::of_windows();
+        names.iter().enumerate().for_each(|(number, name)| tree.insert_windows(number, name));
+        let mut found = Found::new();
+        tree.find(record.as_bytes(), &reader, &mut found);
+        let mut seen = Vec::new();
+        for (number, range, escapes) in found {
+            let raw = Raw::new(&record[range], escapes);
+            visit(raw, &mut |value| seen.push(format!("{} {value:?}", names[number])));
+        }
+        seen.sort();
+        seen
     }
 
     fn values(raw: &str) -> Vec<String> {
         let mut values = Vec::new();
-        visit(raw, &mut |value| values.push(format!("{value:?}")));
+        visit_json(raw, &mut |value| values.push(format!("{value:?}")));
         values
+    }
+
+    #[test]
+    fn an_event_of_windows_has_its_values_by_the_names_of_public_rules() {
+        let json = r##"{"Event":{"System":{"EventID":{"#text":7045,"#attributes":{"Qualifiers":1}},
+            "Provider":{"#attributes":{"Name":"SCM"}},"Computer":"a"},
+            "EventData":{"Service Name":"x","Data":["p","q"]}}}"##;
+        let names = ["EventID", "Provider_Name", "Computer", "ServiceName", "Data", "Other"];
+        let expected = [
+            "Computer Text(\"a\")",
+            "Data Text(\"p\")",
+            "Data Text(\"q\")",
+            "EventID Int(7045)",
+            "Provider_Name Text(\"SCM\")",
+            "ServiceName Text(\"x\")",
+        ];
+        assert_eq!(windows(&names, json), expected);
+        let xml = "<Event><System><Provider Name='SCM'/><EventID Qualifiers='1'>7045</EventID>\
+                   <Computer>a</Computer></System><EventData><Data Name='Service Name'>x</Data>\
+                   <Data>p</Data><Data>q &amp; r</Data></EventData></Event>";
+        let seen = windows(&names, xml);
+        assert_eq!(seen[2..4], ["Data Text(\"q & r\")", "EventID Text(\"7045\")"]);
+        assert_eq!(seen.len(), 6);
+        let user = "<Event><UserData><EventXML><User>ada</User><A><B>1</B></A></EventXML>\
+                    </UserData></Event>";
+        assert_eq!(windows(&["User", "B"], user), ["B Text(\"1\")", "User Text(\"ada\")"]);
     }
 
     #[test]

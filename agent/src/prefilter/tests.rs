@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use shared::alert::Severity;
 
 use super::*;
+use crate::normalise::{Kind, Outcome};
 
 /// 2026-11-25.
 const NOW: Timestamp = Timestamp::from_ms(1_795_600_000_000);
@@ -34,6 +35,26 @@ fn alert() -> Alert<'static> {
     alert
 }
 
+fn judge(prefilter: &mut Prefilter, alert: &Alert<'_>, record: &[u8], now: Instant) -> Verdict {
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "border");
+    prefilter.judge(Read { alert, record, reader: &reader }, now, NOW)
+}
+
+/// Reads a record as a source of this kind does, and returns which rule decides about it.
+fn decided(policy: &str, kind: &str, record: &str) -> Option<u32> {
+    let mut prefilter = Prefilter::new(Policy::parse(policy, NOW).unwrap(), Epoch(7));
+    let mut reader = Normaliser::new(Kind::of_product(kind).unwrap(), "border");
+    let mut lines = record.lines();
+    let record = lines.find(|line| !reader.take_header(line.as_bytes())).unwrap().as_bytes();
+    let outcome = reader.normalise(record, NOW);
+    let Outcome::Alert { alert, .. } = outcome else { panic!("{outcome:?}") };
+    let read = Read { alert: &alert, record, reader: &reader };
+    match prefilter.judge(read, Instant::now(), NOW) {
+        Verdict::Send { rule, .. } => rule,
+        Verdict::Hold { rule } | Verdict::Fold { rule } => Some(rule),
+    }
+}
+
 const RECORD: &[u8] = br#"{"alert":{"rev":3,"metadata":{"tag":["a","b"]}},"src_ip":"10.0.0.9"}"#;
 
 #[test]
@@ -53,7 +74,7 @@ fn rules_see_the_alert_by_every_name_and_the_record_by_its_paths() {
         "['suspicious INBOUND']",
     ] {
         let mut prefilter = prefilter(&[(detection, "action: send")]);
-        let verdict = prefilter.judge(&alert(), RECORD, Instant::now(), NOW);
+        let verdict = judge(&mut prefilter, &alert(), RECORD, Instant::now());
         let sent = Verdict::Send { handling: Handling::Sent, count: 1, rule: Some(0) };
         assert_eq!(verdict, sent, "{detection}");
     }
@@ -61,7 +82,7 @@ fn rules_see_the_alert_by_every_name_and_the_record_by_its_paths() {
         ["{src_ip: 10.0.0.8}", "{src_port: 443}", "{alert.rev: 4}", "{action: allowed}"]
     {
         let mut prefilter = prefilter(&[(detection, "action: send")]);
-        let verdict = prefilter.judge(&alert(), RECORD, Instant::now(), NOW);
+        let verdict = judge(&mut prefilter, &alert(), RECORD, Instant::now());
         assert_eq!(verdict, Verdict::PASS, "{detection}");
     }
 }
@@ -69,10 +90,106 @@ fn rules_see_the_alert_by_every_name_and_the_record_by_its_paths() {
 #[test]
 fn what_was_found_in_one_record_is_not_in_the_next() {
     let mut prefilter = prefilter(&[("{alert.rev: 3}", "action: send")]);
-    let mut judge = |record: &[u8]| prefilter.judge(&alert(), record, Instant::now(), NOW);
-    assert_ne!(judge(RECORD), Verdict::PASS);
-    assert_eq!(judge(b"{}"), Verdict::PASS);
-    assert_eq!(judge(b"no JSON"), Verdict::PASS);
+    let mut of = |record: &[u8]| judge(&mut prefilter, &alert(), record, Instant::now());
+    assert_ne!(of(RECORD), Verdict::PASS);
+    assert_eq!(of(b"{}"), Verdict::PASS);
+    assert_eq!(of(b"no JSON"), Verdict::PASS);
+}
+
+const SEND: &str = "signalbox: {action: send, expires: 2027-01-31}";
+const HEADER: &str = "policy: acme\nversion: 1\nowner: soc\n";
+
+#[test]
+fn a_public_rule_about_windows_is_taken_as_it_is_and_means_both_of_its_kinds_of_event() {
+    let policy = format!(
+        "{HEADER}---\ntitle: a shell from Word\nid: shell\n\
+         logsource: {{category: process_creation, product: windows}}\n\
+         detection:\n  s: {{Image|endswith: \\cmd.exe, ParentImage|endswith: \\winword.exe}}\n  \
+         condition: s\n{SEND}\n"
+    );
+    let sysmon = |id: u32| {
+        r#"{"Event":{"System":{"Channel":"Microsoft-Windows-Sysmon/Operational","EventID":ID},
+            "EventData":{"Image":"C:\\Windows\\CMD.exe","ParentImage":"C:\\Office\\winword.exe"}}}"#
+            .replace('\n', " ")
+            .replace("ID}", &format!("{id}}}"))
+    };
+    let security = "<Event><System><EventID>4688</EventID><Channel>Security</Channel></System>\
+                    <EventData><Data Name='NewProcessName'>C:\\a\\cmd.exe</Data>\
+                    <Data Name='ParentProcessName'>C:\\a\\winword.exe</Data></EventData></Event>";
+    let winlogbeat = r#"{"winlog":{"channel":"Security","event_id":4688,"event_data":
+        {"NewProcessName":"C:\\cmd.exe","ParentProcessName":"C:\\winword.exe"}}}"#;
+    let winlogbeat = &winlogbeat.replace('\n', " ");
+    for record in [&sysmon(1), security, winlogbeat] {
+        assert_eq!(decided(&policy, "windows_event", record), Some(0), "{record}");
+    }
+    assert_eq!(decided(&policy, "windows_event", &sysmon(3)), None, "another kind of event");
+    let service = policy.replace("category: process_creation", "service: security");
+    let service = service.replace("Image|endswith: \\cmd", "NewProcessName|endswith: \\cmd");
+    let service = service.replace("ParentImage", "ParentProcessName");
+    assert_eq!(decided(&service, "windows_event", security), Some(0), "a service is a channel");
+    assert_eq!(decided(&service, "windows_event", &sysmon(1)), None);
+}
+
+#[test]
+fn rules_see_the_values_of_records_that_are_not_json() {
+    let zeek = "#fields\tts\tnote\tmsg\tsuppress_for\n1\tScan::Port\ta \\x09 b\t3600.000000";
+    let cef = "<13>Nov 25 10:00:00 fw CEF:0|v|p|1|7|name|5|src=10.0.0.9 cs1=a \\= b cs1Label=x";
+    let leef = "LEEF:1.0|v|p|1|7|src=10.0.0.9\tpolicy=a b";
+    let pairs = "date=2026-11-02 time=09:12:33 devname=\"fw\" vd=\"root x\" srcip=10.0.0.5";
+    for (kind, record, detection, is_met) in [
+        ("zeek_notice", zeek, "{suppress_for|gt: 3599}", true),
+        ("zeek_notice", zeek, "{msg|re: 'a \\t b'}", true),
+        ("zeek_notice", zeek, "{suppress_for: 1}", false),
+        ("syslog", cef, "{cs1: a = b}", true),
+        ("syslog", cef, "{cs2|exists: true}", false),
+        ("syslog", leef, "{policy: a b}", true),
+        ("syslog", pairs, "{vd: root x}", true),
+    ] {
+        let policy = format!(
+            "{HEADER}---\ntitle: a rule\nid: r\nlogsource: {{}}\n\
+             detection: {{s: {detection}, condition: s}}\n{SEND}\n"
+        );
+        assert_eq!(decided(&policy, kind, record).is_some(), is_met, "{detection}");
+    }
+}
+
+#[test]
+fn what_is_held_one_by_one_comes_up_when_a_correlation_says_that_it_is_too_much() {
+    let policy = format!(
+        "{HEADER}---\ntitle: failed\nid: failed\nlogsource: {{}}\n\
+         detection: {{s: {{title: failed}}, condition: s}}\n\
+         signalbox: {{action: hold, expires: 2027-01-31, expected: 1000/h, audit: 1/1000000}}\n\
+         ---\ntitle: in\nid: in\nlogsource: {{}}\n\
+         detection: {{s: {{title: logged in}}, condition: s}}\n\
+         ---\ntitle: spray\nid: spray\ncorrelation: {{type: value_count, rules: [failed], \
+         group-by: [src_ip], timespan: 10m, condition: {{gte: 3, field: user}}}}\n{SEND}\n\
+         ---\ntitle: then in\nid: then-in\ncorrelation: {{type: temporal_ordered, \
+         rules: [spray, in], group-by: [src_ip], timespan: 10m}}\n{}\n",
+        SEND.replace("send", "send_urgent")
+    );
+    let mut prefilter = Prefilter::new(Policy::parse(&policy, NOW).unwrap(), Epoch(7));
+    let mut of = |seconds: u64, title: &str, src: &str, user: &str| {
+        let mut alert = Alert::default();
+        alert.set(Field::Title, title.to_owned());
+        alert.set(Field::SrcIp, src.to_owned());
+        alert.set(Field::User, user.to_owned());
+        alert.time = Some(Timestamp::from_ms(1_000_000 + seconds * 1_000));
+        judge(&mut prefilter, &alert, b"{}", Instant::now())
+    };
+    let hold = Verdict::Hold { rule: 0 };
+    assert_eq!(of(0, "failed", "10.0.0.9", "ada"), hold);
+    assert_eq!(of(1, "failed", "10.0.0.9", "bob"), hold);
+    assert_eq!(of(2, "failed", "10.0.0.8", "eve"), hold, "another source");
+    assert_eq!(of(3, "failed", "10.0.0.9", "ada"), hold, "not another user");
+    let sent = |handling, rule| Verdict::Send { handling, count: 1, rule: Some(rule) };
+    assert_eq!(of(4, "failed", "10.0.0.9", "eve"), sent(Handling::Sent, 2));
+    assert_eq!(of(5, "failed", "10.0.0.9", "eve"), hold, "it has been said");
+    assert_eq!(of(6, "logged in", "10.0.0.8", "eve"), Verdict::PASS, "counted, nothing else");
+    assert_eq!(of(7, "logged in", "10.0.0.9", "eve"), sent(Handling::Urgent, 3));
+    assert_eq!(of(2_000, "logged in", "10.0.0.9", "eve"), Verdict::PASS, "too late");
+    assert_eq!(prefilter.correlator().late(), 0);
+    let counts: Vec<_> = prefilter.filter().counts().map(|(_, counts)| counts.matched).collect();
+    assert_eq!(counts, [6, 3, 1, 1]);
 }
 
 #[test]
@@ -83,7 +200,7 @@ fn an_alert_says_which_rule_decided_and_how_many_it_stands_for() {
     let mut marked = |after| {
         let mut alert = alert();
         let now = start + Duration::from_secs(after);
-        let verdict = prefilter.judge(&alert, RECORD, now, NOW);
+        let verdict = judge(&mut prefilter, &alert, RECORD, now);
         prefilter.mark(&verdict, &mut alert);
         (verdict, alert.handling, alert.count, alert.text(Field::PolicyRule).map(str::to_owned))
     };
@@ -133,7 +250,7 @@ proptest! {
             alert.set(Field::User, user.as_str());
             alert.severity = Severity::from_id(severity);
             let record = format!("{src} {user} {seconds}");
-            match prefilter.judge(&alert, record.as_bytes(), now, NOW) {
+            match judge(&mut prefilter, &alert, record.as_bytes(), now) {
                 Verdict::Send { handling, count, rule } => {
                     sent += 1;
                     prop_assert_eq!(rule.is_none(), handling == Handling::Sent && user != "u5");

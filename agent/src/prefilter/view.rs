@@ -7,14 +7,22 @@ use shared::{
     sigma::{Event, Value},
 };
 
-use super::record::{self, Found, Paths};
-use crate::policy::Place;
+use super::{
+    Read,
+    record::{self, Found, Paths},
+};
+use crate::{
+    normalise::{Normaliser, Raw},
+    policy::Place,
+};
 
 /// Where the fields of a rule set stand; made once a policy.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     places: Vec<Place>,
     paths: Paths,
+    /// The same fields by the names that they have in an event of Windows.
+    windows: Paths,
     /// What was found in the record last looked into; kept for its memory.
     found: RefCell<Found>,
 }
@@ -22,11 +30,12 @@ pub(super) struct Fields {
 impl Fields {
     /// Finds the places of fields, which are named by their numbers from then on.
     pub(super) fn new<'f>(names: impl IntoIterator<Item = &'f str>) -> Self {
-        let mut fields = Self::default();
+        let mut fields = Self { windows: Paths::of_windows(), ..Self::default() };
         for (number, name) in names.into_iter().enumerate() {
             let place = Place::parse(name);
             if let Place::Record(path) = &place {
                 fields.paths.insert(number, path);
+                fields.windows.insert_windows(number, path);
             }
             fields.places.push(place);
         }
@@ -34,8 +43,9 @@ impl Fields {
     }
 
     /// Returns the alert and its record as rules see them.
-    pub(super) fn view<'v>(&'v self, alert: &'v Alert<'v>, record: &'v [u8]) -> View<'v> {
-        View { fields: self, alert, record, is_searched: Cell::new(false) }
+    pub(super) fn view<'v>(&'v self, read: Read<'v>) -> View<'v> {
+        let Read { alert, record, reader } = read;
+        View { fields: self, alert, record, reader, is_searched: Cell::new(false) }
     }
 }
 
@@ -45,19 +55,22 @@ pub(super) struct View<'v> {
     fields: &'v Fields,
     alert: &'v Alert<'v>,
     record: &'v [u8],
+    reader: &'v Normaliser,
     is_searched: Cell<bool>,
 }
 
 impl View<'_> {
     fn in_record(&self, field: usize, visit: &mut dyn FnMut(Value<'_>)) {
         if !self.is_searched.replace(true) {
-            self.fields.paths.find(self.record, &mut self.fields.found.borrow_mut());
+            let Fields { paths, windows, found, .. } = self.fields;
+            let paths = if self.reader.kind().is_windows_event() { windows } else { paths };
+            paths.find(self.record, self.reader, &mut found.borrow_mut());
         }
         // Whoever visits one field may ask for another.
         let found = self.fields.found.borrow();
-        for (_, range) in found.iter().filter(|(number, _)| *number == field) {
+        for (_, range, escapes) in found.iter().filter(|(number, ..)| *number == field) {
             let raw = str::from_utf8(&self.record[range.clone()]);
-            record::visit(raw.unwrap_or_default(), visit);
+            record::visit(Raw::new(raw.unwrap_or_default(), *escapes), visit);
         }
     }
 }

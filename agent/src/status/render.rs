@@ -257,6 +257,16 @@ impl PolicyStatus {
         if *no_room > 0 {
             write!(out, ", {no_room} were sent because there was no room to fold them")?;
         }
+        let Self { correlated_groups, correlated_late, correlated_forgotten, .. } = self;
+        if correlated_groups + correlated_late + correlated_forgotten > 0 {
+            write!(out, "\n         correlations remember {correlated_groups} groups of alerts")?;
+        }
+        if *correlated_late > 0 {
+            write!(out, ", {correlated_late} alerts came too late to be counted")?;
+        }
+        if *correlated_forgotten > 0 {
+            write!(out, ", {correlated_forgotten} groups were FORGOTTEN for want of room")?;
+        }
         writeln!(out, "\n")?;
         writeln!(
             out,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    correlation::{Draft, Plans, resolve},
+    correlation::{Draft, Plans, Reference, resolve},
     detection::{self, Asked},
     event::Event,
     filter::Filter,
@@ -91,6 +91,14 @@ impl RuleSet {
     #[must_use]
     pub fn correlations(&self) -> &[Rule] {
         &self.correlations
+    }
+
+    /// Returns what a correlation counts, in its order.
+    ///
+    /// # Panics
+    /// If there are not so many correlations.
+    pub fn counted_by(&self, correlation: usize) -> impl Iterator<Item = Reference> {
+        self.plans.plans[correlation].rules.iter().map(|member| member.rule)
     }
 
     pub(super) fn plans(&self) -> &Plans {

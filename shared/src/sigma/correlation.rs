@@ -238,10 +238,12 @@ pub(super) struct Member {
     pub(super) values: Vec<Vec<u32>>,
 }
 
-/// What a correlation refers to, by index.
+/// What a correlation refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reference {
+pub enum Reference {
+    /// A rule, by its index among [`RuleSet::rules`](super::RuleSet::rules).
     Rule(u32),
+    /// A correlation, by its index among [`RuleSet::correlations`](super::RuleSet::correlations).
     Correlation(u32),
 }
 

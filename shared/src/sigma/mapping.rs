@@ -60,6 +60,13 @@ impl Mapping {
         Ok(Expr::any(each.collect()))
     }
 
+    /// Returns the parts of a rule's log source that are mapped to what events have; the others are empty.
+    #[must_use]
+    pub fn known(&self, logsource: &Logsource) -> Logsource {
+        let meant = self.meant(logsource).unwrap_or_default();
+        meant.first().map(|mapping| mapping.logsource.clone()).unwrap_or_default()
+    }
+
     /// Returns the mappings that name most of the rule's parts and nothing else.
     fn meant(&self, logsource: &Logsource) -> Result<Vec<&LogsourceMapping>, Reason> {
         let named = |logsource: &Logsource| {

@@ -12,7 +12,7 @@ use agent::{
     blocks::{BlockPolicy, Blocks, Flow},
     normalise::{Kind, LanePolicy, Normaliser, Outcome, lane_of},
     policy::Policy,
-    prefilter::{Prefilter, Verdict},
+    prefilter::{Prefilter, Read, Verdict},
 };
 use anyhow::{Context as _, Result};
 use shared::{ids::Epoch, time::Timestamp};
@@ -68,7 +68,11 @@ fn pass(text: &str, count: usize, rules: &str) -> Result<(f64, usize)> {
         else {
             continue;
         };
-        let verdict = prefilter.judge(&alert, record, since, observed_at);
+        let verdict = prefilter.judge(
+            Read { alert: &alert, record, reader: &normaliser },
+            since,
+            observed_at,
+        );
         if !matches!(verdict, Verdict::Send { .. }) {
             suppressed += 1;
             continue;

@@ -6,6 +6,7 @@
 //! - Every regression set's rule matches as many of its events as the set says, or more.
 //! - Over all recorded Windows events, the matches of all Windows rules are those of another implementation; each
 //!   disagreement is explained from the event and the rule, see `differences`.
+//! - In policies of an agent, which reads the events as it reads a source, the rules match the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use serde_json::json;
 use shared::sigma::{Mapping, Refusal, RuleSet, Scratch, Source, Unmapped};
 
 use super::{
+    agent::{self, Policies},
     corpus::{Corpus, Hit, RuleFile},
     differences::{Explainer, Side},
     windows::{self, Fields, WindowsEvent},
@@ -56,6 +58,7 @@ pub fn run() -> Result<bool> {
     let unmet = regressions(&corpus, &set)?;
     let comparison = compare(&corpus, &windows, &set)?;
     let regression_sets = corpus.regressions()?.len();
+    let at_agents = at_agents(&corpus, &windows, agent::as_agents_know(known))?;
     report::write(
         "sigma",
         &json!({
@@ -73,10 +76,62 @@ pub fn run() -> Result<bool> {
             "only_theirs": comparison.only(Side::Theirs),
             "explained": comparison.explained_in_words(),
             "unexplained": comparison.unexplained,
+            "agent_rules": at_agents.rules,
+            "agent_refused": at_agents.refused,
+            "agent_differs": at_agents.differs,
         }),
     )?;
     let loads = loading.refusals.len() * 100 <= loading.total * REFUSED_PERCENT_MAX;
-    Ok(loads && unmet.is_empty() && comparison.unexplained.is_empty())
+    let agrees = at_agents.refused.is_empty() && at_agents.differs.is_empty();
+    Ok(loads && unmet.is_empty() && comparison.unexplained.is_empty() && agrees)
+}
+
+/// How the rules fare in policies of an agent.
+struct AtAgents {
+    /// Rules in policies.
+    rules: usize,
+    /// Rules that no policy takes, with the reason.
+    refused: Vec<String>,
+    /// Rules that match other numbers of events there, with both.
+    differs: Vec<String>,
+}
+
+/// Has policies of agents judge all recorded events and those of the regression sets, and counts each rule's matches.
+#[expect(clippy::print_stdout, reason = "whoever runs the check reads how it went")]
+fn at_agents(corpus: &Corpus, files: &[&RuleFile], mapping: Mapping) -> Result<AtAgents> {
+    let sources: Vec<Source<'_>> = files.iter().map(|file| file.source()).collect();
+    let (set, _unknown) = RuleSet::compile(&sources, &mapping);
+    // Those for events that nobody knows are in neither.
+    let is_known = |file: &&&RuleFile| set.rules().iter().any(|rule| *rule.source == *file.name);
+    let files: Vec<&RuleFile> = files.iter().filter(is_known).copied().collect();
+    let mut policies = Policies::new(&files, &mapping);
+    let (fields, mut scratch) = (Fields::of(&set), Scratch::default());
+    let mut expected = BTreeMap::<&str, u64>::new();
+    let regressions = corpus.regressions()?;
+    let regressions = regressions.iter().flat_map(|set| &set.events);
+    let recorded = corpus.events()?;
+    for event in recorded.iter().map(|recorded| &recorded.event).chain(regressions) {
+        policies.judge(event)?;
+        for rule in set.matches(&WindowsEvent::new(event, &fields), &mut scratch) {
+            *expected.entry(&set.rules()[*rule as usize].id).or_default() += 1;
+        }
+    }
+    let matched = policies.matched();
+    let differs = matched.iter().filter_map(|(id, count)| {
+        let expected = expected.get(&**id).copied().unwrap_or_default();
+        (*count != expected).then(|| format!("{id}: {count} at agents, {expected} here"))
+    });
+    let differs: Vec<String> = differs.collect();
+    println!(
+        "{} of these rules in policies of an agent, {} refused; {} match other events there",
+        matched.len(),
+        policies.refused.len(),
+        differs.len()
+    );
+    for line in policies.refused.iter().chain(&differs).take(SHOWN_MAX) {
+        println!("  {line}");
+    }
+    Ok(AtAgents { rules: matched.len(), refused: policies.refused, differs })
 }
 
 /// Returns how the rules' words meet the recorded events'.

@@ -83,8 +83,9 @@ pub(crate) const AGENT: ImportTable = &[
     ("service", May::Import(&[])),
     // A policy's rules are what the filter takes, and its durations are written as the configuration's.
     ("policy", May::Import(&["config", "filter", "fold"])),
-    // Puts the pure parts together for the app and the benchmark.
-    ("prefilter", May::Import(&["filter", "fold", "policy"])),
+    // Puts the pure parts together for the app and the benchmark; `normalise` for values that no alert has, which its
+    // readers find in a record.
+    ("prefilter", May::Import(&["filter", "fold", "normalise", "policy"])),
     ("source", May::Import(&["evtx", "platform"])),
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.

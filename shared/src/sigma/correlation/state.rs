@@ -72,6 +72,12 @@ struct Entry {
 }
 
 impl Correlator {
+    /// Returns how many groups of events are remembered.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Returns how many events came too late to be counted.
     #[must_use]
     pub fn late(&self) -> u64 {
