@@ -33,13 +33,17 @@ pub use self::kept::Kept;
 use crate::limits::{FOLD_BYTES_MAX, FOLD_KEYS_MAX, FOLD_PERIOD_DEFAULT, FOLD_TIDY_INTERVAL};
 
 /// Fields that always tell keys apart.
-const ALWAYS: [Field; 6] = [
+const ALWAYS: [Field; 10] = [
     Field::DeviceHostname,
     Field::DeviceIp,
     Field::DstIp,
     Field::DstHostname,
     Field::User,
+    Field::UserDomain,
+    Field::UserUid,
     Field::TargetUser,
+    Field::TargetUserDomain,
+    Field::TargetUserUid,
 ];
 
 /// How a rule folds.

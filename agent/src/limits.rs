@@ -261,6 +261,10 @@ pub const POLICY_MEMORY_BYTES_MAX: usize = FOLD_BYTES_MAX
     + SIGMA_CORRELATION_ENTRIES_MAX * 24
     + 2 * (4 << 20);
 
+/// How far an alert's time may lie ahead of the agent's clock for a correlation: as much as the clocks of hosts that
+/// keep time differ. What lies further ahead counts as that.
+pub const CORRELATION_AHEAD_MAX: Duration = Duration::from_secs(60);
+
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 

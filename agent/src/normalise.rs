@@ -410,7 +410,12 @@ impl Normaliser {
                 Writing::JsonOrXml | Writing::Syslog => None,
             },
         };
-        let mut take = |names: &[&str], raw| self.paths.take_at(names, raw, found);
+        let nothing = self.says_nothing();
+        let mut take = |names: &[&str], raw: Raw<'a>| {
+            if !nothing.contains(&raw.written()) {
+                self.paths.take_at(names, raw, found);
+            }
+        };
         if let Some(read) = self.each_value(text, &mut take) {
             return read;
         }
@@ -420,8 +425,16 @@ impl Normaliser {
         self.paths.walk(text, stop, found).map_err(|error| malformed(&error))
     }
 
-    /// Calls `take` with each value of a record that is not written in JSON, and the names that lead to it; values
-    /// that say nothing are left out. Returns what was wrong with the record, and nothing for one in JSON.
+    /// Returns what stands for no value in records that are not JSON.
+    fn says_nothing(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Product(Product { writing: Writing::Syslog, .. }) => &["", "-", "N/A"],
+            Kind::Product(_) | Kind::JsonLines(_) => &["", "-"],
+        }
+    }
+
+    /// Calls `take` with each value of a record that is not written in JSON, and the names that lead to it, also with
+    /// one that says nothing. Returns what was wrong with the record, and nothing for one in JSON.
     pub(crate) fn each_value<'a>(
         &self,
         text: &'a str,

@@ -68,7 +68,10 @@ pub use self::place::Place;
 use self::terms::{Of, Terms, fault, owner};
 use crate::{
     filter::{Action, Rule},
-    limits::{POLICY_BYTES_MAX, POLICY_RULES_MAX, POLICY_TEXT_BYTES_MAX, POLICY_TITLE_BYTES_MAX},
+    limits::{
+        HELD_RULES_MAX, POLICY_BYTES_MAX, POLICY_RULES_MAX, POLICY_TEXT_BYTES_MAX,
+        POLICY_TITLE_BYTES_MAX,
+    },
 };
 
 /// A policy; holding one means that all of it can be done.
@@ -140,6 +143,14 @@ impl Policy {
             return Err(error_at(1, 1, message));
         }
         let rules = header.rules(&sigma, now)?;
+        let suppressing = rules.iter().filter(|rule| rule.action.bounds().is_some()).count();
+        if suppressing > HELD_RULES_MAX {
+            let message = format!(
+                "{suppressing} rules hold or fold, the originals of at most {HELD_RULES_MAX} can \
+                 be told apart: put the like into one"
+            );
+            return Err(error_at(1, 1, message));
+        }
         let Header { name, version, owner, mapping } = header;
         let asked = sigma.rules().iter().map(|rule| Asked::of(rule, &mapping)).collect();
         Ok(Self { name, version, owner, rules, sigma, asked })

@@ -7,7 +7,8 @@
 //! Everything is pure: time comes in as an argument, and what is remembered (rates, folded keys, counts, what
 //! correlations have seen) is the [`Prefilter`]'s own.
 //!
-//! Correlations go by the alerts' own time, where that is believed, so that a backlog counts as it would have live.
+//! Correlations go by the alerts' own time, so that a backlog counts as it would have live; a time ahead of the clock
+//! by more than clocks differ counts as now, since who sends it could else have all others come too late.
 //!
 //! Not here: what is done with a verdict (see [`crate::app`]).
 
@@ -27,6 +28,7 @@ use self::view::Fields;
 use crate::{
     filter::{Action, Decision, Filter},
     fold::{Fold, HandedOut, Taken},
+    limits::CORRELATION_AHEAD_MAX,
     normalise::Normaliser,
     policy::Policy,
 };
@@ -140,7 +142,7 @@ impl Prefilter {
     /// Says what becomes of an alert that was read at `now`; `wall` decides which rules have ended.
     pub fn judge(&mut self, read: Read<'_>, now: Instant, wall: Timestamp) -> Verdict {
         let Read { alert, record, .. } = read;
-        self.find_matches(read);
+        self.find_matches(read, wall);
         let matched = self.matched.iter().copied();
         let decision = self.filter.decide(matched, alert.severity, record, now, wall);
         let sent = |handling, rule| Verdict::Send { handling, count: 1, rule: Some(rule) };
@@ -156,14 +158,16 @@ impl Prefilter {
     }
 
     /// Finds the rules that match an alert, and the correlations that it completes.
-    fn find_matches(&mut self, read: Read<'_>) {
+    fn find_matches(&mut self, read: Read<'_>, wall: Timestamp) {
         let Self { policy, fields, scratch, correlator, matched, .. } = self;
         let (view, sigma, alert) = (fields.view(read), policy.sigma(), read.alert);
         let found = sigma.matches(&view, scratch).iter().copied();
         matched.clear();
         matched.extend(found.filter(|rule| policy.is_meant(*rule, alert)));
         if !matched.is_empty() && !sigma.correlations().is_empty() {
-            let completed = correlator.handle_event(sigma, &view, matched, alert.event_time());
+            // One that lies ahead would have all that come before it be late.
+            let at = alert.event_time().min(wall.saturating_add(CORRELATION_AHEAD_MAX));
+            let completed = correlator.handle_event(sigma, &view, matched, at);
             matched.extend(completed.iter().map(|index| policy.place_of_correlation(*index)));
         }
     }

@@ -210,11 +210,29 @@ pub enum Field {
     /// What the agent found out about the alert's connection on its own host, as a JSON object; set by the agent, not
     /// by the product.
     Attribution,
+    /// The rule's name in that product.
+    RuleName,
+    /// ATT&CK tactic ids, joined by `,`.
+    Tactics,
+    /// Number of the process that acted, in decimal.
+    ProcessId,
+    /// Number of the process that started the one that acted, in decimal.
+    ParentProcessId,
+    /// Domain of the user who acted.
+    UserDomain,
+    /// Number or SID of the user who acted.
+    UserUid,
+    /// Domain of the user whom it was done to.
+    TargetUserDomain,
+    /// Number or SID of the user whom it was done to.
+    TargetUserUid,
+    /// Hashes of the file concerned besides [`Field::FileHash`], joined by `,`.
+    FurtherHashes,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 26;
+    pub const COUNT: usize = 35;
 
     /// All of them, in the order of columns.
     pub const ALL: [Self; Self::COUNT] = [
@@ -244,10 +262,21 @@ impl Field {
         Self::Container,
         Self::PolicyRule,
         Self::Attribution,
+        Self::RuleName,
+        Self::Tactics,
+        Self::ProcessId,
+        Self::ParentProcessId,
+        Self::UserDomain,
+        Self::UserUid,
+        Self::TargetUserDomain,
+        Self::TargetUserUid,
+        Self::FurtherHashes,
     ];
 
     /// How many of them blocks of version 1 have.
     pub(crate) const COUNT_V1: usize = 19;
+    /// How many of them every block of version 2 has.
+    pub(crate) const COUNT_V2: usize = 26;
 
     /// Returns the OCSF attribute's path in a Detection Finding; lists are named like their items.
     #[must_use]
@@ -279,6 +308,15 @@ impl Field {
             Self::Container => "evidences.container.name",
             Self::PolicyRule => "finding_info.related_analytics.uid",
             Self::Attribution => "enrichments.data",
+            Self::RuleName => "finding_info.analytic.name",
+            Self::Tactics => "finding_info.attacks.tactic.uid",
+            Self::ProcessId => "evidences.process.pid",
+            Self::ParentProcessId => "evidences.process.parent_process.pid",
+            Self::UserDomain => "evidences.actor.user.domain",
+            Self::UserUid => "evidences.actor.user.uid",
+            Self::TargetUserDomain => "evidences.user.domain",
+            Self::TargetUserUid => "evidences.user.uid",
+            Self::FurtherHashes => "evidences.file.hashes",
         }
     }
 

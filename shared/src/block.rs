@@ -12,7 +12,10 @@
 //! fields:  zstd frame of bincode(FieldsV2): texts, columns of numbers (a column that says nothing is empty)
 //! records: zstd frame of the records, one after the other; their lengths are a column of the fields
 //! ```
-//! Version 1 has no handling and no count, and fewer columns of texts. It is read, and made no more.
+//! Columns of texts are appended as alerts come to say more. A block of version 2 has those of its maker, 26 at least:
+//! what is missing is absent, and what a reader does not know it passes over.
+//!
+//! Version 1 has no handling and no count, and 19 columns of texts. It is read, and made no more.
 //!
 //! # Invariants
 //! - Texts are referred to by number from 1; 0 says that the field is absent.
@@ -96,7 +99,7 @@ impl<'a> From<FieldsV1<'a>> for FieldsV2<'a> {
         let FieldsV1 { src_port, dst_port, context, mut columns, .. } = old;
         if columns.len() >= Field::COUNT_V1 {
             columns.truncate(Field::COUNT_V1);
-            columns.resize(Field::COUNT, Vec::new());
+            columns.resize(Field::COUNT_V2, Vec::new());
         }
         Self {
             texts,
@@ -172,7 +175,7 @@ pub enum PushError {
 }
 
 /// Collects alerts of one lane and makes the block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlockBuilder {
     records: Vec<u8>,
     texts: Vec<String>,
@@ -184,12 +187,25 @@ pub struct BlockBuilder {
     last_observed: i64,
 }
 
+impl Default for BlockBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl BlockBuilder {
     /// Returns an empty builder.
     #[must_use]
     pub fn new() -> Self {
-        let fields = FieldsV2 { columns: vec![Vec::new(); Field::COUNT], ..FieldsV2::default() };
-        Self { fields, ..Self::default() }
+        Self {
+            records: Vec::new(),
+            texts: Vec::new(),
+            text_bytes: 0,
+            numbers: HashMap::new(),
+            recent: [0; Field::COUNT],
+            fields: FieldsV2 { columns: vec![Vec::new(); Field::COUNT], ..FieldsV2::default() },
+            last_observed: 0,
+        }
     }
 
     /// Returns how many alerts it holds.
@@ -465,7 +481,7 @@ impl FieldBytes {
     /// # Errors
     /// Says what is wrong; never panics, whatever the input.
     pub fn decode(&self) -> Result<Fields<'_>, BlockError> {
-        let fields: FieldsV2<'_> = match self.version {
+        let mut fields: FieldsV2<'_> = match self.version {
             1 => codec::decode::<FieldsV1<'_>>(&self.raw).map(Into::into),
             _ => codec::decode(&self.raw),
         }
@@ -482,11 +498,12 @@ impl FieldBytes {
             || ![fields.dst_port.len(), fields.handling.len(), fields.further.len()]
                 .into_iter()
                 .all(optional)
-            || fields.columns.len() < Field::COUNT
+            || fields.columns.len() < Field::COUNT_V2
             || !fields.columns.iter().all(|column| optional(column.len()))
         {
             return Err(BlockError::Fields("columns of different lengths"));
         }
+        fields.columns.resize(Field::COUNT, Vec::new());
         let texts = u32::try_from(fields.texts.len()).unwrap_or(u32::MAX);
         if fields.columns.iter().flatten().any(|number| *number > texts) {
             return Err(BlockError::Fields("a text that is not in the dictionary"));

@@ -76,11 +76,33 @@ fn set_text(root: &mut Value, field: Field, text: &str) {
     if field == Field::Techniques {
         let techniques = text.split(',').filter(|uid| !uid.is_empty());
         root["finding_info"]["attacks"] = techniques.map(attack).collect();
+    } else if field == Field::Tactics {
+        // Which technique serves which tactic nobody says, so each stands for itself.
+        let tactics = text.split(',').map(|uid| json!({ "tactic": { "uid": uid } }));
+        append(&mut root["finding_info"]["attacks"], tactics);
+    } else if field == Field::FurtherHashes {
+        let hashes = text.split(',');
+        let hashes = hashes.map(|hash| json!({ "value": hash, "algorithm_id": algorithm(hash) }));
+        append(&mut at(root, "evidences.file")["hashes"], hashes);
+    } else if let (Field::ProcessId | Field::ParentProcessId, Ok(pid)) =
+        (field, text.parse::<u32>())
+    {
+        *at(root, field.ocsf_path()) = pid.into();
     } else if field == Field::Attribution {
         let data: Value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
         root["enrichments"] = json!([{ "name": "evidences", "value": text, "data": data }]);
     } else {
         *at(root, field.ocsf_path()) = text.into();
+    }
+}
+
+/// Appends to a list, which is made where it is missing.
+fn append(list: &mut Value, items: impl Iterator<Item = Value>) {
+    if !list.is_array() {
+        *list = Value::Array(Vec::new());
+    }
+    if let Value::Array(list) = list {
+        list.extend(items);
     }
 }
 
@@ -253,7 +275,7 @@ mod tests {
         let finding = finding(&alert, "7");
         let mut all = BTreeSet::new();
         paths(&finding, "", &mut all);
-        for field in Field::ALL {
+        for field in Field::ALL.into_iter().filter(|field| *field != Field::FurtherHashes) {
             assert!(all.contains(field.ocsf_path()), "{field:?} in {finding}");
         }
         let evidence = &finding["evidences"][0];
@@ -290,11 +312,19 @@ mod tests {
         alert.set(Field::Techniques, "T1059.001,T1110");
         alert.set(Field::FilePath, r"C:\Temp\a.exe");
         alert.set(Field::FileHash, "d41d8cd98f00b204e9800998ecf8427e");
+        alert.set(Field::FurtherHashes, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+        alert.set(Field::Tactics, "TA0002,TA0006");
+        alert.set(Field::ProcessId, "4711");
         let finding = finding(&alert, "7");
         let attacks = json!([
             { "technique": { "uid": "T1059" }, "sub_technique": { "uid": "T1059.001" } },
             { "technique": { "uid": "T1110" } },
+            { "tactic": { "uid": "TA0002" } },
+            { "tactic": { "uid": "TA0006" } },
         ]);
+        assert_eq!(finding["evidences"][0]["process"]["pid"], 4711);
+        let further = &finding["evidences"][0]["file"]["hashes"][1];
+        assert_eq!(further["algorithm_id"], 2, "{further}");
         assert_eq!(finding["finding_info"]["attacks"], attacks);
         assert_eq!(finding["evidences"][0]["dst_endpoint"], json!({ "port": 443 }));
         let file = &finding["evidences"][0]["file"];

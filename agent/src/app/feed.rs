@@ -88,6 +88,8 @@ pub(super) struct Feed {
     lost: (u64, Option<Timestamp>),
     /// Since when there was always something left to read, as far as was looked.
     behind_since: Option<Timestamp>,
+    /// Whether its file is read by another source.
+    is_left: bool,
 }
 
 impl Feed {
@@ -117,7 +119,18 @@ impl Feed {
             shown,
             lost: (0, None),
             behind_since: None,
+            is_left: false,
         })
+    }
+
+    /// Leaves the file to `other`, a source before it that has the same by another path, so that each record is read
+    /// once. The source is shown as one that cannot read, and the others go on.
+    pub(super) fn leave_to(&mut self, other: &str) {
+        let why =
+            format!("its file is the one of source {other}, which reads it: remove one of them");
+        tracing::error!(source = self.name, why, "source");
+        self.shown = Status::Unreadable(why);
+        self.is_left = true;
     }
 
     pub(super) fn name(&self) -> &str {
@@ -131,6 +144,9 @@ impl Feed {
 
     /// Returns whether there is something to read.
     pub(super) fn poll(&mut self, now: Instant) -> bool {
+        if self.is_left {
+            return false;
+        }
         let is_ready = self.input.poll(now);
         if *self.input.status() != self.shown {
             self.shown = self.input.status().clone();
@@ -146,11 +162,14 @@ impl Feed {
 
     /// Takes no more in; see [`Intake::end`].
     pub(super) fn end(&mut self) -> bool {
-        self.input.end()
+        !self.is_left && self.input.end()
     }
 
     /// Adds what wakes the pipeline when there is something to read.
     pub(super) fn watch<'f>(&'f self, watch: &mut Watch<'f>) {
+        if self.is_left {
+            return;
+        }
         self.input.watch(&mut |wake| match wake {
             Wake::File(path) => watch.file(path),
             Wake::Readable(fd) => watch.readable(fd),
@@ -235,13 +254,12 @@ impl Feed {
         if let Some(prefilter) = prefilter {
             prefilter.mark(&verdict, &mut alert);
         }
+        // What was sent here just now happened just now; a file may hold anything.
+        let happened_at = alert.time.or(self.input.is_live().then_some(at));
         match verdict {
             Verdict::Send { handling, .. } => {
                 let lane = lane_for(&alert, lanes);
                 tally.count(fate(handling, is_malformed, lane));
-                // What was sent here just now happened just now; a file may hold anything.
-                let is_live = self.input.is_live();
-                let happened_at = alert.time.or(is_live.then_some(at));
                 attributor.attribute(&mut alert, happened_at, now);
                 put(&alert, record, now, lane, blocks)
             }
@@ -260,6 +278,7 @@ impl Feed {
                     Some(Err(_)) | None => {
                         let lane = lane_for(&alert, lanes);
                         tally.count(Fate::Sent(lane));
+                        attributor.attribute(&mut alert, happened_at, now);
                         put(&alert, record, now, lane, blocks)
                     }
                 }
@@ -283,7 +302,7 @@ impl Feed {
 
     /// Returns whether there is another place to be stored than the last.
     pub(super) fn has_changed(&self) -> bool {
-        self.input.has_changed()
+        !self.is_left && self.input.has_changed()
     }
 
     /// Returns whether so much changed that it is to be stored before more is read.
@@ -303,6 +322,9 @@ impl Feed {
 
     /// Returns what is to be stored: up to `end` within the last batch, or behind all that was read.
     pub(super) fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
+        if self.is_left {
+            return Vec::new();
+        }
         input::changed(self.input.as_mut(), &self.name, end)
     }
 
@@ -322,7 +344,10 @@ impl Feed {
             untimed: self.untimed,
             ..SourceStatus::default()
         };
-        let status = input::show(self.input.as_ref(), status);
+        let mut status = input::show(self.input.as_ref(), status);
+        if self.is_left {
+            status.behind_bytes = 0;
+        }
         self.behind_since = (status.behind_bytes > 0).then(|| self.behind_since.unwrap_or(now));
         let lost = status.dropped + status.refused + status.lost_files + status.gone;
         if lost > self.lost.0 {

@@ -222,7 +222,9 @@ impl Pipeline {
             let Parts { policy, lanes, blocks, feeds, ledger, .. } = &mut self.parts;
             let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
             let prefilter = prefilter.expect("it has just handed this out");
-            let (alert, record) = (prefilter.alert_of(one), one.kept.record());
+            let (mut alert, record) = (prefilter.alert_of(one), one.kept.record());
+            // Whose connection it was is no longer to be found out, and that is said.
+            self.attributor.attribute(&mut alert, None, now);
             let lane = feed::lane_for(&alert, lanes);
             let source = alert.text(Field::LogName);
             let source = feeds.iter().position(|feed| Some(feed.name()) == source);

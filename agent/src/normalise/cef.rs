@@ -41,11 +41,7 @@ pub(super) fn is_event(text: &str) -> bool {
 /// # Errors
 /// Fails if the header ends early; what it has is found.
 pub(super) fn read<'a>(text: &'a str, each: &mut Take<'_, 'a>) -> Result<(), Malformed> {
-    let mut take = |name: &str, raw: Raw<'a>| {
-        if !matches!(raw.written(), "" | "-" | "N/A") {
-            each(&[name], raw);
-        }
-    };
+    let mut take = |name: &str, raw: Raw<'a>| each(&[name], raw);
     if text.starts_with(CEF) {
         let parts = parts(text, CEF_PARTS, true);
         let names = [(2, EVENT_PRODUCT), (4, EVENT_ID), (5, EVENT_NAME), (6, EVENT_SEVERITY)];

@@ -32,8 +32,11 @@ const TABLE: &[(u8, &str)] = &[
     (slots::ACTION, "alert.action"),
     (of(Field::RuleUid), "alert.signature_id"),
     (of(Field::Title), "alert.signature"),
+    (of(Field::RuleName), "alert.signature"),
     (of(Field::Category), "alert.category"),
     (of(Field::Techniques), "alert.metadata.mitre_technique_id"),
+    (of(Field::Tactics), "alert.metadata.mitre_tactic_id"),
+    (of(Field::Tactics), "alert.metadata.mitre_tactic_name"),
     (of(Field::SrcIp), "src_ip"),
     (slots::SRC_PORT, "src_port"),
     (of(Field::DstIp), "dest_ip"),
@@ -60,6 +63,10 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::FileHash), "files.sha1"),
     (of(Field::FileHash), "fileinfo.md5"),
     (of(Field::FileHash), "files.md5"),
+    (slots::SHA1, "fileinfo.sha1"),
+    (slots::SHA1, "files.sha1"),
+    (slots::MD5, "fileinfo.md5"),
+    (slots::MD5, "files.md5"),
 ];
 
 /// An event of another type is not read further than its type: most lines of an EVE file are no

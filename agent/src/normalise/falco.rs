@@ -25,6 +25,7 @@ pub(super) const PRODUCT: Product = Product {
 
 const OUTPUT: u8 = slots::OWN;
 const FD_NAME: u8 = slots::OWN + 1;
+const TAGS: u8 = slots::OWN + 2;
 
 const TABLE: &[(u8, &str)] = &[
     (slots::TIME, "time"),
@@ -32,9 +33,11 @@ const TABLE: &[(u8, &str)] = &[
     (slots::SEVERITY, "priority"),
     (of(Field::RuleUid), "rule"),
     (of(Field::Title), "rule"),
+    (of(Field::RuleName), "rule"),
     (OUTPUT, "output"),
     (of(Field::Category), "source"),
     (of(Field::Techniques), "tags"),
+    (TAGS, "tags"),
     (of(Field::DeviceHostname), "hostname"),
     (of(Field::DeviceHostname), "/output_fields/evt.hostname"),
     (of(Field::User), "/output_fields/user.name"),
@@ -44,6 +47,9 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::CommandLine), "/output_fields/proc.cmdline"),
     (of(Field::ParentProcess), "/output_fields/proc.pexepath"),
     (of(Field::ParentProcess), "/output_fields/proc.pname"),
+    (of(Field::ProcessId), "/output_fields/proc.pid"),
+    (of(Field::ParentProcessId), "/output_fields/proc.ppid"),
+    (of(Field::UserUid), "/output_fields/user.uid"),
     (of(Field::Container), "/output_fields/container.name"),
     (of(Field::Container), "/output_fields/container.id"),
     (of(Field::FilePath), "/output_fields/fs.path.name"),
@@ -75,6 +81,9 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
         && let Some(output) = found.raw(OUTPUT).and_then(value::text)
     {
         alert.set(Field::Title, output);
+    }
+    if let Some(tactics) = found.raw(TAGS).and_then(value::tagged_tactics) {
+        alert.set(Field::Tactics, tactics);
     }
     if alert.text(Field::Container) == Some(NO_CONTAINER) {
         alert.set(Field::Container, "");

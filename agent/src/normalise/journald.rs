@@ -35,8 +35,9 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::Title), "MESSAGE"),
     (of(Field::Category), "_TRANSPORT"),
     (of(Field::DeviceHostname), "_HOSTNAME"),
-    (of(Field::User), "_AUDIT_LOGINUID"),
-    (of(Field::User), "_UID"),
+    (of(Field::UserUid), "_AUDIT_LOGINUID"),
+    (of(Field::UserUid), "_UID"),
+    (of(Field::ProcessId), "_PID"),
     (of(Field::Process), "_EXE"),
     (of(Field::Process), "_COMM"),
     (of(Field::CommandLine), "_CMDLINE"),
@@ -75,7 +76,7 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     if found.raw(of(Field::Title)).is_some_and(|raw| raw.written().starts_with('[')) {
         alert.set(Field::Title, "");
     }
-    if alert.text(Field::User) == Some(NO_USER) {
-        alert.set(Field::User, "");
+    if alert.text(Field::UserUid) == Some(NO_USER) {
+        alert.set(Field::UserUid, "");
     }
 }

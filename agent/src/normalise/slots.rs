@@ -28,10 +28,13 @@ pub(super) const ACTION: u8 = TIME + 2;
 pub(super) const SRC_PORT: u8 = TIME + 3;
 /// Port that a connection went to.
 pub(super) const DST_PORT: u8 = TIME + 4;
+/// Hashes of the file that stand by themselves; the strongest, or all in one text, is that of the field.
+pub(super) const SHA1: u8 = TIME + 5;
+pub(super) const MD5: u8 = TIME + 6;
 /// The first of the slots that a product uses as it likes.
-pub(super) const OWN: u8 = TIME + 5;
+pub(super) const OWN: u8 = TIME + 7;
 
-const _: () = assert!(OWN as usize + 4 <= SLOTS, "products have slots of their own");
+const _: () = assert!(OWN as usize + 5 <= SLOTS, "products have slots of their own");
 
 /// Returns the slot of a field's text.
 pub(super) const fn of(field: Field) -> u8 {
@@ -46,6 +49,8 @@ pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Not
         let Some(raw) = slots.raw(of(field)) else { continue };
         let text = match field {
             Field::Techniques => value::techniques(raw),
+            Field::Tactics => value::tactics(raw),
+            Field::ProcessId | Field::ParentProcessId => value::pid(raw),
             Field::FileHash => value::text(raw).map(value::hash),
             Field::Protocol => value::text(raw).map(value::protocol),
             Field::SrcIp | Field::DstIp | Field::DeviceIp => value::text(raw).map(value::address),
@@ -55,11 +60,47 @@ pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Not
             alert.set(field, text);
         }
     }
+    fill_hashes(alert, slots);
+    for (domain, name, uid) in [
+        (Field::UserDomain, Field::User, Field::UserUid),
+        (Field::TargetUserDomain, Field::TargetUser, Field::TargetUserUid),
+    ] {
+        if alert.text(uid) == Some(NOBODY) {
+            alert.set(uid, "");
+        }
+        // A domain alone names nobody.
+        if alert.text(name).is_none() && alert.text(uid).is_none() {
+            alert.set(domain, "");
+        }
+    }
     alert.src_port = slots.raw(SRC_PORT).and_then(value::port);
     alert.dst_port = slots.raw(DST_PORT).and_then(value::port);
     if let Some(raw) = slots.raw(TIME) {
         let time = value::text(raw).and_then(|text| timestamp::parse(&text));
         alert.time = believed(time, alert.observed_at, FUTURE_MAX, notes);
+    }
+}
+
+/// The SID that Windows writes where it knows none.
+const NOBODY: &str = "S-1-0-0";
+
+/// Sets what is said of the file's hashes besides the strongest.
+fn fill_hashes(alert: &mut Alert<'_>, slots: &Slots<'_>) {
+    let Some(raw) = slots.raw(of(Field::FileHash)) else { return };
+    let own = value::text(raw).unwrap_or_default();
+    let single = [SHA1, MD5].into_iter().filter_map(|slot| slots.raw(slot));
+    let single = single.filter_map(value::text);
+    let further = value::hashes(&own).map(Into::into).chain(single);
+    let strongest = alert.text(Field::FileHash).unwrap_or_default();
+    let mut all = String::new();
+    for hash in further.filter(|hash| *hash != strongest) {
+        if !all.is_empty() {
+            all.push(',');
+        }
+        all.push_str(&hash);
+    }
+    if !all.is_empty() {
+        alert.set(Field::FurtherHashes, all);
     }
 }
 

@@ -68,6 +68,8 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::RuleUid), MARK_NAME),
     (of(Field::RuleUid), "attackid"),
     (of(Field::RuleUid), "logid"),
+    (of(Field::RuleName), EVENT_NAME),
+    (of(Field::RuleName), "attack"),
     (of(Field::Title), EVENT_NAME),
     (of(Field::Title), "attack"),
     (of(Field::Title), "msg"),
@@ -128,6 +130,13 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::User), "user"),
     (of(Field::TargetUser), "duser"),
     (of(Field::TargetUser), "dstuser"),
+    (of(Field::UserUid), "suid"),
+    (of(Field::UserDomain), "sntdom"),
+    (of(Field::TargetUserUid), "duid"),
+    (of(Field::TargetUserDomain), "dntdom"),
+    (of(Field::ProcessId), "dpid"),
+    (of(Field::ProcessId), "spid"),
+    (of(Field::ProcessId), "dvcpid"),
     (of(Field::Process), "dproc"),
     (of(Field::Process), "sproc"),
     (of(Field::Process), "deviceProcessName"),
@@ -146,11 +155,7 @@ const TABLE: &[(u8, &str)] = &[
 /// Fails on an event whose header ends early; what it has is found.
 pub(super) fn read<'a>(record: &'a str, each: &mut Take<'_, 'a>) -> Result<(), Malformed> {
     let head = head::split(record);
-    let mut take = |name, value: &'a str| {
-        if !matches!(value, "" | "-") {
-            each(&[name], Raw::plain(value));
-        }
-    };
+    let mut take = |name, value: &'a str| each(&[name], Raw::plain(value));
     take(MESSAGE_TIME, head.time);
     let severity = head.priority.map(|priority| SEVERITIES[usize::from(priority % 8)]);
     take(MESSAGE_PRIORITY, severity.unwrap_or_default());
@@ -178,11 +183,7 @@ pub(super) fn read<'a>(record: &'a str, each: &mut Take<'_, 'a>) -> Result<(), M
         return Ok(());
     }
     if head.app.is_empty() && keyed::is_pairs(head.text) {
-        keyed::each(head.text, |key, value| {
-            if value != "N/A" {
-                take(key, value);
-            }
-        });
+        keyed::each(head.text, &mut take);
     }
     take(MESSAGE_APP, head.app);
     take(MESSAGE_TEXT, if head.text.is_empty() { record.trim_ascii() } else { head.text });

@@ -27,9 +27,10 @@ fn an_eve_alert_says_what_suricata_said() {
         "event_type":"alert","src_ip":"10.0.0.5","src_port":"40000","dest_ip":"192.0.2.7",
         "dest_port":443,"proto":"TCP","alert":{"action":"blocked","gid":1,"signature_id":2010937,
         "signature":"ET \"quoted\"","category":"Misc","severity":1,
-        "metadata":{"mitre_technique_id":["T1190","T1059_003"]}},
+        "metadata":{"mitre_technique_id":["T1190","T1059_003"],
+        "mitre_tactic_name":["Initial_Access"],"mitre_tactic_id":["TA0001","TA0002"]}},
         "http":{"hostname":"example.org","url":"/a?b=c"},"tls":{"sni":"other.example"},
-        "fileinfo":{"filename":"/tmp/x","sha256":"cafe"}}"#;
+        "fileinfo":{"filename":"/tmp/x","sha256":"cafe","sha1":"c0","md5":"c1"}}"#;
     let (alert, notes) = alert(&reader, record);
     assert!(notes.is_empty());
     assert_eq!(alert.time, Some(Timestamp::from_ms(1_793_610_753_123)));
@@ -51,6 +52,9 @@ fn an_eve_alert_says_what_suricata_said() {
             (Field::FilePath, "/tmp/x"),
             (Field::Url, "/a?b=c"),
             (Field::Domain, "example.org"),
+            (Field::RuleName, "ET \"quoted\""),
+            (Field::Tactics, "TA0001,TA0002"),
+            (Field::FurtherHashes, "c0,c1"),
         ],
     );
 }
@@ -165,7 +169,7 @@ fn a_wazuh_alert_says_what_wazuh_said() {
     let reader = Normaliser::new(Kind::WAZUH, "wazuh");
     let record = r#"{"timestamp":"2026-11-02T09:12:33.123+0000","rule":{"level":10,"id":"5712",
         "description":"sshd: brute force","groups":["sshd","authentication_failures"],
-        "mitre":{"id":["T1110"],"technique":["Brute Force"]}},
+        "mitre":{"id":["T1110"],"technique":["Brute Force"],"tactic":["Credential Access"]}},
         "agent":{"id":"018","name":"web-1","ip":"10.1.2.3"},"predecoder":{"hostname":"web-1.lan"},
         "data":{"srcip":"192.0.2.9","srcport":"4711","srcuser":"eve","dstuser":"root",
         "url":"/login","protocol":"POST","dstip":"-"}}"#;
@@ -187,6 +191,8 @@ fn a_wazuh_alert_says_what_wazuh_said() {
             (Field::User, "eve"),
             (Field::Url, "/login"),
             (Field::TargetUser, "root"),
+            (Field::RuleName, "sshd: brute force"),
+            (Field::Tactics, "TA0006"),
         ],
     );
 }
@@ -232,6 +238,8 @@ fn wazuhs_windows_and_file_events_give_process_user_and_file() {
     let record = r#"{"rule":{"level":12,"id":"92000"},"data":{"win":{"eventdata":{
         "image":"C:\\Windows\\cmd.exe","user":"ACME\\eve","hashes":"SHA1=aa,SHA256=bb",
         "commandLine":"cmd /c dir","parentImage":"C:\\Windows\\explorer.exe",
+        "processId":"0x1a2c","parentProcessId":"812","subjectDomainName":"ACME",
+        "subjectUserSid":"S-1-5-21-1","targetDomainName":"NT AUTHORITY","targetSid":"S-1-5-18",
         "targetUserName":"root","targetObject":"HKLM\\Software\\Run",
         "sourceIp":"10.0.0.1","sourcePort":"50000","destinationPort":"445",
         "destinationIp":"10.0.0.2"}}},"syscheck":{"path":"/etc/passwd"}}"#;
@@ -253,6 +261,13 @@ fn wazuhs_windows_and_file_events_give_process_user_and_file() {
             (Field::ParentProcess, r"C:\Windows\explorer.exe"),
             (Field::TargetUser, "root"),
             (Field::RegistryKey, r"HKLM\Software\Run"),
+            (Field::ProcessId, "6700"),
+            (Field::ParentProcessId, "812"),
+            (Field::UserDomain, "ACME"),
+            (Field::UserUid, "S-1-5-21-1"),
+            (Field::TargetUserDomain, "NT AUTHORITY"),
+            (Field::TargetUserUid, "S-1-5-18"),
+            (Field::FurtherHashes, "aa"),
         ],
     );
 }

@@ -172,13 +172,74 @@ pub(super) fn hash(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains('=') {
         return text;
     }
-    let of = |name: &str| {
+    let strongest = hashes(&text).next().map(str::to_owned);
+    strongest.map_or(text, Cow::Owned)
+}
+
+/// Returns the hashes of a file in a text such as `SHA1=..,SHA256=..`, the strongest first; others such as `IMPHASH`
+/// are not of the whole file.
+pub(super) fn hashes(text: &str) -> impl Iterator<Item = &str> {
+    let of = |name| {
         let mut pairs = text.split([',', ' ']).filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, hash)| hash.to_owned())
+        pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, hash)| hash)
     };
-    match of("SHA256").or_else(|| of("SHA1")).or_else(|| of("MD5")) {
-        Some(hash) => Cow::Owned(hash),
-        None => text,
+    ["SHA256", "SHA1", "MD5"].into_iter().filter_map(of)
+}
+
+/// ATT&CK's tactics for enterprises, version 17, by name.
+const TACTICS: [(&str, &str); 14] = [
+    ("reconnaissance", "TA0043"),
+    ("resource development", "TA0042"),
+    ("initial access", "TA0001"),
+    ("execution", "TA0002"),
+    ("persistence", "TA0003"),
+    ("privilege escalation", "TA0004"),
+    ("defense evasion", "TA0005"),
+    ("credential access", "TA0006"),
+    ("discovery", "TA0007"),
+    ("lateral movement", "TA0008"),
+    ("collection", "TA0009"),
+    ("command and control", "TA0011"),
+    ("exfiltration", "TA0010"),
+    ("impact", "TA0040"),
+];
+
+/// Returns the ids of the ATT&CK tactics in `raw`, a text or a list, joined by `,`: they may be written as ids or by
+/// name. At most [`TECHNIQUES_MAX`] are returned.
+pub(super) fn tactics(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    if raw.escapes == Escapes::Json && raw.written.starts_with('[') {
+        return joined(raw.written, TECHNIQUES_MAX, |text| tactic(&text).map(Cow::Borrowed));
+    }
+    let text = text(raw)?;
+    let ids: Vec<&str> = text.split([',', ';']).filter_map(tactic).take(TECHNIQUES_MAX).collect();
+    (!ids.is_empty()).then(|| Cow::Owned(ids.join(",")))
+}
+
+/// Returns the ids of the ATT&CK tactics among tags, of which some are called so (`mitre_lateral_movement`).
+pub(super) fn tagged_tactics(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    joined(raw.written, TECHNIQUES_MAX, |tag| {
+        tag.strip_prefix("mitre_").and_then(tactic).map(Cow::Borrowed)
+    })
+}
+
+fn tactic(text: &str) -> Option<&'static str> {
+    let text = text.trim_ascii();
+    // However the words are set apart: `Lateral Movement`, `lateral_movement`, `LateralMovement`.
+    fn letters(name: &str) -> impl Iterator<Item = u8> {
+        let letters = name.bytes().filter(u8::is_ascii_alphabetic);
+        letters.map(|byte| byte.to_ascii_lowercase())
+    }
+    let is_alike = |known: &str| letters(text).eq(letters(known));
+    let found = TACTICS.iter().find(|(known, id)| *id == text || is_alike(known));
+    found.map(|(_, id)| *id)
+}
+
+/// Returns the number of a process in decimal; it may be written in base 16, as `0x1a2c`.
+pub(super) fn pid(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    let text = text(raw)?;
+    match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok().map(|pid| Cow::Owned(pid.to_string())),
+        None => text.parse::<u32>().is_ok().then_some(text),
     }
 }
 
@@ -416,6 +477,45 @@ mod tests {
         assert_eq!(pick("MD5=bb"), "bb");
         assert_eq!(pick("cafe"), "cafe");
         assert_eq!(pick("IMPHASH=dd"), "IMPHASH=dd");
+    }
+
+    #[test]
+    fn all_hashes_of_a_file_are_known_the_strongest_first() {
+        let all = |text| hashes(text).collect::<Vec<_>>();
+        assert_eq!(all("MD5=bb,IMPHASH=dd,SHA256=cc"), ["cc", "bb"]);
+        assert!(all("cafe").is_empty());
+    }
+
+    #[test]
+    fn tactics_are_known_by_id_and_by_name() {
+        for (raw, expected) in [
+            (r#"["TA0006","Lateral_Movement","x"]"#, Some("TA0006,TA0008")),
+            (r#""Defense Evasion, PrivilegeEscalation""#, Some("TA0005,TA0004")),
+            (r#""TA9999""#, None),
+            ("7", None),
+        ] {
+            assert_eq!(tactics(Raw::json(raw)).as_deref(), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn tags_are_tactics_only_where_they_say_so() {
+        let tags = Raw::json(r#"["network","execution","mitre_credential_access","mitre_x"]"#);
+        assert_eq!(tagged_tactics(tags).as_deref(), Some("TA0006"));
+        assert_eq!(tagged_tactics(Raw::json("\"mitre_execution\"")), None);
+    }
+
+    #[test]
+    fn a_process_has_a_decimal_number_however_it_is_written() {
+        for (raw, expected) in [
+            ("4711", Some("4711")),
+            ("\"0x1a2c\"", Some("6700")),
+            ("\"0xzz\"", None),
+            ("-1", None),
+            ("\"init\"", None),
+        ] {
+            assert_eq!(pid(Raw::json(raw)).as_deref(), expected, "{raw}");
+        }
     }
 
     #[test]

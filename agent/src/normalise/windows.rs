@@ -5,7 +5,7 @@
 //! An event does not say what happened in words unless it was rendered, so its title names its
 //! channel and number; those that every analyst knows have their customary words.
 
-use shared::alert::{Alert, Field, Severity};
+use shared::alert::{Action, Alert, Field, Severity};
 
 use super::{
     Event, Notes, Product, Writing,
@@ -27,8 +27,11 @@ const CHANNEL: u8 = slots::OWN;
 const KEYWORDS: u8 = slots::OWN + 1;
 const SOURCE_IP: u8 = slots::OWN + 2;
 const MESSAGE: u8 = slots::OWN + 3;
+/// The process that an event calls by its number alone; of one that says a new one, who made that.
+const CREATOR: u8 = slots::OWN + 4;
 
-/// A number with an attribute beside it is an object in JSON.
+/// A number with an attribute beside it is an object in JSON. The account in `System` is the one that wrote the event,
+/// which mostly is the system, and not the user who acted.
 const TABLE: &[(u8, &str)] = &[
     (slots::TIME, "/Event/System/TimeCreated/#attributes/SystemTime"),
     (slots::TIME, "/Event/System/TimeCreated/SystemTime"),
@@ -82,6 +85,27 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::User), "/winlog/event_data/SubjectUserName"),
     (of(Field::TargetUser), "/Event/EventData/TargetUserName"),
     (of(Field::TargetUser), "/winlog/event_data/TargetUserName"),
+    (of(Field::UserDomain), "/Event/EventData/SubjectDomainName"),
+    (of(Field::UserDomain), "/winlog/event_data/SubjectDomainName"),
+    (of(Field::UserUid), "/Event/EventData/SubjectUserSid"),
+    (of(Field::UserUid), "/winlog/event_data/SubjectUserSid"),
+    (of(Field::TargetUserDomain), "/Event/EventData/TargetDomainName"),
+    (of(Field::TargetUserDomain), "/winlog/event_data/TargetDomainName"),
+    (of(Field::TargetUserUid), "/Event/EventData/TargetUserSid"),
+    (of(Field::TargetUserUid), "/Event/EventData/TargetSid"),
+    (of(Field::TargetUserUid), "/winlog/event_data/TargetUserSid"),
+    (of(Field::TargetUserUid), "/winlog/event_data/TargetSid"),
+    (of(Field::ProcessId), "/Event/EventData/NewProcessId"),
+    (of(Field::ProcessId), "/Event/EventData/SourceProcessId"),
+    (of(Field::ProcessId), "/Event/EventData/ProcessId"),
+    (of(Field::ProcessId), "/Event/EventData/ProcessID"),
+    (of(Field::ProcessId), "/winlog/event_data/NewProcessId"),
+    (of(Field::ProcessId), "/winlog/event_data/SourceProcessId"),
+    (of(Field::ProcessId), "/winlog/event_data/ProcessId"),
+    (of(Field::ParentProcessId), "/Event/EventData/ParentProcessId"),
+    (of(Field::ParentProcessId), "/winlog/event_data/ParentProcessId"),
+    (CREATOR, "/Event/EventData/ProcessId"),
+    (CREATOR, "/winlog/event_data/ProcessId"),
     (of(Field::Process), "/Event/EventData/Image"),
     (of(Field::Process), "/Event/EventData/NewProcessName"),
     (of(Field::Process), "/Event/EventData/SourceImage"),
@@ -167,6 +191,18 @@ const TITLES: &[(&str, u32, &str)] = &[
     (SYSMON, 25, "process was tampered with"),
 ];
 
+/// Events that say what was done about it: the filtering platform, AppLocker and Windows' own antivirus.
+const ACTIONS: &[(&str, &[u32], Action)] = &[
+    ("Security", &[5150, 5151, 5152, 5153, 5155, 5157, 5159], Action::Denied),
+    ("Security", &[5154, 5156, 5158], Action::Allowed),
+    ("Microsoft-Windows-AppLocker/EXE and DLL", &[8004], Action::Denied),
+    ("Microsoft-Windows-AppLocker/EXE and DLL", &[8002, 8003], Action::Allowed),
+    ("Microsoft-Windows-AppLocker/MSI and Script", &[8007], Action::Denied),
+    ("Microsoft-Windows-AppLocker/MSI and Script", &[8005, 8006], Action::Allowed),
+    (SYSMON, &[27, 28], Action::Denied),
+    ("Microsoft-Windows-Windows Defender/Operational", &[1121, 1123, 1126], Action::Denied),
+];
+
 /// The bit of the keywords that says that what was audited failed, and the one that it succeeded.
 const AUDIT_FAILURE: u64 = 1 << 52;
 const AUDIT_SUCCESS: u64 = 1 << 53;
@@ -181,6 +217,15 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     let channel = found.raw(CHANNEL).and_then(value::text).unwrap_or_default();
     let number = alert.text(Field::RuleUid).unwrap_or_default().to_owned();
     let known = TITLES.iter().find(|(of, id, _)| *of == channel && number.parse() == Ok(*id));
+    let number_is = |ids: &[u32]| number.parse().is_ok_and(|number: u32| ids.contains(&number));
+    let acted = ACTIONS.iter().find(|(of, ids, _)| *of == channel && number_is(ids));
+    alert.action = acted.map(|(.., action)| *action).unwrap_or_default();
+    if channel == "Security"
+        && number == "4688"
+        && let Some(creator) = found.raw(CREATOR).and_then(value::pid)
+    {
+        alert.set(Field::ParentProcessId, creator);
+    }
     let message = found.raw(MESSAGE).and_then(value::text);
     let title = match (known, &message) {
         (Some((.., title)), _) => (*title).to_owned(),

@@ -20,14 +20,18 @@ pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Mal
     let mut names: Vec<&'a str> = Vec::new();
     let mut rest = text;
     let mut is_begun = false;
+    let mut is_leaf = false;
     loop {
         let Some(open) = rest.find('<') else {
             return if is_begun && names.is_empty() { Ok(()) } else { Err(Malformed::EndsEarly) };
         };
         let (content, tag) = rest.split_at(open);
-        if !names.is_empty() && !matches!(content.trim_ascii(), "" | "-") {
+        // Between elements there is nothing; within one that has none, nothing is its value.
+        let is_value = !content.trim_ascii().is_empty() || (is_leaf && tag.starts_with("</"));
+        if !names.is_empty() && is_value {
             take(&place, Raw::xml(content.trim_ascii()));
         }
+        is_leaf = false;
         let at = text.len() - rest.len() + open + 1;
         let syntax = Malformed::Syntax { at };
         if let Some(after) = tag.strip_prefix("<![CDATA[") {
@@ -68,7 +72,11 @@ pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Mal
         } else {
             take_attributes(attributes, &mut place, take);
         }
+        is_leaf = !is_empty;
         if is_empty {
+            if data.is_some() {
+                take(&place, Raw::xml(&rest[..0]));
+            }
             names.pop();
             place.pop();
         }

@@ -32,6 +32,7 @@ const TABLE: &[(u8, &str)] = &[
     (LOG, "_path"),
     (slots::TIME, "ts"),
     (of(Field::RuleUid), "note"),
+    (of(Field::RuleName), "note"),
     (of(Field::Title), "msg"),
     (of(Field::Title), "note"),
     (of(Field::SrcIp), "/id.orig_h"),

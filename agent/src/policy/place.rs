@@ -12,8 +12,10 @@ const IN_RECORD: &str = "record.";
 pub enum Place {
     /// A text of the alert.
     Text(Field),
-    /// ATT&CK technique ids: each is a value.
-    Techniques,
+    /// A list of texts, such as ATT&CK technique ids: each is a value.
+    List(Field),
+    /// All hashes of the file: each is a value.
+    Hashes,
     /// The severity's name.
     Severity,
     /// OCSF's number of the severity.
@@ -46,7 +48,6 @@ const SHORT: &[(&str, Field)] = &[
     ("protocol", Field::Protocol),
     ("user", Field::User),
     ("process", Field::Process),
-    ("file_hash", Field::FileHash),
     ("file_path", Field::FilePath),
     ("url", Field::Url),
     ("domain", Field::Domain),
@@ -55,6 +56,14 @@ const SHORT: &[(&str, Field)] = &[
     ("target_user", Field::TargetUser),
     ("registry_key", Field::RegistryKey),
     ("container", Field::Container),
+    ("rule_name", Field::RuleName),
+    ("tactics", Field::Tactics),
+    ("pid", Field::ProcessId),
+    ("parent_pid", Field::ParentProcessId),
+    ("user_domain", Field::UserDomain),
+    ("user_uid", Field::UserUid),
+    ("target_user_domain", Field::TargetUserDomain),
+    ("target_user_uid", Field::TargetUserUid),
 ];
 
 impl Place {
@@ -76,9 +85,11 @@ impl Place {
         }
         let short = || SHORT.iter().find(|(short, _)| *short == name).map(|(_, field)| *field);
         match Field::from_ocsf_path(name).or_else(short) {
-            Some(Field::Techniques) => Self::Techniques,
+            Some(field @ (Field::Techniques | Field::Tactics)) => Self::List(field),
+            Some(Field::FileHash | Field::FurtherHashes) => Self::Hashes,
             Some(field) => Self::Text(field),
-            None if name == "techniques" => Self::Techniques,
+            None if name == "techniques" => Self::List(Field::Techniques),
+            None if name == "hashes" || name == "file_hash" => Self::Hashes,
             None => Self::Record(name.into()),
         }
     }
@@ -88,7 +99,8 @@ impl Place {
     pub fn part(&self) -> Option<Part> {
         match self {
             Self::Text(field) => Some(Part::Text(*field)),
-            Self::Techniques => Some(Part::Text(Field::Techniques)),
+            Self::List(field) => Some(Part::Text(*field)),
+            Self::Hashes => Some(Part::Text(Field::FileHash)),
             Self::SrcPort => Some(Part::SrcPort),
             Self::DstPort => Some(Part::DstPort),
             Self::Severity | Self::SeverityId | Self::Action | Self::ActionId | Self::Record(_) => {
@@ -111,8 +123,13 @@ mod tests {
             ("alert.signature_id", Place::Record("alert.signature_id".into())),
             ("dst_port", Place::DstPort),
             ("severity_id", Place::SeverityId),
-            ("techniques", Place::Techniques),
-            ("finding_info.attacks.technique.uid", Place::Techniques),
+            ("techniques", Place::List(Field::Techniques)),
+            ("finding_info.attacks.technique.uid", Place::List(Field::Techniques)),
+            ("tactics", Place::List(Field::Tactics)),
+            ("hashes", Place::Hashes),
+            ("file_hash", Place::Hashes),
+            ("evidences.file.hashes.value", Place::Hashes),
+            ("Hashes", Place::Record("Hashes".into())),
         ] {
             assert_eq!(Place::parse(name), place, "{name}");
         }
@@ -121,7 +138,8 @@ mod tests {
     #[test]
     fn every_short_name_means_another_field() {
         for (index, (name, field)) in SHORT.iter().enumerate() {
-            assert_eq!(Place::parse(name), Place::Text(*field));
+            let places = [Place::Text(*field), Place::List(*field)];
+            assert!(places.contains(&Place::parse(name)), "{name}");
             assert!(!SHORT[..index].iter().any(|(n, f)| n == name || f == field), "{name}");
         }
     }

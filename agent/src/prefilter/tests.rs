@@ -123,6 +123,19 @@ fn a_public_rule_about_windows_is_taken_as_it_is_and_means_both_of_its_kinds_of_
         assert_eq!(decided(&policy, "windows_event", record), Some(0), "{record}");
     }
     assert_eq!(decided(&policy, "windows_event", &sysmon(3)), None, "another kind of event");
+    // What says nothing to people may be what a rule asks for, in either writing.
+    let nothing = policy.replace(
+        "Image|endswith: \\cmd.exe, ParentImage|endswith: \\winword.exe",
+        "CurrentDirectory: '-', CommandLine: ''",
+    );
+    let xml = security.replace(
+        "<EventData>",
+        "<EventData><Data Name='CurrentDirectory'>-</Data><Data Name='CommandLine'/>",
+    );
+    let json = sysmon(1).replace("\"Image\"", r#""CurrentDirectory":"-","CommandLine":"","Image""#);
+    assert_eq!(decided(&nothing, "windows_event", &xml), Some(0));
+    assert_eq!(decided(&nothing, "windows_event", &json), Some(0));
+    assert_eq!(decided(&nothing, "windows_event", security), None);
     let service = policy.replace("category: process_creation", "service: security");
     let service = service.replace("Image|endswith: \\cmd", "NewProcessName|endswith: \\cmd");
     let service = service.replace("ParentImage", "ParentProcessName");
@@ -190,6 +203,47 @@ fn what_is_held_one_by_one_comes_up_when_a_correlation_says_that_it_is_too_much(
     assert_eq!(prefilter.correlator().late(), 0);
     let counts: Vec<_> = prefilter.filter().counts().map(|(_, counts)| counts.matched).collect();
     assert_eq!(counts, [6, 3, 1, 1]);
+}
+
+#[test]
+fn a_time_that_lies_ahead_does_not_keep_a_correlation_from_counting_what_comes_after() {
+    let policy = format!(
+        "{HEADER}---\ntitle: failed\nid: failed\nlogsource: {{}}\n\
+         detection: {{s: {{title: failed}}, condition: s}}\n\
+         ---\ntitle: many\nid: many\ncorrelation: {{type: event_count, rules: [failed], \
+         timespan: 10m, condition: {{gte: 3}}}}\n{SEND}\n"
+    );
+    let mut prefilter = Prefilter::new(Policy::parse(&policy, NOW).unwrap(), Epoch(7));
+    let mut of = |time: Timestamp| {
+        let mut alert = Alert::default();
+        alert.set(Field::Title, "failed");
+        alert.time = Some(time);
+        judge(&mut prefilter, &alert, b"{}", Instant::now())
+    };
+    assert_eq!(of(NOW.saturating_add(Duration::from_secs(23 * 3_600))), Verdict::PASS);
+    assert_eq!(of(NOW), Verdict::PASS);
+    assert_ne!(of(NOW), Verdict::PASS, "three within ten minutes");
+    assert_eq!(prefilter.correlator().late(), 0);
+}
+
+#[test]
+fn rules_see_each_item_of_a_list_and_all_hashes() {
+    let mut listed = alert();
+    listed.set(Field::Tactics, "TA0001,TA0008");
+    listed.set(Field::FileHash, "cafe");
+    listed.set(Field::FurtherHashes, "c0,c1");
+    for (detection, is_met) in [
+        ("{tactics: TA0008}", true),
+        ("{tactics: 'TA0001,TA0008'}", false),
+        ("{hashes: c1}", true),
+        ("{file_hash: c0}", true),
+        ("{evidences.file.hashes.value: cafe}", true),
+        ("{hashes: c2}", false),
+    ] {
+        let mut prefilter = prefilter(&[(detection, "action: send")]);
+        let verdict = judge(&mut prefilter, &listed, RECORD, Instant::now());
+        assert_eq!(verdict != Verdict::PASS, is_met, "{detection}");
+    }
 }
 
 #[test]

@@ -60,6 +60,11 @@ pub(super) struct View<'v> {
 }
 
 impl View<'_> {
+    fn items(&self, fields: &[Field], visit: &mut dyn FnMut(Value<'_>)) {
+        let texts = fields.iter().filter_map(|field| self.alert.text(*field));
+        texts.flat_map(|text| text.split(',')).for_each(|item| visit(Value::Text(item)));
+    }
+
     fn in_record(&self, field: usize, visit: &mut dyn FnMut(Value<'_>)) {
         if !self.is_searched.replace(true) {
             let Fields { paths, windows, found, .. } = self.fields;
@@ -84,10 +89,8 @@ impl Event for View<'_> {
             Place::Text(field) => {
                 self.alert.text(*field).into_iter().for_each(|text| visit(Value::Text(text)));
             }
-            Place::Techniques => {
-                let ids = self.alert.text(Field::Techniques).into_iter();
-                ids.flat_map(|ids| ids.split(',')).for_each(|id| visit(Value::Text(id)));
-            }
+            Place::List(field) => self.items(&[*field], visit),
+            Place::Hashes => self.items(&[Field::FileHash, Field::FurtherHashes], visit),
             Place::Severity => visit(Value::Text(self.alert.severity.as_str())),
             Place::SeverityId => visit(Value::Int(i64::from(self.alert.severity.id()))),
             Place::Action => match self.alert.action {

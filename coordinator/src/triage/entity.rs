@@ -40,7 +40,7 @@ impl EntityKind {
             Field::DeviceHostname | Field::SrcHostname | Field::DstHostname => Some(Self::Host),
             Field::DeviceIp | Field::SrcIp | Field::DstIp => Some(Self::Ip),
             Field::User | Field::TargetUser => Some(Self::User),
-            Field::FileHash => Some(Self::Hash),
+            Field::FileHash | Field::FurtherHashes => Some(Self::Hash),
             Field::RuleUid => Some(Self::Rule),
             Field::Domain => Some(Self::Domain),
             Field::LogName
@@ -57,7 +57,15 @@ impl EntityKind {
             | Field::RegistryKey
             | Field::Container
             | Field::PolicyRule
-            | Field::Attribution => None,
+            | Field::Attribution
+            | Field::RuleName
+            | Field::Tactics
+            | Field::ProcessId
+            | Field::ParentProcessId
+            | Field::UserDomain
+            | Field::UserUid
+            | Field::TargetUserDomain
+            | Field::TargetUserUid => None,
         }
     }
 
@@ -102,12 +110,19 @@ impl EntityRef {
         Self { kind, digest: digest([name.as_bytes()]) }
     }
 
+    /// Returns the entities that a field's text names: of hashes there may be several.
+    pub fn named_by(kind: EntityKind, text: &str) -> impl Iterator<Item = Self> {
+        let is_list = kind == EntityKind::Hash;
+        let names = text.split(move |char| is_list && char == ',');
+        names.map(move |name| Self::new(kind, name))
+    }
+
     /// Returns whether `alert` names this entity.
     #[must_use]
     pub fn is_in(&self, alert: &Alert<'_>) -> bool {
+        let named = |text| Self::named_by(self.kind, text).any(|entity| entity == *self);
         Field::ALL.into_iter().any(|field| {
-            EntityKind::of_field(field) == Some(self.kind)
-                && alert.text(field).is_some_and(|text| Self::new(self.kind, text) == *self)
+            EntityKind::of_field(field) == Some(self.kind) && alert.text(field).is_some_and(named)
         })
     }
 }
@@ -136,7 +151,7 @@ pub fn of_block(fields: &Fields<'_>) -> Vec<EntityRef> {
             let bit = 1 << kind as u8;
             if number != 0 && seen[number] & bit == 0 {
                 seen[number] |= bit;
-                found.push(EntityRef::new(kind, texts[number - 1]));
+                found.extend(EntityRef::named_by(kind, texts[number - 1]));
             }
         }
     }
@@ -231,6 +246,19 @@ mod tests {
         assert_ne!(entity("10.0.0.5:80"), entity("10.0.0.5"));
         let host = EntityRef::new(EntityKind::Host, "::ffff:10.0.0.5");
         assert_ne!(host, EntityRef::new(EntityKind::Host, "10.0.0.5"), "a name is not an address");
+    }
+
+    #[test]
+    fn a_file_is_found_by_each_of_its_hashes() {
+        let block = block(&[&[(Field::FileHash, "CAFE"), (Field::FurtherHashes, "c0,c1")]]);
+        let raw = block.decompress_fields().unwrap();
+        let fields = raw.decode().unwrap();
+        let found = of_block(&fields);
+        for hash in ["cafe", "c0", "C1"] {
+            let entity = EntityRef::new(EntityKind::Hash, hash);
+            assert!(found.contains(&entity) && entity.is_in(&fields.alert(0)), "{hash}");
+        }
+        assert_eq!(found.len(), 3);
     }
 
     #[test]

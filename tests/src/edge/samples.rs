@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use agent::normalise::{FieldMap, Kind, Normaliser};
-use anyhow::{Context as _, Result};
+use agent::{
+    evtx,
+    normalise::{FieldMap, Kind, Normaliser},
+};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use shared::time::Timestamp;
@@ -127,6 +130,9 @@ pub(super) fn read(
         }
         read.push((name.to_owned(), counts));
     }
+    if let Some(counts) = event_logs(data, maps, &take)? {
+        read.push(("windows event logs".to_owned(), counts));
+    }
     let Some(folder) = data.replay()? else {
         println!("skipped: the alert data set or the tool that replays it is not there");
         return Ok(read);
@@ -146,6 +152,33 @@ pub(super) fn read(
         read.push((format!("replayed {name}"), counts));
     }
     Ok(read)
+}
+
+/// Reads the event logs of Windows beside Sigma's rules; nothing where they are not there.
+fn event_logs(
+    data: &Data,
+    maps: &BTreeMap<String, FieldMap>,
+    take: &impl Fn(&mut Counts, &mut OneFile, &[u8]),
+) -> Result<Option<Counts>> {
+    const ARCHIVE: &str = "sigma/sigmahq-regression.dev.tar.xz";
+    let Some(folder) = data.unpack(ARCHIVE)? else {
+        println!("skipped: {ARCHIVE} is not there");
+        return Ok(None);
+    };
+    let reader = reader(Reader::Kind("windows_event"), maps).context("the agent's own kinds")?;
+    let mut counts = Counts::default();
+    for path in files(&folder, &["evtx"])? {
+        let mut log = fs::File::open(&path).with_context(|| path.display().to_string())?;
+        let mut lines = Vec::new();
+        let found = evtx::write_events(&mut log, 0, evtx::Form::Json, &mut lines)
+            .with_context(|| path.display().to_string())?;
+        ensure!(found.unreadable == 0, "{}: {:?}", path.display(), found.reason);
+        let mut file = OneFile::new(&reader);
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            take(&mut counts, &mut file, line);
+        }
+    }
+    Ok(Some(counts))
 }
 
 fn reader(reader: Reader, maps: &BTreeMap<String, FieldMap>) -> Option<Normaliser> {

@@ -6,7 +6,8 @@ use super::*;
 fn a_falco_alert_says_what_falco_said() {
     let reader = Normaliser::new(Kind::of_product("falco").unwrap(), "runtime");
     let record = r#"{"hostname":"node-7","output":"09:12:33: Error shell","priority":"Error",
-        "rule":"Shell in container","source":"syscall","tags":["T1059","container","shell"],
+        "rule":"Shell in container","source":"syscall",
+        "tags":["T1059","container","mitre_execution"],
         "time":"2026-11-02T09:12:33.123456789Z","output_fields":{"evt.time":1,"user.name":"root",
         "proc.exepath":"/bin/busybox","proc.name":"sh","fd.name":"10.0.0.5:40000->192.0.2.7:443",
         "fd.l4proto":"tcp","proc.cmdline":"sh -i","proc.pname":"nginx","container.name":"<NA>",
@@ -34,6 +35,8 @@ fn a_falco_alert_says_what_falco_said() {
             (Field::CommandLine, "sh -i"),
             (Field::ParentProcess, "nginx"),
             (Field::Container, "3ad7b26ded6d"),
+            (Field::RuleName, "Shell in container"),
+            (Field::Tactics, "TA0002"),
         ],
     );
 }
@@ -112,6 +115,7 @@ fn a_zeek_notice_says_what_zeek_said_and_no_severity() {
             (Field::SrcIp, "10.0.0.5"),
             (Field::DstIp, "192.0.2.7"),
             (Field::Protocol, "tcp"),
+            (Field::RuleName, "SSH::Password_Guessing"),
         ],
     );
 }
@@ -169,6 +173,7 @@ fn a_notice_in_columns_says_the_same_as_one_in_json() {
             (Field::SrcIp, "10.0.0.5"),
             (Field::DstIp, "192.0.2.7"),
             (Field::Protocol, "tcp"),
+            (Field::RuleName, "SSH::Password_Guessing"),
         ],
     );
 }
@@ -198,6 +203,7 @@ fn a_header_says_separator_log_and_columns_until_the_next_one() {
             (Field::Product, "zeek"),
             (Field::RuleUid, "A::B"),
             (Field::Title, "said - so"),
+            (Field::RuleName, "A::B"),
         ],
     );
     let mut reader = reader.clone();

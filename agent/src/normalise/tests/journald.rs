@@ -14,7 +14,8 @@ fn of(record: &str) -> Alert<'_> {
 fn an_entry_gives_message_unit_process_and_severity() {
     let alert = of(concat!(
         r#"{"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1793610753123456","PRIORITY":"3","#,
-        r#""SYSLOG_IDENTIFIER":"sshd","_HOSTNAME":"gw1","_EXE":"/usr/sbin/sshd","_UID":"0","#,
+        r#""SYSLOG_IDENTIFIER":"sshd","_HOSTNAME":"gw1","_EXE":"/usr/sbin/sshd","#,
+        r#""_UID":"0","_PID":"812","#,
         r#""_CMDLINE":"sshd: root [priv]","_TRANSPORT":"syslog","MESSAGE":"Failed password"}"#
     ));
     assert_eq!(alert.severity, Severity::High);
@@ -25,7 +26,8 @@ fn an_entry_gives_message_unit_process_and_severity() {
         (Field::DeviceHostname, "gw1"),
         (Field::Process, "/usr/sbin/sshd"),
         (Field::CommandLine, "sshd: root [priv]"),
-        (Field::User, "0"),
+        (Field::UserUid, "0"),
+        (Field::ProcessId, "812"),
     ] {
         assert_eq!(alert.text(field), Some(text));
     }
@@ -34,6 +36,7 @@ fn an_entry_gives_message_unit_process_and_severity() {
 #[test]
 fn a_message_that_is_written_as_bytes_is_left_to_the_record() {
     let alert = of(r#"{"__CURSOR":"s=1","MESSAGE":[255,254],"_AUDIT_LOGINUID":"4294967295"}"#);
-    assert_eq!((alert.text(Field::Title), alert.text(Field::User)), (None, None));
+    assert_eq!((alert.text(Field::Title), alert.text(Field::UserUid)), (None, None));
+    assert_eq!(alert.text(Field::User), None, "a number is no name");
     assert_eq!(alert.severity, Severity::Unknown);
 }

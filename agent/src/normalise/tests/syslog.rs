@@ -103,6 +103,7 @@ fn pairs_of_key_and_value_say_what_their_keys_name() {
             (Field::Protocol, "6"),
             (Field::Url, "/.."),
             (Field::Domain, "shop.example"),
+            (Field::RuleName, "Web.Server.Traversal"),
         ],
     );
 }
@@ -169,6 +170,7 @@ fn an_event_in_cef_says_more_than_the_message_around_it() {
             (Field::Protocol, "tcp"),
             (Field::Url, "https://a.example/?x=1&y=2"),
             (Field::TargetUser, "eve smith"),
+            (Field::RuleName, r"Port \ scan"),
         ],
     );
 }

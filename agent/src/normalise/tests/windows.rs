@@ -51,6 +51,43 @@ fn an_event_says_the_same_in_json_and_in_xml() {
 }
 
 #[test]
+fn an_event_says_who_made_the_process_and_what_was_done_about_a_connection() {
+    let reader = reader();
+    let text = r#"{"Event":{"System":{"EventID":4688,"Channel":"Security"},"EventData":{
+        "NewProcessId":"0x1a2c","ProcessId":"0x32c","NewProcessName":"C:\\cmd.exe",
+        "SubjectUserSid":"S-1-5-18","SubjectUserName":"WS7$","SubjectDomainName":"ACME",
+        "TargetUserName":"ada","TargetDomainName":"ACME"}}}"#;
+    let (started, _) = alert(&reader, text);
+    for (field, expected) in [
+        (Field::ProcessId, "6700"),
+        (Field::ParentProcessId, "812"),
+        (Field::UserDomain, "ACME"),
+        (Field::UserUid, "S-1-5-18"),
+        (Field::TargetUserDomain, "ACME"),
+    ] {
+        assert_eq!(started.text(field), Some(expected), "{field:?}");
+    }
+    assert_eq!(started.action, Action::Unknown);
+    // Nobody's SID is nobody, a domain alone names nobody, and who wrote the event is not who acted.
+    let text = r##"{"Event":{"System":{"EventID":4625,"Channel":"Security",
+        "Security":{"#attributes":{"UserID":"S-1-5-18"}}},"EventData":{"SubjectUserSid":"S-1-0-0",
+        "SubjectUserName":"-","SubjectDomainName":"ACME","TargetUserSid":"S-1-0-0",
+        "TargetUserName":"admin","TargetDomainName":"ACME"}}}"##;
+    let (failed, _) = alert(&reader, text);
+    for field in [Field::User, Field::UserUid, Field::UserDomain, Field::TargetUserUid] {
+        assert_eq!(failed.text(field), None, "{field:?}");
+    }
+    assert_eq!(failed.text(Field::TargetUserDomain), Some("ACME"));
+    for (number, action) in [(5156, Action::Allowed), (5157, Action::Denied)] {
+        let text = format!(
+            r#"{{"Event":{{"System":{{"EventID":{number},"Channel":"Security"}},
+            "EventData":{{"ProcessID":"1"}}}}}}"#
+        );
+        assert_eq!(alert(&reader, &text).0.action, action, "{number}");
+    }
+}
+
+#[test]
 fn what_no_one_has_words_for_is_named_by_channel_and_number() {
     let reader = reader();
     let text = r#"{"Event":{"System":{"EventID":7,"Channel":"Acme/Operational","Level":3}}}"#;

@@ -317,7 +317,8 @@ impl<'a> Naming<'a> {
             let number = self.fields.number(usize::from(position), field) as usize;
             number != 0
                 && *self.known[number].get_or_insert_with(|| {
-                    EntityRef::new(self.entity.kind, self.fields.texts()[number - 1]) == self.entity
+                    let text = self.fields.texts()[number - 1];
+                    EntityRef::named_by(self.entity.kind, text).any(|named| named == self.entity)
                 })
         })
     }

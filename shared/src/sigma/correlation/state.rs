@@ -21,7 +21,7 @@ use super::{
         event::{Event, Value},
         pattern::fold_into,
     },
-    Bounds, Kind, Member, Plan,
+    Bounds, Kind, Member, Plan, Plans,
 };
 use crate::{
     limits::{
@@ -47,6 +47,8 @@ pub struct Correlator {
     forgotten: u64,
     /// Correlations and positions that the event is still to be counted for.
     work: Vec<(u32, u32)>,
+    /// What the event was counted as for one of them.
+    counted: Vec<(Key, u64)>,
     matched: Vec<u32>,
     text: String,
 }
@@ -114,8 +116,7 @@ impl Correlator {
         while let Some((number, _)) = self.work.get(next).copied() {
             // All positions of one correlation, which those that it refers to have been counted before.
             let own = self.work[next..].iter().take_while(|(other, _)| *other == number).count();
-            let plan = &plans.plans[number as usize];
-            if self.count(number, plan, next..next + own, event, at) {
+            if self.count(number, plans, next..next + own, event, at) {
                 self.matched.push(number);
                 self.work.extend(&plans.by_correlation[number as usize]);
                 self.work[next + own..].sort_unstable();
@@ -129,24 +130,26 @@ impl Correlator {
     fn count(
         &mut self,
         number: u32,
-        plan: &Plan,
+        plans: &Plans,
         work: std::ops::Range<usize>,
         event: &dyn Event,
         at: Timestamp,
     ) -> bool {
+        let plan = &plans.plans[number as usize];
         let mut matches = false;
-        let mut last = None;
+        self.counted.clear();
         for index in work {
             let position = self.work[index].1;
             let member = &plan.rules[position as usize];
             let Some(key) = self.digest(&member.group_by, event) else { continue };
             let Some(what) = self.what(plan, position, member, event) else { continue };
             // An event counts once, however many of the rules match it.
-            if last.replace((key, what)) != Some((key, what)) {
+            if !self.counted.contains(&(key, what)) {
+                self.counted.push((key, what));
                 matches |= self.remember(number, plan, key, what, at);
             }
         }
-        self.forget_beyond_bounds();
+        self.forget_beyond_bounds(plans, at);
         matches
     }
 
@@ -199,14 +202,16 @@ impl Correlator {
         group.comes_to_match(plan, at)
     }
 
-    fn forget_beyond_bounds(&mut self) {
+    fn forget_beyond_bounds(&mut self, plans: &Plans, at: Timestamp) {
         while self.groups.len() > SIGMA_CORRELATION_GROUPS_MAX
             || self.entries > SIGMA_CORRELATION_ENTRIES_MAX
         {
             let Some((_, id)) = self.order.pop_first() else { return };
             if let Some(group) = self.groups.remove(&id) {
                 self.entries -= group.entries.len();
-                self.forgotten += 1;
+                // What lies a timespan back would no longer have made a difference.
+                let is_over = at.since(group.newest) > plans.plans[id.0 as usize].timespan;
+                self.forgotten += u64::from(!is_over);
             }
         }
     }

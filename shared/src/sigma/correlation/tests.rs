@@ -244,6 +244,12 @@ fn memory_has_bounds_and_what_is_forgotten_is_counted() {
     assert_eq!(world.correlator.forgotten(), 1);
     assert!(!world.kind(100, "fail", user(0)), "the one that nothing came for longest");
     assert!(world.kind(100, "fail", user(SIGMA_CORRELATION_GROUPS_MAX)));
+    let later = 100 + 2 * 86_400;
+    let forgotten = world.correlator.forgotten();
+    for number in 0..100 {
+        assert!(!world.kind(later, "fail", user(number)));
+    }
+    assert_eq!(world.correlator.forgotten(), forgotten, "a group whose time is over is no loss");
     let many = format!("condition: {{gt: {}}}", SIGMA_CORRELATION_COUNT_MAX + 1);
     let (_, refusals) = compile(&format!(
         "title: it\ncorrelation: {{type: event_count, rules: [fail], timespan: 1d, {many}}}\n"

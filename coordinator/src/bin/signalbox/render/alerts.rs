@@ -56,17 +56,18 @@ fn with_record(alert: &Alert) -> String {
         ("tenant", Some(cell(&alert.tenant))),
         ("host", Some(host(alert))),
         ("product", text(finding, "metadata.product.name")),
-        ("rule", text(finding, "finding_info.analytic.uid")),
+        ("rule", rule(finding)),
+        ("ATT&CK", attacks(finding)),
         ("from > to", endpoints(finding)),
-        ("user", text(finding, USER)),
-        ("process", text(finding, PROCESS)),
+        ("user", user(finding, "evidences.actor.user")),
+        ("process", numbered(finding, "evidences.process")),
         ("command", text(finding, "evidences.process.cmd_line")),
-        ("parent", text(finding, "evidences.process.parent_process.name")),
-        ("on user", text(finding, "evidences.user.name")),
+        ("parent", numbered(finding, "evidences.process.parent_process")),
+        ("on user", user(finding, "evidences.user")),
         ("container", text(finding, "evidences.container.name")),
         ("registry", text(finding, "evidences.reg_key.path")),
         ("file", text(finding, "evidences.file.path")),
-        ("hash", text(finding, "evidences.file.hashes.value")),
+        ("hash", hashes(finding)),
         ("url", text(finding, "evidences.url.url_string")),
         ("domain", text(finding, "evidences.query.hostname")),
         ("sent as", handling(finding)),
@@ -88,6 +89,57 @@ fn with_record(alert: &Alert) -> String {
     out.push_str(&fields(&lines));
     out.push('\n');
     out
+}
+
+/// Returns the rule's id, with its name where the title does not say it.
+fn rule(finding: &Value) -> Option<String> {
+    let (uid, title) =
+        (text(finding, "finding_info.analytic.uid"), text(finding, "finding_info.title"));
+    let name = text(finding, "finding_info.analytic.name");
+    let name = name.filter(|name| Some(name) != title.as_ref());
+    match (uid, name) {
+        (Some(uid), Some(name)) if uid != name => Some(format!("{uid} ({name})")),
+        (uid, name) => uid.or(name),
+    }
+}
+
+/// Returns the ids of techniques and tactics.
+fn attacks(finding: &Value) -> Option<String> {
+    let attacks = find(finding, "finding_info")?.get("attacks")?.as_array()?;
+    let uid = |attack| {
+        ["sub_technique.uid", "technique.uid", "tactic.uid"]
+            .into_iter()
+            .find_map(|path| text(attack, path))
+    };
+    joined(attacks.iter().filter_map(uid))
+}
+
+/// Returns a user with domain and number, as far as they are known.
+fn user(finding: &Value, path: &str) -> Option<String> {
+    let part = |name: &str| text(finding, &format!("{path}.{name}"));
+    let name = match (part("domain"), part("name")) {
+        (Some(domain), Some(name)) if !name.contains('\\') => Some(format!("{domain}\\{name}")),
+        (_, name) => name,
+    };
+    match (name, part("uid")) {
+        (Some(name), Some(uid)) => Some(format!("{name} ({uid})")),
+        (name, uid) => name.or(uid),
+    }
+}
+
+/// Returns a process with its number, as far as they are known.
+fn numbered(finding: &Value, path: &str) -> Option<String> {
+    let pid = text(finding, &format!("{path}.pid")).map(|pid| format!("process {pid}"));
+    joined(text(finding, &format!("{path}.name")).into_iter().chain(pid))
+}
+
+fn hashes(finding: &Value) -> Option<String> {
+    let hashes = find(finding, "evidences.file")?.get("hashes")?.as_array()?;
+    joined(hashes.iter().filter_map(|hash| text(hash, "value")))
+}
+
+fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
+    Some(texts.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
 }
 
 /// Returns the title, and how many alerts this one stands for where it stands for more than itself.
@@ -222,6 +274,35 @@ TIME                  SEVERITY  HOST   TITLE           FROM > TO                
             "{text}"
         );
         assert!(text.contains("\n  hash       d41d8c\n"), "{text}");
+    }
+
+    #[test]
+    fn rule_attack_users_processes_and_hashes_say_all_that_is_known() {
+        let mut known = alert(Some("record"));
+        known.finding["finding_info"]["analytic"]["name"] = json!("C2 beacon");
+        known.finding["finding_info"]["attacks"] = json!([
+            {"technique": {"uid": "T1071"}, "sub_technique": {"uid": "T1071.001"}},
+            {"tactic": {"uid": "TA0011"}},
+        ]);
+        known.finding["evidences"][0]["actor"] =
+            json!({"user": {"name": "ada", "domain": "ACME", "uid": "S-1-5-21-1"}});
+        known.finding["evidences"][0]["user"] = json!({"uid": "0"});
+        known.finding["evidences"][0]["process"] =
+            json!({"name": "/bin/sh", "pid": 812, "parent_process": {"pid": 1}});
+        known.finding["evidences"][0]["file"]["hashes"] =
+            json!([{"value": "d41d8c"}, {"value": "da39a3"}]);
+        let text = plain(&list(&[known], 120));
+        for line in [
+            "rule       2027865 (C2 beacon)",
+            "ATT&CK     T1071.001, TA0011",
+            "user       ACME\\ada (S-1-5-21-1)",
+            "process    /bin/sh, process 812",
+            "parent     process 1",
+            "on user    0",
+            "hash       d41d8c, da39a3",
+        ] {
+            assert!(text.contains(&format!("\n  {line}\n")), "{line} is not in\n{text}");
+        }
     }
 
     #[test]
