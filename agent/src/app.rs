@@ -36,7 +36,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use shared::{
     context::HostContext,
     ids::{BootId, Epoch, Seq},
@@ -331,11 +331,11 @@ fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {
     };
     for (number, source) in config.sources.iter().enumerate() {
         let others = before(&config.sources, number);
-        let feed = Feed::open(source, &opened.checkpoints, &others, opening)
+        let mut feed = Feed::open(source, &opened.checkpoints, &others, opening)
             .with_context(|| format!("open source {}", source.name))?;
         let same = |other: &&Feed| feed.file_id().is_some() && other.file_id() == feed.file_id();
         if let Some(other) = feeds.iter().find(same) {
-            bail!("sources {} and {} read the same file", other.name(), feed.name());
+            feed.leave_to(other.name());
         }
         feeds.push(feed);
     }

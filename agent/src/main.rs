@@ -320,10 +320,19 @@ fn reading(
 
 /// Shows what a policy would do with the records of files.
 fn try_policy(config: Option<&Config>, args: &TryPolicyArgs) -> ExitCode {
-    let reading = match reading(args.kind.as_deref(), args.source.as_deref(), config, &args.files) {
-        Ok(reading) => reading,
-        Err(code) => return code,
-    };
+    let mut files = Vec::with_capacity(args.files.len());
+    for file in &args.files {
+        let one = std::slice::from_ref(file);
+        match reading(args.kind.as_deref(), args.source.as_deref(), config, one) {
+            Ok(reading) if reading.is_known() => files.push((file.clone(), reading)),
+            Ok(_) if std::fs::metadata(file).is_ok_and(|file| file.len() == 0) => {}
+            Ok(reading) => {
+                report(&format!("{}: {reading}", file.display()));
+                return ExitCode::from(FAILED);
+            }
+            Err(code) => return code,
+        }
+    }
     let now = (clock::wall(), clock::now());
     // What is tried needs no place to be held in.
     let policy = match policy::load(&args.policy, true, now.0) {
@@ -334,11 +343,9 @@ fn try_policy(config: Option<&Config>, args: &TryPolicyArgs) -> ExitCode {
         }
     };
     let mut trial = Trial::new(policy, args.examples, now);
-    for file in &args.files {
-        if let Err(error) = trial.read(file, &reading) {
-            report(&error.to_string());
-            return ExitCode::from(FAILED);
-        }
+    if let Err(error) = trial.read(&files) {
+        report(&error.to_string());
+        return ExitCode::from(FAILED);
     }
     trial.finish();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -14,12 +14,14 @@
 //! latency    alert_to_queue_p50_ms, _p99_ms               both programs, the API; after `file`
 //! urgent     urgent_p99_ms_during_backlog                 both programs, the API
 //! claim      claim_*                                      the view, the command, the engine
+//! backlog    agent_backlog_rss_mib, _growth_mib           the agent's program, nobody answers
 //! footprint  agent_idle_rss_mib, _threads, _binary_mib    both programs, four sources
 //! idle       idle_connection_bytes, handshakes_per_s      the coordinator's program, clients beside it
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks and paces itself")]
 #![expect(clippy::print_stdout, reason = "whoever runs the benchmark sees how it goes")]
 
+mod backlog;
 mod blocks;
 mod ceiling;
 mod claim;
@@ -61,6 +63,7 @@ const GROUPS: &[Group] = &[
     ("latency", latency::run),
     ("urgent", urgent::run),
     ("claim", claim::run),
+    ("backlog", backlog::run),
     ("footprint", footprint::run),
     ("idle", idle::run),
 ];
@@ -85,6 +88,9 @@ const TARGETS: &[(&str, Target)] = &[
     ("agent_idle_rss_mib", AtMost(8.0)),
     ("agent_threads", AtMost(4.0)),
     ("agent_flood_rss_mib", AtMost(32.0)),
+    ("agent_backlog_rss_mib", AtMost(32.0)),
+    // What a measurement of memory varies by.
+    ("agent_backlog_rss_growth_mib", AtMost(1.0)),
     ("agent_binary_mib", AtMost(8.0)),
     ("agent_parse_per_s_core", AtLeast(150_000.0)),
     ("parse_filter_fold_per_s_core", AtLeast(150_000.0)),

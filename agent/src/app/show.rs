@@ -163,6 +163,34 @@ pub(super) fn each_record(
     is_open(&tail, path)
 }
 
+/// Returns when the first alert of a file happened that says so; nothing where none does.
+pub(super) fn first_time(
+    path: &Path,
+    reading: &Reading,
+    now: (Timestamp, Instant),
+) -> Result<Option<Timestamp>, ShowError> {
+    let Some(mut normaliser) = reading.normaliser.clone() else { return Ok(None) };
+    let (mut tail, mut buffer) = (open(path), ReadBuffer::new());
+    while tail.poll(now.1) {
+        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
+        if batch.is_empty() {
+            break;
+        }
+        for line in batch.lines() {
+            if normaliser.take_header(line.bytes) {
+                continue;
+            }
+            if let Outcome::Alert { alert, .. } = normaliser.normalise(line.bytes, now.0)
+                && alert.time.is_some()
+            {
+                return Ok(alert.time);
+            }
+        }
+    }
+    is_open(&tail, path)?;
+    Ok(None)
+}
+
 /// Reads `path` from its start to its end, adds to `summary`, and writes what `form` says to `out`.
 /// A last line without a newline is not a record yet and is left out.
 ///

@@ -2,13 +2,14 @@
 //! same rules as a running agent's, and nothing is sent, held or remembered.
 //!
 //! Time goes by as the records say: rates and periods are those of their times, so that a month of records shows what
-//! a month would have been like. Whether a rule has ended is asked of the present.
+//! a month would have been like. Files are taken in the order of their first alerts' times, whatever the order in which
+//! they are named. Whether a rule has ended is asked of the present.
 
 use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use shared::{
     time::Timestamp,
 };
 
-use super::show::{Reading, ShowError, Shown, each_record};
+use super::show::{Reading, ShowError, Shown, each_record, first_time};
 use crate::{
     filter,
     normalise::Outcome,
@@ -123,6 +124,8 @@ struct Example {
 #[derive(Debug)]
 pub struct Trial {
     prefilter: Prefilter,
+    /// The files that were read, each with how.
+    files: Vec<(String, String)>,
     counts: Counts,
     fates: [u64; Fate::ALL.len()],
     /// Alerts that stand for folded ones at a period's end.
@@ -144,6 +147,7 @@ impl Trial {
         let examples = policy.rules().iter().map(|_| Default::default()).collect();
         Self {
             prefilter: Prefilter::new(policy, KEY),
+            files: Vec::new(),
             counts: Counts::default(),
             fates: [0; Fate::ALL.len()],
             handed_out: 0,
@@ -156,11 +160,22 @@ impl Trial {
         }
     }
 
-    /// Asks the policy about the records of a file, from its start to its end.
+    /// Asks the policy about the records of files, in the order of their times; each file from its start to its end.
     ///
     /// # Errors
     /// See [`ShowError`].
-    pub fn read(&mut self, path: &Path, reading: &Reading) -> Result<(), ShowError> {
+    pub fn read(&mut self, files: &[(PathBuf, Reading)]) -> Result<(), ShowError> {
+        let mut begun = Vec::with_capacity(files.len());
+        for (path, reading) in files {
+            begun.push((first_time(path, reading, (self.wall, self.start))?, path, reading));
+        }
+        // What says no time keeps its place, before the others.
+        begun.sort_by_key(|(at, ..)| *at);
+        begun.into_iter().try_for_each(|(_, path, reading)| self.read_file(path, reading))
+    }
+
+    fn read_file(&mut self, path: &Path, reading: &Reading) -> Result<(), ShowError> {
+        self.files.push((path.display().to_string(), reading.to_string()));
         each_record(path, reading, (self.wall, self.start), &mut |shown| {
             self.take(path, shown);
             Ok(())
@@ -199,7 +214,10 @@ impl Trial {
             })
             .collect();
         let report = json!({
-            "policy": policy.name(), "version": policy.version(), "records": self.counts.records,
+            "policy": policy.name(), "version": policy.version(),
+            "files": self.files.iter().map(|(file, how)| json!({ "file": file, "read": how }))
+                .collect::<Vec<_>>(),
+            "records": self.counts.records,
             "alerts": self.counts.alerts, "others": self.counts.others,
             "malformed": self.counts.malformed, "became": fates, "rules": rules,
         });
@@ -219,6 +237,9 @@ impl Trial {
             policy.version(),
             policy.rules().len()
         )?;
+        for (file, how) in &self.files {
+            writeln!(out, "{}: {how}", file.escape_debug())?;
+        }
         writeln!(out, "{}\n", self.counts)?;
         let sum =
             |fates: &[Fate]| -> u64 { fates.iter().map(|fate| self.fates[*fate as usize]).sum() };
@@ -407,9 +428,38 @@ signalbox: {action: hold, expires: 2026-01-01, expected: 1000/h}
         std::fs::write(&path, text).unwrap();
         let now = (Timestamp::from_ms(1_795_600_000_000), clock::now()); // 2026-11-25
         let mut trial = Trial::new(Policy::parse(POLICY, now.0).unwrap(), 2, now);
-        trial.read(&path, &Reading::of_kind("suricata_eve").unwrap()).unwrap();
+        trial.read(&[(path, Reading::of_kind("suricata_eve").unwrap())]).unwrap();
         trial.finish();
         trial
+    }
+
+    #[test]
+    fn files_are_taken_in_the_order_of_their_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, seconds: std::ops::Range<u32>| {
+            let path = folder.path().join(name);
+            let text: String = seconds.map(|second| line(second * 400, "10.0.0.9", 1)).collect();
+            std::fs::write(&path, text).unwrap();
+            (path, Reading::of_kind("suricata_eve").unwrap())
+        };
+        // An alert every seven minutes is no more than the rule expects; all at once would be.
+        let files = [file("eve.json", 6..8), file("eve.json.1", 3..6), file("eve.json.2", 0..3)];
+        let rule = POLICY.replace("expected: 3/h", "expected: 1/m");
+        let now = (Timestamp::from_ms(1_795_600_000_000), clock::now());
+        let mut trial = Trial::new(Policy::parse(&rule, now.0).unwrap(), 2, now);
+        trial.read(&files).unwrap();
+        trial.finish();
+        let mut out = Vec::new();
+        trial.write_json(&mut out).unwrap();
+        let report: Value = serde_json::from_slice(&out).unwrap();
+        let names: Vec<&str> = report["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["file"].as_str().unwrap())
+            .collect();
+        assert!(names[0].ends_with("eve.json.2") && names[2].ends_with("eve.json"), "{names:?}");
+        assert_eq!((&report["became"]["held"], &report["alerts"]), (&json!(8), &json!(8)));
     }
 
     #[test]

@@ -26,6 +26,30 @@ fn source(name: &str, kind: &str, input: Input) -> SourceConfig {
 }
 
 #[tokio::test]
+async fn a_file_that_two_plain_paths_lead_to_is_read_once_and_the_second_source_says_so() {
+    let world = World::new();
+    world.write(0..10);
+    std::os::unix::fs::symlink(world.path("eve.json"), world.path("again.json")).unwrap();
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    let path = world.path("again.json");
+    let input = Input::File { path, from: crate::config::StartFrom::Start };
+    config.sources.push(source("again", "suricata_eve", input));
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    eventually("the source before it has read", || world.stored_count() == 10).await;
+    world.write(10..20);
+    eventually("it goes on", || world.stored_count() == 20).await;
+    let error =
+        eventually_some("the second says why", || world.snapshot()?.sources.get(1)?.error.clone());
+    let error = error.await;
+    assert!(error.contains("its file is the one of source"), "{error}");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    assert_eq!(world.stored_count(), 20);
+}
+
+#[tokio::test]
 async fn what_a_device_sends_within_tls_is_stored() {
     let world = World::new();
     let leaf = world.coordinator_leaf();
