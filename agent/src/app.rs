@@ -331,13 +331,10 @@ fn open_feeds(config: &Config, opened: &Opened) -> Result<Vec<Feed>> {
     };
     for (number, source) in config.sources.iter().enumerate() {
         let others = before(&config.sources, number);
-        let mut feed = Feed::open(source, &opened.checkpoints, &others, opening)
+        let feed = Feed::open(source, &opened.checkpoints, &others, opening)
             .with_context(|| format!("open source {}", source.name))?;
-        let same = |other: &&Feed| feed.file_id().is_some() && other.file_id() == feed.file_id();
-        if let Some(other) = feeds.iter().find(same) {
-            feed.leave_to(other.name());
-        }
         feeds.push(feed);
+        feed::is_left(&mut feeds, number);
     }
     Ok(feeds)
 }

@@ -146,7 +146,7 @@ pub struct TailStats {
     pub hole_bytes: u64,
     /// Last lines of files that had no newline.
     pub unterminated: u64,
-    /// Failed reads of an open file.
+    /// Times that a file was there and could not be opened or read: forbidden, no file, a broken disk.
     pub read_errors: u64,
 }
 
@@ -702,14 +702,16 @@ impl Tail {
         if let Some(reading) = &self.reading {
             self.resume = Some(self.checkpoint_of(reading, reading.offset));
             self.reading = None;
-            self.stats.read_errors += 1;
         }
     }
 
     fn note(&mut self, error: &io::Error) {
         self.status = match error.kind() {
             io::ErrorKind::NotFound => Status::Missing,
-            _ => Status::Unreadable(error.to_string()),
+            _ => {
+                self.stats.read_errors += 1; // there are records of which nobody knows (L4)
+                Status::Unreadable(error.to_string())
+            }
         };
     }
 }

@@ -70,6 +70,19 @@ pub(super) struct Sinks<'p> {
     pub(super) attributor: &'p mut Attributor,
 }
 
+/// Returns whether the source at `index` leaves its file to another that has the same by another path, so that each
+/// record is read once: whoever opened it first has it, until the agent starts anew.
+pub(super) fn is_left(feeds: &mut [Feed], index: usize) -> bool {
+    let own = feeds[index].file_id();
+    let is_same = |other: &&Feed| !other.is_left && own.is_some() && other.file_id() == own;
+    let others = feeds.iter().enumerate().filter(|(at, _)| *at != index);
+    let other = others.map(|(_, feed)| feed).find(is_same).map(|feed| feed.name().to_owned());
+    if let (false, Some(other)) = (feeds[index].is_left, other) {
+        feeds[index].leave_to(&other);
+    }
+    feeds[index].is_left
+}
+
 /// One source.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -123,9 +136,8 @@ impl Feed {
         })
     }
 
-    /// Leaves the file to `other`, a source before it that has the same by another path, so that each record is read
-    /// once. The source is shown as one that cannot read, and the others go on.
-    pub(super) fn leave_to(&mut self, other: &str) {
+    /// Leaves the file to `other`. The source is shown as one that cannot read, and the others go on.
+    fn leave_to(&mut self, other: &str) {
         let why =
             format!("its file is the one of source {other}, which reads it: remove one of them");
         tracing::error!(source = self.name, why, "source");
@@ -138,7 +150,7 @@ impl Feed {
     }
 
     /// Returns which file the source has for itself, if one is open.
-    pub(super) fn file_id(&self) -> Option<FileId> {
+    fn file_id(&self) -> Option<FileId> {
         self.input.sole_tail().and_then(Tail::file_id)
     }
 

@@ -250,7 +250,7 @@ impl Pipeline {
         let mut has_read = false;
         for index in 0..self.parts.feeds.len() {
             let now = clock::now();
-            if self.parts.feeds[index].poll(now) {
+            if self.parts.feeds[index].poll(now) && !feed::is_left(&mut self.parts.feeds, index) {
                 has_read = true;
                 self.last_read = Some(now);
                 if self.turn(index, buffer)? == Next::Stop {

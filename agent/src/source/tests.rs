@@ -682,6 +682,7 @@ fn a_file_that_cannot_be_read_is_tried_again() {
     world.tail = Tail::open(world.path("eve.json"), None, Begin::Start).unwrap();
     assert!(!world.tail.poll(world.now));
     assert_eq!(world.tail.status().to_string(), "cannot be read: not a regular file");
+    assert_eq!(world.tail.stats().read_errors, 2, "each attempt is a gap in the ledger");
     fs::remove_dir(world.path("eve.json")).unwrap();
     world.append("eve.json", "b1\n");
     assert!(!world.tail.poll(world.now + OPEN_RETRY_INTERVAL / 2), "not at every poll");

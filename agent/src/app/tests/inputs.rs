@@ -27,8 +27,20 @@ fn source(name: &str, kind: &str, input: Input) -> SourceConfig {
 
 #[tokio::test]
 async fn a_file_that_two_plain_paths_lead_to_is_read_once_and_the_second_source_says_so() {
+    two_paths_lead_to_one_file(true).await;
+}
+
+#[tokio::test]
+async fn so_it_is_with_one_that_comes_to_be_only_later() {
+    two_paths_lead_to_one_file(false).await;
+}
+
+async fn two_paths_lead_to_one_file(is_there: bool) {
     let world = World::new();
-    world.write(0..10);
+    match is_there {
+        true => world.write(0..10),
+        false => fs::remove_file(world.path("eve.json")).unwrap(),
+    }
     std::os::unix::fs::symlink(world.path("eve.json"), world.path("again.json")).unwrap();
     let coordinator = world.start_coordinator();
     let mut config = world.config(coordinator.address);
@@ -37,13 +49,19 @@ async fn a_file_that_two_plain_paths_lead_to_is_read_once_and_the_second_source_
     config.sources.push(source("again", "suricata_eve", input));
     let stop = CancellationToken::new();
     let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
-    eventually("the source before it has read", || world.stored_count() == 10).await;
+    if !is_there {
+        eventually("it is looked for", || world.snapshot().is_some()).await;
+        fs::write(world.path("eve.json"), "").unwrap();
+        world.write(0..10);
+    }
+    eventually("one of them has read", || world.stored_count() == 10).await;
     world.write(10..20);
     eventually("it goes on", || world.stored_count() == 20).await;
-    let error =
-        eventually_some("the second says why", || world.snapshot()?.sources.get(1)?.error.clone());
-    let error = error.await;
-    assert!(error.contains("its file is the one of source"), "{error}");
+    let error = eventually_some("the other says why", || {
+        let errors = world.snapshot()?.sources.into_iter().filter_map(|source| source.error);
+        errors.into_iter().find(|error| error.contains("its file is the one of source"))
+    });
+    error.await;
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
     assert_eq!(world.stored_count(), 20);
