@@ -26,10 +26,13 @@
 //! Reading the fields of a block of 512 alerts touches about a fifth of its bytes. The price is that a record which
 //! disagrees with its fields is noticed by the reader, not at the door; the checksum covers both.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData, ops::Range};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
 use thiserror::Error;
 
 use crate::{
@@ -53,11 +56,15 @@ const ALERT_NUMBER_BYTES_MAX: usize = Field::COUNT * 5 + 80;
 /// About as many as an alert's numbers take: those of texts are below 2^16.
 const ALERT_NUMBER_BYTES: usize = Field::COUNT * 3 + 40;
 const CRC_AT: Range<usize> = 24..28;
+/// Most columns of texts that a block is read with: several times as many as there are.
+const COLUMNS_MAX: usize = 256;
+/// Most texts that a block is read with: one for each alert in each column that it is made with now, and as many more.
+const TEXTS_MAX: usize = 2 * BLOCK_ALERTS_MAX * Field::COUNT;
 
 /// The part that was read out of the records, as columns. Never reorder; a change is a new version (L10).
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct FieldsV2<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "at_most::<_, _, TEXTS_MAX>")]
     texts: Vec<&'a str>,
     record_lens: Vec<u32>,
     /// Milliseconds; the first absolute, the others as differences, zigzag-encoded by bincode.
@@ -71,6 +78,7 @@ struct FieldsV2<'a> {
     dst_port: Vec<u32>,
     context: Vec<u64>,
     /// One column a [`Field`], in its order; numbers of `texts`.
+    #[serde(deserialize_with = "at_most::<_, _, COLUMNS_MAX>")]
     columns: Vec<Vec<u32>>,
     handling: Vec<u8>,
     /// One less than the alert's count.
@@ -80,7 +88,7 @@ struct FieldsV2<'a> {
 /// The same as version 1 has it.
 #[derive(Debug, Deserialize)]
 struct FieldsV1<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "at_most::<_, _, TEXTS_MAX>")]
     texts: Vec<&'a str>,
     record_lens: Vec<u32>,
     observed: Vec<i64>,
@@ -90,7 +98,38 @@ struct FieldsV1<'a> {
     src_port: Vec<u32>,
     dst_port: Vec<u32>,
     context: Vec<u64>,
+    #[serde(deserialize_with = "at_most::<_, _, COLUMNS_MAX>")]
     columns: Vec<Vec<u32>>,
+}
+
+/// Reads a list of at most so many items: an empty column or a short text is a byte in a block and many in memory.
+fn at_most<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Items<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Items<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut items = Vec::with_capacity(seq.size_hint().unwrap_or_default().min(MAX));
+            while let Some(item) = seq.next_element()? {
+                if items.len() == MAX {
+                    return Err(de::Error::invalid_length(MAX + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+
+    deserializer.deserialize_seq(Items::<T, MAX>(PhantomData))
 }
 
 impl<'a> From<FieldsV1<'a>> for FieldsV2<'a> {

@@ -162,6 +162,21 @@ fn a_column_of_a_later_maker_is_passed_over() {
 }
 
 #[test]
+fn a_list_longer_than_any_block_has_is_refused_before_it_takes_memory() {
+    let decoded = |fields: &FieldsV2<'_>| {
+        let raw = codec::encode(fields).unwrap();
+        FieldBytes { raw, version: VERSION, alerts: 1, records_raw: 0 }.decode().map(drop)
+    };
+    let wide = |columns| FieldsV2 { columns: vec![Vec::new(); columns], ..FieldsV2::default() };
+    assert_eq!(decoded(&wide(COLUMNS_MAX + 1)), Err(BlockError::Fields("encoding")));
+    let different = Err(BlockError::Fields("columns of different lengths"));
+    assert_eq!(decoded(&wide(COLUMNS_MAX)), different, "it is read, and has no alert");
+    let mut full = wide(Field::COUNT);
+    full.texts = vec!["x"; TEXTS_MAX + 1];
+    assert_eq!(decoded(&full), Err(BlockError::Fields("encoding")));
+}
+
+#[test]
 fn what_is_written_now_is_read_from_its_bytes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/block_v2_35.bin");
     let block_of = |count| {

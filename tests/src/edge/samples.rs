@@ -34,7 +34,10 @@ enum Reader {
     Map(&'static str),
 }
 
-const SAMPLES: [Sample; 8] = [
+/// Events that others try their rules on, each with the logs that a rule is for.
+const PANTHER: &str = "panther/panther_rule_tests.dev.jsonl.gz";
+
+const SAMPLES: [Sample; 13] = [
     Sample {
         name: "suricata",
         file: "suricata/eve_suricata_verify_sample.ndjson.gz",
@@ -76,6 +79,36 @@ const SAMPLES: [Sample; 8] = [
         file: "secrl/security_alerts.dev.jsonl.gz",
         reader: Reader::Map("sentinel"),
         record: sentinel,
+    },
+    Sample {
+        name: "cloudtrail",
+        file: PANTHER,
+        reader: Reader::Map("cloudtrail"),
+        record: |line| tested(line, "AWS.CloudTrail"),
+    },
+    Sample {
+        name: "kubernetes audit",
+        file: PANTHER,
+        reader: Reader::Map("kubernetes-audit"),
+        record: |line| tested(line, "Amazon.EKS.Audit"),
+    },
+    Sample {
+        name: "okta",
+        file: PANTHER,
+        reader: Reader::Map("okta"),
+        record: |line| tested(line, "Okta.SystemLog"),
+    },
+    Sample {
+        name: "github audit",
+        file: PANTHER,
+        reader: Reader::Map("github-audit"),
+        record: |line| tested(line, "GitHub.Audit"),
+    },
+    Sample {
+        name: "aws waf",
+        file: PANTHER,
+        reader: Reader::Map("aws-waf"),
+        record: |line| tested(line, "AWS.WAFWebACL"),
     },
     Sample {
         name: "windows events",
@@ -289,6 +322,20 @@ fn sentinel(line: &[u8]) -> Result<Option<Vec<u8>>> {
         alert: &'a RawValue,
     }
     Ok(Some(serde_json::from_slice::<Line<'_>>(line)?.alert.get().into()))
+}
+
+/// Returns the event that a rule for this log alone is tried on. An object of less than three values is no event of the
+/// log, but made up to see that the rule passes it over.
+fn tested(line: &[u8], log: &str) -> Result<Option<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Line {
+        log_types: Option<Vec<String>>,
+        event: Value,
+    }
+    let Line { log_types, event } = serde_json::from_slice(line)?;
+    let is_of = log_types.is_some_and(|logs| logs == [log]);
+    let is_event = event.as_object().is_some_and(|event| event.len() >= 3);
+    Ok((is_of && is_event).then(|| event.to_string().into_bytes()))
 }
 
 fn line(line: &[u8]) -> Result<Option<Vec<u8>>> {
