@@ -34,7 +34,7 @@ pub(super) const MD5: u8 = TIME + 6;
 /// The first of the slots that a product uses as it likes.
 pub(super) const OWN: u8 = TIME + 7;
 
-const _: () = assert!(OWN as usize + 5 <= SLOTS, "products have slots of their own");
+const _: () = assert!(OWN as usize + 8 <= SLOTS, "products have slots of their own");
 
 /// Returns the slot of a field's text.
 pub(super) const fn of(field: Field) -> u8 {

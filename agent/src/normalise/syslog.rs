@@ -39,6 +39,11 @@ const PRIORITY: u8 = slots::OWN;
 const MESSAGE_HOST: u8 = slots::OWN + 1;
 const DEVICE_HOST: u8 = slots::OWN + 2;
 const DEVICE_IP: u8 = slots::OWN + 3;
+// Of a process name and number belong together, and a message may have those of several.
+const SOURCE_PROCESS: u8 = slots::OWN + 4;
+const SOURCE_PID: u8 = slots::OWN + 5;
+const DEVICE_PROCESS: u8 = slots::OWN + 6;
+const DEVICE_PID: u8 = slots::OWN + 7;
 
 /// Syslog's severities by their number (RFC 5424, table 2).
 const SEVERITIES: [&str; 8] =
@@ -135,11 +140,11 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::TargetUserUid), "duid"),
     (of(Field::TargetUserDomain), "dntdom"),
     (of(Field::ProcessId), "dpid"),
-    (of(Field::ProcessId), "spid"),
-    (of(Field::ProcessId), "dvcpid"),
+    (SOURCE_PID, "spid"),
+    (DEVICE_PID, "dvcpid"),
     (of(Field::Process), "dproc"),
-    (of(Field::Process), "sproc"),
-    (of(Field::Process), "deviceProcessName"),
+    (SOURCE_PROCESS, "sproc"),
+    (DEVICE_PROCESS, "deviceProcessName"),
     (of(Field::FileHash), "fileHash"),
     (of(Field::FilePath), "filePath"),
     (of(Field::FilePath), "fname"),
@@ -216,6 +221,14 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     alert.severity = known.unwrap_or_default();
     if let Some(text) = found.raw(slots::ACTION).and_then(value::text) {
         alert.action = slots::action(&text);
+    }
+    if alert.text(Field::Process).is_none() && alert.text(Field::ProcessId).is_none() {
+        let pairs = [(SOURCE_PROCESS, SOURCE_PID), (DEVICE_PROCESS, DEVICE_PID)];
+        let pairs = pairs.map(|(name, pid)| (found.raw(name), found.raw(pid)));
+        if let Some((name, pid)) = pairs.into_iter().find(|(name, pid)| name.or(*pid).is_some()) {
+            alert.set(Field::Process, name.and_then(value::text).unwrap_or_default());
+            alert.set(Field::ProcessId, pid.and_then(value::pid).unwrap_or_default());
+        }
     }
     slots::sort_out_endpoints(alert);
     let ends = [Field::SrcIp, Field::SrcHostname, Field::DstIp, Field::DstHostname];

@@ -27,6 +27,9 @@ const AGENT_NAME: u8 = slots::OWN + 1;
 const MESSAGE_HOST: u8 = slots::OWN + 2;
 /// Name of a Windows object of any type.
 const OBJECT: u8 = slots::OWN + 3;
+/// Number of a new process, and of the one that made it where there is such.
+const NEW_PID: u8 = slots::OWN + 4;
+const CREATOR: u8 = slots::OWN + 5;
 
 const HTTP_METHODS: [&str; 9] =
     ["get", "post", "head", "put", "delete", "options", "connect", "patch", "propfind"];
@@ -96,6 +99,8 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::ProcessId), "data.win.eventdata.processId"),
     (of(Field::ProcessId), "data.audit.pid"),
     (of(Field::ProcessId), "syscheck.audit.process.id"),
+    (NEW_PID, "data.win.eventdata.newProcessId"),
+    (CREATOR, "data.win.eventdata.processId"),
     (of(Field::ParentProcessId), "data.win.eventdata.parentProcessId"),
     (of(Field::ParentProcessId), "data.audit.ppid"),
     (of(Field::ParentProcessId), "syscheck.audit.process.ppid"),
@@ -160,6 +165,11 @@ fn finish<'a>(alert: &mut Alert<'a>, found: &Slots<'a>, notes: &mut Notes) {
     }
     if let Some(text) = found.raw(slots::ACTION).and_then(value::text) {
         alert.action = slots::action(&text);
+    }
+    if found.raw(NEW_PID).is_some()
+        && let Some(creator) = found.raw(CREATOR).and_then(value::pid)
+    {
+        alert.set(Field::ParentProcessId, creator);
     }
     // Agent 000 is the manager itself: it also reads what other hosts send by syslog, and says who
     // in the message.

@@ -1,8 +1,9 @@
-//! The agent's memory while a GiB of blocks is spooled that nobody takes: no coordinator answers.
+//! The agent's memory while a GiB of blocks is spooled that nobody takes: no coordinator answers, a policy of 100 rules
+//! is in force, and what it holds and folds is kept.
 
 use std::{
     fmt::Write as _,
-    fs::File,
+    fs::{self, File},
     io::{BufWriter, Write as _},
     path::Path,
     time::{Duration, Instant},
@@ -11,10 +12,10 @@ use std::{
 use anyhow::{Result, ensure};
 
 use super::{
-    Figures,
+    Figures, filter,
     measure::{median, mib, scaled},
     programs::{Site, free_udp},
-    records::Random,
+    records::{Random, now},
 };
 
 /// Bytes of blocks in the spool.
@@ -30,7 +31,9 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
     let backlog = scaled(BACKLOG_BYTES, 16 << 20);
     let site = Site::new()?;
     write(&site.path("eve"), backlog / RECORD_BYTES_SPOOLED)?;
-    let agent = site.start_agent(1, "acme", free_udp()?, "")?;
+    fs::write(site.path("policy.yml"), filter::rules(10, now()))?;
+    let more = "[policy]\npath = \"policy.yml\"\n[held]\ndir = \"held\"\n";
+    let agent = site.start_agent(1, "acme", free_udp()?, more)?;
     let begun = Instant::now();
     let mut looks: Vec<(u64, u64)> = Vec::new();
     while looks.last().is_none_or(|(spooled, _)| *spooled < backlog as u64) {
@@ -40,6 +43,8 @@ pub(super) fn run(figures: &mut Figures) -> Result<()> {
         looks.push((spooled, agent.resident()?.now));
     }
     let most = agent.resident()?.max;
+    let held = agent.status().and_then(|status| status.held).map_or(0, |held| held.records);
+    ensure!(held > 0, "the policy holds nothing");
     agent.stop()?;
     // Flat is what is as high at the end as it was after the first quarter.
     let quarter = backlog as u64 / 4;

@@ -88,7 +88,7 @@ fn pass(text: &str, count: usize, rules: &str) -> Result<(f64, usize)> {
 }
 
 /// Writes a policy, some of whose rules look into the record.
-fn rules(record_paths: usize, now: Timestamp) -> String {
+pub(super) fn rules(record_paths: usize, now: Timestamp) -> String {
     let mut text = "policy: benchmark\nversion: 1\nowner: benchmark\n".to_owned();
     // A day from now, so that the policy is good whenever this runs.
     let until = now.saturating_add(std::time::Duration::from_secs(86_400));

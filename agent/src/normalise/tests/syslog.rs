@@ -146,6 +146,22 @@ fn a_mark_of_ciscos_gives_rule_and_severity() {
 }
 
 #[test]
+fn a_process_has_its_own_number_and_no_others() {
+    for (extension, process, pid) in [
+        ("dproc=sshd dpid=7 sproc=curl spid=9", Some("sshd"), Some("7")),
+        ("dproc=sshd spid=9", Some("sshd"), None),
+        ("sproc=curl spid=9 deviceProcessName=auditd", Some("curl"), Some("9")),
+        ("deviceProcessName=auditd dvcpid=3", Some("auditd"), Some("3")),
+        ("spid=9", None, Some("9")),
+    ] {
+        let (record, reader) = (format!("CEF:0|A|P|1|7|n|5|{extension}"), reader());
+        let (alert, _) = alert(&reader, &record);
+        let found = (alert.text(Field::Process), alert.text(Field::ProcessId));
+        assert_eq!(found, (process, pid), "{extension}");
+    }
+}
+
+#[test]
 fn an_event_in_cef_says_more_than_the_message_around_it() {
     let reader = reader();
     let record = r"<131>Nov  2 09:12:33 relay fw:CEF:0|Acme|Wall\|2|1.0|4711|Port \\ scan|8|
