@@ -48,7 +48,7 @@ pub fn finding(alert: &Alert<'_>, uid: &str) -> Value {
         "finding_info": { "uid": uid },
     });
     for field in Field::ALL {
-        if let Some(text) = alert.text(field) {
+        if let Some(text) = alert.text(field).filter(|text| is_taken(alert, field, text)) {
             set_text(&mut root, field, text);
         }
     }
@@ -69,6 +69,18 @@ const fn caption(severity: Severity) -> &'static str {
         Severity::High => "High",
         Severity::Critical => "Critical",
         Severity::Fatal => "Fatal",
+    }
+}
+
+/// Returns whether OCSF takes a field's text with what else the alert says: a domain wants a user, and a process has a
+/// number.
+fn is_taken(alert: &Alert<'_>, field: Field, text: &str) -> bool {
+    let names = |name, uid| alert.text(name).is_some() || alert.text(uid).is_some();
+    match field {
+        Field::UserDomain => names(Field::User, Field::UserUid),
+        Field::TargetUserDomain => names(Field::TargetUser, Field::TargetUserUid),
+        Field::ProcessId | Field::ParentProcessId => text.parse::<u32>().is_ok(),
+        _ => true,
     }
 }
 
@@ -182,9 +194,9 @@ fn complete(root: &mut Value, alert: &Alert<'_>) {
     }
     if let Some(hash) = alert.text(Field::FileHash) {
         *at(root, "evidences.file.hashes.algorithm_id") = algorithm(hash).into();
-        if alert.text(Field::FilePath).is_none() {
-            *at(root, "evidences.file.name") = "".into();
-        }
+    }
+    if has(root, "evidences.file") && alert.text(Field::FilePath).is_none() {
+        *at(root, "evidences.file.name") = "".into();
     }
     // A container alone is no evidence to OCSF; data are.
     let evidence = root["evidences"].get(0).and_then(Value::as_object);
@@ -272,6 +284,8 @@ mod tests {
     fn every_field_stands_at_its_path_and_lists_are_lists() {
         let mut alert = Alert::default();
         Field::ALL.into_iter().for_each(|field| alert.set(field, format!("{field:?}")));
+        alert.set(Field::ProcessId, "812");
+        alert.set(Field::ParentProcessId, "1");
         let finding = finding(&alert, "7");
         let mut all = BTreeSet::new();
         paths(&finding, "", &mut all);
@@ -336,6 +350,19 @@ mod tests {
         assert_eq!(finding["metadata"]["profiles"], json!(["security_control"]));
         assert_eq!(finding["time"], 10);
         assert_eq!(finding["unmapped"]["context"], "00000000000000c0");
+    }
+
+    #[test]
+    fn what_ocsf_does_not_take_alone_stays_out() {
+        let mut alert = Alert::default();
+        alert.set(Field::UserDomain, "ACME");
+        alert.set(Field::TargetUserDomain, "ACME");
+        alert.set(Field::ProcessId, "init");
+        assert!(finding(&alert, "7").get("evidences").is_none());
+        alert.set(Field::UserUid, "S-1-5-18");
+        let finding = finding(&alert, "7");
+        let expected = json!([{ "actor": { "user": { "uid": "S-1-5-18", "domain": "ACME" } } }]);
+        assert_eq!(finding["evidences"], expected);
     }
 
     #[test]

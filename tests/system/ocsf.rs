@@ -69,6 +69,8 @@ fn text(field: Field) -> &'static str {
         Field::Techniques => "T1059.001,T1110",
         Field::FileHash => "d41d8cd98f00b204e9800998ecf8427e",
         Field::FilePath => r"C:\Temp\a.exe",
+        Field::ProcessId | Field::ParentProcessId => "812",
+        Field::Tactics => "TA0002,TA0006",
         Field::RegistryKey => r"HKLM\Software\Run",
         Field::Attribution => r#"{"process":{"pid":7}}"#,
         _ => "some text",
