@@ -26,15 +26,12 @@ mod places;
 pub mod policy;
 mod rings;
 pub mod show;
+#[cfg_attr(not(unix), path = "app/sleep/without_poll.rs")]
 mod sleep;
 mod throttle;
 pub mod try_policy;
 
-use std::{
-    io::{self, PipeWriter},
-    sync::Arc,
-    thread,
-};
+use std::{sync::Arc, thread};
 
 use anyhow::{Context as _, Result};
 use shared::{
@@ -50,7 +47,7 @@ use self::{
     pipeline::{Parts, Pipeline, PipelineError},
     policy::Enforcement,
     rings::Rings,
-    sleep::Sleeper,
+    sleep::{Sleeper, StopWriter},
     throttle::Throttle,
 };
 use crate::{
@@ -78,7 +75,7 @@ pub enum Outcome {
 /// The pipeline's thread, and how it is told to stop.
 struct PipelineThread {
     /// Closed when it is to stop.
-    stop: PipeWriter,
+    stop: StopWriter,
     ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
 
@@ -122,7 +119,7 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let last_look = spool.reader();
     let boot = BootId(rand::random());
     let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
-    let (stop_signal, pipeline_stop) = io::pipe().context("make the pipeline's signal")?;
+    let (stop_signal, pipeline_stop) = sleep::stop().context("make the pipeline's signal")?;
     let policy = begin_policy(&config, spool.epoch(), rings.is_some());
     let pipeline = Pipeline::new(Parts {
         spool,

@@ -476,5 +476,15 @@ pub fn product_kinds() -> impl Iterator<Item = &'static str> {
     Kind::of_products()
 }
 
+/// Returns this program, to be started again: on Linux also where it was replaced on disk since it was started.
+#[must_use]
+pub fn own_program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return "/proc/self/exe".into();
+    }
+    // Where the system does not say, it is looked for by its name.
+    std::env::current_exe().unwrap_or_else(|_| "signalbox-agent".into())
+}
+
 #[cfg(test)]
 mod tests;

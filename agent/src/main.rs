@@ -1,9 +1,7 @@
 //! The `signalbox-agent` program: see the library for how it works.
 
 use std::{
-    fs::File,
     io::{BufRead as _, ErrorKind, Read as _, Write as _},
-    os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -27,7 +25,7 @@ use agent::{
     context::host_name,
     evtx::{self, EventsError},
     limits::EVENTS_MEMORY_MAX,
-    platform::{bound_memory, open_regular},
+    platform::{bound_memory, open_regular, standard_input},
     service::{AfterInstall, AfterUninstall, Step, plan_install, plan_uninstall},
     status::{Health, Snapshot},
 };
@@ -404,7 +402,7 @@ fn show_files(reading: &Reading, args: &NormaliseArgs) -> Result<(), ShowError> 
 fn events(args: &EventsArgs) -> ExitCode {
     let opened = match &args.file {
         Some(path) => open_regular(path),
-        None => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        None => standard_input(),
     };
     let name = args.file.as_deref().map_or("standard input".into(), Path::to_string_lossy);
     // The file may be made to break whoever reads it.

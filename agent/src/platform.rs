@@ -148,11 +148,38 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
+/// Opens standard input without the buffer of the standard library, in which bytes could lie unseen.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn standard_input() -> io::Result<File> {
+    #[cfg(unix)]
+    let input = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned();
+    #[cfg(windows)]
+    let input = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned();
+    input.map(File::from)
+}
+
+/// Reads once, from a place in a file on.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+    }
+    #[cfg(windows)]
+    {
+        std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+    }
+}
+
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn this_process_has_used_time_and_memory() {
         let before = cpu_time().unwrap();
@@ -163,7 +190,6 @@ mod tests {
         assert!(resident_bytes().unwrap() > 16 << 20);
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_pipe_without_a_writer_is_refused_and_nobody_waits_for_one() {
         let folder = tempfile::tempdir().unwrap();

@@ -65,19 +65,19 @@ use thiserror::Error;
 
 use self::{
     checkpoint::Checkpoint,
-    file::{Age, Facts, TailFile},
+    file::{Age, Facts, TailFile, modified_ns},
     lines::split,
     rotation::Next,
 };
 pub use self::{
     checkpoint::CheckpointError,
-    evtx::{Evtx, EvtxOptions, SELF},
+    evtx::{Evtx, EvtxOptions},
     file::FileId,
     files::{Files, FilesStats, Opening},
     http::{Http, load_token},
     intake::{Counts, Intake, Wake},
     journal::{JOURNALCTL, Journal, JournalOptions},
-    lines::{Batch, Line, ReadBuffer},
+    lines::{Batch, Line, LineReader, ReadBuffer},
     listener::{Listener, LoadTls},
     pattern::{Pattern, PatternError},
     plain::PlainFile,
@@ -241,7 +241,7 @@ impl Tail {
     ) -> Self {
         let folder_changed = path.parent().and_then(|folder| fs::metadata(folder).ok());
         let missing = fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        let missing_since = folder_changed.filter(|_| missing).map(|it| Facts::of(&it).modified_ns);
+        let missing_since = folder_changed.filter(|_| missing).map(|it| modified_ns(&it));
         let mut tail = Self {
             path,
             begin: if missing { Begin::Start } else { begin },
@@ -572,8 +572,8 @@ impl Tail {
     /// At the end of the open file: goes on to the next one if the writer has. Returns whether to
     /// look again.
     fn move_on(&mut self) -> io::Result<bool> {
-        match fs::metadata(&self.path) {
-            Ok(metadata) => self.move_on_from(Some(Facts::of(&metadata))),
+        match Facts::at(&self.path) {
+            Ok(facts) => self.move_on_from(Some(facts)),
             // The next file is not there yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.move_on_from(None),
             Err(error) => Err(error),

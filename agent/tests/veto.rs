@@ -1,4 +1,5 @@
 //! The veto is in force for a whole process, so this is a process of its own with one test.
+#![cfg(unix)]
 
 use std::{fs, os::unix::fs::symlink};
 

@@ -184,6 +184,7 @@ impl Feed {
         }
         self.input.watch(&mut |wake| match wake {
             Wake::File(path) => watch.file(path),
+            #[cfg(unix)]
             Wake::Readable(fd) => watch.readable(fd),
         });
     }

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{Input, SourceConfig, StartFrom},
+    config::{Input, SourceConfig, StartFrom, own_program},
     source::{
         Begin, CheckpointError, Evtx, EvtxOptions, Files, Http, Intake, JOURNALCTL, Journal,
-        JournalOptions, Listener, Opening, Pattern, PlainFile, SELF, Stdin,
+        JournalOptions, Listener, Opening, Pattern, PlainFile, Stdin,
     },
     status::{FilesStatus, SourceStatus},
     tls,
@@ -52,7 +52,7 @@ pub(super) fn open(
             Box::new(Journal::open(options, parts)?)
         }
         Input::Evtx { pattern, from } => {
-            let (program, pattern) = (SELF.into(), pattern.clone());
+            let (program, pattern) = (own_program(), pattern.clone());
             let options = EvtxOptions { program, pattern, begin: begin(*from) };
             Box::new(Evtx::open(options, parts)?)
         }

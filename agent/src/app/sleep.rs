@@ -7,9 +7,9 @@
 //! nothing depends on events that were lost.
 
 use std::{
-    io::PipeReader,
-    os::fd::{AsFd, BorrowedFd},
-    path::{Path, PathBuf},
+    io::{self, PipeReader, PipeWriter},
+    os::fd::BorrowedFd,
+    path::Path,
     time::Duration,
 };
 
@@ -43,6 +43,17 @@ pub(super) enum Woken {
     GoOn,
     /// The pipeline is to stop.
     Stop,
+}
+
+/// Says, by being dropped, that the pipeline is to stop.
+pub(super) type StopWriter = PipeWriter;
+
+/// Returns what hears that the pipeline is to stop, and what says so.
+///
+/// # Errors
+/// Whatever the system reports.
+pub(super) fn stop() -> io::Result<(PipeReader, StopWriter)> {
+    io::pipe()
 }
 
 /// Sleeps for the pipeline.
@@ -110,11 +121,15 @@ fn timespec(duration: Duration) -> Timespec {
 
 #[cfg(target_os = "linux")]
 mod changes {
-    use std::{mem::MaybeUninit, os::fd::OwnedFd};
+    use std::{
+        mem::MaybeUninit,
+        os::fd::{AsFd as _, OwnedFd},
+        path::PathBuf,
+    };
 
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
-    use super::{AsFd, BorrowedFd, Path, PathBuf};
+    use super::{BorrowedFd, Path};
 
     /// What of a file wakes: more in it, another name, its end.
     const FILE: WatchFlags = WatchFlags::MODIFY

@@ -28,26 +28,26 @@
 //! # Limits
 //! [`EVENT_LOGS_MAX`] files are remembered, and such whose paths are at most [`EVENT_LOG_PATH_BYTES_MAX`] long.
 
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::{
     collections::{BTreeMap, VecDeque},
+    fs::Metadata,
     io::{self, Read},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::process::ExitStatusExt as _,
-    },
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Instant,
 };
 
-use rustix::process::Signal;
 use shared::wire::codec;
 
+#[cfg(unix)]
+use super::Wake;
 use super::{
-    Batch, Begin, CheckpointError, Counts, FilesStats, Intake, Pattern, ReadBuffer, Status, Wake,
-    file::Facts,
-    pipe::Pipe,
+    Batch, Begin, CheckpointError, Counts, FilesStats, Intake, Pattern, ReadBuffer, Status,
+    file::modified_ns,
+    pipe::{Pipe, Polled, polled},
     veto,
     walk::{Step, Walk},
 };
@@ -58,9 +58,6 @@ use crate::{
         PATTERN_INTERVAL, PATTERN_STEP,
     },
 };
-
-/// The program that reads a file: this one, also where it was replaced on disk since it was started.
-pub const SELF: &str = "/proc/self/exe";
 
 const VERSION: u8 = 1;
 /// Parts in which places are stored, so that one file that is read does not write the places of all.
@@ -120,7 +117,7 @@ enum HeldOff {
 
 /// What came of a file's turn.
 enum Turn {
-    Started(Running),
+    Started(Box<Running>),
     /// Nothing of it is to be read now.
     Nothing,
 }
@@ -132,7 +129,7 @@ struct Running {
     /// The last event known when it was started.
     began_behind: u64,
     child: Child,
-    output: ChildStdout,
+    output: Polled<ChildStdout>,
     pipe: Pipe,
 }
 
@@ -221,10 +218,10 @@ impl Evtx {
         })
     }
 
-    /// Returns what has something to read when there is something to do, while a file is read.
+    /// Returns whether a file is read at the moment.
     #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.running.as_ref().map(|running| running.output.as_fd())
+    pub fn is_reading(&self) -> bool {
+        self.running.is_some()
     }
 
     fn take_turn(&mut self, path: &Path, now: Instant) {
@@ -235,7 +232,7 @@ impl Evtx {
                 self.counts.gone += gone;
                 self.has_changed = true;
                 if let Turn::Started(running) = turn {
-                    self.running = Some(running);
+                    self.running = Some(*running);
                     self.status = Status::Reading;
                 }
             }
@@ -284,7 +281,7 @@ impl Evtx {
         if !metadata.is_file() {
             return;
         }
-        let seen_as = as_read(&Facts::of(&metadata));
+        let seen_as = look_of(&metadata);
         if !self.known.contains_key(&path) {
             let is_long = path.as_os_str().len() > EVENT_LOG_PATH_BYTES_MAX;
             if is_long || self.known.len() >= EVENT_LOGS_MAX {
@@ -440,8 +437,9 @@ impl Intake for Evtx {
         }
     }
 
+    #[cfg(unix)]
     fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
-        self.fd().into_iter().for_each(|fd| wakes(Wake::Readable(fd)));
+        self.running.iter().for_each(|running| wakes(Wake::Readable(running.output.as_fd())));
     }
 
     /// Where the program's output cannot be read, the file is read again.
@@ -523,20 +521,36 @@ impl Intake for Evtx {
     }
 }
 
-/// Returns whether the program broke at what it read: it panicked, or died of a signal that is none to stop it. One
-/// that says what is wrong and ends, or that is told to, would do so at any place.
+/// Returns whether the program broke at what it read: it panicked, or the system ended it. One that says what is wrong
+/// and ends, or that is told to, would do so at any place.
 fn has_broken(status: ExitStatus) -> bool {
     const PANICKED: i32 = 101;
+    is_killed(status) || status.code() == Some(PANICKED)
+}
+
+/// Returns whether it died of a signal that is none to stop it.
+#[cfg(unix)]
+fn is_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use rustix::process::Signal;
     let stops = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
-    let is_killed = status.signal().is_some_and(|signal| !stops.contains(&signal));
-    is_killed || status.code() == Some(PANICKED)
+    status.signal().is_some_and(|signal| !stops.contains(&signal))
+}
+
+/// Returns whether it ended with an error of the system's that is not Ctrl-C: those are negative.
+#[cfg(not(unix))]
+fn is_killed(status: ExitStatus) -> bool {
+    /// `STATUS_CONTROL_C_EXIT`.
+    const STOPPED: i32 = 0xC000_013A_u32.cast_signed();
+    status.code().is_some_and(|code| code < 0 && code != STOPPED)
 }
 
 /// Has the program read a file behind the last event that is known; also returns how many events are gone that were not
 /// read.
 fn start(program: &Path, path: &Path, known: &mut Known) -> Result<(Turn, u64), EventsError> {
     let mut file = veto::open(path)?;
-    let opened_as = as_read(&Facts::of(&file.metadata()?));
+    let opened_as = look_of(&file.metadata()?);
     let range = range(&mut file)?;
     if known.begins_at_end {
         known.last = range.map_or(0, |(_, newest)| newest);
@@ -571,21 +585,30 @@ fn start(program: &Path, path: &Path, known: &mut Known) -> Result<(Turn, u64), 
     let Some(output) = child.stdout.take() else {
         return Err(io::Error::other("its events cannot be read").into());
     };
+    let output = polled(output)?;
     let (path, began_behind, pipe) = (path.to_owned(), known.last, Pipe::of_whole_lines());
-    Ok((Turn::Started(Running { path, opened_as, began_behind, child, output, pipe }), gone))
+    let running = Running { path, opened_as, began_behind, child, output, pipe };
+    Ok((Turn::Started(Box::new(running)), gone))
 }
 
-fn as_read(facts: &Facts) -> Look {
-    (facts.len, facts.modified_ns)
+fn look_of(metadata: &Metadata) -> Look {
+    (metadata.len(), modified_ns(metadata))
 }
 
 fn page_of(path: &[u8]) -> usize {
     crc32c::crc32c(path) as usize % PAGES
 }
 
+#[cfg(unix)]
 fn path_of(bytes: Vec<u8>) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
     std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// A path that is no Unicode is not known again: its file is a new one.
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 fn encode(places: &Vec<Stored>) -> Vec<u8> {

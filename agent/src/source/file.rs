@@ -1,9 +1,8 @@
 //! One open file and what makes it that file: device, inode and first bytes.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,12 +11,16 @@ use memchr::memrchr;
 use sha2::{Digest, Sha256};
 
 use super::{checkpoint::Checkpoint, veto};
-use crate::limits::{HEAD_BYTES, READ_BYTES};
+use crate::{
+    limits::{HEAD_BYTES, READ_BYTES},
+    platform,
+};
 
 /// Bytes of one read backwards: most lines are shorter.
 const CHUNK_BYTES: usize = 4 << 10;
 
-/// Device and inode: what two paths that reach one file have in common.
+/// Device and inode: what two paths that reach one file have in common. On Windows they are the volume's serial number
+/// and the file's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
     /// Device.
@@ -37,12 +40,26 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
-        let seconds = metadata.mtime().saturating_mul(1_000_000_000);
+    /// Looks at an open file.
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        look::open(file).map(Self::new)
+    }
+
+    /// Looks at what is at a path, with links followed.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        look::at(path).map(Self::new)
+    }
+
+    /// Looks at what is at a path, which may be a link.
+    pub(super) fn of_entry(path: &Path) -> io::Result<Self> {
+        look::of_entry(path).map(Self::new)
+    }
+
+    fn new((metadata, id): (Metadata, FileId)) -> Self {
         Self {
-            id: FileId { device: metadata.dev(), inode: metadata.ino() },
+            id,
             len: metadata.len(),
-            modified_ns: seconds.saturating_add(metadata.mtime_nsec()),
+            modified_ns: modified_ns(&metadata),
             created_ns: metadata.created().ok().and_then(nanoseconds),
         }
     }
@@ -69,6 +86,75 @@ impl Age {
     }
 }
 
+/// Returns when it was last written to.
+#[cfg(unix)]
+pub(super) fn modified_ns(metadata: &Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+}
+
+/// Returns when it was last written to; where the system does not say so, or said something before 1970, the beginning
+/// of that year.
+#[cfg(not(unix))]
+pub(super) fn modified_ns(metadata: &Metadata) -> i64 {
+    metadata.modified().ok().and_then(nanoseconds).unwrap_or(0)
+}
+
+#[cfg(unix)]
+mod look {
+    use std::{fs, os::unix::fs::MetadataExt as _};
+
+    use super::{File, FileId, Metadata, Path, io};
+
+    fn with_id(metadata: Metadata) -> (Metadata, FileId) {
+        let id = FileId { device: metadata.dev(), inode: metadata.ino() };
+        (metadata, id)
+    }
+
+    pub(super) fn open(file: &File) -> io::Result<(Metadata, FileId)> {
+        file.metadata().map(with_id)
+    }
+
+    pub(super) fn at(path: &Path) -> io::Result<(Metadata, FileId)> {
+        fs::metadata(path).map(with_id)
+    }
+
+    pub(super) fn of_entry(path: &Path) -> io::Result<(Metadata, FileId)> {
+        fs::symlink_metadata(path).map(with_id)
+    }
+}
+
+#[cfg(windows)]
+mod look {
+    use std::os::windows::fs::OpenOptionsExt as _;
+
+    use super::{File, FileId, Metadata, Path, io};
+
+    /// `FILE_FLAG_BACKUP_SEMANTICS`: folders are opened, too.
+    const FOLDERS: u32 = 0x0200_0000;
+    /// `FILE_FLAG_OPEN_REPARSE_POINT`: a link is opened itself.
+    const LINKS: u32 = 0x0020_0000;
+
+    pub(super) fn open(file: &File) -> io::Result<(Metadata, FileId)> {
+        let found = winapi_util::file::information(file)?;
+        let id = FileId { device: found.volume_serial_number(), inode: found.file_index() };
+        Ok((file.metadata()?, id))
+    }
+
+    pub(super) fn at(path: &Path) -> io::Result<(Metadata, FileId)> {
+        with_flags(path, FOLDERS)
+    }
+
+    pub(super) fn of_entry(path: &Path) -> io::Result<(Metadata, FileId)> {
+        with_flags(path, FOLDERS | LINKS)
+    }
+
+    /// Opens it to be asked about, and for nothing else: that is allowed also where reading is not.
+    fn with_flags(path: &Path, flags: u32) -> io::Result<(Metadata, FileId)> {
+        open(&File::options().access_mode(0).custom_flags(flags).open(path)?)
+    }
+}
+
 fn nanoseconds(at: SystemTime) -> Option<i64> {
     i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
@@ -87,7 +173,7 @@ impl TailFile {
     /// Opens the regular file at `path`, if the host's owner allows it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = veto::open(path)?;
-        let id = Facts::of(&file.metadata()?).id;
+        let id = Facts::of(&file)?.id;
         let mut opened = Self { file, id, head: Vec::new(), digest: digest(&[]) };
         opened.has_same_head()?;
         Ok(opened)
@@ -103,7 +189,7 @@ impl TailFile {
     }
 
     pub(super) fn facts(&self) -> io::Result<Facts> {
-        Ok(Facts::of(&self.file.metadata()?))
+        Facts::of(&self.file)
     }
 
     /// Returns whether the file still begins as it did, and remembers more of its beginning if
@@ -161,7 +247,7 @@ impl TailFile {
     pub(super) fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match platform::read_at(&self.file, &mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

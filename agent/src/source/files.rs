@@ -27,10 +27,10 @@
 
 use std::{
     collections::VecDeque,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use shared::time::Timestamp;
@@ -274,9 +274,9 @@ impl Files {
             self.pass.compressed += 1;
             return;
         }
-        let Ok(metadata) = fs::metadata(&path) else { return };
+        let Ok(facts) = Facts::at(&path) else { return };
         self.pass.paths += 1;
-        let (key, facts) = (PathKey::of(&path), Facts::of(&metadata));
+        let key = PathKey::of(&path);
         let (number, seconds) = (self.number, self.seconds(now));
         if let Some(entry) = self.known.get_mut(key) {
             entry.seen_at = seconds;
@@ -304,7 +304,7 @@ impl Files {
                 self.pass.beyond += 1;
             }
             Holder::Nobody => {
-                let begin = self.begin_in(&metadata);
+                let begin = self.begin_in(&facts);
                 self.wait(key, path, begin);
             }
         }
@@ -342,10 +342,10 @@ impl Files {
     }
 
     /// Returns where to begin in a file of which nothing is known.
-    fn begin_in(&self, metadata: &fs::Metadata) -> Begin {
-        let created = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    fn begin_in(&self, facts: &Facts) -> Begin {
+        let created = facts.age().created_ns.and_then(|at| u64::try_from(at).ok());
         let opened = self.opening.wall.since(Timestamp::from_ms(0));
-        let is_new = created.is_some_and(|created| created > opened);
+        let is_new = created.is_some_and(|created| Duration::from_nanos(created) > opened);
         if self.known.is_surveyed || is_new { Begin::Start } else { self.opening.begin }
     }
 

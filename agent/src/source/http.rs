@@ -24,18 +24,21 @@
 
 mod request;
 
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::{
     fmt,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     ops::Range,
-    os::fd::AsFd,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use self::request::{Refusal, TokenDigest};
-use super::{Batch, Counts, Intake, ReadBuffer, Status, Wake};
+#[cfg(unix)]
+use super::Wake;
+use super::{Batch, Counts, Intake, ReadBuffer, Status};
 use crate::{
     limits::{
         CONNECTIONS_MAX, HTTP_BODIES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_RETRY_SECONDS,
@@ -268,6 +271,7 @@ impl Intake for Http {
         self.connections.iter().any(|it| matches!(it.state, State::Ready { .. }))
     }
 
+    #[cfg(unix)]
     fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
         self.socket.iter().for_each(|socket| wakes(Wake::Readable(socket.as_fd())));
         self.connections.iter().for_each(|it| wakes(Wake::Readable(it.stream.as_fd())));

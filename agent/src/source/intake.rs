@@ -1,7 +1,9 @@
 //! What the pipeline knows of whatever records come from: [`Intake`], which each way that they come by implements in a
 //! file of its own.
 
-use std::{fmt, io, os::fd::BorrowedFd, path::Path, time::Instant};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
+use std::{fmt, io, path::Path, time::Instant};
 
 use super::{Batch, FilesStats, ReadBuffer, Status, Tail};
 
@@ -22,8 +24,9 @@ pub trait Intake: fmt::Debug + Send {
     /// may.
     fn poll(&mut self, now: Instant) -> bool;
 
-    /// Tells `wakes` of all that is to wake the pipeline when there is something to read.
-    fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>));
+    /// Tells `wakes` of all that is to wake the pipeline when there is something to read, as far as the system can wake
+    /// for it.
+    fn watch<'i>(&'i self, _wakes: &mut dyn FnMut(Wake<'i>)) {}
 
     /// Reads records into `buffer`: files' about `bytes_max` of them, at least one if there is one.
     ///
@@ -106,6 +109,7 @@ pub enum Wake<'i> {
     /// When it is written to, or another file takes its path.
     File(&'i Path),
     /// When it has something to read.
+    #[cfg(unix)]
     Readable(BorrowedFd<'i>),
 }
 

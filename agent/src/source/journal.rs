@@ -14,9 +14,10 @@
 //!                              on with the oldest entry there is
 //! ```
 
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::{
     io::{self, Read},
-    os::fd::AsFd,
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     time::Instant,
@@ -24,9 +25,12 @@ use std::{
 
 use memchr::memmem;
 
+#[cfg(unix)]
+use super::Wake;
 use super::{
-    Batch, Begin, CheckpointError, Counts, Intake, ReadBuffer, Status, Wake, intake::Place,
-    pipe::Pipe,
+    Batch, Begin, CheckpointError, Counts, Intake, ReadBuffer, Status,
+    intake::Place,
+    pipe::{Pipe, Polled, polled},
 };
 use crate::limits::{CURSOR_BYTES_MAX, OPEN_RETRY_INTERVAL};
 
@@ -65,7 +69,7 @@ enum Purpose {
 struct Running {
     purpose: Purpose,
     child: Child,
-    output: ChildStdout,
+    output: Polled<ChildStdout>,
     pipe: Pipe,
 }
 
@@ -158,7 +162,7 @@ impl Journal {
         let Some(output) = child.stdout.take() else {
             return Err(io::Error::other("its output cannot be read"));
         };
-        Ok(Running { purpose, child, output, pipe: Pipe::of_whole_lines() })
+        Ok(Running { purpose, child, output: polled(output)?, pipe: Pipe::of_whole_lines() })
     }
 
     /// Takes the program's end; it is started again by the next poll, or later.
@@ -217,6 +221,7 @@ impl Intake for Journal {
         self.running.as_ref().is_some_and(|running| running.pipe.is_ready(&running.output))
     }
 
+    #[cfg(unix)]
     fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
         self.running.iter().for_each(|running| wakes(Wake::Readable(running.output.as_fd())));
     }
@@ -295,5 +300,6 @@ fn cursor_of(entry: &[u8]) -> Option<&[u8]> {
     Some(&value[..end]).filter(|cursor| is_cursor(cursor))
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests;

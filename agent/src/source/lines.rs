@@ -4,6 +4,8 @@
 //! - How a file is cut into reads does not change the lines that come out of it.
 //! - A line handed out is at most [`RECORD_BYTES_MAX`] long; the rest of a longer one is skipped.
 
+use std::io::{self, Read};
+
 use memchr::{memchr, memchr_iter};
 use shared::limits::RECORD_BYTES_MAX;
 
@@ -121,7 +123,8 @@ pub struct Line<'b> {
 }
 
 impl<'b> Batch<'b> {
-    pub(super) const EMPTY: Self = Self { bytes: &[], spans: &[], at: 0 };
+    /// No lines.
+    pub const EMPTY: Self = Self { bytes: &[], spans: &[], at: 0 };
 
     pub(super) fn new(buffer: &'b ReadBuffer, at: u64) -> Self {
         Self { bytes: &buffer.bytes, spans: &buffer.spans, at }
@@ -150,6 +153,55 @@ impl<'b> Batch<'b> {
                 cut: span.cut,
             }
         })
+    }
+}
+
+/// Reads lines of something that has an end, and waits for them, such as a text that is unpacked.
+#[derive(Debug)]
+pub struct LineReader<R> {
+    from: R,
+    /// The beginning of a line whose end was not read yet.
+    pending: Vec<u8>,
+    skipping: bool,
+    is_over: bool,
+    /// Bytes before those that are pending.
+    at: u64,
+}
+
+impl<R: Read> LineReader<R> {
+    /// Returns the reader of what comes from `from`.
+    #[must_use]
+    pub const fn new(from: R) -> Self {
+        Self { from, pending: Vec::new(), skipping: false, is_over: false, at: 0 }
+    }
+
+    /// Reads lines into `buffer`, as much as fits; none at the end. The last line may be without a newline.
+    ///
+    /// # Errors
+    /// Whatever `from` reports.
+    pub fn read_batch<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
+        loop {
+            let mut filled = self.pending.len();
+            buffer.bytes[..filled].copy_from_slice(&self.pending);
+            while filled < READ_BYTES && !self.is_over {
+                match self.from.read(&mut buffer.bytes[filled..]) {
+                    Ok(0) => self.is_over = true,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let bytes = &buffer.bytes[..filled];
+            let split = split(bytes, self.skipping, self.is_over, &mut buffer.spans);
+            let at = self.at;
+            self.skipping = split.skipping;
+            self.at += split.consumed as u64;
+            self.pending.clear();
+            self.pending.extend_from_slice(&bytes[split.consumed..]);
+            if !buffer.spans.is_empty() || self.is_over && self.pending.is_empty() {
+                return Ok(Batch::new(buffer, at));
+            }
+        }
     }
 }
 

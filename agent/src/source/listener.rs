@@ -17,10 +17,11 @@
 //! nothing but blanks           skipped
 //! ```
 
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,8 +29,10 @@ use std::{
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{SockRef, TcpKeepalive};
 
+#[cfg(unix)]
+use super::Wake;
 use super::{
-    Batch, Counts, Intake, ReadBuffer, Status, Wake,
+    Batch, Counts, Intake, ReadBuffer, Status,
     framing::{Frame, Framing},
 };
 use crate::limits::{
@@ -235,6 +238,7 @@ impl Intake for Listener {
         }
     }
 
+    #[cfg(unix)]
     fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
         match &self.socket {
             None => {}
@@ -424,6 +428,7 @@ impl Stream {
     }
 }
 
+#[cfg(unix)]
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -506,7 +511,9 @@ impl<S: io::Read> Connection<S> {
 
 /// Returns how many datagrams the system dropped because nobody read them in time; none where it
 /// does not say.
+#[cfg(target_os = "linux")]
 fn dropped(socket: &UdpSocket) -> Option<u64> {
+    use std::{fs, os::fd::AsRawFd as _};
     let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
     let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
     let table =
@@ -517,6 +524,11 @@ fn dropped(socket: &UdpSocket) -> Option<u64> {
         (columns.get(9) == Some(&inode.as_str())).then(|| columns.last()?.parse().ok()).flatten()
     };
     table.lines().find_map(columns)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn dropped(_: &UdpSocket) -> Option<u64> {
+    None
 }
 
 const _: () = assert!(READ_BYTES > DATAGRAM_BYTES_MAX, "a datagram fits the buffer");

@@ -75,7 +75,11 @@ impl Pattern {
     /// Returns whether a path has a sign in it that makes it a pattern.
     #[must_use]
     pub fn is_pattern(path: &Path) -> bool {
-        path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+        // Of names only: before them, Windows has a sign of its own (`\\?\C:\`).
+        let has_sign = |name: &OsStr| {
+            name.as_encoded_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+        };
+        path.components().any(|part| matches!(part, Component::Normal(name) if has_sign(name)))
     }
 
     /// Parses a pattern.

@@ -1,11 +1,16 @@
 //! Reads lines from a pipe when it has some, and never waits for it.
 
-use std::{
-    io::{self, Read},
-    os::fd::AsFd,
-};
+#[cfg(unix)]
+mod poll;
+#[cfg(any(not(unix), test))]
+mod thread;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{self, Read};
+
+#[cfg(unix)]
+pub(super) use self::poll::{Polled, polled};
+#[cfg(not(unix))]
+pub(super) use self::thread::{Polled, polled};
 
 use super::lines::{ReadBuffer, Split, split};
 use crate::limits::READ_BYTES;
@@ -41,8 +46,8 @@ impl Pipe {
     }
 
     /// Returns whether there is something to read.
-    pub(super) fn is_ready(&self, from: impl AsFd) -> bool {
-        self.has_lines || !self.is_over && is_readable(from)
+    pub(super) fn is_ready(&self, from: &impl Poll) -> bool {
+        self.has_lines || !self.is_over && from.is_readable()
     }
 
     /// Reads lines into `buffer`: what is there, as much as fits.
@@ -51,13 +56,13 @@ impl Pipe {
     /// Whatever the system reports; what was read before is kept.
     pub(super) fn read(
         &mut self,
-        mut from: impl Read + AsFd,
+        mut from: impl Read + Poll,
         buffer: &mut ReadBuffer,
     ) -> io::Result<Split> {
         let mut filled = self.pending.len();
         buffer.bytes[..filled].copy_from_slice(&self.pending);
         let mut failed = None;
-        while filled < READ_BYTES && !self.is_over && is_readable(&from) {
+        while filled < READ_BYTES && !self.is_over && from.is_readable() {
             match from.read(&mut buffer.bytes[filled..]) {
                 Ok(0) => self.is_over = true,
                 Ok(count) => filled += count,
@@ -83,13 +88,13 @@ impl Pipe {
     }
 }
 
-/// Returns whether a read would not wait: there are bytes, or an end, or an error.
-pub(super) fn is_readable(from: impl AsFd) -> bool {
-    let mut polled = [PollFd::new(&from, PollFlags::IN)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut polled, Some(&at_once)), Ok(1..))
+/// What can say whether a read would wait.
+pub(super) trait Poll {
+    /// Returns whether a read would not wait: there are bytes, or an end, or an error.
+    fn is_readable(&self) -> bool;
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::io::Write;

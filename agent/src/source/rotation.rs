@@ -15,7 +15,6 @@ use std::{
     ffi::OsStr,
     fs::{self, DirEntry},
     io,
-    os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
 };
 
@@ -49,7 +48,7 @@ pub(super) struct Next {
 /// # Errors
 /// Files are renamed faster than they can be listed.
 pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<TailFile>> {
-    let has_inode = |entry: &DirEntry| entry.ino() == checkpoint.inode;
+    let has_inode = |entry: &DirEntry| inode(entry) == Some(checkpoint.inode);
     match find_among(path, ROTATED_DEPTH_MAX, has_inode, checkpoint)? {
         Some(file) => Ok(Some(file)),
         None => find_copy(path, checkpoint),
@@ -142,8 +141,8 @@ fn list(
         let entries = entries(path, depth_max).into_iter().filter(|entry| is_wanted(entry));
         let mut files: Vec<Listed> = entries
             .filter_map(|entry| {
-                let facts = Facts::of(&entry.metadata().ok()?);
-                Some(Listed { facts, path: entry.path() })
+                let path = entry.path();
+                Some(Listed { facts: Facts::of_entry(&path).ok()?, path })
             })
             .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -167,6 +166,16 @@ impl Listed {
 /// Returns whether the checkpoint was made of the file, or of one that it is a copy of.
 fn is_of(file: &TailFile, checkpoint: &Checkpoint) -> bool {
     file.facts().is_ok_and(|facts| file.begins_like(checkpoint, facts.len))
+}
+
+#[cfg(unix)]
+fn inode(entry: &DirEntry) -> Option<u64> {
+    Some(std::os::unix::fs::DirEntryExt::ino(entry))
+}
+
+#[cfg(not(unix))]
+fn inode(entry: &DirEntry) -> Option<u64> {
+    Some(Facts::of_entry(&entry.path()).ok()?.id.inode)
 }
 
 /// Returns the regular files in the folder of `path`, in that of the file that it links to, and

@@ -4,15 +4,22 @@
 //! lost; when it is stopped in good order, all that was read is stored, a line without its end, too.
 //! While the spool takes nothing, nothing is read, and the writer waits.
 
-use std::{fs::File, io, os::fd::AsFd, time::Instant};
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
+use std::{fs::File, io, time::Instant};
 
-use super::{Batch, Counts, Intake, ReadBuffer, Status, Wake, pipe::Pipe};
+#[cfg(unix)]
+use super::Wake;
+use super::{
+    Batch, Counts, Intake, ReadBuffer, Status,
+    pipe::{Pipe, Polled, polled},
+};
+use crate::platform::standard_input;
 
 /// Standard input.
 #[derive(Debug)]
 pub struct Stdin {
-    /// Without the buffer of the standard library, in which lines could lie unseen.
-    file: Option<File>,
+    file: Option<Polled<File>>,
     pipe: Pipe,
     status: Status,
     counts: Counts,
@@ -22,10 +29,11 @@ impl Stdin {
     /// Opens standard input; where that is not possible, its status says so.
     #[must_use]
     pub fn open() -> Self {
-        Self::of(io::stdin().as_fd().try_clone_to_owned().map(File::from))
+        Self::of(standard_input())
     }
 
     fn of(file: io::Result<File>) -> Self {
+        let file = file.and_then(polled);
         let status = match &file {
             Ok(_) => Status::Reading,
             Err(error) => Status::Unreadable(error.to_string()),
@@ -39,7 +47,7 @@ impl Stdin {
     }
 
     fn read<'b>(&mut self, buffer: &'b mut ReadBuffer) -> io::Result<Batch<'b>> {
-        let Some(file) = &self.file else { return Ok(Batch::EMPTY) };
+        let Some(file) = &mut self.file else { return Ok(Batch::EMPTY) };
         match self.pipe.read(file, buffer) {
             Ok(split) => {
                 self.counts.over_long += split.cut;
@@ -77,6 +85,7 @@ impl Intake for Stdin {
         self.is_ready()
     }
 
+    #[cfg(unix)]
     fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
         self.file.iter().for_each(|file| wakes(Wake::Readable(file.as_fd())));
     }
@@ -97,6 +106,7 @@ impl Intake for Stdin {
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::{io::Write, os::fd::OwnedFd};

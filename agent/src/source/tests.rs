@@ -4,7 +4,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Seek, Write},
-    os::unix::fs::PermissionsExt,
     time::{Duration, SystemTime},
 };
 
@@ -272,7 +271,7 @@ fn a_file_that_is_rotated_away_while_the_tail_goes_on_to_it_is_read_before_the_n
     world.rename("eve.json", "eve.json.1");
     std::thread::sleep(Duration::from_millis(20));
     world.append("eve.json", "b1\n");
-    let seen = Facts::of(&fs::metadata(world.path("eve.json")).unwrap());
+    let seen = Facts::at(&world.path("eve.json")).unwrap();
     world.rename("eve.json", "eve.json.2");
     std::thread::sleep(Duration::from_millis(20));
     world.append("eve.json", "c1\n");
@@ -608,8 +607,7 @@ fn a_file_in_a_dead_ones_inode_is_read_from_its_start() {
         // The system gives away the inode that was freed last, or one after it.
         for number in 0..50 {
             world.append("next", "b1\nb2\n");
-            let metadata = fs::metadata(world.path("next")).unwrap();
-            if std::os::unix::fs::MetadataExt::ino(&metadata) == inode {
+            if Facts::at(&world.path("next")).unwrap().id.inode == inode {
                 break;
             }
             world.rename("next", &format!("other{number}"));
@@ -689,10 +687,11 @@ fn a_file_that_cannot_be_read_is_tried_again() {
     assert_eq!(world.read(), ["b1"]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_forbidden_file_says_so() {
     let mut world = World::new("a1\n");
-    let forbidden = fs::Permissions::from_mode(0o000);
+    let forbidden = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o000);
     fs::set_permissions(world.path("eve.json"), forbidden).unwrap();
     if File::open(world.path("eve.json")).is_ok() {
         println!("skipped: this user may read everything");
@@ -703,6 +702,7 @@ fn a_forbidden_file_says_so() {
     assert!(matches!(world.tail.status(), Status::Unreadable(reason) if reason.contains("denied")));
 }
 
+#[cfg(unix)]
 #[test]
 fn two_paths_that_reach_one_file_have_one_identity() {
     let world = World::new("a1\n");

@@ -119,11 +119,11 @@ fn place_of(file: &File, path: &Path) -> io::Result<PathBuf> {
         }
     }
     let place = fs::canonicalize(path)?;
-    let same = super::file::Facts::of(&fs::symlink_metadata(&place)?).id
-        == super::file::Facts::of(&file.metadata()?).id;
+    let same = super::file::Facts::of_entry(&place)?.id == super::file::Facts::of(file)?.id;
     if same { Ok(place) } else { Err(io::Error::other("it was moved while it was opened")) }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

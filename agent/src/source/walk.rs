@@ -221,6 +221,7 @@ mod tests {
         assert_eq!(found("none/*.json"), [""; 0]);
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_linked_file_is_found_where_it_is() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! What comes otherwise than by a file, through the whole agent.
 
-use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
+use std::io::Read as _;
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -25,16 +25,19 @@ fn source(name: &str, kind: &str, input: Input) -> SourceConfig {
     SourceConfig { name: name.to_owned(), kind: Kind::of_product(kind).unwrap(), input }
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_two_plain_paths_lead_to_is_read_once_and_the_second_source_says_so() {
     two_paths_lead_to_one_file(true).await;
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn so_it_is_with_one_that_comes_to_be_only_later() {
     two_paths_lead_to_one_file(false).await;
 }
 
+#[cfg(unix)]
 async fn two_paths_lead_to_one_file(is_there: bool) {
     let world = World::new();
     match is_there {
@@ -116,8 +119,7 @@ async fn what_a_device_sends_within_tls_is_stored() {
 #[tokio::test]
 async fn what_is_pushed_by_http_is_answered_once_it_is_stored() {
     let world = World::new();
-    fs::write(world.path("token"), TOKEN).unwrap();
-    fs::set_permissions(world.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    write_key(&world.path("token"), TOKEN);
     let coordinator = world.start_coordinator();
     let mut config = world.config(coordinator.address);
     let input = Input::Http { address: LOOPBACK, token_file: world.path("token") };

@@ -1,7 +1,12 @@
 //! One test for each thing that happens to the files of a pattern, on real files.
 #![expect(clippy::disallowed_methods, reason = "a driver's time, as a test hands it in")]
 
-use std::{collections::BTreeMap, fs::OpenOptions, io::Write, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tempfile::TempDir;
 
@@ -177,6 +182,7 @@ fn a_restart_within_a_batch_goes_on_behind_the_last_covered_line() {
 fn a_file_that_two_paths_lead_to_is_read_once() {
     let mut world = World::new("**/*.json", Begin::Start, &[("a/eve.json", "a1\n")]);
     fs::hard_link(world.path("a/eve.json"), world.path("hard.json")).unwrap();
+    #[cfg(unix)]
     std::os::unix::fs::symlink(world.path("a/eve.json"), world.path("soft.json")).unwrap();
     assert_eq!(world.read(), ["a1"]);
     world.append("a/eve.json", "a2\n");
@@ -381,6 +387,7 @@ fn what_cannot_be_read_is_shown_and_the_rest_is_read() {
     let mut world = World::new("*/eve.json", Begin::Start, &[("a/eve.json", "a1\n")]);
     fs::create_dir(world.path("b")).unwrap();
     // A pipe would keep the reader waiting; it is no file, and so no match.
+    #[cfg(unix)]
     std::os::unix::fs::symlink("/dev/null", world.path("b/eve.json")).unwrap();
     assert_eq!(world.read(), ["a1"]);
     assert_eq!(*world.files().status(), Status::Reading);
