@@ -58,7 +58,8 @@ pub enum Command {
     /// Show what the records of files become: what is found in them under OCSF's names and how
     /// often, what they hold that is not read, and what is not understood.
     ///
-    /// Reads the files as a running agent would, and sends and remembers nothing. Of records that
+    /// Reads the files as a running agent would, and sends and remembers nothing. What rotation
+    /// compressed with gzip is unpacked, and Windows event logs (.evtx) are read. Of records that
     /// no known product writes it names the places, from which a field map can be written.
     #[command(after_help = "Examples:\n  \
         signalbox-agent normalise /var/log/suricata/eve.json      the kind is guessed\n  \
@@ -68,11 +69,11 @@ pub enum Command {
     Normalise(NormaliseArgs),
     /// Write the events of a Windows event log file (.evtx) as JSON lines.
     ///
-    /// The agent has itself read such files so. What comes out can be shown by normalise and try-policy as the kind
-    /// windows_event. The exit code is 3 where events could not be read.
+    /// The agent has itself read such files so, and so do normalise and try-policy, as the kind windows_event. The exit
+    /// code is 3 where events could not be read.
     #[command(after_help = "Examples:\n  \
         signalbox-agent events Security.evtx > security.jsonl\n  \
-        signalbox-agent normalise --kind windows_event security.jsonl")]
+        signalbox-agent normalise Security.evtx")]
     Events(EventsArgs),
     /// Make the agent a service of systemd, where it was not installed by a package.
     ///
@@ -96,7 +97,8 @@ pub enum Command {
     /// Show what a policy would do with the records of files, before it is enabled.
     ///
     /// Says what would be sent, held and folded, for each rule how often it would decide, and
-    /// examples. Rates and periods are those of the records' own times. Nothing is sent, held or
+    /// examples. Files that rotation compressed with gzip are unpacked, and Windows event logs are
+    /// read. Rates and periods are those of the records' own times. Nothing is sent, held or
     /// remembered.
     #[command(after_help = "Examples:\n  \
         signalbox-agent try-policy --kind suricata_eve policy.yml /var/log/suricata/eve.json*\n  \

@@ -63,7 +63,7 @@ impl World {
                     ids.push(id_of(line.bytes));
                     looks = 0;
                 }
-            } else if self.evtx.fd().is_none() {
+            } else if !self.evtx.is_reading() {
                 looks += 1;
                 self.now += Duration::from_secs(1);
             }
@@ -320,8 +320,8 @@ fn a_log_that_is_being_copied_is_neither_taken_as_cleared_nor_as_written_over() 
         for len in [4096, 4096 + (64 << 10)] {
             world.write("a.evtx", &whole[..len]);
             world.now += Duration::from_secs(1);
-            while world.evtx.poll(world.now) && world.evtx.fd().is_none() {}
-            assert!(world.evtx.fd().is_none(), "it is looked at, and not read");
+            while world.evtx.poll(world.now) && !world.evtx.is_reading() {}
+            assert!(!world.evtx.is_reading(), "it is looked at, and not read");
         }
         world.write("a.evtx", &whole);
         assert_eq!(world.read(), unread.collect::<Vec<_>>());
@@ -366,4 +366,24 @@ fn the_program_says_of_a_file_that_is_no_log_what_it_is_not() {
         Command::new(PROGRAM).args(["events", "--numbered", "--after", "7"]).arg(&path).output();
     let said = String::from_utf8(said.unwrap().stdout).unwrap();
     assert!(said.starts_with("8\t{\"Event\":") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn what_a_log_holds_is_shown_without_unpacking_it_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Security.evtx");
+    fs::write(&path, log_file(&[1..=30, 31..=40], |id| id)).unwrap();
+    let output = Command::new(PROGRAM).arg("normalise").arg(&path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("read as windows_event, which the first records look like"), "{text}");
+    assert!(text.contains("40 records: 40 alerts"), "{text}");
+
+    // Of one that is none inside, the program that reads it says why, and nothing is made up.
+    fs::write(&path, b"ElfFile\0").unwrap();
+    let mut program = Command::new(PROGRAM);
+    let output = program.args(["normalise", "--kind", "windows_event"]).arg(&path).output();
+    let output = output.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("0 records"), "{text}");
 }

@@ -1,6 +1,7 @@
 //! Shows what the records of a file become, for `signalbox-agent normalise`: the same reading and
 //! the same normaliser as a running agent's, and nothing is sent or remembered.
 
+mod records;
 mod summary;
 
 use std::{
@@ -13,12 +14,13 @@ use std::{
 use shared::{alert::Alert, ocsf, time::Timestamp};
 use thiserror::Error;
 
+use self::records::Records;
 pub use self::summary::Summary;
 use crate::{
     config::Config,
-    limits::{GUESSED_LINES_MAX, READ_BYTES},
+    limits::GUESSED_LINES_MAX,
     normalise::{Kind, LanePolicy, Malformed, Normaliser, Outcome, SkipReason, lane_of},
-    source::{Begin, ReadBuffer, ReadError, Status, Tail},
+    source::{ReadBuffer, ReadError},
 };
 
 /// What is shown besides the summary.
@@ -63,14 +65,11 @@ impl Reading {
     /// See [`ShowError`].
     pub fn guess(path: &Path, now: Instant) -> Result<Self, ShowError> {
         let mut buffer = ReadBuffer::new();
-        let mut tail = open(path);
-        tail.poll(now);
-        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
+        let mut records = Records::open(path)?;
+        let batch = records.next(&mut buffer, now)?;
         let lines: Vec<&[u8]> =
             batch.lines().map(|line| line.bytes).take(GUESSED_LINES_MAX).collect();
         let normaliser = Kind::guess(&lines).map(|kind| Normaliser::new(kind, ""));
-        drop(lines);
-        is_open(&tail, path)?;
         Ok(Self { normaliser, lanes: LanePolicy::default(), is_guessed: true })
     }
 
@@ -109,6 +108,14 @@ pub enum ShowError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file is compressed or an event log, and is not read to its end.
+    #[error("{path} cannot be unpacked to its end: {why}")]
+    NotUnpacked {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The file cannot be read to its end.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -129,8 +136,9 @@ pub(super) struct Shown<'a> {
     pub(super) became: Option<(Outcome<'a>, &'a Normaliser)>,
 }
 
-/// Reads `path` from its start to its end, and hands each of its records to `take`. A last line
-/// without a newline is not a record yet and is left out.
+/// Reads `path` from its start to its end, and hands each of its records to `take`. What rotation compressed is
+/// unpacked, and of a Windows event log each event is a record. A last line of a text without a newline is not a record
+/// yet and is left out.
 ///
 /// # Errors
 /// See [`ShowError`]; what `take` returns ends the reading.
@@ -140,14 +148,13 @@ pub(super) fn each_record(
     now: (Timestamp, Instant),
     take: &mut dyn FnMut(Shown<'_>) -> Result<(), ShowError>,
 ) -> Result<(), ShowError> {
-    let mut tail = open(path);
-    let mut buffer = ReadBuffer::new();
+    let (mut records, mut buffer) = (Records::open(path)?, ReadBuffer::new());
     let mut normaliser = reading.normaliser.clone(); // a header is its file's alone
     let mut number = 0;
-    while tail.poll(now.1) {
-        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
+    loop {
+        let batch = records.next(&mut buffer, now.1)?;
         if batch.is_empty() {
-            break;
+            return Ok(());
         }
         for line in batch.lines() {
             number += 1;
@@ -160,7 +167,6 @@ pub(super) fn each_record(
             take(Shown { number, record, is_cut: line.cut, became })?;
         }
     }
-    is_open(&tail, path)
 }
 
 /// Returns when the first alert of a file happened that says so; nothing where none does.
@@ -170,11 +176,11 @@ pub(super) fn first_time(
     now: (Timestamp, Instant),
 ) -> Result<Option<Timestamp>, ShowError> {
     let Some(mut normaliser) = reading.normaliser.clone() else { return Ok(None) };
-    let (mut tail, mut buffer) = (open(path), ReadBuffer::new());
-    while tail.poll(now.1) {
-        let batch = tail.read_batch(&mut buffer, READ_BYTES)?;
+    let (mut records, mut buffer) = (Records::open(path)?, ReadBuffer::new());
+    loop {
+        let batch = records.next(&mut buffer, now.1)?;
         if batch.is_empty() {
-            break;
+            return Ok(None);
         }
         for line in batch.lines() {
             if normaliser.take_header(line.bytes) {
@@ -187,12 +193,10 @@ pub(super) fn first_time(
             }
         }
     }
-    is_open(&tail, path)?;
-    Ok(None)
 }
 
-/// Reads `path` from its start to its end, adds to `summary`, and writes what `form` says to `out`.
-/// A last line without a newline is not a record yet and is left out.
+/// Reads `path` from its start to its end, adds to `summary`, and writes what `form` says to `out`. Compressed files and
+/// event logs are unpacked. A last line of a text without a newline is not a record yet and is left out.
 ///
 /// # Errors
 /// See [`ShowError`].
@@ -214,19 +218,6 @@ pub fn show(
         }
         Ok(())
     })
-}
-
-fn open(path: &Path) -> Tail {
-    Tail::open(path, None, Begin::Start).expect("there is no checkpoint to be wrong")
-}
-
-fn is_open(tail: &Tail, path: &Path) -> Result<(), ShowError> {
-    let why = match tail.status() {
-        Status::Reading | Status::Ended => return Ok(()),
-        Status::Missing => "there is no such file".to_owned(),
-        Status::Unreadable(why) => why.clone(),
-    };
-    Err(ShowError::NotOpened { path: path.display().to_string(), why })
 }
 
 fn write_values(
