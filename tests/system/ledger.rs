@@ -96,6 +96,7 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
         "evicted": found.evicted, "recalls": found.recalls, "recalls_whole": found.recalls_whole,
         "recalls_with_tombstones": found.recalls_with_tombstones,
         "recalls_given_up": found.recalls_given_up, "recalls_refused": found.recalls_refused,
+        "recalls_asked_again": found.recalls_asked_again,
         "fold_gap_ms_max": found.fold_gap_ms_max,
         "fold_period_ms": holding::PERIOD.as_millis(), "starved_keys": found.starved_keys,
         "faults": faults,

@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use coordinator::limits::RECALL_ATTEMPTS_QUICK;
 use serde_json::Value;
 
 use super::Cluster;
@@ -70,6 +71,18 @@ impl Cluster {
         }
         let asked = self.cli(&args)?;
         Ok(asked["id"].as_str().context("an id")?.to_owned())
+    }
+
+    /// Returns whether a recall of one agent has broken off so often that the agent is asked again only after a pause.
+    ///
+    /// # Errors
+    /// The coordinator does not say.
+    pub fn is_recall_paused(&self, id: &str) -> Result<bool> {
+        let found = self.cli(&["recall", id, "--limit", "1"])?;
+        let answer = &found["details"]["answers"][0];
+        let attempts = answer["attempts"].as_u64().context("attempts")?;
+        let is_open = matches!(answer["state"].as_str(), Some("waiting" | "answering"));
+        Ok(is_open && attempts >= RECALL_ATTEMPTS_QUICK.into())
     }
 
     /// Waits until a recall is finished, and returns all that came.

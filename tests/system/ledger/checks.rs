@@ -58,6 +58,8 @@ pub(super) struct Found {
     pub(super) recalls_given_up: u64,
     /// Recalls that the coordinator did not take because it was just being started.
     pub(super) recalls_refused: u64,
+    /// Recalls that paused when all was over and were asked for anew.
+    pub(super) recalls_asked_again: u64,
     pub(super) fold_gap_ms_max: u64,
     /// Attackers of whose alerts none was let through for two periods.
     pub(super) starved_keys: u64,
@@ -99,6 +101,7 @@ pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found,
         losses(&intervals, &of_agent, &mut faults);
         if let Some(holding) = &site.holding {
             found.recalls_refused += holding.refused;
+            found.recalls_asked_again += holding.asked_again;
             let stored = Stored::load(engine, id)?;
             for file in &site.files {
                 held_back(file, &intervals, &holding.answers, &stored, &mut found, &mut faults);

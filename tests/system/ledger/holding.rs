@@ -64,6 +64,8 @@ pub(super) struct Holding {
     asked: Vec<Asked>,
     /// Recalls that the coordinator did not take, because it was just being started.
     pub(super) refused: u64,
+    /// Recalls that were asked for anew in the end, as an analyst would: they had broken off so often that they paused.
+    pub(super) asked_again: u64,
     /// What came, once all is over.
     pub(super) answers: Vec<Answer>,
 }
@@ -167,8 +169,22 @@ impl Holding {
         Ok(())
     }
 
+    /// Asks anew for what pauses, which may take hours: the agent is there now.
+    fn ask_again(&mut self, cluster: &Cluster) -> Result<()> {
+        for asked in std::mem::take(&mut self.asked) {
+            if cluster.is_recall_paused(&asked.id)? {
+                self.ask_for(cluster, asked.shape, asked.window, asked.is_last)?;
+                self.asked_again += 1;
+            } else {
+                self.asked.push(asked);
+            }
+        }
+        Ok(())
+    }
+
     /// Asks for all that was not sent, now that nothing is written any more, and takes in what came of each recall.
     pub(super) fn finish(&mut self, cluster: &Cluster, files: &[FileLoad]) -> Result<()> {
+        self.ask_again(cluster)?;
         for file in files {
             let half = file.written() / 2;
             self.ask_for(cluster, file.shape(), None, true)?;
