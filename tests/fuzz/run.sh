@@ -29,6 +29,10 @@ done
 
 # Without a sanitizer: our code has no unsafe blocks, so that panics are what there is to find. The stable compiler does.
 echo "fuzz: building"
+cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null || {
+    echo "fuzz: tests/fuzz/Cargo.lock has fallen behind: copy Cargo.lock over it, run cargo metadata in tests/fuzz" >&2
+    exit 65
+}
 cargo fuzz build --sanitizer none --fuzz-dir tests/fuzz --target-dir "$work"
 
 # Runs one target to its end; its log ends with libFuzzer's statistics.

@@ -61,6 +61,33 @@ fn no_cut_or_changed_input_of_the_corpus_breaks_a_promise() {
     }
 }
 
+/// Whoever adds a dependency copies the workspace's lock file over the fuzzers' (`tests/fuzz/run.sh` says how).
+#[test]
+fn the_fuzzers_are_built_with_the_versions_that_are_shipped() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = locked(&tests.join("../Cargo.lock"));
+    let own = ["arbitrary", "fuzz", "libfuzzer-sys"];
+    let fuzzed = locked(&tests.join("fuzz/Cargo.lock"));
+    let fuzzed: Vec<_> = fuzzed.iter().filter(|(name, _)| !own.contains(&name.as_str())).collect();
+    let others: Vec<_> = fuzzed.iter().filter(|locked| !shipped.contains(locked)).collect();
+    assert!(fuzzed.len() > 100 && others.is_empty(), "{others:?} are locked for the fuzzers only");
+}
+
+/// Returns the names and versions in a lock file.
+fn locked(path: &Path) -> Vec<(String, String)> {
+    let value = |line: &str, key: &str| {
+        let quoted = line.strip_prefix(key)?.strip_prefix(" = \"")?;
+        quoted.strip_suffix('"').map(str::to_owned)
+    };
+    let text = fs::read_to_string(path).unwrap();
+    let mut packages = Vec::new();
+    for package in text.split("[[package]]").skip(1) {
+        let find = |key| package.lines().find_map(|line| value(line, key));
+        packages.push((find("name").unwrap(), find("version").unwrap()));
+    }
+    packages
+}
+
 fn list(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the corpus is beside the targets");
     entries.map(|entry| entry.expect("the folder can be read").path()).collect()

@@ -195,8 +195,7 @@ pub(super) fn first_time(
     }
 }
 
-/// Reads `path` from its start to its end, adds to `summary`, and writes what `form` says to `out`. Compressed files and
-/// event logs are unpacked. A last line of a text without a newline is not a record yet and is left out.
+/// Reads `path` to its end (see [`each_record`]), adds to `summary`, and writes what `form` says to `out`.
 ///
 /// # Errors
 /// See [`ShowError`].
