@@ -195,7 +195,7 @@ pub(super) fn first_time(
     }
 }
 
-/// Reads `path` to its end (see [`each_record`]), adds to `summary`, and writes what `form` says to `out`.
+/// Reads `path` to its end, unpacks it if need be, adds to `summary`, and writes what `form` says to `out`.
 ///
 /// # Errors
 /// See [`ShowError`].
