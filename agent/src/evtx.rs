@@ -25,7 +25,7 @@ use crate::limits::EVENT_LOG_BYTES_MAX;
 pub const SOME_UNREADABLE: u8 = 3;
 
 /// What a file begins with.
-const FILE_MAGIC: &[u8; 8] = b"ElfFile\0";
+pub const FILE_MAGIC: &[u8; 8] = b"ElfFile\0";
 /// What a chunk begins with.
 const CHUNK_MAGIC: &[u8; 8] = b"ElfChnk\0";
 /// Bytes before the first chunk.

@@ -6,7 +6,7 @@
 mod log_file;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Cursor,
     path::{Path, PathBuf},
     process::Command,
@@ -15,6 +15,7 @@ use std::{
 
 use agent::{
     evtx::{EventsError, Form, range, write_events},
+    limits::EVENT_LOG_BYTES_MAX,
     source::{Begin, Evtx, EvtxOptions, Intake, Pattern, ReadBuffer, Status},
 };
 use log_file::log_file;
@@ -379,11 +380,12 @@ fn what_a_log_holds_is_shown_without_unpacking_it_first() {
     assert!(text.contains("read as windows_event, which the first records look like"), "{text}");
     assert!(text.contains("40 records: 40 alerts"), "{text}");
 
-    // Of one that is none inside, the program that reads it says why, and nothing is made up.
-    fs::write(&path, b"ElfFile\0").unwrap();
+    // What its reader does not take is an error here, too, and not a log without events.
+    File::options().write(true).open(&path).unwrap().set_len(EVENT_LOG_BYTES_MAX + 1).unwrap();
     let mut program = Command::new(PROGRAM);
     let output = program.args(["normalise", "--kind", "windows_event"]).arg(&path).output();
     let output = output.unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("0 records"), "{text}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("which no Windows event log has"), "{text}");
+    assert!(text.contains("Security.evtx cannot be unpacked to its end: its reader"), "{text}");
 }

@@ -13,7 +13,7 @@ use flate2::read::MultiGzDecoder;
 use super::ShowError;
 use crate::{
     config::own_program,
-    evtx::SOME_UNREADABLE,
+    evtx::{FILE_MAGIC, SOME_UNREADABLE},
     limits::READ_BYTES,
     platform::open_regular,
     source::{Batch, Begin, LineReader, ReadBuffer, Status, Tail},
@@ -21,8 +21,6 @@ use crate::{
 
 /// What a file begins with that gzip wrote (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-/// What a Windows event log begins with.
-const EVENT_LOG_MAGIC: &[u8] = b"ElfFile\0";
 
 /// A file that is read from its start to its end.
 pub(super) enum Records {
@@ -58,7 +56,7 @@ impl Records {
         };
         let Ok(mut file) = open_regular(path) else { return Ok(plain()) };
         let mut head = Vec::new();
-        let magic_bytes = EVENT_LOG_MAGIC.len() as u64;
+        let magic_bytes = FILE_MAGIC.len() as u64;
         if (&file).take(magic_bytes).read_to_end(&mut head).is_err() || file.rewind().is_err() {
             return Ok(plain());
         }
@@ -66,7 +64,7 @@ impl Records {
             let text = MultiGzDecoder::new(io::BufReader::new(file));
             return Ok(Self::Unpacked(path.to_owned(), LineReader::new(Box::new(text))));
         }
-        if head != EVENT_LOG_MAGIC {
+        if head != FILE_MAGIC {
             return Ok(plain());
         }
         // What cannot be read of it the program says itself.
@@ -88,11 +86,14 @@ impl Records {
     ) -> Result<Batch<'b>, ShowError> {
         match self {
             Self::Plain(tail) => {
+                let mut batch = Batch::EMPTY;
                 if tail.poll(now) {
-                    return Ok(tail.read_batch(buffer, READ_BYTES)?);
+                    batch = tail.read_batch(buffer, READ_BYTES)?;
                 }
-                is_open(tail)?;
-                Ok(Batch::EMPTY)
+                if batch.is_empty() {
+                    is_open(tail)?;
+                }
+                Ok(batch)
             }
             Self::Unpacked(path, lines) => {
                 lines.read_batch(buffer).map_err(|error| not_unpacked(path, &error))
