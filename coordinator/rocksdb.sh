@@ -17,8 +17,13 @@ compiler=$("${CXX:-c++}" --version | head -n 1 | tr -c 'A-Za-z0-9.\n' '-')
 cache=${SIGNALBOX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/signalbox}
 folder=$cache/rocksdb-$version-$compiler-$(uname -m)
 
+mkdir -p "$folder"
+# Two builds at once: the second waits for the first one's library, and compiles none of its own.
+if [ ! -f "$folder/librocksdb.a" ] && command -v flock >/dev/null 2>&1; then
+    exec 9>"$folder/lock"
+    flock -n 9 || { echo "rocksdb.sh: waiting for another build of RocksDB in $folder" >&2; flock 9; }
+fi
 if [ ! -f "$folder/librocksdb.a" ]; then
-    mkdir -p "$folder"
     work=$folder/build
     mkdir -p "$work/src"
     : > "$work/src/lib.rs"

@@ -92,11 +92,11 @@ pub(crate) struct AgentSide {
     /// When the session's timer is set to go off, in virtual milliseconds.
     pub(crate) timer_ms: Option<u64>,
     pub(crate) boot: u64,
-    file: Vec<Record>,
+    pub(crate) file: Vec<Record>,
     /// Records that were read, durably or not.
     read: usize,
     /// Records that were durably read, at least.
-    checkpoint: usize,
+    pub(crate) checkpoint: usize,
     waiting: Option<Waiting>,
     /// None while the process is down.
     ledger: Option<Ledger>,
@@ -108,7 +108,7 @@ pub(crate) struct AgentSide {
     has_counts: bool,
     /// Whether the ledger is closed as soon as all is read, as by an agent that is told to stop.
     pub(crate) is_last: bool,
-    config: SpoolConfig,
+    pub(crate) config: SpoolConfig,
     context: HostContext,
     /// As the newest connection's welcome says.
     window_blocks: usize,

@@ -10,6 +10,8 @@
 //! | `FIRST_SEED` | the first of them; 0 where it is not set |
 //! | `SEED` | runs this one, and tells what happens |
 //!
+//! Beside these worlds, some in which nothing happens but that the coordinator is gone for a week.
+//!
 //! Not here: damage to bytes at rest, and bugs of the drivers themselves, which the system tests are for.
 
 mod agent_side;
@@ -28,7 +30,7 @@ use std::{
 
 use serde_json::json;
 
-use self::world::{Outcome, run};
+use self::world::{Outcome, run, run_absence};
 
 /// Seeds that are run where nobody says how many: about half a minute.
 const SEEDS_DEFAULT: u64 = 500;
@@ -82,6 +84,23 @@ fn the_same_seed_gives_the_same_world() {
     let [first, second]: [Outcome; 2] = [run(7, false), run(7, false)];
     assert_eq!(first, second);
     assert_ne!(first, run(8, false));
+}
+
+#[test]
+fn a_week_without_the_coordinator_is_kept_in_the_spool_and_arrives_whole() {
+    for seed in 0..4 {
+        let absence = run_absence(seed, 32 << 20);
+        assert_eq!(absence.unread, 0, "the spool has room for all: {absence:?}");
+        assert!(absence.written > 1_000 && absence.dials > 7 * 24 * 60, "{absence:?}");
+    }
+}
+
+#[test]
+fn what_the_spool_cannot_keep_of_that_week_waits_in_the_detectors_files() {
+    for seed in 0..4 {
+        let absence = run_absence(seed, 24 << 10);
+        assert!(absence.unread > absence.written / 2, "it was full early: {absence:?}");
+    }
 }
 
 /// Returns the number in an environment variable, if it is set.

@@ -7,6 +7,8 @@
 //! faults and safety ──▶ heal: no new faults, everything up again ──▶ liveness: all arrives within HEAL_MS_MAX
 //! ```
 
+mod absence;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -20,6 +22,7 @@ use shared::{
     wire::Frame,
 };
 
+pub(crate) use self::absence::run_absence;
 use crate::{
     agent_side::{AgentSide, Pumped},
     checks::{self, Checks},
@@ -104,6 +107,10 @@ pub(crate) struct World {
     /// Numbers of the faults that this world has.
     faults: Vec<usize>,
     fault_interval_ms: u64,
+    /// By how much agents take their time between writes and reads: 1 is their usual pace.
+    pace: u64,
+    /// How often agents dialled in vain.
+    dials: u64,
     is_healed: bool,
     outcome: Outcome,
 }
@@ -116,7 +123,7 @@ pub(crate) fn run(seed: u64, is_verbose: bool) -> Outcome {
     let mut world = World::new(seed, is_verbose);
     world.run_with_faults();
     world.heal();
-    world.run_until_all_arrived();
+    world.run_until_all_arrived(HEAL_MS_MAX, HEAL_STEPS_MAX);
     world.outcome
 }
 
@@ -147,6 +154,8 @@ impl World {
             checks: Checks::default(),
             faults,
             fault_interval_ms: random.between(200, 8_000),
+            pace: 1,
+            dials: 0,
             is_healed: false,
             outcome: Outcome::default(),
             random,
@@ -169,6 +178,12 @@ impl World {
         }
     }
 
+    fn run_until(&mut self, end_ms: u64) {
+        while self.now_ms < end_ms {
+            self.step();
+        }
+    }
+
     /// Ends all faults, and brings everything up that is down.
     fn heal(&mut self) {
         self.say("healed");
@@ -185,8 +200,8 @@ impl World {
         }
     }
 
-    fn run_until_all_arrived(&mut self) {
-        let (end_ms, end_step) = (self.now_ms + HEAL_MS_MAX, self.outcome.steps + HEAL_STEPS_MAX);
+    fn run_until_all_arrived(&mut self, ms_max: u64, steps_max: u64) {
+        let (end_ms, end_step) = (self.now_ms + ms_max, self.outcome.steps + steps_max);
         while !self.agents.iter().all(AgentSide::is_done) {
             assert!(
                 self.now_ms < end_ms && self.outcome.steps < end_step,
@@ -355,6 +370,7 @@ impl World {
         let peer = Peer { index, tenant, agent };
         if fails || !self.coordinator.accept(id, peer, now) {
             self.network.lose(id, false);
+            self.dials += 1;
             return self.dial_later(index);
         }
         self.agents[index].connected(id, now);
@@ -416,7 +432,7 @@ impl World {
         }
         let count = self.random.between(1, 20);
         self.agents[index].write_records(count, &mut self.random);
-        let wait = self.random.between(500, 30_000);
+        let wait = self.pace * self.random.between(500, 30_000);
         self.after(wait, Event::Write(index));
     }
 
@@ -426,7 +442,7 @@ impl World {
         if stored {
             self.pump_agent(index);
         }
-        let wait = self.random.between(20, if stored { 200 } else { 1_000 });
+        let wait = self.pace * self.random.between(20, if stored { 200 } else { 1_000 });
         self.after(wait, Event::Work(index));
     }
 

@@ -18,9 +18,14 @@ use serde::Serialize;
 use shared::time::Timestamp;
 
 use crate::{
+    command::journal::walk,
     config::{ApiConfig, AuthorityConfig, Config, ServerIdentity, StoreConfig},
+    store::engine::{Engine, RocksEngine},
     tls::{self, Issuer, TlsError},
 };
+
+/// What to do with a journal that does not hold.
+const RESTORE: &str = "keep a copy of the folder, and compare with a backup";
 
 /// From when on a certificate's end is a matter for a person: a third of a coordinator's 90 days is the time to
 /// renew without haste.
@@ -32,6 +37,9 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 
 /// The file in the store's folder that the database locks while it is open.
 const LOCK_FILE: &str = "LOCK";
+
+/// The file that each database has in its folder.
+const DATABASE_FILE: &str = "CURRENT";
 
 /// What was found about one part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +95,9 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
         Some(holder) => Report::of("store", Ok(in_use(&config.store.path, holder))),
         None => Report::of("store", store(&config.store)),
     });
+    if holder.is_none() && config.store.path.join(DATABASE_FILE).exists() {
+        findings.push(Report::of("journal", journal(&config.store.path)));
+    }
     let udp = |address| UdpSocket::bind(address).map(drop);
     let tcp = |address| TcpListener::bind(address).map(drop);
     let listener = |address: SocketAddr, protocol, bound| {
@@ -228,6 +239,15 @@ fn store(config: &StoreConfig) -> Result<Report, String> {
         return Ok(Report::warning(text));
     }
     Ok(Report::good(text))
+}
+
+/// Opens the store without changing it, and follows the journal's chain from its first entry to its last.
+fn journal(dir: &Path) -> Result<Report, String> {
+    let engine = RocksEngine::open_to_read(dir).map_err(|error| error.to_string())?;
+    let walked = walk(&engine as &dyn Engine).map_err(|error| format!("{error}: {RESTORE}"))?;
+    let end = walked.map_err(|what| format!("{what}: somebody changed it: {RESTORE}"))?;
+    let hash: String = end.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Report::good(format!("{} entries follow one another; the last has hash {hash}", end.number)))
 }
 
 /// Returns how many bytes the store's files have by now.

@@ -16,6 +16,8 @@ use crate::store::{
 };
 
 const HASH_BYTES: usize = 32;
+/// Entries that a walk over the whole journal reads at a time.
+const WALK_ENTRIES: usize = 4096;
 
 /// Stages `entry` behind the newest.
 ///
@@ -104,6 +106,36 @@ pub fn check(entries: &[Chained], after: u64, previous: [u8; HASH_BYTES]) -> Cha
     ChainCheck::Whole
 }
 
+/// Walks the whole journal, and returns its head; or what does not follow, as text for a person.
+///
+/// A journal that was rewritten from some entry on follows, too: compare the head with one that was noted before.
+///
+/// # Errors
+/// The store cannot be read, or an entry is damaged.
+pub fn walk<S: Source + ?Sized>(source: &S) -> Result<Result<JournalHead, String>, LoadError> {
+    let mut end = JournalHead { number: 0, hash: [0; HASH_BYTES] };
+    loop {
+        let entries = read_after(source, end.number, WALK_ENTRIES)?;
+        if let ChainCheck::BrokenAt(number) = check(&entries, end.number, end.hash) {
+            let what = format!("entry {number} is missing, or does not follow from the one before");
+            return Ok(Err(what));
+        }
+        let Some(last) = entries.last() else { break };
+        end = JournalHead { number: last.number, hash: last.hash };
+    }
+    let noted = source.load(&MetaKey::JOURNAL)?;
+    let is_whole = noted.map_or(end.number == 0, |noted| noted == end);
+    let noted = noted.map_or(0, |noted| noted.number);
+    Ok(if is_whole {
+        Ok(end)
+    } else {
+        Err(format!(
+            "it ends with entry {}, but {noted} were written, or the last was changed",
+            end.number
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use shared::time::Timestamp;
@@ -142,5 +174,49 @@ mod tests {
         let mut changed = entries;
         changed[1].hash[0] ^= 1;
         assert_eq!(check(&changed, 0, [0; 32]), ChainCheck::BrokenAt(3));
+    }
+
+    #[test]
+    fn a_walk_finds_what_was_changed_taken_out_or_cut_off_and_else_gives_the_head() {
+        let count = u64::try_from(WALK_ENTRIES).unwrap() + 5;
+        let engine = MemoryEngine::new(1);
+        let walk = || walk(&engine as &dyn Engine).unwrap();
+        assert_eq!(walk(), Ok(JournalHead { number: 0, hash: [0; 32] }), "an empty one is whole");
+        let mut staged = Staged::new(&engine);
+        (1..=count).for_each(|n| append(&mut staged, &entry(n)).unwrap());
+        engine.commit(staged.into_changes()).unwrap();
+        let head = (&engine as &dyn Engine).load(&MetaKey::JOURNAL).unwrap().unwrap();
+        assert_eq!(walk(), Ok(head));
+
+        let replace = |number: u64, value: Option<Vec<u8>>| {
+            let mut staged = Staged::new(&engine);
+            let key = JournalKey(number).encode();
+            match value {
+                Some(value) => staged.put(Space::Rows, &key, value),
+                None => staged.delete(Space::Rows, &key),
+            }
+            engine.commit(staged.into_changes()).unwrap();
+        };
+        let stored = |number: u64| {
+            let key = JournalKey(number).encode();
+            engine.read(Space::Rows, &[&key]).unwrap().remove(0).unwrap().to_vec()
+        };
+        let forged = |number: u64| [&stored(number)[..HASH_BYTES], &entry(7).encode()].concat();
+        for number in [1, count - 5, count - 2] {
+            let honest = stored(number);
+            replace(number, Some(forged(number)));
+            assert!(walk().unwrap_err().contains(&format!("entry {} ", number + 1)), "{number}");
+            replace(number, None);
+            assert!(walk().unwrap_err().contains(&format!("entry {number} ")), "{number}");
+            replace(number, Some(honest));
+            assert_eq!(walk(), Ok(head));
+        }
+        let honest = stored(count);
+        replace(count, Some(forged(count)));
+        assert!(walk().unwrap_err().contains("the last was changed"));
+        replace(count, None);
+        assert!(walk().unwrap_err().contains(&format!("ends with entry {}", count - 1)));
+        replace(count, Some(honest));
+        assert_eq!(walk(), Ok(head));
     }
 }

@@ -1,7 +1,15 @@
 use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 
 use super::*;
-use crate::app::tests::house::House;
+use crate::{
+    app::tests::house::House,
+    command::journal::append,
+    store::{
+        engine::{Space, Staged},
+        schema::{JournalKey, Key as _},
+        values::{Actor, Entry, Event},
+    },
+};
 
 fn verdict_of(findings: &[Finding], part: &str) -> (Verdict, String) {
     let found = findings.iter().find(|finding| finding.part == part);
@@ -99,6 +107,41 @@ fn what_a_running_coordinator_holds_is_no_problem() {
     assert_eq!(holder_of_store(&house.config.store.path), None, "nothing is there");
     let report = in_use_text(&house);
     assert!(report.ends_with("is in use by process 7: a coordinator is running"), "{report}");
+}
+
+#[test]
+fn a_store_at_rest_has_its_journal_followed_and_is_left_as_it_was() {
+    let house = House::new();
+    let path = &house.config.store.path;
+    let entry = Entry {
+        at: house.now(),
+        actor: Actor::Coordinator,
+        tenant: None,
+        event: Event::TenantChanged { revision: 1 },
+    };
+    let engine = RocksEngine::open(path).unwrap();
+    let mut staged = Staged::new(&engine);
+    (0..3).for_each(|_| append(&mut staged, &entry).unwrap());
+    engine.commit(staged.into_changes()).unwrap();
+    drop(engine);
+    let files = || {
+        let mut files: Vec<_> = fs::read_dir(path).unwrap().map(|f| f.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|file| (fs::read(&file).unwrap(), file)).collect::<Vec<_>>()
+    };
+    let before = files();
+    let (verdict, text) = verdict_of(&check(&house.config, house.now()), "journal");
+    assert_eq!(verdict, Verdict::Ok, "{text}");
+    assert!(text.starts_with("3 entries follow one another; the last has hash "), "{text}");
+    assert!(before == files(), "a check changes nothing");
+
+    let engine = RocksEngine::open(path).unwrap();
+    let mut staged = Staged::new(&engine);
+    staged.delete(Space::Rows, &JournalKey(2).encode());
+    engine.commit(staged.into_changes()).unwrap();
+    drop(engine);
+    let (verdict, text) = verdict_of(&check(&house.config, house.now()), "journal");
+    assert!(verdict == Verdict::Problem && text.contains("entry 2 is missing"), "{text}");
 }
 
 fn in_use_text(house: &House) -> String {

@@ -131,6 +131,9 @@ const RESTORE_HINT: &str = "keep a copy of the folder, then restore it from a ba
 const MISSING_HINT: &str = "put the missing file back or restore the folder from a backup";
 const VERSION_HINT: &str = "open it with the version of the coordinator that wrote it last";
 
+/// Opens the database in a folder, with a way to take up its log.
+type Opener = fn(&Path, DBRecoveryMode) -> Result<DB, rocksdb::Error>;
+
 /// A store in RocksDB. One process at a time has it open.
 pub struct RocksEngine {
     db: DB,
@@ -152,11 +155,29 @@ impl RocksEngine {
     /// # Errors
     /// See [`OpenError`]. Nothing in the folder has been lost or changed by an attempt that failed.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
-        let path = path.into();
+        Self::open_by(path.into(), |path, recovery| {
+            DB::open_cf_descriptors(&database_options(recovery), path, families())
+        })
+    }
+
+    /// Opens the store in the folder `path`, which must be there, to read it and change nothing: what stands in the
+    /// log alone is read from there, and commits are refused.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_to_read(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        Self::open_by(path.into(), |path, recovery| {
+            let mut options = database_options(recovery);
+            options.create_if_missing(false);
+            DB::open_cf_descriptors_read_only(&options, path, families(), false)
+        })
+    }
+
+    fn open_by(path: PathBuf, open: Opener) -> Result<Self, OpenError> {
         check_whole(&path)?;
         let (db, cut_at_open) = match open(&path, DBRecoveryMode::TolerateCorruptedTailRecords) {
             Ok(db) => (db, None),
-            Err(error) if error.kind() == ErrorKind::Corruption => open_cut(&path, error)?,
+            Err(error) if error.kind() == ErrorKind::Corruption => open_cut(&path, open, error)?,
             Err(error) => return Err(open_error(&path, &error)),
         };
         Ok(Self { db, path, cut_at_open, stopped: OnceLock::new() })
@@ -284,17 +305,20 @@ impl Engine for RocksEngine {
     }
 }
 
-fn open(path: &Path, recovery: DBRecoveryMode) -> Result<DB, rocksdb::Error> {
+fn families() -> [ColumnFamilyDescriptor; 2] {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
-    let families = [
+    [
         ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, rows_options(&cache)),
         ColumnFamilyDescriptor::new(BLOCKS, blocks_options(&cache)),
-    ];
-    DB::open_cf_descriptors(&database_options(recovery), path, families)
+    ]
 }
 
 /// Opens a database that RocksDB calls corrupt, if all that is wrong is a torn end of the log.
-fn open_cut(path: &Path, error: rocksdb::Error) -> Result<(DB, Option<String>), OpenError> {
+fn open_cut(
+    path: &Path,
+    open: Opener,
+    error: rocksdb::Error,
+) -> Result<(DB, Option<String>), OpenError> {
     let io = |error: io::Error| OpenError::Io { path: path.into(), detail: error.to_string() };
     match wal::check(path).map_err(io)? {
         Verdict::TornEnd { path: log, offset } => {
