@@ -26,8 +26,19 @@ const READERS_MAX: usize = 4;
 pub struct RealDisk {
     folder: PathBuf,
     handles: Mutex<Handles>,
-    /// Holds the lock; the system releases it with the process.
-    _lock: File,
+    /// Holds the lock; the system releases it with the process, whatever ends it.
+    lock: File,
+}
+
+impl Drop for RealDisk {
+    /// A program that another thread is just starting has the file open as well, until it runs: the lock would
+    /// outlast this handle, and whoever opens the folder next would be refused.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, %error, "folder's lock cannot be released");
+        }
+    }
 }
 
 /// Files kept open. The appended file stays open from its first append on: only that handle is told
@@ -64,7 +75,7 @@ impl RealDisk {
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        Ok(Self { folder: folder.to_owned(), handles: Mutex::default(), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), handles: Mutex::default(), lock })
     }
 
     fn path(&self, id: SegmentId) -> PathBuf {
@@ -251,6 +262,16 @@ mod tests {
         assert!(matches!(RealDisk::open(folder.path()), Err(OpenDiskError::InUse { .. })));
         drop(first);
         RealDisk::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_was_let_go_is_free_while_a_program_that_is_being_started_has_the_lock_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = RealDisk::open(folder.path()).unwrap();
+        let inherited = first.lock.try_clone().unwrap();
+        drop(first);
+        RealDisk::open(folder.path()).unwrap();
+        drop(inherited);
     }
 
     #[test]
