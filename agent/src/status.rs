@@ -25,7 +25,7 @@ use crate::{attribution, clock};
 mod health;
 mod render;
 
-pub use health::{EXPIRY_WARNING, Health, Matter};
+pub use health::{EXPIRY_WARNING, Health, Matter, REVOKED_ADVICE};
 
 /// How often the file is rewritten.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,6 +63,8 @@ pub enum LinkState {
     Waiting,
     /// The coordinator refuses the spool as an older copy: a person must act.
     SetBack,
+    /// The coordinator has revoked this agent: a person must act.
+    Revoked,
     /// Ended.
     Stopped,
 }

@@ -45,7 +45,7 @@ use shared::{
         SILENCE_TIMEOUT,
     },
     session::ProtocolError,
-    wire::{Gap, GapReason, GoodbyeReason},
+    wire::{CLOSE_REVOKED, Gap, GapReason, GoodbyeReason},
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -58,7 +58,7 @@ use crate::{
     config::{Address, CoordinatorConfig},
     held::HeldReader,
     spool::{LostReason, ReadBlock, ReadError, SpoolReader},
-    status::{LinkState, Status},
+    status::{LinkState, REVOKED_ADVICE, Status},
     tls::{Credentials, PeerError},
 };
 
@@ -222,8 +222,8 @@ impl Uplink {
         if state == LinkState::Connecting {
             return true; // a session was ended for its age
         }
-        let wait = if state == LinkState::SetBack {
-            BACKOFF_MAX
+        let wait = if matches!(state, LinkState::SetBack | LinkState::Revoked) {
+            BACKOFF_MAX // only a person can change it
         } else {
             self.backoff.next_wait(rand::random())
         };
@@ -250,6 +250,10 @@ impl Uplink {
         };
         let (endpoint, connection) = match dialled {
             Ok(dialled) => dialled,
+            Err(LinkError::Handshake(lost)) if is_revoked(&lost) => {
+                self.note_revoked(&shown);
+                return Ok(None);
+            }
             Err(error) => {
                 self.failed(&shown, &error);
                 return Err(());
@@ -258,7 +262,13 @@ impl Uplink {
         let since = clock::now();
         let mut welcomed = false;
         let end = self.session(&connection, stop, &shown, &mut welcomed).await;
+        // Whatever the session ran into, the coordinator's own reason says more; it is forgotten once we close, too.
+        let is_revoked = connection.close_reason().is_some_and(|lost| is_revoked(&lost));
         session::close(&connection, &end);
+        if is_revoked {
+            self.note_revoked(&shown);
+            return Ok(None);
+        }
         let settled = welcomed && clock::now().duration_since(since) >= SETTLED_AFTER;
         if settled {
             self.backoff.reset();
@@ -332,6 +342,12 @@ impl Uplink {
         }
     }
 
+    fn note_revoked(&mut self, address: &str) {
+        let text =
+            format!("coordinator has revoked this agent, the spool keeps all; {REVOKED_ADVICE}");
+        self.note_failure(LinkState::Revoked, address, text);
+    }
+
     fn failed(&mut self, address: &str, error: &LinkError) {
         self.note_failure(LinkState::Waiting, address, error.to_string());
     }
@@ -345,6 +361,8 @@ impl Uplink {
             tracing::debug!(address, error, "link still fails");
         } else if state == LinkState::SetBack {
             tracing::error!(address, error, "coordinator refuses this spool");
+        } else if state == LinkState::Revoked {
+            tracing::error!(address, error, "coordinator refuses this agent");
         } else {
             tracing::warn!(address, error, "no link to the coordinator, the spool keeps all");
         }
@@ -399,6 +417,12 @@ async fn dial_one(
         .map_err(|_| LinkError::HandshakeTimeout)?
         .map_err(LinkError::Handshake)?;
     Ok((endpoint, connection))
+}
+
+/// Returns whether the coordinator ended a connection because it has revoked the agent.
+fn is_revoked(lost: &ConnectionError) -> bool {
+    let code = VarInt::from_u32(CLOSE_REVOKED);
+    matches!(lost, ConnectionError::ApplicationClosed(closed) if closed.error_code == code)
 }
 
 /// Returns the peer's verified chain, the leaf first.

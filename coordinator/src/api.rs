@@ -27,7 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::problem::{Kind, Problem};
 use crate::{
-    bell::Bell,
+    bell::Bells,
     clock::Clock,
     counters::Counters,
     limits::{API_REQUESTS_MAX, REQUEST_BYTES_MAX},
@@ -79,8 +79,8 @@ pub struct Api {
     pub clock: Clock,
     /// What is counted.
     pub counters: Arc<Counters>,
-    /// Rung when agents are to be asked for something.
-    pub bell: Bell,
+    /// Rung when agents are to be asked for something, or are to be let in no more.
+    pub bells: Bells,
     /// Cancelled when the coordinator stops: waits and feeds end.
     pub stopping: CancellationToken,
     /// What join tokens tell hosts; without it none are made.
@@ -97,11 +97,11 @@ impl Api {
         view: View,
         clock: Clock,
         counters: Arc<Counters>,
-        bell: Bell,
+        bells: Bells,
         stopping: CancellationToken,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(API_REQUESTS_MAX));
-        Self { store, view, clock, counters, bell, stopping, join_terms: None, requests }
+        Self { store, view, clock, counters, bells, stopping, join_terms: None, requests }
     }
 
     /// Returns the API with what join tokens tell hosts.

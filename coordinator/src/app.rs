@@ -48,7 +48,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, Api, JoinTerms},
-    bell::Bell,
+    bell::Bells,
     clock::Clock,
     command::tokens::{self, Grant},
     config::Config,
@@ -83,8 +83,8 @@ pub struct Running {
     pub view: View,
     /// What is counted.
     pub counters: Arc<Counters>,
-    /// Rung when agents are to be asked for something.
-    pub bell: Bell,
+    /// Rung when sessions are to look into the store.
+    pub bells: Bells,
     parts: Parts,
     writer: Writer,
 }
@@ -150,7 +150,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     make_first_token(&store, &config.store.path, clock.now()).await?;
     let view = upkeep::view::rebuild(&store).await.context("build the queue from the store")?;
 
-    let (counters, bell) = (Arc::new(Counters::default()), Bell::default());
+    let (counters, bells) = (Arc::new(Counters::default()), Bells::default());
     let parts = Parts::default();
     let Parts { stop, tasks, .. } = parts.clone();
     let api_listener = bind(config.api.listen, "[api] listen").await?;
@@ -162,7 +162,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         store: store.clone(),
         clock: clock.clone(),
         counters: Arc::clone(&counters),
-        bell: bell.clone(),
+        bells: bells.clone(),
         trust_domain: config.trust_domain.clone(),
         issuer,
         sites: ingest::Sites::default(),
@@ -177,7 +177,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
 
     let counted = Arc::clone(&counters);
     let api =
-        Api::new(store.clone(), view.clone(), clock.clone(), counted, bell.clone(), stop.clone())
+        Api::new(store.clone(), view.clone(), clock.clone(), counted, bells.clone(), stop.clone())
             .with_joining(terms);
     let metrics = api::metrics_router(api.clone());
     let router = api::router(api);
@@ -191,7 +191,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         agents = %ingest_addr, api = %api_addr, metrics = %metrics_addr,
         store = %config.store.path.display(), "coordinator serves"
     );
-    Ok(Running { ingest_addr, api_addr, metrics_addr, store, view, counters, bell, parts, writer })
+    Ok(Running { ingest_addr, api_addr, metrics_addr, store, view, counters, bells, parts, writer })
 }
 
 impl Running {

@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod block;
 pub mod cases;
+pub mod identities;
 pub mod joins;
 pub mod journal;
 pub mod ledger;
@@ -59,6 +60,9 @@ pub enum CommandError {
         /// The newest durable one's.
         committed: u64,
     },
+    /// The agent's identity was revoked.
+    #[error("this agent was revoked")]
+    Revoked,
     /// The store cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -197,8 +197,10 @@ label! {
         Tls = "tls",
         /// The certificate does not name an agent of a tenant.
         Identity = "identity",
-        /// The certificate was revoked.
+        /// The agent was revoked.
         Revoked = "revoked",
+        /// Nobody could tell whether it was.
+        Unknown = "unknown",
     }
 }
 
@@ -373,6 +375,7 @@ counters! {
     joins_refused: CounterBy<JoinRefused> = "Hosts that were not let in, by reason.";
     sessions_open: Gauge = "Sessions of agents that are open now.";
     sessions_replaced: Counter = "Sessions that ended because the same agent connected anew.";
+    sessions_revoked: Counter = "Sessions that ended because the agent was revoked, or might be.";
     sessions_silent: Counter = "Sessions that ended because the agent fell silent.";
     frames_waited: Counter = "Frames that waited for others to be stored: there was no room.";
     frames_refused: Counter = "Frames that broke the protocol; each ended its connection.";

@@ -20,6 +20,7 @@ mod recall;
 mod registry;
 mod room;
 mod session;
+mod standing;
 mod streams;
 
 use std::{
@@ -38,14 +39,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{join::Sites, room::Room};
 use self::{
     registry::Registry,
-    session::{Close, Ending},
+    session::{Close, Ending, Failure},
 };
 use crate::{
-    bell::Bell,
+    bell::{Bells, Listener},
     clock::Clock,
     counters::{Counters, HandshakeRefused},
     limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
-    store::writer::Store,
+    store::{schema::AgentKey, writer::Store},
     tls::{self, Issuer},
 };
 
@@ -58,8 +59,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What is counted.
     pub counters: Arc<Counters>,
-    /// Rings when agents are to be asked for something.
-    pub bell: Bell,
+    /// Ring when sessions are to look into the store.
+    pub bells: Bells,
     /// Whose agents are let in.
     pub trust_domain: String,
     /// What issues certificates for hosts that join; without it none can.
@@ -155,11 +156,13 @@ impl Ingest {
         }
         let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
         self.shared.tasks.spawn(async move {
+            // From before the agent is looked at: no revocation falls in between.
+            let revocations = shared.bells.revocations.listen();
             let met = shake_hands(&shared, incoming).await;
             shared.counters.handshakes_open.lower();
             match met {
                 Some(Met::Agent(connection, tenant, agent)) => {
-                    serve(&shared, &registry, connection, (tenant, agent)).await;
+                    serve(&shared, &registry, connection, (tenant, agent), revocations).await;
                 }
                 Some(Met::Host(connection, issuer, from)) => {
                     let Some(_visit) = shared.sites.enter(from) else {
@@ -221,6 +224,15 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
     }
     match tls::peer_identity(&connection, &shared.trust_domain) {
         Ok((tenant, agent)) => {
+            if let Err(failure) = standing::check(shared, AgentKey { tenant, agent }).await {
+                let reason = match failure {
+                    Failure::Revoked => HandshakeRefused::Revoked,
+                    _ => HandshakeRefused::Unknown,
+                };
+                refused(reason, &format!("{agent} of {tenant}: {failure}"));
+                close(&connection, failure.close(), &failure.to_string());
+                return None;
+            }
             connection.set_receive_window(tls::RECEIVE_WINDOW);
             Some(Met::Agent(connection, tenant, agent))
         }
@@ -238,6 +250,7 @@ async fn serve(
     registry: &Registry,
     connection: Connection,
     (tenant, agent): (TenantId, AgentId),
+    mut revocations: Listener,
 ) {
     let counters = Arc::clone(&shared.counters);
     counters.connections_accepted.add_one();
@@ -245,7 +258,12 @@ async fn serve(
     let age = shared.connection_age.mul_f64(rand::rng().random_range(0.9..=1.0));
     let from = connection.remote_address();
     let session = session::Session::new(shared, registry, &connection, (tenant, agent), age);
-    let ending = session.run().await;
+    let ending = tokio::select! {
+        ending = session.run() => ending,
+        failure = standing::lost(shared, &mut revocations, AgentKey { tenant, agent }) => {
+            Ending::Failed(failure)
+        }
+    };
     match ending {
         Ending::Goodbye(why) => {
             tracing::debug!(%tenant, %agent, %from, ?why, "session ended");
@@ -257,6 +275,9 @@ async fn serve(
             tracing::debug!(%tenant, %agent, %from, %error, "connection lost");
         }
         Ending::Failed(failure) => {
+            if failure.close() == Close::Revoked || matches!(failure, Failure::Unknown(_)) {
+                counters.sessions_revoked.add_one();
+            }
             tracing::warn!(%tenant, %agent, %from, error = %failure, "session failed");
             close(&connection, failure.close(), &failure.to_string());
         }

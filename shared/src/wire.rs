@@ -44,6 +44,10 @@ pub const ALPN: &[u8] = b"signalbox/1";
 /// Version of the frames within `signalbox/1`; the coordinator answers with the lower of both sides'.
 pub const WIRE_VERSION: u16 = 2;
 
+/// Code with which a coordinator closes the connection of an agent that was revoked: it is to say so plainly, to keep
+/// what it has, and to go on asking at leisure.
+pub const CLOSE_REVOKED: u32 = 4;
+
 /// First version with [`Frame::Ledger`] and [`Frame::LedgerAck`].
 pub const LEDGER_VERSION: u16 = 2;
 

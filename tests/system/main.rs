@@ -9,4 +9,5 @@ mod join;
 mod ledger;
 mod ocsf;
 mod recall;
+mod revoke;
 mod tidy;

@@ -85,7 +85,7 @@ async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
         config.sources.push(SourceConfig { name: name.to_owned(), kind, input });
     }
     let stop = CancellationToken::new();
-    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let agent = spawn_agent(config, stop.clone());
     let address = |source: usize| {
         let place = world.snapshot()?.sources.get(source)?.path.to_str()?.to_owned();
         place.split_once("://")?.1.parse::<SocketAddr>().ok()
@@ -242,7 +242,7 @@ async fn an_alert_about_a_connection_of_this_host_says_whose_it_is() {
     let input = Input::Udp(LOOPBACK);
     config.sources.push(SourceConfig { name: "udp".to_owned(), kind, input });
     let stop = CancellationToken::new();
-    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let agent = spawn_agent(config, stop.clone());
     let udp = eventually_some("it listens", || {
         let place = world.snapshot()?.sources.get(1)?.path.to_str()?.to_owned();
         place.split_once("://")?.1.parse::<SocketAddr>().ok()
@@ -325,6 +325,36 @@ async fn a_spool_that_was_set_back_is_shown_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn an_agent_that_was_revoked_says_so_keeps_all_and_goes_on_asking() {
+    let world = World::new();
+    world.stored.lock().unwrap().is_revoking = true;
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    world.write(0..10);
+    eventually("the state is shown", || {
+        world.snapshot().is_some_and(|snapshot| {
+            let waiting: u64 = snapshot.lanes.iter().map(|lane| lane.waiting).sum();
+            snapshot.link.state == LinkState::Revoked && waiting > 0
+        })
+    })
+    .await;
+    let said = world.last_error();
+    assert!(
+        said.contains("has revoked this agent") && said.contains("join --again TOKEN"),
+        "{said}"
+    );
+    assert!(world.snapshot().unwrap().link.retry_at.is_some(), "it does not give up");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+
+    world.stored.lock().unwrap().is_revoking = false;
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("what was kept is stored", || world.stored_count() == 10).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
 async fn what_is_recalled_comes_out_of_the_ring_byte_for_byte() {
     let world = World::new();
     let disk = Arc::new(RealDisk::open(&world.path("held")).unwrap());
@@ -353,7 +383,7 @@ async fn what_is_recalled_comes_out_of_the_ring_byte_for_byte() {
     config.held = Some(HeldSettings { dir, bytes_max, folded_bytes_max, age_max });
     world.write(0..100);
     let stop = CancellationToken::new();
-    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let agent = spawn_agent(config, stop.clone());
     eventually("it is answered", || !world.stored.lock().unwrap().recall_ends.is_empty()).await;
     eventually("what is sent is stored, too", || world.stored_count() == 100).await;
     stop.cancel();
@@ -472,7 +502,7 @@ impl World {
         coordinator: SocketAddr,
     ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
         let stop = CancellationToken::new();
-        let agent = tokio::spawn(run(self.config(coordinator), Notifier::default(), stop.clone()));
+        let agent = spawn_agent(self.config(coordinator), stop.clone());
         (stop, agent)
     }
 
@@ -486,7 +516,7 @@ impl World {
         let policy = Some(self.path("policy.yml"));
         let config = Config { policy, held, ..self.config(coordinator) };
         let stop = CancellationToken::new();
-        (stop.clone(), tokio::spawn(run(config, Notifier::default(), stop)))
+        (stop.clone(), spawn_agent(config, stop))
     }
 
     fn write(&self, numbers: std::ops::Range<u64>) {
@@ -538,6 +568,14 @@ fn write_key(path: &Path, key: &str) {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.write(true).create_new(true).open(path).unwrap();
     file.write_all(key.as_bytes()).unwrap();
+}
+
+/// Runs an agent, and says it if it ends with an error while a test waits for something else.
+fn spawn_agent(config: Config, stop: CancellationToken) -> JoinHandle<Result<Outcome>> {
+    tokio::spawn(async move {
+        let outcome = run(config, Notifier::default(), stop).await;
+        outcome.inspect_err(|error| println!("the agent ended by itself: {error:#}"))
+    })
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {

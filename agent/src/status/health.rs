@@ -19,6 +19,9 @@ const LAG_PATIENCE: Duration = Duration::from_secs(60);
 const LOSS_MEMORY: Duration = Duration::from_secs(60 * 60);
 /// From when on a certificate's end is a matter for a person: the time to notice, and to renew without haste.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What to do where the coordinator has revoked the agent.
+pub const REVOKED_ADVICE: &str = "ask whoever runs the coordinator why; where this host is to \
+                                  stay, signalbox-agent join --again TOKEN makes it another agent";
 /// Share of the spool, in percent, from which on its end is near: with the default of 1 GiB some hours are left.
 const SPOOL_PERCENT_WARNING: u64 = 80;
 
@@ -172,6 +175,10 @@ impl Snapshot {
                     "the coordinator knows a newer spool".to_owned(),
                     &advice,
                 ));
+            }
+            LinkState::Revoked => {
+                let text = "the coordinator has revoked this agent, and takes nothing from it";
+                return Some(degraded("link", text.to_owned(), REVOKED_ADVICE));
             }
             LinkState::Connecting | LinkState::Waiting => {}
         }
@@ -351,6 +358,9 @@ mod tests {
         assert!(matter.text.contains("no answer") && matter.advice.contains("UDP to box:4433"));
         snapshot.link.state = LinkState::SetBack;
         assert!(only(&snapshot, later).advice.contains("/var/lib/signalbox/spool aside"));
+        snapshot.link.state = LinkState::Revoked;
+        let matter = only(&snapshot, later);
+        assert!(matter.text.contains("revoked") && matter.advice.contains("join --again TOKEN"));
     }
 
     #[test]

@@ -149,6 +149,10 @@ impl Snapshot {
                 "the coordinator refuses this spool: it is an older copy, and a person must act"
                     .to_owned()
             }
+            LinkState::Revoked => {
+                "the coordinator has revoked this agent, and takes nothing: a person must act"
+                    .to_owned()
+            }
             LinkState::Stopped => "closed".to_owned(),
         }
     }

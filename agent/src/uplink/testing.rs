@@ -25,7 +25,7 @@ use shared::{
     limits::FRAME_BYTES_MAX,
     recall::{Recall, RecallEnd},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
-    wire::{ALPN, Frame, LEN_BYTES, checked_len},
+    wire::{ALPN, CLOSE_REVOKED, Frame, LEN_BYTES, checked_len},
 };
 use tokio::sync::mpsc;
 
@@ -44,6 +44,8 @@ pub(crate) struct Stored {
     pub(crate) handled: Vec<(Handling, u64, Option<String>)>,
     /// The newest context.
     pub(crate) context: Option<HostContext>,
+    /// Whether agents are refused as revoked.
+    pub(crate) is_revoking: bool,
     /// How many sessions there were.
     pub(crate) sessions: usize,
     /// How many goodbyes were said.
@@ -82,6 +84,9 @@ impl Coordinator {
                 let store = Arc::clone(&store);
                 tokio::spawn(async move {
                     if let Ok(connection) = incoming.await {
+                        if store.lock().unwrap().is_revoking {
+                            return connection.close(CLOSE_REVOKED.into(), b"revoked");
+                        }
                         serve(connection, &store).await;
                     }
                 });

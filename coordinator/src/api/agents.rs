@@ -2,7 +2,7 @@
 
 mod host;
 
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use shared::{
     ids::{AgentId, Lane, Seq, TenantId},
@@ -13,24 +13,29 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    auth::Caller,
-    extract::{Asked, Named},
+    auth::{Caller, LEADS},
+    extract::{Asked, Named, Sent},
+    idempotency::{self, Answer},
     json, ocsf,
     page::{self, Filter, Page, PageQuery},
     problem::Problem,
     read, show,
-    types::{Agent, AgentStats, Context, Gap, LaneState, Lanes, Time},
+    types::{
+        Agent, AgentRevocation, AgentStats, Context, Gap, LaneState, Lanes, RevokeRequest, Revoked,
+        Time,
+    },
 };
 use crate::{
+    command::{CommandError, identities},
     store::{
         engine::Engine,
         reader::{
             agents::{self, AgentStanding, LaneStanding},
             gaps,
         },
-        schema::{AgentKey, GapKey, Key},
-        tables::LoadError,
-        values::GapRecord,
+        schema::{AgentKey, GapKey, Key, TenantKey},
+        tables::{LoadError, Source},
+        values::{GapRecord, Revocation},
     },
     triage::queue::TenantScope,
 };
@@ -42,6 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(one))
         .routes(routes!(list_contexts))
         .routes(routes!(list_gaps))
+        .routes(routes!(revoke))
 }
 
 /// Which agents.
@@ -173,6 +179,50 @@ async fn list_gaps(
     json(&Page { items: rows.iter().map(|(key, record)| gap(key, record)).collect(), next })
 }
 
+/// Makes an agent's identity worthless, for good: its connections end within two seconds, and it is let in no more.
+/// What it sent stays. A second revocation changes nothing, and returns the first.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/revoke", operation_id = "revoke_agent", tag = "agents",
+    params(("agent" = String, Path, description = "Its id, a UUID")), request_body = RevokeRequest,
+    responses((status = 200, description = "Since when, by whom and why", body = AgentRevocation))
+)]
+async fn revoke(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(name): Named,
+    Sent { body, once }: Sent<RevokeRequest>,
+) -> Result<Answer, Problem> {
+    caller.require(LEADS)?;
+    let id: AgentId = name.parse()?;
+    if let Some(tenant) = body.tenant {
+        caller.see(tenant)?;
+    }
+    let answer = idempotency::write(&api, once, move |staged, now| {
+        let key = match body.tenant {
+            Some(tenant) if staged.load(&TenantKey(tenant))?.is_some() => {
+                AgentKey { tenant, agent: id }
+            }
+            Some(tenant) => return Err(CommandError::not_found("tenant", tenant).into()),
+            None => {
+                let found = agents::find(&*staged, &caller.scope, id)?;
+                found.ok_or_else(|| CommandError::not_found("agent", id))?.key
+            }
+        };
+        let revocation = identities::revoke(staged, key, &body.reason, &caller.actor(), now)?;
+        let (tenant, agent) = (key.tenant.to_string(), key.agent.to_string());
+        let body = AgentRevocation { tenant, agent, revoked: revoked(&revocation) };
+        Answer::json(StatusCode::OK, &body)
+    });
+    let answer = answer.await?;
+    api.bells.revocations.ring();
+    Ok(answer)
+}
+
+fn revoked(revocation: &Revocation) -> Revoked {
+    let Revocation { at, by, reason } = revocation;
+    Revoked { at: Time(*at), by: by.into(), reason: reason.clone() }
+}
+
 /// Finds an agent that the scope holds; one that it does not hold is as if it were not there (L5).
 fn find(engine: &dyn Engine, scope: &TenantScope, id: AgentId) -> Result<AgentStanding, Problem> {
     let found: Result<_, LoadError> = agents::find(engine, scope, id);
@@ -181,7 +231,7 @@ fn find(engine: &dyn Engine, scope: &TenantScope, id: AgentId) -> Result<AgentSt
 
 /// Returns an agent as the API shows it.
 fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
-    let AgentStanding { key, agent, host, lanes, gaps } = standing;
+    let AgentStanding { key, agent, host, lanes, gaps, revoked: revocation } = standing;
     let [urgent, normal, bulk] = lanes.map(|lane| lane_state(&lane));
     let stats = &agent.stats;
     let lag_blocks = standing.lag_blocks();
@@ -218,6 +268,7 @@ fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
         lag_blocks,
         lag_seconds,
         gaps: show::count(*gaps),
+        revoked: revocation.as_ref().map(revoked),
     }
 }
 

@@ -25,7 +25,7 @@ use tower::ServiceExt;
 
 use super::{Api, JoinTerms, metrics_router, router};
 use crate::{
-    bell::Bell,
+    bell::Bells,
     clock::Clock,
     command::{
         CommandError, agents,
@@ -88,7 +88,7 @@ impl Fixture {
             View::new(),
             Clock::new(move || Timestamp::from_ms(reading.load(Relaxed))),
             Arc::new(Counters::default()),
-            Bell::default(),
+            Bells::default(),
             CancellationToken::new(),
         );
         let (router, metrics) = (router(api.clone()), metrics_router(api.clone()));

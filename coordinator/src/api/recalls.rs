@@ -109,7 +109,7 @@ async fn ask(
         Answer::json(StatusCode::CREATED, &shown(id, &record, now))
     });
     let answer = answer.await?;
-    api.bell.ring();
+    api.bells.recalls.ring();
     Ok(answer)
 }
 

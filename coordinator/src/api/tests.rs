@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    bell::Bell,
+    bell::Bells,
     command::{block, journal, tenants, tokens as token_commands},
     store::{
         engine::{Engine, MemoryEngine},
@@ -94,7 +94,7 @@ impl House {
             View::new(),
             clock,
             counters,
-            Bell::default(),
+            Bells::default(),
             CancellationToken::new(),
         );
         let router = router(api.clone());

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use shared::{
     alert::Severity,
     ids::{Lane, TenantId},
-    wire::GapReason,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,12 +16,16 @@ use crate::{
     triage::{case::VerdictKind, sla::Sla},
 };
 
+mod agents;
 mod context;
 mod forms;
 mod journal;
 mod ledger;
 mod recalls;
 
+pub use agents::{
+    Agent, AgentRevocation, AgentStats, Gap, LaneState, Lanes, RevokeRequest, Revoked,
+};
 pub use context::{Context, Hardware, HostContext, Interface, Listener, LoggedIn, Route};
 pub use forms::{
     AgentName, CaseName, GapReasonName, LaneName, LedgerGapKindName, RoleName, SeverityName,
@@ -186,113 +189,6 @@ pub struct TenantChange {
     /// Agreed times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sla_minutes: Option<SlaChange>,
-}
-
-/// An agent's counters since its process began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct AgentStats {
-    /// Records read from all sources.
-    pub records_read: u64,
-    /// Bytes read from all sources.
-    pub bytes_read: u64,
-    /// Records that could not be parsed.
-    pub malformed: u64,
-    /// Records that were cut because they were too long.
-    pub over_long: u64,
-    /// How often a full spool made the sources wait.
-    pub spool_full: u64,
-    /// Bytes that the spool holds.
-    pub spool_bytes: u64,
-}
-
-/// One lane of an agent's spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct LaneState {
-    /// Newest block that the spool held when the agent was last heard of.
-    #[schema(required)]
-    pub spooled: Option<u64>,
-    /// Newest block that is durable here.
-    #[schema(required)]
-    pub committed: Option<u64>,
-    /// How many blocks lie between the two.
-    pub lag_blocks: u64,
-    /// How many alerts the lane has brought.
-    pub alerts: u64,
-}
-
-/// An agent's lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Lanes {
-    /// Goes before all others.
-    pub urgent: LaneState,
-    /// The everyday lane.
-    pub normal: LaneState,
-    /// What can wait.
-    pub bulk: LaneState,
-}
-
-/// An installed agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Agent {
-    /// Whose.
-    pub tenant: String,
-    /// Its id, a UUID.
-    pub agent: String,
-    /// Its host's name, from the newest context.
-    #[schema(required)]
-    pub hostname: Option<String>,
-    /// Its host's operating system, from the newest context.
-    #[schema(required)]
-    pub os: Option<String>,
-    /// Version of its program.
-    pub version: String,
-    /// When it first connected.
-    pub first_seen_at: Time,
-    /// When it was last heard of.
-    pub last_seen_at: Time,
-    /// Seconds since it was last heard of.
-    pub silent_seconds: u64,
-    /// Its spool, in hex.
-    pub epoch: String,
-    /// Start of its process, in hex.
-    pub boot: String,
-    /// Version of its host's newest context, in hex.
-    #[schema(required)]
-    pub context: Option<String>,
-    /// How far its clock was ahead of the coordinator's, in milliseconds; negative when behind.
-    pub clock_ahead_ms: i64,
-    /// Its counters.
-    pub stats: AgentStats,
-    /// Its lanes.
-    pub lanes: Lanes,
-    /// Blocks in its spool that are not durable here, over all lanes.
-    pub lag_blocks: u64,
-    /// Age in seconds of the oldest alert that is not durable here; null where there is none.
-    #[schema(required)]
-    pub lag_seconds: Option<u64>,
-    /// How many gaps are known of its lanes.
-    pub gaps: u64,
-}
-
-/// Blocks that will never come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Gap {
-    /// Of which spool, in hex.
-    pub epoch: String,
-    /// Of which lane.
-    #[schema(value_type = LaneName)]
-    pub lane: Lane,
-    /// First block that is missing.
-    pub first: u64,
-    /// Last block that is missing.
-    pub last: u64,
-    /// How many blocks.
-    pub blocks: u64,
-    /// Why.
-    #[schema(value_type = GapReasonName)]
-    pub reason: GapReason,
-    /// When it was noticed.
-    pub noticed_at: Time,
 }
 
 /// Where a case stands.

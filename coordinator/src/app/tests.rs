@@ -6,6 +6,7 @@ mod joins;
 mod lifetime;
 mod recalls;
 mod refusals;
+mod revocations;
 
 use futures_util::FutureExt as _;
 use shared::{

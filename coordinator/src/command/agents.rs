@@ -8,7 +8,7 @@ use shared::{
 };
 
 use crate::{
-    command::{CommandError, block, journal, ledger, tenants},
+    command::{CommandError, block, identities, journal, ledger, tenants},
     store::{
         engine::Staged,
         reader::agents,
@@ -34,7 +34,7 @@ pub struct Greeting {
 /// it goes on.
 ///
 /// # Errors
-/// The store cannot be read.
+/// The agent was revoked, or the store cannot be read.
 pub fn greet(
     staged: &mut Staged<'_>,
     tenant: TenantId,
@@ -42,9 +42,12 @@ pub fn greet(
     hello: &Hello,
     now: Timestamp,
 ) -> Result<Greeting, CommandError> {
+    let key = AgentKey { tenant, agent };
+    if identities::revocation(&*staged, key)?.is_some() {
+        return Err(CommandError::Revoked);
+    }
     let actor = Actor::Agent(agent);
     tenants::ensure(staged, tenant, &actor, now)?;
-    let key = AgentKey { tenant, agent };
     let known = staged.load(&key)?;
     let context = known.as_ref().map(|agent| agent.context).unwrap_or_default();
     let value = Agent {

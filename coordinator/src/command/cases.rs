@@ -141,7 +141,8 @@ pub fn expire(
     Ok(count)
 }
 
-fn checked_reason(reason: &str) -> Result<String, CommandError> {
+/// Returns a reason as it is kept: not empty, and bounded.
+pub(super) fn checked_reason(reason: &str) -> Result<String, CommandError> {
     let reason = reason.trim();
     if reason.is_empty() || reason.len() > TEXT_BYTES_MAX {
         let problem = format!("say why, in 1 to {TEXT_BYTES_MAX} bytes");

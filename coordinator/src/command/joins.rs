@@ -18,14 +18,14 @@ use shared::{
 };
 
 use crate::{
-    command::{CommandError, journal},
+    command::{CommandError, identities, journal},
     limits::{
         JOIN_ANSWERS_MAX, JOIN_ANSWERS_WINDOW, JOIN_TOKEN_LIFE_MAX, JOIN_TOKEN_RETENTION,
         JOIN_TOKENS_MAX, JOIN_USES_MAX,
     },
     store::{
         engine::{Direction, Space, Staged},
-        schema::{JoinTokenKey, JoinedKey, Key, TenantKey, range_of},
+        schema::{AgentKey, JoinTokenKey, JoinedKey, Key, TenantKey, range_of},
         tables::{Rows, Source, put},
         values::{Actor, Entry, Event, JoinEvent, JoinToken, JoinedHost},
     },
@@ -189,7 +189,15 @@ pub fn redeem(
         known.answers < JOIN_ANSWERS_MAX && now.since(known.joined_at) < JOIN_ANSWERS_WINDOW
     };
     let is_known = known.as_ref().is_some_and(may_answer);
-    if let Some(refusal) = objection(&token, is_known, now) {
+    let revoked = match &known {
+        Some(JoinedHost { agent, .. }) => {
+            identities::revocation(&*staged, AgentKey { tenant: token.tenant, agent: *agent })?
+        }
+        None => None,
+    };
+    // Whose agent was revoked is not let in with the same key again, as that agent or as another.
+    let refused = revoked.map(|_| JoinRefusal::Revoked);
+    if let Some(refusal) = refused.or_else(|| objection(&token, is_known, now)) {
         if is_noted {
             note_refusal(staged, Some(&token), refusal, &candidate.from, now)?;
         }

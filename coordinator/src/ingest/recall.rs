@@ -17,14 +17,13 @@ use shared::{
     recall::{Recall, RecallEnd, RecallId},
 };
 use tokio::{
-    sync::watch,
     task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{Shared, session::Failure};
 use crate::{
-    bell::Bell,
+    bell::{Bell, Listener},
     command::{
         CommandError,
         recalls::{self, Due},
@@ -34,7 +33,7 @@ use crate::{
 
 /// What a session has to do with recalls.
 pub(super) struct Recalling {
-    bell: watch::Receiver<u64>,
+    bell: Listener,
     /// Whether the store is looked into.
     is_looking: bool,
     /// When to look again, because an answer that broke off pauses.
@@ -78,9 +77,7 @@ impl Recalling {
             }
         };
         tokio::select! {
-            rung = self.bell.changed() => if rung.is_err() {
-                pending::<()>().await; // whoever rings has gone
-            },
+            () = self.bell.rung() => {}
             () = paused => self.again = None,
         }
     }

@@ -19,7 +19,7 @@ use shared::{
     ledger::Interval,
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
-    wire::{DecodeError, Frame, GoodbyeReason},
+    wire::{CLOSE_REVOKED, DecodeError, Frame, GoodbyeReason},
 };
 use thiserror::Error;
 use tokio::{
@@ -49,6 +49,9 @@ use crate::{
 /// Room for outcomes of lanes: each lane's next; more would only wait here instead of there.
 const OUTCOMES: usize = Lane::COUNT;
 
+/// What an agent is told that was revoked.
+const REVOKED: &str = "this agent was revoked: ask whoever runs the coordinator";
+
 /// Codes with which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -61,6 +64,8 @@ pub(super) enum Close {
     Unavailable = 2,
     /// The certificate is not an agent's of ours.
     Unauthorised = 3,
+    /// The agent was revoked.
+    Revoked = CLOSE_REVOKED,
 }
 
 /// How a session ended.
@@ -97,6 +102,12 @@ pub(super) enum Failure {
     /// The agent sends control frames faster than they can be stored.
     #[error("more than {CONTROL_PENDING_MAX} control frames wait")]
     ControlFlood,
+    /// The agent was revoked. Why is not for whoever has its certificate.
+    #[error("{REVOKED}")]
+    Revoked,
+    /// Nobody can tell whether the agent was revoked.
+    #[error("whether this agent was revoked cannot be told: {0}")]
+    Unknown(String),
     /// What is to be recalled cannot be told.
     #[error("recall: {0}")]
     Recall(String),
@@ -125,6 +136,10 @@ impl Failure {
     /// Returns the code to close with.
     pub(super) fn close(&self) -> Close {
         match self {
+            Self::Revoked
+            | Self::Control { error: WriteError::Refused(CommandError::Revoked), .. } => {
+                Close::Revoked
+            }
             Self::Protocol(_)
             | Self::Frame { .. }
             | Self::Stream { .. }
@@ -132,9 +147,11 @@ impl Failure {
             | Self::Stuck { .. }
             | Self::RecalledBlock(_)
             | Self::Commit { failure: CommitFailure::Block { .. }, .. } => Close::Protocol,
-            Self::Commit { .. } | Self::Control { .. } | Self::ControlLate(_) | Self::Recall(_) => {
-                Close::Unavailable
-            }
+            Self::Commit { .. }
+            | Self::Control { .. }
+            | Self::ControlLate(_)
+            | Self::Recall(_)
+            | Self::Unknown(_) => Close::Unavailable,
         }
     }
 }
@@ -205,7 +222,7 @@ impl<'a> Session<'a> {
             outcome_from,
             replaced: CancellationToken::new(),
             place: None,
-            recalling: Recalling::new(&shared.bell),
+            recalling: Recalling::new(&shared.bells.recalls),
             old_age: Box::pin(sleep(age)),
         }
     }

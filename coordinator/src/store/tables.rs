@@ -14,12 +14,12 @@ use crate::{
         schema::{
             AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
             IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError, LedgerGapKey, LedgerHeadKey,
-            LedgerKey, MetaKey, RecallAgentKey, RecallKey, TenantKey, TokenKey,
+            LedgerKey, MetaKey, RecallAgentKey, RecallKey, RevokedKey, TenantKey, TokenKey,
         },
         values::{
             Agent, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead, KnownContext,
-            LedgerGapRecord, Positions, RecallAnswer, RecallRecord, Remembered, Tenant, Token,
-            Value, ValueError,
+            LedgerGapRecord, Positions, RecallAnswer, RecallRecord, Remembered, Revocation, Tenant,
+            Token, Value, ValueError,
         },
     },
     triage::{case::Case, fold::HostCases, ledger::Chain},
@@ -45,7 +45,7 @@ tables! {
     CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
     LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
     JoinTokenKey => JoinToken, JoinedKey => JoinedHost,
-    RecallKey => RecallRecord, RecallAgentKey => RecallAnswer,
+    RecallKey => RecallRecord, RecallAgentKey => RecallAnswer, RevokedKey => Revocation,
 }
 
 impl<V: Value> Stored for V {

@@ -297,6 +297,17 @@ pub struct RecallAnswer {
     pub changed_at: Timestamp,
 }
 
+/// What made an agent's identity worthless, for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub by: Actor,
+    /// Why, in their words.
+    pub reason: String,
+}
+
 /// Head of the journal: its newest entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalHead {
@@ -475,6 +486,20 @@ pub enum Event {
     },
     /// Something about hosts that become agents.
     Join(JoinEvent),
+    /// Something about an agent's identity.
+    Identity(IdentityEvent),
+}
+
+/// What happened to agents' identities. Append, never reorder (L10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityEvent {
+    /// It was revoked: the agent is let in no more.
+    Revoked {
+        /// Which.
+        agent: AgentId,
+        /// Why, in the words of who did it.
+        reason: String,
+    },
 }
 
 /// What happened about hosts that become agents.
@@ -537,7 +562,8 @@ impl Event {
             | Self::LedgerGapsFound { .. }
             | Self::RecallAsked { .. }
             | Self::RecallAnswered { .. }
-            | Self::Join(_) => &[],
+            | Self::Join(_)
+            | Self::Identity(_) => &[],
         }
     }
 }
@@ -661,7 +687,7 @@ values! {
     LedgerGapRecord = "gap of a ledger",
     Positions = "positions",
     RecallRecord = "recall", RecallAnswer = "answer to a recall",
-    JoinToken = "join token", JoinedHost = "joined host",
+    JoinToken = "join token", JoinedHost = "joined host", Revocation = "revocation",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

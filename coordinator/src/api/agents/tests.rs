@@ -1,3 +1,4 @@
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use shared::{
     context::{HostContext, Interface, InterfaceAddress, Listener, LoggedIn, Route, Transport},
@@ -48,6 +49,40 @@ async fn a_cursor_of_one_tenants_agents_does_not_lead_into_anothers() {
     let next = page["next"].as_str().unwrap();
     let answer = fixture.get(&format!("/v1/agents?tenant=globex&cursor={next}"), &admin).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["field"]), (400, &json!("cursor")));
+}
+
+#[tokio::test]
+async fn a_revoked_agent_shows_since_when_by_whom_and_why_and_the_first_time_stays() {
+    let fixture = Fixture::new();
+    fixture.greet("acme", 1, 1).await;
+    let lead = fixture.token(Role::Lead, &["acme"]).await;
+    let path = format!("/v1/agents/{}", agent_id(1));
+    let revoke = format!("{path}/revoke");
+    assert_eq!(fixture.get(&path, &lead).await.json()["revoked"], Value::Null);
+    for (body, status) in [
+        (json!({"reason": " "}), 400),
+        (json!({}), 400),
+        (json!({"reason": "stolen", "tenant": "globex"}), 404),
+    ] {
+        assert_eq!(fixture.post(&revoke, &lead, &body).await.status, status, "{body}");
+    }
+    let mut heard = fixture.api.bells.revocations.listen();
+    let first = fixture.post(&revoke, &lead, &json!({"reason": "stolen"})).await;
+    assert_eq!(first.status, 200);
+    assert!(heard.rung().now_or_never().is_some(), "sessions are told");
+    let first = first.json();
+    assert_eq!((&first["tenant"], &first["agent"]), (&json!("acme"), &json!(agent_id(1))));
+    assert_eq!(first["revoked"]["reason"], "stolen");
+    assert_eq!(first["revoked"]["by"]["kind"], "person");
+    fixture.advance(1_000);
+    let again = fixture.post(&revoke, &lead, &json!({"reason": "again"})).await.json();
+    assert_eq!(again, first);
+    assert_eq!(fixture.get(&path, &lead).await.json()["revoked"], first["revoked"]);
+    let unseen = format!("/v1/agents/{}/revoke", agent_id(9));
+    let body = json!({"reason": "image leaked"});
+    assert_eq!(fixture.post(&unseen, &lead, &body).await.status, 404, "whose is it?");
+    let body = json!({"reason": "image leaked", "tenant": "acme"});
+    assert_eq!(fixture.post(&unseen, &lead, &body).await.status, 200, "it was never connected");
 }
 
 #[tokio::test]

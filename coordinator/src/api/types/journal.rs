@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{GapReasonName, LaneName, RoleName, Time, VerdictName};
 use crate::{
     command::journal::Chained,
-    store::values::{Actor, Event, JoinEvent, Role},
+    store::values::{Actor, Event, IdentityEvent, JoinEvent, Role},
     triage::case::VerdictKind,
 };
 
@@ -236,6 +236,13 @@ pub enum JournalEvent {
         /// From which address.
         from: String,
     },
+    /// An agent is let in no more.
+    AgentRevoked {
+        /// Which.
+        agent: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl JournalEvent {
@@ -263,6 +270,7 @@ impl JournalEvent {
             Self::JoinTokenRevoked { .. } => "join_token_revoked",
             Self::AgentJoined { .. } => "agent_joined",
             Self::JoinRefused { .. } => "join_refused",
+            Self::AgentRevoked { .. } => "agent_revoked",
         }
     }
 }
@@ -272,15 +280,14 @@ impl From<&Event> for JournalEvent {
         let names = |stream: &StreamId| (stream.agent.to_string(), stream.epoch.to_string());
         match event {
             Event::BlockCommitted { stream, seq, alerts, cases } => {
-                let (agent, epoch) = names(stream);
+                let ((agent, epoch), lane) = (names(stream), stream.lane);
                 let cases = cases.iter().map(ToString::to_string).collect();
-                let (lane, seq, alerts) = (stream.lane, seq.as_u64(), *alerts);
+                let (seq, alerts) = (seq.as_u64(), *alerts);
                 Self::BlockCommitted { agent, epoch, lane, seq, alerts, cases }
             }
             Event::GapRecorded { stream, gap } => {
-                let (agent, epoch) = names(stream);
+                let ((agent, epoch), lane, reason) = (names(stream), stream.lane, gap.reason);
                 let (first, last) = (gap.first.as_u64(), gap.last.as_u64());
-                let (lane, reason) = (stream.lane, gap.reason);
                 Self::GapRecorded { agent, epoch, lane, first, last, reason }
             }
             Event::TenantChanged { revision } => Self::TenantChanged { revision: *revision },
@@ -336,6 +343,17 @@ impl From<&Event> for JournalEvent {
                 }
             }
             Event::Join(event) => event.into(),
+            Event::Identity(event) => event.into(),
+        }
+    }
+}
+
+impl From<&IdentityEvent> for JournalEvent {
+    fn from(event: &IdentityEvent) -> Self {
+        match event {
+            IdentityEvent::Revoked { agent, reason } => {
+                Self::AgentRevoked { agent: agent.to_string(), reason: reason.clone() }
+            }
         }
     }
 }

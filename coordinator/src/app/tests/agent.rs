@@ -44,6 +44,11 @@ pub(super) fn dial(house: &House, leaf: &Leaf, port: u16) -> (Endpoint, Connecti
 }
 
 fn client_config(house: &House, leaf: &Leaf) -> ClientConfig {
+    ClientConfig::new(Arc::new(QuicClientConfig::try_from(client_tls(house, leaf)).unwrap()))
+}
+
+/// Returns what an agent with this certificate needs of TLS.
+pub(super) fn client_tls(house: &House, leaf: &Leaf) -> rustls::ClientConfig {
     let mut roots = RootCertStore::empty();
     let root = house.authority.root_pem();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
@@ -56,7 +61,26 @@ fn client_config(house: &House, leaf: &Leaf) -> ClientConfig {
         .with_client_auth_cert(chain.collect::<Result<_, _>>().unwrap(), key)
         .unwrap();
     tls.alpn_protocols = vec![ALPN.to_vec()];
-    ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+    tls
+}
+
+/// Dials again and again with one memory of earlier sessions.
+pub(super) struct Client {
+    endpoint: Endpoint,
+    config: ClientConfig,
+}
+
+impl Client {
+    pub(super) fn new(tls: rustls::ClientConfig) -> Self {
+        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        Self { endpoint, config }
+    }
+
+    pub(super) fn dial(&self, running: &Running) -> Connecting {
+        let to = (Ipv4Addr::LOCALHOST, running.ingest_addr.port()).into();
+        self.endpoint.connect_with(self.config.clone(), to, "box").unwrap()
+    }
 }
 
 impl Agent {

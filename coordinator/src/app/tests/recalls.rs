@@ -28,7 +28,7 @@ async fn ask(running: &Running, house: &House, rings: bool) -> RecallId {
     let actor = Actor::Person("ann".into());
     let asked = running.store.write(move |staged| recalls::ask(staged, ask, &actor, now)).await;
     if rings {
-        running.bell.ring();
+        running.bells.recalls.ring();
     }
     asked.unwrap().0
 }

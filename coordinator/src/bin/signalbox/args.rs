@@ -78,7 +78,8 @@ pub(crate) enum Command {
     Cases(CasesArgs),
     /// Search alerts by host, address, user, hash, rule or domain.
     Search(SearchArgs),
-    /// List agents and how they are.
+    /// List agents and how they are, show one, or revoke it.
+    #[command(alias = "agent")]
     Agents(AgentsArgs),
     /// Show what became of every record of a tenant's sources, and where that cannot be told.
     Ledger(LedgerArgs),
@@ -331,6 +332,18 @@ pub(crate) enum AgentsCommand {
     Show {
         /// The agent's id, a UUID.
         agent: String,
+    },
+    /// Let an agent in no more, for good: its connections end within two seconds. What it sent stays.
+    #[command(after_help = help::AGENTS_REVOKE)]
+    Revoke {
+        /// The agent's id, a UUID.
+        agent: String,
+        /// Why, for whoever reads it next year.
+        #[arg(long, short, value_name = "TEXT", value_parser = values::reason)]
+        reason: String,
+        /// Whose it is; needed where it was never connected.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
     },
 }
 

@@ -115,6 +115,9 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
         Command::Search(args) => cases::search(&args, desk),
         Command::Agents(args) => match &args.command {
             Some(AgentsCommand::Show { agent }) => agents::show(agent, desk),
+            Some(AgentsCommand::Revoke { agent, reason, tenant }) => {
+                agents::revoke(agent, reason, tenant.as_deref(), desk)
+            }
             None => agents::list(&args, desk),
         },
         Command::Ledger(args) => ledger::show(&args, desk),

@@ -13,9 +13,9 @@ use crate::{
     store::{
         engine::Direction,
         reader::gaps,
-        schema::{AgentKey, ContextKey, CursorKey, GapKey, Key, TenantKey, range_of},
+        schema::{AgentKey, ContextKey, CursorKey, GapKey, Key, RevokedKey, TenantKey, range_of},
         tables::{LoadError, Rows, Source},
-        values::{Agent, KnownContext},
+        values::{Agent, KnownContext, Revocation},
     },
     triage::queue::TenantScope,
 };
@@ -53,6 +53,8 @@ pub struct AgentStanding {
     pub lanes: [LaneStanding; Lane::COUNT],
     /// How many gaps are known of all its spools; at most [`GAPS_COUNTED_MAX`] are counted.
     pub gaps: usize,
+    /// What made its identity worthless, if anything did.
+    pub revoked: Option<Revocation>,
 }
 
 impl AgentStanding {
@@ -150,6 +152,8 @@ fn standings<S: Source + ?Sized>(
         })
         .collect();
     let mut cursors = source.load_many(&cursor_keys)?.into_iter();
+    let revoked_keys: Vec<RevokedKey> = rows.iter().map(|(key, _)| RevokedKey(*key)).collect();
+    let mut revocations = source.load_many(&revoked_keys)?.into_iter();
     let mut standings = Vec::with_capacity(rows.len());
     for (key, agent) in rows {
         let mut lanes = [LaneStanding::default(); Lane::COUNT];
@@ -165,7 +169,8 @@ fn standings<S: Source + ?Sized>(
         let (from, to) = gaps::range(key.tenant, key.agent);
         let gaps: Vec<GapKey> =
             source.load_keys(&from..&to, Direction::Forward, GAPS_COUNTED_MAX)?;
-        standings.push(AgentStanding { key, agent, host, lanes, gaps: gaps.len() });
+        let revoked = revocations.next().flatten();
+        standings.push(AgentStanding { key, agent, host, lanes, gaps: gaps.len(), revoked });
     }
     Ok(standings)
 }

@@ -88,6 +88,14 @@ Examples:
 pub(super) const AGENTS_SHOW: &str = "\
 With --json it prints an object of `agent`, `contexts` and `gaps`.";
 
+pub(super) const AGENTS_REVOKE: &str = "\
+The host keeps what it has not sent and says that it was revoked. To let it in again, make a join
+token and have it join: it becomes another agent. Revoke the join token, too, if whoever has the
+host may know it.
+
+Examples:
+  signalbox agent revoke 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01 --reason 'laptop stolen'";
+
 pub(super) const LEDGER: &str = "\
 For each source: read = sent + malformed + held + folded + skipped + dropped. A gap is a stretch of
 which something of that is not known; agents tell when they were stopped, what the system dropped
@@ -179,6 +187,7 @@ mod tests {
             SEARCH,
             AGENTS,
             AGENTS_SHOW,
+            AGENTS_REVOKE,
             LEDGER,
             RECALL,
             RECALLS,

@@ -1,6 +1,6 @@
-//! Looking at agents.
+//! Looking at agents, and letting them in no more.
 
-use coordinator::api::types::{Agent, Context, Gap};
+use coordinator::api::types::{Agent, AgentRevocation, Context, Gap};
 
 use super::Desk;
 use crate::{
@@ -53,4 +53,21 @@ pub(super) fn show(agent: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let gaps: Vec<Gap> = gaps.items(&desk.client)?;
     let text = agents::agent(&found, &contexts, &gaps, desk.now, desk.output.columns());
     desk.output.text(&text)
+}
+
+/// Lets an agent in no more.
+pub(super) fn revoke(
+    agent: &str,
+    reason: &str,
+    tenant: Option<&str>,
+    desk: &mut Desk<'_>,
+) -> Result<(), Failure> {
+    let mut body = serde_json::json!({ "reason": reason });
+    if let Some(tenant) = tenant {
+        body["tenant"] = tenant.into();
+    }
+    let path = format!("/v1/agents/{}/revoke", escape(agent));
+    let ask = Ask::post(path, &body).about(About::Agent);
+    let (answer, revoked) = desk.client.read::<AgentRevocation>(&ask)?;
+    desk.print(&answer, |_, _| agents::revoked(&revoked))
 }

@@ -1,6 +1,8 @@
 //! Agents, what they know of their hosts, and what is missing of them.
 
-use coordinator::api::types::{Agent, Context, Gap, LaneState};
+use coordinator::api::types::{
+    Agent, AgentRevocation, Context, Gap, JournalActor, LaneState, Revoked,
+};
 use shared::{limits::SILENCE_TIMEOUT, time::Timestamp};
 
 use super::{cell, cell_or_dash, counted, fields, heading, hosts, table};
@@ -21,7 +23,7 @@ pub(crate) fn list(agents: &[Agent], columns: usize) -> String {
                 cell_or_dash(agent.hostname.as_deref()),
                 cell_or_dash(agent.os.as_deref()),
                 cell(&agent.version),
-                heard(agent.silent_seconds),
+                standing(agent),
                 lag(agent),
                 gaps(agent.gaps),
             ]
@@ -29,6 +31,28 @@ pub(crate) fn list(agents: &[Agent], columns: usize) -> String {
         .collect();
     let header = ["TENANT", "AGENT", "HOST", "OS", "VERSION", "HEARD", "BEHIND", "GAPS"];
     table(columns, &header, rows)
+}
+
+fn standing(agent: &Agent) -> String {
+    match agent.revoked {
+        Some(_) => paint(Paint::Red, "revoked"),
+        None => heard(agent.silent_seconds),
+    }
+}
+
+/// Says of an agent that it is let in no more.
+pub(crate) fn revoked(revocation: &AgentRevocation) -> String {
+    let AgentRevocation { tenant, agent, revoked } = revocation;
+    let (agent, tenant) = (cell(agent), cell(tenant));
+    format!("agent {agent} of {tenant} is let in no more, {}", since(revoked))
+}
+
+fn since(Revoked { at, by, reason }: &Revoked) -> String {
+    let by = match by {
+        JournalActor::Coordinator => "the coordinator".to_owned(),
+        JournalActor::Agent { name } | JournalActor::Person { name } => cell(name),
+    };
+    format!("since {} by {by}: {}", instant(*at), cell(reason))
 }
 
 fn heard(silent_seconds: u64) -> String {
@@ -72,6 +96,7 @@ pub(crate) fn agent(
             Some(format!("{} ({})", heard(agent.silent_seconds), instant(agent.last_seen_at))),
         ),
         ("since", Some(when(agent.first_seen_at))),
+        ("revoked", agent.revoked.as_ref().map(|revoked| paint(Paint::Red, &since(revoked)))),
         ("clock", Some(clock(agent.clock_ahead_ms))),
         ("behind", Some(lag(agent))),
         (
@@ -175,7 +200,7 @@ pub(super) mod tests {
             "stats": {"records_read": 10, "bytes_read": 4096, "malformed": 1, "over_long": 0,
                       "spool_full": 0, "spool_bytes": 2_097_152},
             "lanes": {"urgent": lane(0), "normal": lane(5), "bulk": lane(0)},
-            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1
+            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1, "revoked": null
         }))
     }
 
@@ -186,6 +211,19 @@ TENANT  AGENT                                 HOST  OS  VERSION  HEARD       BEH
 acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 blocks, 1m 01s  1";
         assert_eq!(plain(&list(&[sample()], 140)), wanted);
         assert!(list(&[sample()], 140).contains(&paint(Paint::Red, "2m 00s ago")));
+    }
+
+    #[test]
+    fn a_revoked_agent_says_so_before_when_it_was_heard() {
+        let person = JournalActor::Person { name: "ann".to_owned() };
+        let revoked =
+            Revoked { at: sample().last_seen_at, by: person, reason: "stolen".to_owned() };
+        let gone = Agent { revoked: Some(revoked), ..sample() };
+        let line = plain(&list(std::slice::from_ref(&gone), 140));
+        assert!(line.contains("0.1.0    revoked  27 blocks"), "{line}");
+        let text = plain(&agent(&gone, &[], &[], NOW, 120));
+        let wanted = "  revoked   since 2026-01-02 03:02:05Z by ann: stolen\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

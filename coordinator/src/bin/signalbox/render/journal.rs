@@ -108,6 +108,9 @@ fn what(event: &JournalEvent) -> String {
                 .map_or("an unknown token".to_owned(), |id| format!("join token {}", cell(id))),
             cell(reason)
         ),
+        JournalEvent::AgentRevoked { agent, reason } => {
+            format!("agent {} revoked: {}", cell(agent), cell(reason))
+        }
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))
