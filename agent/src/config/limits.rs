@@ -94,8 +94,9 @@ fn memory_at_most(sources: &[SourceConfig], has_held: bool) -> u64 {
     let of_source = |source: &SourceConfig| match source.input {
         Input::Tcp(_) => CONNECTIONS_MAX * RECORD_BYTES_MAX,
         Input::Tls { .. } => CONNECTIONS_MAX * (RECORD_BYTES_MAX + TLS_SESSION_BYTES),
+        // One body at a time is there twice: packed and unpacked.
         Input::Http { .. } => {
-            HTTP_BODIES_MAX * HTTP_BODY_BYTES_MAX + CONNECTIONS_MAX * HTTP_HEAD_BYTES_MAX
+            (HTTP_BODIES_MAX + 1) * HTTP_BODY_BYTES_MAX + CONNECTIONS_MAX * HTTP_HEAD_BYTES_MAX
         }
         Input::Stdin | Input::Journal { .. } | Input::Evtx { .. } => READ_BYTES,
         Input::Udp(_) | Input::File { .. } | Input::Files { .. } => 0,

@@ -6,7 +6,7 @@
 //! connection breaks before that does not know, and may send twice.
 //!
 //! Like a [`Listener`](super::Listener) it is polled and has no thread. HTTP/1.1 by itself: no TLS,
-//! no chunked bodies, one request of a connection at a time.
+//! one request of a connection at a time; bodies with their length or in chunks, and packed with gzip or not.
 //!
 //! # States of a connection
 //! ```text
@@ -22,6 +22,7 @@
 //! spool takes nothing, the answer is 503 and says when to try again. A connection that asks for nothing makes place
 //! for a new one, the quietest first: who has no token cannot keep others out by holding all places.
 
+mod body;
 mod request;
 
 #[cfg(unix)]
@@ -35,7 +36,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::request::{Refusal, TokenDigest};
+use self::{
+    body::{Body, Framing},
+    request::{Refusal, TokenDigest},
+};
 #[cfg(unix)]
 use super::Wake;
 use super::{Batch, Counts, Intake, ReadBuffer, Status};
@@ -61,7 +65,7 @@ enum State {
     /// Before or within a head.
     Head,
     /// Within a body.
-    Body { len: usize, is_kept: bool },
+    Body { body: Body, is_kept: bool },
     /// With records to be handed out, from this one on.
     Ready { body: Vec<u8>, records: Vec<Range<usize>>, next: usize, is_kept: bool },
     /// With records that were handed out, the last before this end.
@@ -373,32 +377,43 @@ impl Connection {
                 Ok(Some(head)) => {
                     self.pending.drain(..head.len);
                     self.head_since = None;
-                    if head.expects_word && self.pending.len() < head.body {
+                    let is_awaited = head.framing != Framing::Length(0) && self.pending.is_empty();
+                    if head.expects_word && is_awaited {
                         self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                         self.write();
                     }
                     *bodies += 1;
-                    self.state = State::Body { len: head.body, is_kept: head.is_kept };
+                    let body = Body::new(head.framing, head.is_compressed);
+                    self.state = State::Body { body, is_kept: head.is_kept };
                     self.read(now);
                 }
                 Err(refused) => self.refuse(refused),
             }
         }
-        if let State::Body { len, is_kept } = self.state
-            && self.pending.len() >= len
-        {
-            self.take_body(len, is_kept, refusal);
+        while let State::Body { body, .. } = &mut self.state {
+            let before = self.pending.len();
+            match body.take(&mut self.pending) {
+                Ok(true) => self.take_records(refusal),
+                // There may be more of it than was read at once.
+                Ok(false) if before > self.pending.len() => self.read(now),
+                Ok(false) => break,
+                Err(refused) => self.refuse(refused),
+            }
         }
         if self.has_ended && matches!(self.state, State::Head | State::Body { .. }) {
             self.state = State::Over;
         }
     }
 
-    fn take_body(&mut self, len: usize, is_kept: bool, refusal: Option<Refusal>) {
-        let rest = self.pending.split_off(len);
-        let body = std::mem::replace(&mut self.pending, rest);
-        match refusal.map_or_else(|| request::records(&body), Err) {
-            Ok(records) => self.state = State::Ready { body, records, next: 0, is_kept },
+    /// Takes the records out of a body that is whole.
+    fn take_records(&mut self, refusal: Option<Refusal>) {
+        let State::Body { body, is_kept } = std::mem::replace(&mut self.state, State::Head) else {
+            return;
+        };
+        let taken = refusal.map_or_else(|| body.finish(), Err);
+        let taken = taken.and_then(|body| Ok((request::records(&body)?, body)));
+        match taken {
+            Ok((records, body)) => self.state = State::Ready { body, records, next: 0, is_kept },
             Err(refused) => self.refuse(refused),
         }
     }
@@ -422,8 +437,8 @@ impl Connection {
 
     /// Reads what is there: at most a head before its body, and no more than the body then.
     fn read(&mut self, now: Instant) {
-        let wanted = match self.state {
-            State::Body { len, .. } => len,
+        let wanted = match &self.state {
+            State::Body { body, .. } => body.wanted(),
             _ => HTTP_HEAD_BYTES_MAX,
         };
         while self.pending.len() < wanted {

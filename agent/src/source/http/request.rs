@@ -6,6 +6,7 @@ use httparse::{EMPTY_HEADER, Request, Status};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::body::Framing;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_RECORDS_MAX};
 
 /// Most header lines of a request.
@@ -30,6 +31,10 @@ pub(super) enum Refusal {
     NotPost,
     /// It does not say how long its body is.
     NoLength,
+    /// Its body is sent in a way that is not known here.
+    UnknownCoding,
+    /// Its body is compressed by what is not known here.
+    UnknownCompression,
     /// Its head, its body or the number of records in it is over the bound.
     TooLarge,
     /// There are too many of it, or the spool takes nothing: try again after these seconds.
@@ -41,8 +46,10 @@ pub(super) enum Refusal {
 pub(super) struct Head {
     /// Bytes of the head.
     pub(super) len: usize,
-    /// Bytes of the body that follows.
-    pub(super) body: usize,
+    /// How the body that follows is sent.
+    pub(super) framing: Framing,
+    /// Whether it is compressed with gzip.
+    pub(super) is_compressed: bool,
     /// Whether the sender waits for a word before it sends the body.
     pub(super) expects_word: bool,
     /// Whether another request may follow.
@@ -80,23 +87,55 @@ pub(super) fn head(bytes: &[u8], token: &TokenDigest) -> Result<Option<Head>, Re
     if request.method != Some("POST") {
         return Err(Refusal::NotPost);
     }
-    let mut lengths = named("content-length");
-    let length = lengths.next().and_then(|value| str::from_utf8(value).ok()?.parse().ok());
-    let Some(body) = length.filter(|_: &usize| named("transfer-encoding").next().is_none()) else {
-        return Err(Refusal::NoLength);
-    };
-    if lengths.next().is_some() {
-        return Err(Refusal::Malformed("more than one length"));
+    let framing = framing(named("content-length"), named("transfer-encoding"))?;
+    if framing == Framing::Chunked && request.version != Some(1) {
+        return Err(Refusal::Malformed("chunks came with HTTP/1.1"));
     }
-    if body > HTTP_BODY_BYTES_MAX {
-        return Err(Refusal::TooLarge);
-    }
+    let is_compressed = is_compressed(named("content-encoding"))?;
     Ok(Some(Head {
         len,
-        body,
+        framing,
+        is_compressed,
         expects_word: has("expect", "100-continue"),
         is_kept: request.version == Some(1) && !has("connection", "close"),
     }))
+}
+
+/// Returns how the body is sent. A request that says it twice is refused: what stands between could have understood it
+/// otherwise (RFC 9112, section 6.3).
+fn framing<'h>(
+    mut lengths: impl Iterator<Item = &'h [u8]>,
+    mut codings: impl Iterator<Item = &'h [u8]>,
+) -> Result<Framing, Refusal> {
+    match (lengths.next(), codings.next()) {
+        (None, None) => return Err(Refusal::NoLength),
+        (None, Some(coding)) if !coding.eq_ignore_ascii_case(b"chunked") => {
+            return Err(Refusal::UnknownCoding);
+        }
+        (None, Some(_)) if codings.next().is_none() => return Ok(Framing::Chunked),
+        (Some(length), None) if lengths.next().is_none() => {
+            let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+            let length = str::from_utf8(length).ok().filter(|_| is_number);
+            let length = length.ok_or(Refusal::Malformed("the length is no number"))?;
+            let length = length.parse().ok().filter(|length| *length <= HTTP_BODY_BYTES_MAX);
+            return length.map(Framing::Length).ok_or(Refusal::TooLarge);
+        }
+        _ => {}
+    }
+    Err(Refusal::Malformed("the length is said more than once"))
+}
+
+/// Tells whether the body is compressed with gzip.
+fn is_compressed<'h>(mut codings: impl Iterator<Item = &'h [u8]>) -> Result<bool, Refusal> {
+    let is = |coding: &[u8], names: [&str; 2]| {
+        names.iter().any(|name| coding.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    };
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(coding), None) if is(coding, ["", "identity"]) => Ok(false),
+        (Some(coding), None) if is(coding, ["gzip", "x-gzip"]) => Ok(true),
+        _ => Err(Refusal::UnknownCompression),
+    }
 }
 
 /// Finds the records in a body: the JSON values in it, one after the other, or those of the one list
@@ -140,8 +179,16 @@ impl Refusal {
                 ("405 Method Not Allowed", "Allow: POST\r\n".to_owned(), "records are posted")
             }
             Self::NoLength => {
-                ("411 Length Required", String::new(), "the body's length must be said")
+                ("411 Length Required", String::new(), "say the body's length, or send chunks")
             }
+            Self::UnknownCoding => {
+                ("501 Not Implemented", String::new(), "of transfer codings only chunked is known")
+            }
+            Self::UnknownCompression => (
+                "415 Unsupported Media Type",
+                "Accept-Encoding: gzip\r\n".to_owned(),
+                "of content codings only gzip is known",
+            ),
             Self::TooLarge => ("413 Content Too Large", String::new(), "send less at once"),
             Self::Busy(seconds) => (
                 "503 Service Unavailable",
@@ -181,7 +228,9 @@ mod tests {
     fn a_head_says_how_long_its_body_is() {
         let text = "POST /x HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Length: 12\r\n\r\n";
         let len = text.len();
-        let expected = Head { len, body: 12, expects_word: false, is_kept: true };
+        let framing = Framing::Length(12);
+        let expected =
+            Head { len, framing, is_compressed: false, expects_word: false, is_kept: true };
         assert_eq!(of(text), Ok(Some(expected)));
         assert_eq!(of(&text[..len - 1]), Ok(None));
         let more =
@@ -190,6 +239,12 @@ mod tests {
         assert_eq!((head.expects_word, head.is_kept), (true, false));
         let closing = text.replace("\r\n\r\n", "\r\nConnection: x, Close\r\n\r\n");
         assert!(!of(&closing).unwrap().unwrap().is_kept);
+        let chunked = text.replace("Content-Length: 12", "Transfer-Encoding: Chunked");
+        assert_eq!(of(&chunked).unwrap().unwrap().framing, Framing::Chunked);
+        for (name, is_compressed) in [("gzip", true), ("X-GZIP", true), ("identity", false)] {
+            let packed = text.replace("\r\n\r\n", &format!("\r\nContent-Encoding: {name}\r\n\r\n"));
+            assert_eq!(of(&packed).unwrap().unwrap().is_compressed, is_compressed, "{name}");
+        }
     }
 
     #[test]
@@ -203,12 +258,36 @@ mod tests {
             (
                 "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Length: 5\r\n\
                  Transfer-Encoding: chunked\r\n\r\n",
-                Refusal::NoLength,
+                Refusal::Malformed("the length is said more than once"),
             ),
             (
                 "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Length: 5\r\n\
                  Content-Length: 6\r\n\r\n",
-                Refusal::Malformed("more than one length"),
+                Refusal::Malformed("the length is said more than once"),
+            ),
+            (
+                "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Length: +5\r\n\r\n",
+                Refusal::Malformed("the length is no number"),
+            ),
+            (
+                "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\n\
+                 Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Refusal::Malformed("the length is said more than once"),
+            ),
+            (
+                "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\n\
+                 Transfer-Encoding: gzip, chunked\r\n\r\n",
+                Refusal::UnknownCoding,
+            ),
+            (
+                "POST / HTTP/1.0\r\nAuthorization: Bearer secret\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n",
+                Refusal::Malformed("chunks came with HTTP/1.1"),
+            ),
+            (
+                "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Length: 5\r\n\
+                 Content-Encoding: br\r\n\r\n",
+                Refusal::UnknownCompression,
             ),
             (
                 "POST / HTTP/1.1\r\nAuthorization: Bearer secret\r\n\

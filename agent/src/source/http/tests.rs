@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use flate2::{Compression, write::GzEncoder};
+
 use super::*;
 use crate::limits::READ_BYTES;
 
@@ -173,6 +175,53 @@ fn a_request_without_records_is_answered_and_one_that_waits_for_a_word_gets_it()
 }
 
 #[test]
+fn a_body_in_chunks_is_taken_however_it_comes_and_packed_or_not() {
+    let mut world = World::new();
+    let head = request("").replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    let mut sender = world.connect();
+    let half = head.len() + 9;
+    let text =
+        head.clone() + "7\r\n{\"a\":1}\r\n8\r\n {\"b\":2}\r\n0\r\n\r\n" + &request("{\"c\":3}");
+    sender.write_all(&text.as_bytes()[..half]).unwrap();
+    while world.http.connections.iter().all(|it| !matches!(it.state, State::Body { .. })) {
+        assert!(!world.http.poll(world.now), "it is not whole");
+    }
+    sender.write_all(&text.as_bytes()[half..]).unwrap();
+    world.until_ready();
+    assert_eq!(texts(&world.read()), ["{\"a\":1}", "{\"b\":2}"]);
+    assert_eq!(world.http.changed(None), [], "what came cannot be read again");
+    world.http.stored();
+    // What came behind it is the next request.
+    world.until_ready();
+    assert_eq!(texts(&world.read()), ["{\"c\":3}"]);
+
+    // One that is longer than what is read at once.
+    let records = "{\"number\":12345678}\n".repeat(5_000);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::none());
+    packed.write_all(records.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let head = head.replace("Host: x", "Host: x\r\nContent-Encoding: gzip");
+    let mut sender = world.connect();
+    let sending = std::thread::spawn(move || {
+        sender.write_all(head.as_bytes()).unwrap();
+        for chunk in packed.chunks(1_000) {
+            write!(sender, "{:x}\r\n", chunk.len()).unwrap();
+            sender.write_all(&[chunk, b"\r\n"].concat()).unwrap();
+        }
+        sender.write_all(b"0\r\n\r\n").unwrap();
+        sender
+    });
+    let mut count = 0;
+    while count < 5_000 {
+        world.until_ready();
+        let records = world.read();
+        assert!(records.iter().all(|(text, _)| text == "{\"number\":12345678}"));
+        count += records.len();
+    }
+    drop(sending.join().unwrap());
+}
+
+#[test]
 fn what_is_not_taken_is_refused_with_its_reason() {
     let mut world = World::new();
     let cases = [
@@ -181,6 +230,10 @@ fn what_is_not_taken_is_refused_with_its_reason() {
         (request("{\"a\""), "400"),
         ("hello\r\n\r\n".to_owned(), "400"),
         (request("").replace("Length: 0", "Length: 99999999"), "413"),
+        (request("x").replace("Content-Length: 1", "Transfer-Encoding: chunked"), "400"),
+        (request("x").replace("Content-Length: 1", "Transfer-Encoding: br"), "501"),
+        (request("{}").replace("Host", "Content-Encoding: br\r\nHost"), "415"),
+        (request("{}").replace("Host", "Content-Encoding: gzip\r\nHost"), "400"),
     ];
     for (text, status) in cases {
         let mut sender = world.connect();
