@@ -165,6 +165,11 @@ pub(super) fn read<'a>(record: &'a str, each: &mut Take<'_, 'a>) -> Result<(), M
     let severity = head.priority.map(|priority| SEVERITIES[usize::from(priority % 8)]);
     take(MESSAGE_PRIORITY, severity.unwrap_or_default());
     take(MESSAGE_HOSTNAME, head.host);
+    head::each_parameter(head.data, |id, name, value| {
+        let names: Vec<&str> = id.split('.').chain([name]).collect();
+        each(&names, Raw::quoted(value));
+    });
+    let mut take = |name, value: &'a str| each(&[name], Raw::plain(value));
     if let Some(event) = event(&head) {
         return cef::read(event, each);
     }

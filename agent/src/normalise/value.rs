@@ -25,6 +25,8 @@ pub(crate) enum Escapes {
     Hex,
     /// A backslash before what would mean something else, as in CEF.
     Backslash,
+    /// A backslash before a quote, a bracket or itself, as in syslog's structured data.
+    Quoted,
     /// `&lt;`, as in XML.
     Xml,
     /// Nothing does.
@@ -45,6 +47,11 @@ impl<'a> Raw<'a> {
     /// A text in which a backslash stands before what would mean something else.
     pub(super) const fn backslash(written: &'a str) -> Self {
         Self { written, escapes: Escapes::Backslash }
+    }
+
+    /// A text within the quotes of syslog's structured data.
+    pub(super) const fn quoted(written: &'a str) -> Self {
+        Self { written, escapes: Escapes::Quoted }
     }
 
     /// A text of XML.
@@ -90,6 +97,7 @@ pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
         Escapes::Json => json_text(raw.written),
         Escapes::Hex => Some(unescaped_hex(raw.written)),
         Escapes::Backslash => Some(unescaped_backslash(raw.written)),
+        Escapes::Quoted => Some(unescaped_quoted(raw.written)),
         Escapes::Xml => Some(unescaped_xml(raw.written)),
         Escapes::None => Some(Cow::Borrowed(raw.written)),
     }
@@ -309,6 +317,21 @@ fn unescaped_backslash(written: &str) -> Cow<'_, str> {
         if meant.is_some() {
             chars.next();
         }
+    }
+    Cow::Owned(text)
+}
+
+/// Returns the text as syslog's structured data means it (RFC 5424, section 6.3.3): a backslash before a quote, a
+/// closing bracket or itself goes, any other is what it is.
+fn unescaped_quoted(written: &str) -> Cow<'_, str> {
+    if memchr(b'\\', written.as_bytes()).is_none() {
+        return Cow::Borrowed(written);
+    }
+    let mut text = String::with_capacity(written.len());
+    let mut chars = written.chars().peekable();
+    while let Some(char) = chars.next() {
+        let escaped = chars.next_if(|next| char == '\\' && matches!(next, '"' | ']' | '\\'));
+        text.push(escaped.unwrap_or(char));
     }
     Cow::Owned(text)
 }

@@ -3,7 +3,8 @@
 //! The paths are a tree; the record is walked along it once, and only if some rule asks. Where a name has dots, a
 //! record may write it as one name (`id.orig_h`) or as objects within objects; both are found. Lists on the way are
 //! walked through, and each item that has the value gives one. A record that is not JSON (XML, columns, CEF, LEEF,
-//! pairs) has its values under the names that it gives them.
+//! pairs) has its values under the names that it gives them; syslog's structured data has them under its element's name
+//! and theirs (`origin.ip`).
 //!
 //! An event of Windows has its values also under the names that public rules have for them, wherever they stand: what
 //! is in its data by its own name without blanks (`Image`), what is in `System` by its element's, or by that and its
@@ -186,7 +187,7 @@ const WINLOGBEAT: [(&str, &str); 4] = [
 pub(super) fn visit(raw: Raw<'_>, visit: &mut dyn FnMut(Value<'_>)) {
     match raw.escapes() {
         Escapes::Json => visit_json(raw.written(), visit),
-        Escapes::Hex | Escapes::Backslash | Escapes::Xml | Escapes::None => {
+        Escapes::Hex | Escapes::Backslash | Escapes::Quoted | Escapes::Xml | Escapes::None => {
             raw.text().into_iter().for_each(|text| visit(Value::Text(&text)));
         }
     }

@@ -149,6 +149,7 @@ fn rules_see_the_values_of_records_that_are_not_json() {
     let cef = "<13>Nov 25 10:00:00 fw CEF:0|v|p|1|7|name|5|src=10.0.0.9 cs1=a \\= b cs1Label=x";
     let leef = "LEEF:1.0|v|p|1|7|src=10.0.0.9\tpolicy=a b";
     let pairs = "date=2026-11-02 time=09:12:33 devname=\"fw\" vd=\"root x\" srcip=10.0.0.5";
+    let data = r#"<13>1 - fw app - - [ex@32473 iut="3" note="a\] b"][ex.of@32473 iut="4"] text"#;
     for (kind, record, detection, is_met) in [
         ("zeek_notice", zeek, "{suppress_for|gt: 3599}", true),
         ("zeek_notice", zeek, "{msg|re: 'a \\t b'}", true),
@@ -157,6 +158,9 @@ fn rules_see_the_values_of_records_that_are_not_json() {
         ("syslog", cef, "{cs2|exists: true}", false),
         ("syslog", leef, "{policy: a b}", true),
         ("syslog", pairs, "{vd: root x}", true),
+        ("syslog", data, "{ex@32473.iut: 3, record.ex@32473.note: 'a] b'}", true),
+        ("syslog", data, "{ex.of@32473.iut: 4}", true),
+        ("syslog", data, "{iut: 3}", false),
     ] {
         let policy = format!(
             "{HEADER}---\ntitle: a rule\nid: r\nlogsource: {{}}\n\

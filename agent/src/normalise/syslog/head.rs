@@ -22,6 +22,8 @@ pub(super) struct Head<'a> {
     pub(super) host: &'a str,
     /// Program; empty where there is none.
     pub(super) app: &'a str,
+    /// The structured data, as it is written; empty where there is none.
+    pub(super) data: &'a str,
     /// The text, from the program's name on.
     pub(super) body: &'a str,
     /// The text without the program's name.
@@ -53,7 +55,7 @@ pub(super) fn split(message: &str) -> Head<'_> {
         None => host(rest),
     };
     let (app, text) = app(body);
-    Head { priority, time, host, app, body, text, has_time: true }
+    Head { priority, time, host, app, data: "", body, text, has_time: true }
 }
 
 /// Takes `<n>` off.
@@ -81,15 +83,15 @@ fn structured(rest: &str) -> Option<Head<'_>> {
     let (_, rest) = word(rest);
     let (_, rest) = word(rest);
     match behind_data(rest) {
-        Some(text) => Some(Head { app: known(app), body: text, text, ..head }),
+        Some((data, text)) => Some(Head { app: known(app), data, body: text, text, ..head }),
         None => Some(Head { body, text: body, ..head }),
     }
 }
 
-/// Returns what stands behind the structured data, if `rest` begins with any.
-fn behind_data(rest: &str) -> Option<&str> {
+/// Returns the structured data that `rest` begins with and what stands behind, if it begins with any.
+fn behind_data(rest: &str) -> Option<(&str, &str)> {
     if let Some(rest) = rest.strip_prefix('-') {
-        return (rest.is_empty() || rest.starts_with(' ')).then(|| without_mark(rest));
+        return (rest.is_empty() || rest.starts_with(' ')).then(|| ("", without_mark(rest)));
     }
     let bytes = rest.as_bytes();
     let (mut at, mut is_quoted, mut is_open) = (0, false, false);
@@ -105,7 +107,33 @@ fn behind_data(rest: &str) -> Option<&str> {
         at += 1;
     }
     let is_data = at > 0 && !is_open;
-    is_data.then(|| without_mark(rest.get(at..).unwrap_or_default()))
+    let (data, text) = rest.split_at_checked(at).filter(|_| is_data)?;
+    Some((data, without_mark(text)))
+}
+
+/// Calls `each` with the name of an element of structured data and the name and value, between its quotes, of each of
+/// its parameters. What is not written so is passed over.
+pub(super) fn each_parameter<'a>(data: &'a str, mut each: impl FnMut(&'a str, &'a str, &'a str)) {
+    let mut rest = data;
+    while let Some(element) = rest.strip_prefix('[') {
+        let (id, mut behind) = element.split_at(element.find([' ', ']']).unwrap_or(element.len()));
+        while let Some((name, value)) = behind.strip_prefix(' ').and_then(|it| it.split_once("=\""))
+        {
+            let mut is_escaped = false;
+            let end = value.bytes().position(|byte| {
+                let is_end = byte == b'"' && !is_escaped;
+                is_escaped = byte == b'\\' && !is_escaped;
+                is_end
+            });
+            let Some((value, after)) = end.and_then(|end| value.split_at_checked(end)) else {
+                return;
+            };
+            each(id, name.trim_ascii_start(), value);
+            behind = &after[1..];
+        }
+        let Some(next) = behind.trim_ascii_start().strip_prefix(']') else { return };
+        rest = next;
+    }
 }
 
 /// Takes off the mark that RFC 5424 lets stand before UTF-8.
@@ -240,6 +268,26 @@ mod tests {
     }
 
     #[test]
+    fn the_parameters_of_structured_data_are_found_by_element_and_name() {
+        let parameters = |message: &'static str| {
+            let mut found = Vec::new();
+            each_parameter(split(message).data, |id, name, value| found.push((id, name, value)));
+            found
+        };
+        let message = r#"<1>1 - h a p m [ex@1 iut="3" eventID="10\"11 \] ]"][origin  ip="192.0.2.1"][empty] t"#;
+        let expected = [
+            ("ex@1", "iut", "3"),
+            ("ex@1", "eventID", r#"10\"11 \] ]"#),
+            ("origin", "ip", "192.0.2.1"),
+        ];
+        assert_eq!(parameters(message), expected);
+        assert_eq!(parameters("<1>1 - h a p m - [a b=\"c\"] t"), []);
+        assert_eq!(parameters("<1>1 - h a p m [] t"), []);
+        assert_eq!(parameters("<1>1 - h a p m [a b] t"), []);
+        assert_eq!(parameters(r#"<1>1 - h a p m [a b="1"c="2"] t"#), [("a", "b", "1")]);
+    }
+
+    #[test]
     fn structured_data_that_does_not_end_is_text() {
         let broken = format!("<1>1 - h a p m [a b=\"{}x", "][a\" b=\"".repeat(30_000));
         let head = split(&broken);
@@ -258,6 +306,7 @@ mod tests {
             let split = split(&message);
             prop_assert!(message.trim_ascii().ends_with(split.text), "{split:?}");
             prop_assert!(split.body.ends_with(split.text));
+            each_parameter(&rest, |_, _, _| {});
         }
     }
 }
