@@ -58,7 +58,7 @@ deb: ## build the agent's Debian package into target/debian (needs cargo-deb)
 	$(call step,manual and completions,agent/packaging/generate.sh "$${CARGO_TARGET_DIR:-target}/agent")
 	$(call step,package,cargo deb -p agent --no-build --profile agent)
 
-deb-check: ## install, run, remove and purge that package in a Debian of its own (needs root and debootstrap)
+deb-check: ## install, run, remove and purge that package in a Debian of its own, with and without systemd (needs root, debootstrap, systemd-container)
 	$(call step,build,$(with_rocksdb) cargo build --locked -p coordinator -p certs --bins)
 	@agent/packaging/check.sh target/debian/signalbox-agent_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
 

@@ -1,5 +1,5 @@
-//! What only the operating system knows of this process, processor time and resident memory; and files, opened without
-//! waiting for anybody.
+//! What only the operating system knows of itself and of this process, processor time and resident memory; and files,
+//! opened without waiting for anybody.
 //!
 //! Where a system does not say it, or is not known here, there is no value, and nothing is guessed.
 
@@ -40,6 +40,13 @@ pub fn resident_bytes() -> Option<u64> {
     {
         None
     }
+}
+
+/// Returns the id of this system's installation, which tells one host from another and is not to leave it.
+#[must_use]
+pub fn machine_id() -> Option<String> {
+    let id = std::fs::read_to_string("/etc/machine-id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 /// Bounds the memory of this process, address space included; asking for more fails from now on.

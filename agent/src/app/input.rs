@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{Input, SourceConfig, StartFrom, own_program},
+    platform,
     source::{
         Begin, CheckpointError, Evtx, EvtxOptions, Files, Http, Intake, JOURNALCTL, Journal,
         JournalOptions, Listener, Opening, Pattern, PlainFile, Stdin,
@@ -48,7 +49,8 @@ pub(super) fn open(
         Input::Stdin => Box::new(Stdin::open()),
         Input::Journal { matches, from } => {
             let (program, matches) = (JOURNALCTL.into(), matches.clone());
-            let options = JournalOptions { program, matches, begin: begin(*from) };
+            let machine = platform::machine_id();
+            let options = JournalOptions { program, matches, machine, begin: begin(*from) };
             Box::new(Journal::open(options, parts)?)
         }
         Input::Evtx { pattern, from } => {

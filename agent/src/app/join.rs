@@ -40,8 +40,6 @@ const ROOT: &str = "root.pem";
 const TOKEN: &str = "token";
 /// The one file in a spool's folder that holds nothing of an agent's.
 const STATUS: &str = "status.json";
-/// What tells one host from another.
-const MACHINE_ID: &str = "/etc/machine-id";
 /// What the names of files end with that are not in their place yet.
 const PART: &str = ".part";
 
@@ -147,10 +145,10 @@ impl Folder {
                 .with_context(|| format!("make the folder {}", dir.display()))?;
         }
         let owner = fs::metadata(&dir).with_context(|| format!("look at {}", dir.display()))?;
-        let machine = fs::read_to_string(MACHINE_ID).unwrap_or_default();
-        let pending_key = match machine.trim() {
-            "" => format!("{KEY}{PART}"),
-            machine => format!("{KEY}.{}{PART}", &hex(&Sha256::digest(machine))[..16]),
+        // What tells one host from another.
+        let pending_key = match platform::machine_id() {
+            None => format!("{KEY}{PART}"),
+            Some(machine) => format!("{KEY}.{}{PART}", &hex(&Sha256::digest(machine))[..16]),
         };
         Ok(Self { dir, owner, pending_key })
     }

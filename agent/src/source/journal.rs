@@ -1,6 +1,11 @@
 //! Follows the system's journal: `journalctl` reads it, and this reads what that writes, an entry a
 //! line as JSON.
 //!
+//! By itself that program follows the entries since the last boot alone, so what was written before
+//! one and not read yet would be passed over in silence. Only when it is to merge the journals of all
+//! hosts it follows all entries; those of other hosts, where some are collected, are left out by what
+//! their machine is.
+//!
 //! An entry's cursor stands in it, and the cursor of the last entry handed out is the place to go on
 //! from, so nothing is lost or repeated between two starts (L3). The program is a child without a
 //! thread; if it ends, it is started again behind the last entry.
@@ -52,8 +57,31 @@ pub struct JournalOptions {
     pub program: PathBuf,
     /// What entries must have, as `journalctl` takes it: `_SYSTEMD_UNIT=suricata.service`.
     pub matches: Vec<String>,
+    /// Whose entries are read; those of all machines that are collected here, if nobody can tell which one this is.
+    pub machine: Option<String>,
     /// Where to begin without a checkpoint.
     pub begin: Begin,
+}
+
+/// Begins the condition that entries are of a machine.
+const OF_MACHINE: &str = "_MACHINE_ID=";
+
+impl JournalOptions {
+    /// Returns what entries must have: in each group of conditions also that they are of this machine, unless the group
+    /// says of which they are to be.
+    fn conditions(&self) -> Vec<String> {
+        let mut conditions = Vec::new();
+        for group in self.matches.split(|condition| condition == "+") {
+            if !conditions.is_empty() {
+                conditions.push("+".to_owned());
+            }
+            conditions.extend_from_slice(group);
+            let says_of_which = group.iter().any(|condition| condition.starts_with(OF_MACHINE));
+            let machine = self.machine.as_ref().filter(|_| !says_of_which);
+            conditions.extend(machine.map(|machine| format!("{OF_MACHINE}{machine}")));
+        }
+        conditions
+    }
 }
 
 /// What the program was started for.
@@ -140,7 +168,7 @@ impl Journal {
 
     fn start(&self) -> io::Result<Running> {
         let mut command = Command::new(&self.options.program);
-        command.args(["--quiet", "--no-pager", "--all", "--output=json"]);
+        command.args(["--quiet", "--no-pager", "--all", "--merge", "--output=json"]);
         let purpose = match (&self.cursor, self.options.begin) {
             (Some(cursor), _) => {
                 let cursor = String::from_utf8_lossy(cursor);
@@ -156,7 +184,7 @@ impl Journal {
                 Purpose::FindEnd
             }
         };
-        command.arg("--").args(&self.options.matches);
+        command.arg("--").args(self.options.conditions());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let Some(output) = child.stdout.take() else {

@@ -37,7 +37,8 @@ impl World {
         let program = folder.path().join("journalctl");
         fs::write(&program, PROGRAM).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let options = JournalOptions { program, matches: vec!["_COMM=gw".to_owned()], begin };
+        let (matches, machine) = (vec!["_COMM=gw".to_owned()], None);
+        let options = JournalOptions { program, matches, machine, begin };
         let journal = Journal::open(options, iter::empty()).unwrap();
         let world = Self { folder, journal, buffer: ReadBuffer::new() };
         fs::write(world.folder.path().join("entries"), "").unwrap();
@@ -94,6 +95,27 @@ fn all_entries_are_read_once_over_restarts_of_both_programs() {
     assert_eq!(world.read(1), [entry("c")]);
     let asked = world.asked();
     assert!(asked.ends_with("--after-cursor=s=1;i=b -- _COMM=gw\n"), "{asked}");
+}
+
+#[test]
+fn entries_of_all_boots_are_asked_for_and_of_this_machine_alone() {
+    let mut world = World::new(Begin::Start, &["a"]);
+    world.journal.options.machine = Some("m1".to_owned());
+    world.read(1);
+    let asked = world.asked();
+    assert!(
+        asked.contains("--merge ") && asked.ends_with("-- _COMM=gw _MACHINE_ID=m1\n"),
+        "{asked}"
+    );
+    for (matches, expected) in [
+        ("", "_MACHINE_ID=m1"),
+        ("_PID=1 + _PID=2", "_PID=1 _MACHINE_ID=m1 + _PID=2 _MACHINE_ID=m1"),
+        ("_MACHINE_ID=m2 + _PID=2", "_MACHINE_ID=m2 + _PID=2 _MACHINE_ID=m1"),
+    ] {
+        let matches = matches.split_ascii_whitespace().map(str::to_owned).collect();
+        let options = JournalOptions { matches, ..world.journal.options.clone() };
+        assert_eq!(options.conditions().join(" "), expected);
+    }
 }
 
 #[test]
