@@ -180,12 +180,34 @@ pub(super) struct Session<'a> {
     lanes: [LaneSide; Lane::COUNT],
     reading: FuturesUnordered<Reading>,
     noting: FuturesUnordered<Noting>,
-    outcomes: mpsc::Receiver<Outcome>,
-    outcome_from: mpsc::Sender<Outcome>,
+    outcomes: Outcomes,
     replaced: CancellationToken,
     place: Option<Place<'a>>,
     recalling: Recalling,
     old_age: Pin<Box<Sleep>>,
+}
+
+/// What came of lanes' work. Its room is made for the first of them: most sessions say nothing for most of their time.
+#[derive(Default)]
+struct Outcomes(Option<(mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>)>);
+
+impl Outcomes {
+    fn sender(&mut self) -> mpsc::Sender<Outcome> {
+        self.0.get_or_insert_with(|| mpsc::channel(OUTCOMES)).0.clone()
+    }
+
+    /// Waits for the next one; for ever as long as there is no lane.
+    async fn next(&mut self) -> Option<Outcome> {
+        match &mut self.0 {
+            Some((_, inbox)) => inbox.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns one that waits already.
+    fn waiting(&mut self) -> Option<Outcome> {
+        self.0.as_mut()?.1.try_recv().ok()
+    }
 }
 
 #[derive(Default)]
@@ -205,7 +227,6 @@ impl<'a> Session<'a> {
         (tenant, agent): (TenantId, AgentId),
         age: Duration,
     ) -> Self {
-        let (outcome_from, outcomes) = mpsc::channel(OUTCOMES);
         Self {
             shared,
             registry,
@@ -218,8 +239,7 @@ impl<'a> Session<'a> {
             lanes: Default::default(),
             reading: FuturesUnordered::new(),
             noting: FuturesUnordered::new(),
-            outcomes,
-            outcome_from,
+            outcomes: Outcomes::default(),
             replaced: CancellationToken::new(),
             place: None,
             recalling: Recalling::new(&shared.bells.recalls),
@@ -264,7 +284,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.old_age.as_mut() => return Ok(GoodbyeReason::MaxAge),
                 () = until(wake) => self.receiver.handle_timeout(clock::instant())?,
-                Some(outcome) = self.outcomes.recv() => self.durable(outcome)?,
+                Some(outcome) = self.outcomes.next() => self.durable(outcome)?,
                 Some(noted) = self.noting.next() => self.noted(noted?),
                 Some(came) = self.reading.next() => self.take(came)?,
                 opened = self.connection.accept_bi() => self.open(opened)?,
@@ -387,7 +407,7 @@ impl<'a> Session<'a> {
             let (sender, inbox) = mpsc::channel(WINDOW_BLOCKS_MAX as usize);
             let stream = StreamId { agent: self.agent, epoch, lane };
             let shared = Arc::clone(self.shared);
-            let outcomes = self.outcome_from.clone();
+            let outcomes = self.outcomes.sender();
             self.shared.tasks.spawn(commit_lane(shared, (self.tenant, stream), inbox, outcomes));
             sender
         });
@@ -407,7 +427,7 @@ impl<'a> Session<'a> {
             let side = &mut self.lanes[lane.index()];
             side.pending = side.pending.saturating_sub(1);
             self.receiver.handle_committed(lane, up_to);
-            next = self.outcomes.try_recv().ok();
+            next = self.outcomes.waiting();
         }
         Ok(())
     }
@@ -542,7 +562,7 @@ impl<'a> Session<'a> {
         self.lanes.iter_mut().for_each(|side| drop(side.work.take()));
         let finishing = async {
             while self.lanes.iter().any(|side| side.pending > 0) {
-                let Some(outcome) = self.outcomes.recv().await else { break };
+                let Some(outcome) = self.outcomes.next().await else { break };
                 self.durable(outcome)?;
                 self.transmit().await?;
             }

@@ -40,6 +40,7 @@ async fn a_revoked_agent_is_cut_off_and_let_in_no_more_by_any_certificate() {
     let silent = Agent::connect(&house, &leaf, &running).await;
     let (mut neighbour, _) = Agent::greeted(&house, &house.agent("acme", 2), &running).await;
     let (mut foreign, _) = Agent::greeted(&house, &house.agent("globex", 1), &running).await;
+    eventually("all are let in", || running.counters.sessions_open.value() == 4).await;
     revoke(&running, &house, key("acme", 1)).await;
     for agent in [&greeted, &silent] {
         let (code, said) = agent.closed().await;
@@ -70,6 +71,7 @@ async fn an_agent_that_was_revoked_between_its_handshake_and_its_greeting_is_not
     let house = House::new();
     let running = house.start().await;
     let mut agent = Agent::connect(&house, &house.agent("acme", 1), &running).await;
+    eventually("it is let in", || running.counters.sessions_open.value() == 1).await;
     // Nobody rings: the write in which it greets looks, too.
     let (now, actor) = (house.now(), Actor::Coordinator);
     let revoke = move |staged: &mut Staged<'_>| {
