@@ -11,6 +11,10 @@ use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 /// Most fields behind the last chunk; nothing is done with them.
 const TRAILERS_MAX: usize = 16;
 
+/// Most bytes of a body in chunks, with what stands around its data: the data of one could come with thousands of times
+/// as much, and whoever reads it would be at nothing else.
+const CHUNKED_BYTES_MAX: usize = 2 * HTTP_BODY_BYTES_MAX;
+
 /// How a body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -38,11 +42,13 @@ pub(super) struct Body {
     is_compressed: bool,
     bytes: Vec<u8>,
     next: Next,
+    /// Bytes of chunks that were taken, with what stands around their data.
+    taken: usize,
 }
 
 impl Body {
     pub(super) fn new(framing: Framing, is_compressed: bool) -> Self {
-        Self { framing, is_compressed, bytes: Vec::new(), next: Next::Size }
+        Self { framing, is_compressed, bytes: Vec::new(), next: Next::Size, taken: 0 }
     }
 
     /// Returns how many bytes that were not taken yet are worth waiting for.
@@ -65,6 +71,10 @@ impl Body {
             Framing::Chunked => {
                 let (used, is_whole) = self.take_chunks(read)?;
                 read.drain(..used);
+                self.taken += used;
+                if self.taken > CHUNKED_BYTES_MAX {
+                    return Err(Refusal::TooLarge);
+                }
                 Ok(is_whole)
             }
         }
@@ -193,6 +203,21 @@ mod tests {
         assert_eq!(chunked(&chunk.repeat(2), 8192), Err(Refusal::TooLarge));
         let trailers = format!("0\r\nA: {}", "x".repeat(HTTP_HEAD_BYTES_MAX));
         assert_eq!(chunked(trailers.as_bytes(), 4096), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn what_stands_around_the_data_of_chunks_is_bounded_too() {
+        let chunk = format!("1;{}\r\na\r\n", "x".repeat(HTTP_HEAD_BYTES_MAX / 2));
+        let (mut body, mut read, mut sent) = (Body::new(Framing::Chunked, false), Vec::new(), 0);
+        while sent <= CHUNKED_BYTES_MAX {
+            read.extend_from_slice(chunk.as_bytes());
+            sent += chunk.len();
+            match body.take(&mut read) {
+                Ok(is_whole) => assert!(!is_whole),
+                Err(refused) => return assert_eq!(refused, Refusal::TooLarge),
+            }
+        }
+        panic!("{sent} bytes for {} of data", body.bytes.len());
     }
 
     #[test]
