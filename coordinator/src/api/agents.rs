@@ -179,7 +179,7 @@ async fn list_gaps(
     json(&Page { items: rows.iter().map(|(key, record)| gap(key, record)).collect(), next })
 }
 
-/// Makes an agent's identity worthless, for good: its connections end within two seconds, and it is let in no more.
+/// Makes an agent's identity worthless, for good: its connections are ended, and it is let in no more.
 /// What it sent stays. A second revocation changes nothing, and returns the first.
 #[utoipa::path(
     post, path = "/v1/agents/{agent}/revoke", operation_id = "revoke_agent", tag = "agents",

@@ -333,7 +333,7 @@ pub(crate) enum AgentsCommand {
         /// The agent's id, a UUID.
         agent: String,
     },
-    /// Let an agent in no more, for good: its connections end within two seconds. What it sent stays.
+    /// Let an agent in no more, for good: its connections are ended. What it sent stays.
     #[command(after_help = help::AGENTS_REVOKE)]
     Revoke {
         /// The agent's id, a UUID.
