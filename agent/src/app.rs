@@ -59,7 +59,7 @@ use crate::{
     source::{Begin, Opening, Pattern},
     spool::{Opened, RealDisk, Spool, SpoolConfig},
     status::{Facts, ProcessState, Status},
-    tls::Credentials,
+    tls::{self, Credentials},
     uplink::{Ending, Inputs, Stop, Uplink},
 };
 
@@ -85,23 +85,12 @@ struct PipelineThread {
 /// Fails if a part cannot start or ends by itself. The text says which and why.
 pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) -> Result<Outcome> {
     config.veto.put_in_force().context("put the veto in force")?;
-    let credentials = Credentials::load(&config.identity).context("load the agent's identity")?;
     let (spool, opened) = open_spool(&config)?;
+    // Behind the spool's lock: nobody else is at its files.
+    let credentials = load_identity(&config)?;
     let rings = Rings::open(&config, &opened)?;
     let feeds = open_feeds(&config, &opened)?;
-    let status = Arc::new(Status::new(Facts {
-        tenant: credentials.tenant,
-        agent: credentials.agent,
-        epoch: spool.epoch(),
-        certificate_until: credentials.not_after,
-        spool_dir: config.spool.dir.clone(),
-        spool_bytes_max: config.spool.bytes_max,
-        spool_damage: opened.damage.len() as u64,
-    }));
-    tracing::info!(
-        tenant = %credentials.tenant, agent = %credentials.agent, epoch = %spool.epoch(),
-        certificate_until = %credentials.not_after, "agent starts"
-    );
+    let status = Arc::new(Status::new(facts(&config, &credentials, &spool, &opened)));
     let (host, context_in) = first_look();
     let (synced_out, synced_in) = watch::channel(());
     let (offered_out, offered_in) = watch::channel(Arc::default());
@@ -118,7 +107,8 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     };
     let last_look = spool.reader();
     let boot = BootId(rand::random());
-    let uplink = Uplink::new(config.coordinator.clone(), credentials, inputs, boot)?;
+    let identity = (config.identity.clone(), credentials);
+    let uplink = Uplink::new(config.coordinator.clone(), identity, inputs, boot)?;
     let (stop_signal, pipeline_stop) = sleep::stop().context("make the pipeline's signal")?;
     let policy = begin_policy(&config, spool.epoch(), rings.is_some());
     let pipeline = Pipeline::new(Parts {
@@ -152,6 +142,31 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         tracing::warn!(%error, "status file cannot be written");
     }
     outcome
+}
+
+/// Loads what proves who the agent is, with the certificate that had come before the last stop, if one had.
+fn load_identity(config: &Config) -> Result<Credentials> {
+    if tls::finish(&config.identity).context("take up the agent's next certificate")? {
+        tracing::info!("took up the certificate that had come before the last stop");
+    }
+    Credentials::load(&config.identity).context("load the agent's identity")
+}
+
+fn facts(config: &Config, credentials: &Credentials, spool: &Spool, opened: &Opened) -> Facts {
+    tracing::info!(
+        tenant = %credentials.tenant, agent = %credentials.agent, epoch = %spool.epoch(),
+        certificate_until = %credentials.not_after, "agent starts"
+    );
+    Facts {
+        tenant: credentials.tenant,
+        agent: credentials.agent,
+        epoch: spool.epoch(),
+        certificate_from: credentials.not_before,
+        certificate_until: credentials.not_after,
+        spool_dir: config.spool.dir.clone(),
+        spool_bytes_max: config.spool.bytes_max,
+        spool_damage: opened.damage.len() as u64,
+    }
 }
 
 /// Begins to enforce the policy, if there is one.

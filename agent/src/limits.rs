@@ -25,6 +25,10 @@ pub const HEAD_BYTES: usize = 256;
 /// How long a file that cannot be opened or read is left alone before the next try.
 pub const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// After how long the next certificate is asked for again: often enough in the third of a life that is left, and no
+/// load where thousands of agents are refused.
+pub const RENEW_RETRY_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Most folder entries looked at in search of a rotated file. A year of daily files of ten
 /// detectors fits.
 pub const ROTATED_ENTRIES_MAX: usize = 8192;

@@ -25,7 +25,7 @@ use crate::{attribution, clock};
 mod health;
 mod render;
 
-pub use health::{EXPIRY_WARNING, Health, Matter, REVOKED_ADVICE};
+pub use health::{EXPIRY_WARNING, Health, Matter, REVOKED_ADVICE, SUPERSEDED_ADVICE};
 
 /// How often the file is rewritten.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +65,8 @@ pub enum LinkState {
     SetBack,
     /// The coordinator has revoked this agent: a person must act.
     Revoked,
+    /// Somebody has used a later certificate of this agent: a person must act.
+    Superseded,
     /// Ended.
     Stopped,
 }
@@ -370,8 +372,14 @@ pub struct Snapshot {
     pub agent: String,
     /// Of its spool, in hex.
     pub epoch: String,
-    /// Last instant at which its certificate is valid.
+    /// First instant at which its certificate is valid.
+    #[serde(default)]
+    pub certificate_from: Timestamp,
+    /// Last instant at which it is.
     pub certificate_until: Timestamp,
+    /// Why the next certificate did not come, if it was asked for.
+    #[serde(default)]
+    pub renewal_error: Option<String>,
     /// State of the process.
     pub process: ProcessState,
     /// The way to the coordinator.
@@ -435,7 +443,9 @@ pub struct Facts {
     pub agent: AgentId,
     /// Of its spool.
     pub epoch: Epoch,
-    /// Last instant at which its certificate is valid.
+    /// First instant at which its certificate is valid.
+    pub certificate_from: Timestamp,
+    /// Last instant at which it is.
     pub certificate_until: Timestamp,
     /// The spool's folder.
     pub spool_dir: PathBuf,
@@ -468,7 +478,9 @@ impl Status {
             tenant: facts.tenant.to_string(),
             agent: facts.agent.to_string(),
             epoch: facts.epoch.to_string(),
+            certificate_from: facts.certificate_from,
             certificate_until: facts.certificate_until,
+            renewal_error: None,
             process: ProcessState::default(),
             link: LinkStatus { since: now, down_since: Some(now), ..LinkStatus::default() },
             spool: SpoolStatus {
@@ -513,6 +525,18 @@ impl Status {
         if state == ProcessState::Stopped {
             self.set_link(LinkState::Stopped, None);
         }
+    }
+
+    /// Notes the next certificate, which has come.
+    pub fn set_certificate(&self, from: Timestamp, until: Timestamp) {
+        let mut snapshot = self.lock();
+        (snapshot.certificate_from, snapshot.certificate_until) = (from, until);
+        snapshot.renewal_error = None;
+    }
+
+    /// Notes why the next certificate did not come.
+    pub fn set_renewal_error(&self, error: String) {
+        self.lock().renewal_error = Some(error);
     }
 
     /// Returns the link's state.

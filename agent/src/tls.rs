@@ -7,13 +7,15 @@
 //!
 //! The private key is read only if nobody but its owner may read it.
 
+mod next;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
-use certs::{KeyError, PrivateKey};
+use certs::{CertificateInfo, KeyError, PrivateKey};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     client::{
@@ -29,11 +31,13 @@ use shared::{
     identity::{Identity, Role},
     ids::{AgentId, TenantId},
     join::ALPN_JOIN,
+    renewal::ALPN_RENEW,
     time::Timestamp,
     wire::ALPN,
 };
 use thiserror::Error;
 
+pub use self::next::{ReplaceError, finish};
 use crate::{
     config::{IdentityConfig, ListenerIdentity},
     platform,
@@ -53,7 +57,9 @@ pub struct Credentials {
     pub agent: AgentId,
     /// Name space in which coordinators are believed.
     pub trust_domain: String,
-    /// Last instant at which the certificate is valid.
+    /// First instant at which the certificate is valid.
+    pub not_before: Timestamp,
+    /// Last instant at which it is.
     pub not_after: Timestamp,
 }
 
@@ -152,9 +158,9 @@ impl Credentials {
         let no_agent =
             |reason: String| CredentialsError::NoAgent { path: config.certificate.clone(), reason };
         let leaf = chain.first().ok_or_else(|| no_agent("it is empty".to_owned()))?;
-        let identity = certs::identity_of_der(leaf).map_err(|error| no_agent(error.to_string()))?;
-        let not_after =
-            certs::not_after_of_der(leaf).map_err(|error| no_agent(error.to_string()))?;
+        let info = CertificateInfo::from_der(leaf).map_err(|error| no_agent(error.to_string()))?;
+        let identity = info.identity().map_err(|error| no_agent(error.to_string()))?;
+        let CertificateInfo { not_before, not_after, .. } = info;
         let Identity { trust_domain, role: Role::Agent { tenant, agent } } = identity else {
             return Err(no_agent(format!("it names {identity}")));
         };
@@ -167,7 +173,16 @@ impl Credentials {
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.resumption = Resumption::disabled();
         client.enable_early_data = false;
-        Ok(Self { client: Arc::new(client), tenant, agent, trust_domain, not_after })
+        let client = Arc::new(client);
+        Ok(Self { client, tenant, agent, trust_domain, not_before, not_after })
+    }
+
+    /// Returns the TLS settings of a connection over which a certificate that has ended is renewed.
+    #[must_use]
+    pub fn renewing(&self) -> Arc<ClientConfig> {
+        let mut client = (*self.client).clone();
+        client.alpn_protocols = vec![ALPN_RENEW.to_vec()];
+        Arc::new(client)
     }
 
     /// Returns the name of the coordinator whose verified chain is `chain`, the leaf first.

@@ -15,7 +15,9 @@
 //! One connection at a time. It holds at most the session's send window for resending, and receives
 //! into 64 KiB a stream: a coordinator has nothing longer to say.
 
+mod ask;
 mod join;
+mod renewal;
 mod session;
 mod stream;
 #[cfg(test)]
@@ -44,27 +46,36 @@ use shared::{
         BACKOFF_MAX, BACKOFF_MIN, CONTROL_FRAME_BYTES_MAX, GREETING_TIMEOUT, HEARTBEAT_INTERVAL,
         SILENCE_TIMEOUT,
     },
+    renewal::RenewRequest,
     session::ProtocolError,
-    wire::{CLOSE_REVOKED, Gap, GapReason, GoodbyeReason},
+    time::Timestamp,
+    wire::{CLOSE_REVOKED, CLOSE_SUPERSEDED, Gap, GapReason, GoodbyeReason},
 };
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::join::{JoinError, join};
-use self::session::{End, SEND_WINDOW, SessionError, is_all_acked};
+use self::{
+    ask::{AskError, ask},
+    renewal::Identity,
+    session::{End, SEND_WINDOW, SessionError, is_all_acked},
+};
 use crate::{
     clock,
-    config::{Address, CoordinatorConfig},
+    config::{Address, CoordinatorConfig, IdentityConfig},
     held::HeldReader,
     spool::{LostReason, ReadBlock, ReadError, SpoolReader},
-    status::{LinkState, REVOKED_ADVICE, Status},
+    status::{LinkState, REVOKED_ADVICE, SUPERSEDED_ADVICE, Status},
     tls::{Credentials, PeerError},
 };
 
 /// A session that lasted this long did its work: the next failure is the first again, and a
 /// coordinator that ends connections for their age is not dialled in a loop.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// What a host does whose certificate cannot be renewed any more.
+const TOO_LATE: &str =
+    "ask your provider for a join token: signalbox-agent join --again TOKEN says the rest";
 /// Most of a name's addresses that are tried: one IPv6 and one IPv4 address of two hosts.
 const RESOLVED_MAX: usize = 4;
 /// How long the last packets may take to leave after a connection was closed.
@@ -134,13 +145,15 @@ enum LinkError {
     Peer(#[from] PeerError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error("certificate ended {until}, and was not renewed: {error}")]
+    Renewal { until: Timestamp, error: String },
 }
 
 /// The driver of the way to the coordinator.
 #[derive(Debug)]
 pub struct Uplink {
     coordinator: CoordinatorConfig,
-    credentials: Credentials,
+    identity: Identity,
     quic: ClientConfig,
     inputs: Inputs,
     boot: BootId,
@@ -180,15 +193,14 @@ impl Uplink {
     /// [`StartError`], if the TLS settings do not fit QUIC.
     pub fn new(
         coordinator: CoordinatorConfig,
-        credentials: Credentials,
+        (files, credentials): (IdentityConfig, Credentials),
         inputs: Inputs,
         boot: BootId,
     ) -> Result<Self, StartError> {
-        let crypto = QuicClientConfig::try_from(Arc::clone(&credentials.client))?;
-        let mut quic = ClientConfig::new(Arc::new(crypto));
-        quic.transport_config(Arc::new(transport()));
+        let quic = client(&credentials)?;
+        let identity = Identity::new(files, credentials, rand::random());
         let backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
-        Ok(Self { coordinator, credentials, quic, inputs, boot, backoff, last_error: None })
+        Ok(Self { coordinator, identity, quic, inputs, boot, backoff, last_error: None })
     }
 
     /// Runs until it is told to stop.
@@ -222,7 +234,8 @@ impl Uplink {
         if state == LinkState::Connecting {
             return true; // a session was ended for its age
         }
-        let wait = if matches!(state, LinkState::SetBack | LinkState::Revoked) {
+        let is_final = [LinkState::SetBack, LinkState::Revoked, LinkState::Superseded];
+        let wait = if is_final.contains(&state) {
             BACKOFF_MAX // only a person can change it
         } else {
             self.backoff.next_wait(rand::random())
@@ -250,23 +263,27 @@ impl Uplink {
         };
         let (endpoint, connection) = match dialled {
             Ok(dialled) => dialled,
-            Err(LinkError::Handshake(lost)) if is_revoked(&lost) => {
-                self.note_revoked(&shown);
-                return Ok(None);
-            }
             Err(error) => {
-                self.failed(&shown, &error);
-                return Err(());
+                let refused = match &error {
+                    LinkError::Handshake(lost) => refusal(lost),
+                    _ => None,
+                };
+                let Some(state) = refused else {
+                    self.failed(&shown, &error);
+                    return Err(());
+                };
+                self.note_final(&shown, state);
+                return Ok(None);
             }
         };
         let since = clock::now();
         let mut welcomed = false;
         let end = self.session(&connection, stop, &shown, &mut welcomed).await;
         // Whatever the session ran into, the coordinator's own reason says more; it is forgotten once we close, too.
-        let is_revoked = connection.close_reason().is_some_and(|lost| is_revoked(&lost));
+        let refused = connection.close_reason().and_then(|lost| refusal(&lost));
         session::close(&connection, &end);
-        if is_revoked {
-            self.note_revoked(&shown);
+        if let Some(state) = refused {
+            self.note_final(&shown, state);
             return Ok(None);
         }
         let settled = welcomed && clock::now().duration_since(since) >= SETTLED_AFTER;
@@ -287,7 +304,8 @@ impl Uplink {
         address: &str,
         welcomed: &mut bool,
     ) -> Result<End, SessionError> {
-        let run = session::run(connection, &mut self.inputs, self.boot, stop, welcomed);
+        let identity = (&mut self.identity, &mut *welcomed);
+        let run = session::run(connection, &mut self.inputs, self.boot, stop, identity);
         let span = tracing::debug_span!("session", address);
         let end = tracing::Instrument::instrument(run, span).await;
         if *welcomed {
@@ -309,6 +327,10 @@ impl Uplink {
                 Ok(Some(Ending::Drained))
             }
             Ok(End::Aborted) => Ok(Some(Ending::Aborted)),
+            Ok(End::Renewed) => {
+                self.take_up(address);
+                Ok(None)
+            }
             Ok(End::Goodbye(GoodbyeReason::MaxAge)) if settled => {
                 tracing::info!(address, "connection has reached its greatest age, dialling again");
                 self.inputs.status.set_link(LinkState::Connecting, Some(address));
@@ -342,10 +364,31 @@ impl Uplink {
         }
     }
 
-    fn note_revoked(&mut self, address: &str) {
-        let text =
-            format!("coordinator has revoked this agent, the spool keeps all; {REVOKED_ADVICE}");
-        self.note_failure(LinkState::Revoked, address, text);
+    /// Dials with the next certificate from here on.
+    fn take_up(&mut self, address: &str) {
+        let credentials = self.identity.credentials();
+        let (from, until) = (credentials.not_before, credentials.not_after);
+        match client(credentials) {
+            Ok(quic) => self.quic = quic,
+            // It is dialled with the one before, until that is refused or the agent starts anew.
+            Err(error) => tracing::error!(%error, "the next certificate cannot be used"),
+        }
+        tracing::info!(%until, "certificate is renewed, dialling with it");
+        self.inputs.status.set_certificate(from, until);
+        self.inputs.status.set_link(LinkState::Connecting, Some(address));
+    }
+
+    fn note_final(&mut self, address: &str, state: LinkState) {
+        let text = match state {
+            LinkState::Superseded => format!(
+                "coordinator knows a later certificate of this agent, the spool keeps all; \
+                 {SUPERSEDED_ADVICE}"
+            ),
+            _ => {
+                format!("coordinator has revoked this agent, the spool keeps all; {REVOKED_ADVICE}")
+            }
+        };
+        self.note_failure(state, address, text);
     }
 
     fn failed(&mut self, address: &str, error: &LinkError) {
@@ -361,7 +404,7 @@ impl Uplink {
             tracing::debug!(address, error, "link still fails");
         } else if state == LinkState::SetBack {
             tracing::error!(address, error, "coordinator refuses this spool");
-        } else if state == LinkState::Revoked {
+        } else if matches!(state, LinkState::Revoked | LinkState::Superseded) {
             tracing::error!(address, error, "coordinator refuses this agent");
         } else {
             tracing::warn!(address, error, "no link to the coordinator, the spool keeps all");
@@ -369,10 +412,26 @@ impl Uplink {
         self.last_error = Some(shown);
     }
 
-    async fn dial(&self, address: &Address) -> Result<(Endpoint, Connection), LinkError> {
+    async fn dial(&mut self, address: &Address) -> Result<(Endpoint, Connection), LinkError> {
+        let until = self.identity.credentials().not_after;
+        if until <= clock::wall() {
+            self.renew_late(address).await.map_err(|error| match error {
+                // Whoever was revoked or has lost its place is told so as ever.
+                AskError::Connection(lost) if refusal(&lost).is_some() => {
+                    LinkError::Handshake(lost)
+                }
+                AskError::Connection(lost) | AskError::Link(LinkError::Handshake(lost))
+                    if is_too_late(&lost) =>
+                {
+                    let error = format!("the coordinator does not take it any more; {TOO_LATE}");
+                    LinkError::Renewal { until, error }
+                }
+                error => LinkError::Renewal { until, error: error.to_string() },
+            })?;
+        }
         let name = &self.coordinator.server_name;
         let (endpoint, connection) = dial(address, name, &self.quic).await?;
-        match self.credentials.coordinator_of(&chain_of(&connection)) {
+        match self.identity.credentials().coordinator_of(&chain_of(&connection)) {
             Ok(coordinator) => {
                 let remote = connection.remote_address();
                 tracing::info!(%remote, coordinator, "connected");
@@ -384,6 +443,27 @@ impl Uplink {
                 Err(error.into())
             }
         }
+    }
+}
+
+impl Uplink {
+    /// Has a certificate renewed that has ended, over a connection that is good for nothing else.
+    async fn renew_late(&mut self, address: &Address) -> Result<(), AskError> {
+        let malformed = |error: &dyn std::fmt::Display| AskError::Malformed(error.to_string());
+        let quic = client_of(self.identity.credentials().renewing());
+        let quic = quic.map_err(|error| malformed(&error))?;
+        let name = &self.coordinator.server_name;
+        let (endpoint, connection) = dial(address, name, &quic).await?;
+        let peer = self.identity.credentials().coordinator_of(&chain_of(&connection));
+        peer.map_err(LinkError::Peer)?;
+        let signing_request = self.identity.begin(clock::wall());
+        let signing_request = signing_request.map_err(|error| malformed(&error))?;
+        let reply = ask(&connection, &RenewRequest { signing_request }).await;
+        let _late = tokio::time::timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err();
+        let taken = self.identity.take(reply?, rand::random());
+        taken.map_err(|error| malformed(&error))?;
+        self.take_up(&address.to_string());
+        Ok(())
     }
 }
 
@@ -419,10 +499,34 @@ async fn dial_one(
     Ok((endpoint, connection))
 }
 
-/// Returns whether the coordinator ended a connection because it has revoked the agent.
-fn is_revoked(lost: &ConnectionError) -> bool {
-    let code = VarInt::from_u32(CLOSE_REVOKED);
-    matches!(lost, ConnectionError::ApplicationClosed(closed) if closed.error_code == code)
+/// Returns how the agent stands, if the coordinator ended a connection because it takes nothing from it any more.
+fn refusal(lost: &ConnectionError) -> Option<LinkState> {
+    let ConnectionError::ApplicationClosed(closed) = lost else { return None };
+    match u32::try_from(closed.error_code.into_inner()).ok()? {
+        CLOSE_REVOKED => Some(LinkState::Revoked),
+        CLOSE_SUPERSEDED => Some(LinkState::Superseded),
+        _ => None,
+    }
+}
+
+/// Returns whether the coordinator's TLS refused a certificate for its age.
+fn is_too_late(lost: &ConnectionError) -> bool {
+    /// `certificate_expired` (RFC 8446, section 6), as QUIC carries it (RFC 9001, section 4.8).
+    const EXPIRED: u64 = 0x100 + 45;
+    let ConnectionError::ConnectionClosed(close) = lost else { return false };
+    u64::from(close.error_code) == EXPIRED
+}
+
+/// Returns the settings of connections with these credentials.
+fn client(credentials: &Credentials) -> Result<ClientConfig, StartError> {
+    client_of(Arc::clone(&credentials.client))
+}
+
+fn client_of(tls: Arc<rustls::ClientConfig>) -> Result<ClientConfig, StartError> {
+    let crypto = QuicClientConfig::try_from(tls)?;
+    let mut quic = ClientConfig::new(Arc::new(crypto));
+    quic.transport_config(Arc::new(transport()));
+    Ok(quic)
 }
 
 /// Returns the peer's verified chain, the leaf first.

@@ -63,6 +63,9 @@ pub enum CommandError {
     /// The agent's identity was revoked.
     #[error("this agent was revoked")]
     Revoked,
+    /// The agent has shown a later certificate.
+    #[error("a later certificate of this agent was used")]
+    Superseded,
     /// The store cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -80,6 +80,8 @@ pub struct AuthorityConfig {
     pub key: AuthorityKey,
     /// How long an agent's certificate is valid; whole days.
     pub validity: Duration,
+    /// How long after its end a certificate may still be renewed.
+    pub grace: Duration,
     /// Where hosts that join find coordinators, as `host:port`; 1 to [`shared::limits::JOIN_ADDRESSES_MAX`].
     pub addresses: Vec<String>,
 }

@@ -197,9 +197,13 @@ label! {
         Tls = "tls",
         /// The certificate does not name an agent of a tenant.
         Identity = "identity",
+        /// The certificate has ended.
+        Expired = "expired",
         /// The agent was revoked.
         Revoked = "revoked",
-        /// Nobody could tell whether it was.
+        /// The agent has shown a later certificate.
+        Superseded = "superseded",
+        /// Nobody could tell whether it was let in.
         Unknown = "unknown",
     }
 }
@@ -372,6 +376,8 @@ counters! {
     handshakes_refused: CounterBy<HandshakeRefused> = "Handshakes that failed, by reason.";
     joins_open: Gauge = "Hosts that are joining now.";
     agents_joined: Counter = "Certificates that were given to hosts for a join token.";
+    certificates_renewed: Counter = "Certificates that agents got in place of those they have.";
+    renewals_refused: Counter = "Renewals that were refused.";
     joins_refused: CounterBy<JoinRefused> = "Hosts that were not let in, by reason.";
     sessions_open: Gauge = "Sessions of agents that are open now.";
     sessions_replaced: Counter = "Sessions that ended because the same agent connected anew.";

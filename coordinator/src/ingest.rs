@@ -18,6 +18,7 @@ mod join;
 mod lane;
 mod recall;
 mod registry;
+mod renewal;
 mod room;
 mod session;
 mod standing;
@@ -30,13 +31,13 @@ use std::{
     time::Duration,
 };
 
+use certs::CertificateInfo;
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
 use rand::RngExt as _;
-use shared::ids::{AgentId, TenantId};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{join::Sites, room::Room};
+pub use self::{join::Sites, renewal::LateRenewals, room::Room};
 use self::{
     registry::Registry,
     session::{Close, Ending, Failure},
@@ -44,10 +45,11 @@ use self::{
 use crate::{
     bell::{Bells, Listener},
     clock::Clock,
+    command::identities::Certificate,
     counters::{Counters, HandshakeRefused},
     limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
     store::{schema::AgentKey, writer::Store},
-    tls::{self, Issuer},
+    tls::{self, Issuer, Purpose},
 };
 
 /// What every session needs.
@@ -67,6 +69,8 @@ pub struct Shared {
     pub issuer: Option<Issuer>,
     /// Hosts that join now, and guesses of late.
     pub sites: Sites,
+    /// Agents that were late with their renewal, of late.
+    pub late: LateRenewals,
     /// Places for certificates that are being signed.
     pub signings: Arc<Semaphore>,
     /// Greatest age of a connection.
@@ -161,8 +165,8 @@ impl Ingest {
             let met = shake_hands(&shared, incoming).await;
             shared.counters.handshakes_open.lower();
             match met {
-                Some(Met::Agent(connection, tenant, agent)) => {
-                    serve(&shared, &registry, connection, (tenant, agent), revocations).await;
+                Some(Met::Agent(connection, peer)) => {
+                    serve(&shared, &registry, connection, peer, revocations).await;
                 }
                 Some(Met::Host(connection, issuer, from)) => {
                     let Some(_visit) = shared.sites.enter(from) else {
@@ -174,18 +178,32 @@ impl Ingest {
                     join::serve(&shared, &issuer, &connection, from).await;
                     close(&connection, Close::Goodbye, "goodbye");
                 }
+                Some(Met::Late(connection, peer)) => {
+                    let _open = shared.counters.joins_open.hold();
+                    renewal::serve(&shared, &connection, &peer).await;
+                    close(&connection, Close::Goodbye, "goodbye");
+                }
                 None => {}
             }
         });
     }
 }
 
+/// An agent, as its handshake has proved it.
+#[derive(Clone, Debug)]
+struct Peer {
+    key: AgentKey,
+    certificate: Certificate,
+}
+
 /// Who is at the other end.
 enum Met {
     /// An agent, by its certificate.
-    Agent(Connection, TenantId, AgentId),
+    Agent(Connection, Peer),
     /// A host that wants to become one, and from which address.
     Host(Connection, Issuer, IpAddr),
+    /// One whose certificate may have ended, and that wants the next.
+    Late(Connection, Peer),
 }
 
 /// Finishes the handshake and reads who the peer is.
@@ -219,22 +237,38 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
             return None;
         }
     };
-    if let Some(issuer) = shared.issuer.as_ref().filter(|_| tls::is_joining(&connection)) {
+    let purpose = tls::purpose(&connection);
+    if let (Purpose::Join, Some(issuer)) = (purpose, &shared.issuer) {
         return Some(Met::Host(connection, issuer.clone(), from.ip()));
     }
     match tls::peer_identity(&connection, &shared.trust_domain) {
-        Ok((tenant, agent)) => {
-            if let Err(failure) = standing::check(shared, AgentKey { tenant, agent }).await {
+        Ok(((tenant, agent), info)) => {
+            let peer = Peer { key: AgentKey { tenant, agent }, certificate: certificate(&info) };
+            let until = peer.certificate.not_after;
+            if purpose != Purpose::Renew && until < shared.clock.now() {
+                let error = format!("the certificate ended {until}: it may be renewed for a while");
+                refused(HandshakeRefused::Expired, &format!("{agent} of {tenant}: {error}"));
+                close(&connection, Close::Unauthorised, &error);
+                return None;
+            }
+            if let Err(failure) = standing::check(shared, &peer).await {
                 let reason = match failure {
                     Failure::Revoked => HandshakeRefused::Revoked,
+                    Failure::Superseded => HandshakeRefused::Superseded,
                     _ => HandshakeRefused::Unknown,
                 };
                 refused(reason, &format!("{agent} of {tenant}: {failure}"));
                 close(&connection, failure.close(), &failure.to_string());
+                if reason == HandshakeRefused::Superseded {
+                    standing::note_superseded(shared, &peer, from).await;
+                }
                 return None;
             }
+            if purpose == Purpose::Renew {
+                return Some(Met::Late(connection, peer));
+            }
             connection.set_receive_window(tls::RECEIVE_WINDOW);
-            Some(Met::Agent(connection, tenant, agent))
+            Some(Met::Agent(connection, peer))
         }
         Err(error) => {
             refused(HandshakeRefused::Identity, &error);
@@ -244,23 +278,30 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
     }
 }
 
+fn certificate(info: &CertificateInfo) -> Certificate {
+    let CertificateInfo { serial, not_before, not_after, .. } = info;
+    let serial = serial.as_bytes().to_vec();
+    Certificate { serial, not_before: *not_before, not_after: *not_after }
+}
+
 /// Runs the connection's session, and says how it ended.
 async fn serve(
     shared: &Arc<Shared>,
     registry: &Registry,
     connection: Connection,
-    (tenant, agent): (TenantId, AgentId),
+    peer: Peer,
     mut revocations: Listener,
 ) {
+    let AgentKey { tenant, agent } = peer.key;
     let counters = Arc::clone(&shared.counters);
     counters.connections_accepted.add_one();
     let _open = counters.connections_open.hold();
     let age = shared.connection_age.mul_f64(rand::rng().random_range(0.9..=1.0));
     let from = connection.remote_address();
-    let session = session::Session::new(shared, registry, &connection, (tenant, agent), age);
+    let session = session::Session::new(shared, registry, &connection, peer.clone(), age);
     let ending = tokio::select! {
         ending = session.run() => ending,
-        failure = standing::lost(shared, &mut revocations, AgentKey { tenant, agent }) => {
+        failure = standing::lost(shared, &mut revocations, &peer) => {
             Ending::Failed(failure)
         }
     };

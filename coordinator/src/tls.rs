@@ -15,6 +15,7 @@
 //! hundreds of streams and hold megabytes of datagrams.
 
 mod authority;
+mod late;
 
 use std::{
     fs, io,
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use certs::CertificateInfo;
+use certs::{CertificateError, CertificateInfo};
 use quinn::{
     Connection, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
     crypto::rustls::{HandshakeData, QuicServerConfig},
@@ -44,11 +45,13 @@ use shared::{
     ids::{AgentId, TenantId},
     join::ALPN_JOIN,
     limits::JOIN_FRAME_BYTES_MAX,
+    renewal::ALPN_RENEW,
     wire::ALPN,
 };
 use thiserror::Error;
 
 pub use self::authority::{AuthorityError, ChainError, Issuer};
+use self::late::Late;
 use crate::{
     config::{ApiConfig, Config, IngestConfig, ServerIdentity},
     limits::{
@@ -152,13 +155,26 @@ pub enum PeerError {
     },
 }
 
-/// Returns how agents are met: with both certificates, and with little memory for each. Where hosts can join, one
-/// without a certificate gets through the handshake, too, and it is for the caller to ask [`is_joining`].
+/// What a peer of the ingest has come for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A session: it shows a certificate that is good.
+    Session,
+    /// To become an agent: it shows nothing of who it is.
+    Join,
+    /// A certificate in place of one that may have ended.
+    Renew,
+}
+
+/// Returns how agents are met: with both certificates, and with little memory for each. Where certificates are issued,
+/// one without a certificate, or with one that ended lately, gets through the handshake, too: it is for the caller to
+/// ask for its [`purpose`], and whether what it shows is good.
 ///
 /// # Errors
 /// Each [`TlsError`] but those of the reset key; the text says which file and what to do.
 pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
     let can_join = config.authority.is_some();
+    let grace = config.authority.as_ref().map(|authority| authority.grace);
     let ServerIdentity { certificate, .. } = &config.ingest.identity;
     let chain = load_certificates(certificate)?;
     check_own_name(certificate, &chain[0], &config.trust_domain)?;
@@ -168,6 +184,10 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
     let verifier = verifier
         .build()
         .map_err(|error| pem_error(&config.ingest.roots, "root's certificate", error))?;
+    let verifier = match grace {
+        Some(grace) => Arc::new(Late { inner: verifier, grace }),
+        None => verifier,
+    };
     let mismatch = |error: String| TlsError::Mismatch { certificate: certificate.clone(), error };
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -176,7 +196,7 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
         .with_cert_resolver(Arc::new(shown(&config.ingest, chain)?));
     tls.alpn_protocols = vec![ALPN.to_vec()];
     if can_join {
-        tls.alpn_protocols.push(ALPN_JOIN.to_vec());
+        tls.alpn_protocols.extend([ALPN_JOIN.to_vec(), ALPN_RENEW.to_vec()]);
     }
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
@@ -217,11 +237,16 @@ fn shown(config: &IngestConfig, chain: Vec<CertificateDer<'static>>) -> Result<S
     Ok(Shown { to_agents: certified(chain)?, to_hosts: certified(whole)? })
 }
 
-/// Returns whether the peer wants to join: it speaks another protocol, and has shown nothing yet of who it is.
+/// Returns what the peer has come for, by the protocol that it speaks.
 #[must_use]
-pub fn is_joining(connection: &Connection) -> bool {
+pub fn purpose(connection: &Connection) -> Purpose {
     let data = connection.handshake_data().and_then(|any| any.downcast::<HandshakeData>().ok());
-    data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_JOIN))
+    let protocol = data.and_then(|data| data.protocol);
+    match protocol.as_deref() {
+        Some(ALPN_JOIN) => Purpose::Join,
+        Some(ALPN_RENEW) => Purpose::Renew,
+        Some(_) | None => Purpose::Session,
+    }
 }
 
 /// Returns the first DNS name of the coordinator's certificate: what hosts that join are told to expect.
@@ -276,25 +301,25 @@ pub fn endpoint_config(store_dir: &Path) -> Result<EndpointConfig, TlsError> {
     Ok(config)
 }
 
-/// Returns whose agent is at the other end (L5).
+/// Returns whose agent is at the other end (L5), and what its certificate says.
 ///
 /// # Errors
 /// [`PeerError`] if it is anybody else: the caller closes before the first frame.
 pub fn peer_identity(
     connection: &Connection,
     trust_domain: &str,
-) -> Result<(TenantId, AgentId), PeerError> {
+) -> Result<((TenantId, AgentId), CertificateInfo), PeerError> {
     let chain = connection.peer_identity().and_then(|any| any.downcast().ok());
     let chain: Option<Box<Vec<CertificateDer<'static>>>> = chain;
     let leaf = chain.as_deref().and_then(|chain| chain.first());
     let leaf = leaf.ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
-    let identity =
-        certs::identity_of_der(leaf).map_err(|error| PeerError::Nameless(error.to_string()))?;
-    match identity {
+    let nameless = |error: CertificateError| PeerError::Nameless(error.to_string());
+    let info = CertificateInfo::from_der(leaf).map_err(nameless)?;
+    match info.identity().map_err(nameless)? {
         Identity { trust_domain: domain, role: Role::Agent { tenant, agent } }
             if domain == trust_domain =>
         {
-            Ok((tenant, agent))
+            Ok(((tenant, agent), info))
         }
         other => Err(PeerError::NotAgent {
             presented: other.to_string(),

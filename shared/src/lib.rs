@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod limits;
 pub mod ocsf;
 pub mod recall;
+pub mod renewal;
 pub mod session;
 pub mod sigma;
 pub mod time;

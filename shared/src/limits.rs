@@ -100,6 +100,13 @@ pub const JOIN_ADDRESS_BYTES_MAX: usize = 260;
 /// Largest frame of a join, in bytes: a chain of three certificates has 3,000, a signing request 300.
 pub const JOIN_FRAME_BYTES_MAX: usize = 16 << 10;
 
+/// Longest signing request, in bytes: one for an RSA key of 4,096 bits has 1,600, ours have 300.
+pub const SIGNING_REQUEST_BYTES_MAX: usize = 4 << 10;
+/// Most certificates of a chain: a leaf, its issuer, and two that cross-sign where authorities are replaced.
+pub const CHAIN_CERTIFICATES_MAX: usize = 4;
+/// Most bytes of them.
+pub const CHAIN_BYTES_MAX: usize = 16 << 10;
+
 /// How far an event's time may lie ahead of its arrival before it is not believed.
 pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -179,6 +186,10 @@ const _: () =
 const _: () = assert!(
     JOIN_ADDRESSES_MAX * JOIN_ADDRESS_BYTES_MAX * 2 <= JOIN_FRAME_BYTES_MAX,
     "the longest token fits its bound"
+);
+const _: () = assert!(
+    CHAIN_BYTES_MAX + SIGNING_REQUEST_BYTES_MAX < CONTROL_FRAME_BYTES_MAX,
+    "a renewal fits control frames"
 );
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waiting grows");
 const _: () = assert!(

@@ -14,7 +14,7 @@
 //!   Ledger intervals               ──────▶       event Ledger  ─▶ driver checks, commits and syncs
 //!   event LedgerAcked              ◀──────       LedgerAck {up_to}
 //! ```
-//! Recalls go the other way; see `recall.rs`.
+//! Recalls go the other way; see `recall.rs`. How an agent renews its certificate stands in [`crate::renewal`].
 
 mod recall;
 mod receiver;
@@ -120,6 +120,9 @@ pub enum ProtocolError {
     /// Frames of the ledger before those before them were acked.
     #[error("more than {0} frames of the ledger in flight")]
     LedgerAhead(usize),
+    /// A renewal before the one before was answered, or an answer to none.
+    #[error("renewal: {0}")]
+    Renewal(&'static str),
     /// A recall or its answer out of turn.
     #[error("recall: {0}")]
     Recall(&'static str),

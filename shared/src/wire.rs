@@ -16,9 +16,9 @@
 //! # Versions
 //! Version 2 adds the ledger, recalls and the second form of a host's context. Each side says the highest version that
 //! it speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
-//! gets no ledger, and contexts in their first form.
+//! gets no ledger, and contexts in their first form. Version 3 adds renewals.
 //!
-//! Kinds 22, 23 and 25-31 are kept for policy and renewal.
+//! Kinds 25-31 are kept for policy.
 
 pub mod codec;
 
@@ -32,9 +32,10 @@ use crate::{
     ledger::Interval,
     limits::{
         CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX,
-        LEDGER_FRAME_INTERVALS_MAX,
+        LEDGER_FRAME_INTERVALS_MAX, SIGNING_REQUEST_BYTES_MAX,
     },
     recall::{Recall, RecallEnd, RecallId},
+    renewal::RenewReply,
     time::Timestamp,
 };
 
@@ -42,11 +43,15 @@ use crate::{
 pub const ALPN: &[u8] = b"signalbox/1";
 
 /// Version of the frames within `signalbox/1`; the coordinator answers with the lower of both sides'.
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;
 
 /// Code with which a coordinator closes the connection of an agent that was revoked: it is to say so plainly, to keep
 /// what it has, and to go on asking at leisure.
 pub const CLOSE_REVOKED: u32 = 4;
+
+/// Code with which a coordinator closes the connection of whoever shows a certificate from before the agent's latest:
+/// somebody else uses its identity, or an old copy of it was put in its place.
+pub const CLOSE_SUPERSEDED: u32 = 5;
 
 /// First version with [`Frame::Ledger`] and [`Frame::LedgerAck`].
 pub const LEDGER_VERSION: u16 = 2;
@@ -55,6 +60,8 @@ pub const LEDGER_VERSION: u16 = 2;
 pub const CONTEXT_VERSION: u16 = 2;
 /// First version with [`Frame::Recall`] and the frames of its answer.
 pub const RECALL_VERSION: u16 = 2;
+/// First version with [`Frame::Renew`] and [`Frame::Renewed`].
+pub const RENEW_VERSION: u16 = 3;
 
 /// Bytes of a frame's length.
 pub const LEN_BYTES: usize = 4;
@@ -182,6 +189,13 @@ pub enum Frame {
     },
     /// Last frame of an answer's stream.
     RecallEnd(Box<RecallEnd>),
+    /// The agent asks for its next certificate; on the control stream.
+    Renew {
+        /// Signing request for a fresh key (PKCS #10, DER). Names in it count for nothing.
+        signing_request: Vec<u8>,
+    },
+    /// What it is answered; on the control stream.
+    Renewed(Box<RenewReply>),
 }
 
 /// Fields of [`Frame::Hello`].
@@ -274,6 +288,10 @@ pub enum FrameKind {
     RecallBlock = 20,
     /// [`Frame::RecallEnd`]
     RecallEnd = 21,
+    /// [`Frame::Renew`]
+    Renew = 22,
+    /// [`Frame::Renewed`]
+    Renewed = 23,
     /// [`Frame::Context`] in its second form
     HostContext = 24,
 }
@@ -349,6 +367,8 @@ impl Frame {
             Self::RecallOpen { .. } => FrameKind::RecallOpen,
             Self::RecallBlock { .. } => FrameKind::RecallBlock,
             Self::RecallEnd(_) => FrameKind::RecallEnd,
+            Self::Renew { .. } => FrameKind::Renew,
+            Self::Renewed(_) => FrameKind::Renewed,
         }
     }
 
@@ -374,6 +394,8 @@ impl Frame {
             Self::RecallOpen { id } => codec::encode(id),
             Self::RecallBlock { .. } => Ok(Vec::new()),
             Self::RecallEnd(end) => codec::encode(end),
+            Self::Renew { signing_request } => codec::encode(signing_request),
+            Self::Renewed(reply) => codec::encode(reply),
         }
         .expect("frames are plain data");
         let tail = if let Self::Block { block, .. } | Self::RecallBlock { block } = self {
@@ -441,6 +463,18 @@ impl Frame {
             19 => Ok(Self::RecallOpen { id: fields(FrameKind::RecallOpen, &body)? }),
             20 => Ok(Self::RecallBlock { block: body }),
             21 => Ok(Self::RecallEnd(fields(FrameKind::RecallEnd, &body)?)),
+            22 => {
+                let signing_request: Vec<u8> = fields(FrameKind::Renew, &body)?;
+                let len = signing_request.len();
+                let is_bounded = (1..=SIGNING_REQUEST_BYTES_MAX).contains(&len);
+                valid(FrameKind::Renew, is_bounded, "a signing request that is empty or too long")?;
+                Ok(Self::Renew { signing_request })
+            }
+            23 => {
+                let reply: Box<RenewReply> = fields(FrameKind::Renewed, &body)?;
+                valid(FrameKind::Renewed, reply.is_bounded(), "a chain that is empty or too long")?;
+                Ok(Self::Renewed(reply))
+            }
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
     }

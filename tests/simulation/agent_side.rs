@@ -375,7 +375,7 @@ impl AgentSide {
                         pumped.acked.push((lane, up_to));
                     }
                     SenderEvent::LedgerAcked { up_to } => self.ledger_acked = up_to,
-                    SenderEvent::Recall(_) => unreachable!("nobody asks"),
+                    SenderEvent::Recall(_) | SenderEvent::Renewed(_) => unreachable!("nobody asks"),
                     SenderEvent::HeartbeatDue => {
                         sender.handle_heartbeat(wall, AgentStats::default());
                     }

@@ -256,7 +256,8 @@ impl CoordinatorSide {
                 ReceiverEvent::Ledger(intervals) => Job::Ledger(id, peer, session.epoch, intervals),
                 ReceiverEvent::RecallOpened(_)
                 | ReceiverEvent::RecallBlock { .. }
-                | ReceiverEvent::RecallEnded(_) => continue,
+                | ReceiverEvent::RecallEnded(_)
+                | ReceiverEvent::Renew(_) => continue,
                 ReceiverEvent::Goodbye(_) => {
                     is_over = true;
                     continue;

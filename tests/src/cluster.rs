@@ -31,15 +31,23 @@ mod programs;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    ops::Range,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use agent::status::Snapshot;
 use anyhow::{Context as _, Result, bail, ensure};
-use certs::{AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, PrivateKey, Store};
+use certs::{
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, PrivateKey, SKEW, Store,
+    testing::{RawLeaf, issue_raw},
+};
 use coordinator::clock::Clock;
-use shared::ids::{AgentId, TenantId};
+use shared::{
+    identity::{Identity, Role},
+    ids::{AgentId, TenantId},
+    time::Timestamp,
+};
 use tempfile::TempDir;
 
 pub use self::{
@@ -51,10 +59,12 @@ pub use self::{
 
 /// Name in the coordinator's certificate, which is also where agents look for it by default.
 const COORDINATOR: &str = "coordinator";
+/// How old the authority is.
+const AUTHORITY_AGE: Duration = Duration::from_secs(100 * 86_400);
 /// Pause between two looks at something that is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Below the range from which Linux gives out ports by itself, so that an address is still free after a restart.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
+const PORTS: Range<u16> = 10_000..32_000;
 /// Draws of a port before it is given up: most of the range is free on any machine.
 const PORT_DRAWS_MAX: usize = 100;
 
@@ -146,7 +156,9 @@ impl Cluster {
     pub fn new() -> Result<Self> {
         let programs = Programs::build()?;
         let folder = tempfile::Builder::new().prefix("signalbox-").tempdir()?;
-        let authority = Authority::create("signalbox.internal", Clock::wall().now())?;
+        // Old enough to have issued what has ended since.
+        let founded_at = Clock::wall().now().saturating_sub(AUTHORITY_AGE);
+        let authority = Authority::create("signalbox.internal", founded_at)?;
         let coordinator = Coordinator::new(folder.path(), &authority, programs)?;
         Ok(Self { coordinator, authority, programs, folder })
     }
@@ -162,12 +174,30 @@ impl Cluster {
     /// # Errors
     /// `tenant` is no tenant's name, or files cannot be written.
     pub fn agent(&self, tenant: &str, sources: &[Source]) -> Result<Agent> {
+        let now = Clock::wall().now();
+        let until = now.saturating_add(AGENT_VALIDITY);
+        self.agent_certified(tenant, sources, now.saturating_sub(SKEW)..until)
+    }
+
+    /// Sets up a new agent of a tenant whose certificate is valid for this time, which may be over; it is not started.
+    ///
+    /// # Errors
+    /// `tenant` is no tenant's name, or files cannot be written.
+    pub fn agent_certified(
+        &self,
+        tenant: &str,
+        sources: &[Source],
+        valid: Range<Timestamp>,
+    ) -> Result<Agent> {
         let tenant: TenantId = tenant.parse()?;
         let id = AgentId::from_bytes(rand::random());
         let folder = self.folder.path().join(format!("agent-{tenant}-{id}"));
-        let now = Clock::wall().now();
-        let key = PrivateKey::generate()?;
-        let leaf = self.authority.issue_agent(tenant, id, now, AGENT_VALIDITY, &key)?;
+        let trust_domain = self.authority.trust_domain().to_owned();
+        let identity = Identity { trust_domain, role: Role::Agent { tenant, agent: id } };
+        let raw = RawLeaf::of(&identity, valid.start);
+        let raw =
+            RawLeaf { not_before: valid.start, not_after: valid.end, server_auth: false, ..raw };
+        let leaf = issue_raw(&self.authority, &raw)?;
         let paths = Store::new(&folder).write_bundle(&leaf, self.authority.root_pem())?;
         let address = self.coordinator.ingest.to_string();
         let (certificate, key) = (paths.certificate, paths.key);

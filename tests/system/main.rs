@@ -9,5 +9,6 @@ mod join;
 mod ledger;
 mod ocsf;
 mod recall;
+mod renew;
 mod revoke;
 mod tidy;

@@ -118,6 +118,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             agent: "7d444840-9dc0-41d1-b245-5ffdce74fad2".parse().unwrap(),
             epoch: shared::ids::Epoch(7),
+            certificate_from: shared::time::Timestamp::ZERO,
             certificate_until: shared::time::Timestamp::from_ms(1_800_000_000_000),
             spool_dir: "spool".into(),
             spool_bytes_max: 1 << 30,

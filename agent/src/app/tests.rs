@@ -355,6 +355,61 @@ async fn an_agent_that_was_revoked_says_so_keeps_all_and_goes_on_asking() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_renewed_over_the_connection_with_a_fresh_key_and_nothing_is_lost() {
+    let day = Duration::from_secs(86_400);
+    let world = World::aged(AGENT_VALIDITY * 2 / 3 + day);
+    let (tenant, agent) = ("acme".parse().unwrap(), AGENT.parse().unwrap());
+    world.stored.lock().unwrap().issuer = Some((Arc::clone(&world.authority), tenant, agent));
+    let key = || fs::read_to_string(world.path("agent.key")).unwrap();
+    let old = key();
+    let coordinator = world.start_coordinator();
+    world.write(0..1_000);
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it connects anew", || world.stored.lock().unwrap().sessions == 2).await;
+    world.write(1_000..1_500);
+    eventually("all is stored", || world.stored_count() == 1_500).await;
+    eventually("the next one is shown", || {
+        let until = world.snapshot().unwrap().certificate_until;
+        until.since(clock::wall()) > AGENT_VALIDITY - day
+    })
+    .await;
+    assert_ne!(key(), old);
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    {
+        let stored = world.stored.lock().unwrap();
+        let expected = (0..1_500).filter(|number| number % 10 != 0).map(line);
+        assert!(stored.records[Lane::Normal.index()].iter().cloned().eq(expected));
+    }
+
+    // The next start has it, and asks for none.
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it connects", || world.stored.lock().unwrap().sessions == 3).await;
+    world.write(1_500..1_510);
+    eventually("all is stored", || world.stored_count() == 1_510).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    assert_eq!(world.stored.lock().unwrap().sessions, 3);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_renewed_is_shown_and_used_on() {
+    let world = World::aged(AGENT_VALIDITY - Duration::from_secs(86_400 * 5));
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    world.write(0..10);
+    let shown = || world.snapshot()?.renewal_error;
+    let error = eventually_some("it is shown", shown).await;
+    assert!(error.contains("cannot issue certificates now"), "{error}");
+    eventually("all is stored", || world.stored_count() == 10).await;
+    let snapshot = world.snapshot().unwrap();
+    let matters = snapshot.matters(clock::wall());
+    assert!(format!("{matters:?}").contains("was not renewed"), "{matters:?}");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
 async fn what_is_recalled_comes_out_of_the_ring_byte_for_byte() {
     let world = World::new();
     let disk = Arc::new(RealDisk::open(&world.path("held")).unwrap());
@@ -444,18 +499,23 @@ const AGENT: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad2";
 /// An authority, an agent's folder, and what a coordinator has.
 struct World {
     dir: tempfile::TempDir,
-    authority: Authority,
+    authority: Arc<Authority>,
     stored: Arc<Mutex<Stored>>,
 }
 
 impl World {
     fn new() -> Self {
-        let authority = Authority::create(DOMAIN, clock::wall()).unwrap();
+        Self::aged(Duration::ZERO)
+    }
+
+    /// Returns one in which the agent has had its certificate for so long.
+    fn aged(age: Duration) -> Self {
+        let then = clock::wall().saturating_sub(age);
+        let authority = Arc::new(Authority::create(DOMAIN, then).unwrap());
         let world = Self { dir: tempfile::tempdir().unwrap(), authority, stored: Arc::default() };
         let key = PrivateKey::generate().unwrap();
         let (tenant, agent) = ("acme".parse().unwrap(), AGENT.parse().unwrap());
-        let now = clock::wall();
-        let leaf = world.authority.issue_agent(tenant, agent, now, AGENT_VALIDITY, &key).unwrap();
+        let leaf = world.authority.issue_agent(tenant, agent, then, AGENT_VALIDITY, &key).unwrap();
         fs::write(world.path("agent.pem"), &leaf.chain_pem).unwrap();
         write_key(&world.path("agent.key"), &leaf.key_pem);
         fs::write(world.path("root.pem"), world.authority.root_pem()).unwrap();

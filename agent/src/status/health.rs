@@ -22,6 +22,11 @@ pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// What to do where the coordinator has revoked the agent.
 pub const REVOKED_ADVICE: &str = "ask whoever runs the coordinator why; where this host is to \
                                   stay, signalbox-agent join --again TOKEN makes it another agent";
+/// What to do where somebody has used a later certificate of this agent.
+pub const SUPERSEDED_ADVICE: &str = "if an old copy of the identity's folder was put back, or \
+                                     this host is a copy of another, signalbox-agent join \
+                                     --again TOKEN makes it another agent; if not, tell whoever \
+                                     runs the coordinator: somebody else has its identity";
 /// Share of the spool, in percent, from which on its end is near: with the default of 1 GiB some hours are left.
 const SPOOL_PERCENT_WARNING: u64 = 80;
 
@@ -149,15 +154,28 @@ impl Snapshot {
     }
 
     fn certificate_matter(&self, now: Timestamp) -> Option<Matter> {
-        let until = self.certificate_until;
+        let (from, until) = (self.certificate_from, self.certificate_until);
         let advice =
             "ask your provider for a join token: signalbox-agent join --again TOKEN says the rest";
+        // It is renewed when a third of its life is left.
+        let is_late = until.since(now) < EXPIRY_WARNING.min(until.since(from) / 4);
         if until <= now {
-            Some(degraded("certificate", format!("it expired {until}: nobody lets it in"), advice))
-        } else if until.since(now) < EXPIRY_WARNING {
-            Some(degraded("certificate", format!("it expires {until}"), advice))
-        } else {
-            None
+            return Some(degraded(
+                "certificate",
+                format!(
+                    "it ended {until}: it is renewed as soon as the coordinator is reached, unless \
+                     that is too long ago"
+                ),
+                advice,
+            ));
+        }
+        match &self.renewal_error {
+            Some(error) if is_late => {
+                let text = format!("it expires {until}, and was not renewed: {error}");
+                Some(degraded("certificate", text, advice))
+            }
+            None if is_late => Some(degraded("certificate", format!("it expires {until}"), advice)),
+            Some(_) | None => None,
         }
     }
 
@@ -179,6 +197,10 @@ impl Snapshot {
             LinkState::Revoked => {
                 let text = "the coordinator has revoked this agent, and takes nothing from it";
                 return Some(degraded("link", text.to_owned(), REVOKED_ADVICE));
+            }
+            LinkState::Superseded => {
+                let text = "the coordinator knows a later certificate of this agent";
+                return Some(degraded("link", text.to_owned(), SUPERSEDED_ADVICE));
             }
             LinkState::Connecting | LinkState::Waiting => {}
         }
@@ -299,6 +321,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             agent: "7d444840-9dc0-41d1-b245-5ffdce74fad2".parse().unwrap(),
             epoch: shared::ids::Epoch(7),
+            certificate_from: Timestamp::ZERO,
             certificate_until: Timestamp::from_ms(0),
             spool_dir: "/var/lib/signalbox/spool".into(),
             spool_bytes_max: 1 << 30,
@@ -372,7 +395,7 @@ mod tests {
         snapshot.certificate_until = now.saturating_add(3 * DAY);
         assert!(only(&snapshot, now).text.starts_with("it expires "));
         snapshot.certificate_until = now;
-        assert!(only(&snapshot, now).text.starts_with("it expired "));
+        assert!(only(&snapshot, now).text.starts_with("it ended "));
         assert!(snapshot.render(now).contains("EXPIRED"));
     }
 

@@ -127,7 +127,9 @@ impl Snapshot {
         if until <= now {
             return format!("EXPIRED {} ago, {until}", ago(now, until));
         }
-        format!("valid until {until}, {} left", ago(until, now))
+        let failed = self.renewal_error.as_ref();
+        let failed = failed.map_or_else(String::new, |error| format!("; NOT RENEWED: {error}"));
+        format!("valid until {until}, {} left{failed}", ago(until, now))
     }
 
     fn link_line(&self, now: Timestamp) -> String {
@@ -151,6 +153,10 @@ impl Snapshot {
             }
             LinkState::Revoked => {
                 "the coordinator has revoked this agent, and takes nothing: a person must act"
+                    .to_owned()
+            }
+            LinkState::Superseded => {
+                "the coordinator knows a later certificate of this agent: a person must act"
                     .to_owned()
             }
             LinkState::Stopped => "closed".to_owned(),

@@ -5,6 +5,7 @@ fn board() -> Status {
         tenant: "acme".parse().unwrap(),
         agent: "7d444840-9dc0-41d1-b245-5ffdce74fad2".parse().unwrap(),
         epoch: Epoch(7),
+        certificate_from: Timestamp::ZERO,
         certificate_until: Timestamp::from_ms(1_800_000_000_000),
         spool_dir: PathBuf::from("/var/lib/signalbox/spool"),
         spool_bytes_max: 1 << 30,

@@ -5,19 +5,17 @@
 
 use std::sync::Arc;
 
-use quinn::{
-    ClientConfig, Connection, ConnectionError, RecvStream, crypto::rustls::QuicClientConfig,
-};
-use shared::{
-    join::{JoinRefusal, JoinReply, JoinRequest, JoinToken, Joined, encode_frame},
-    limits::JOIN_FRAME_BYTES_MAX,
-    wire::{LEN_BYTES, checked_len, codec},
-};
+use quinn::{ClientConfig, ConnectionError, crypto::rustls::QuicClientConfig};
+use shared::join::{JoinRefusal, JoinReply, JoinRequest, JoinToken, Joined};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::{CLOSE_TIMEOUT, LinkError, chain_of, dial, transport};
-use crate::{config::Address, limits::JOIN_TIMEOUT, tls::Joining};
+use super::{
+    CLOSE_TIMEOUT, LinkError,
+    ask::{AskError, ask},
+    chain_of, dial, transport,
+};
+use crate::{config::Address, tls::Joining};
 
 /// Why the host is no agent.
 #[derive(Debug, Error)]
@@ -34,23 +32,6 @@ pub enum JoinError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-}
-
-/// Why one address gave no answer.
-#[derive(Debug, Error)]
-enum AskError {
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error("connection: {0}")]
-    Connection(#[from] ConnectionError),
-    #[error("request cannot be sent: {0}")]
-    Write(#[from] quinn::WriteError),
-    #[error("no answer came: {0}")]
-    Read(#[from] quinn::ReadExactError),
-    #[error("answer is not understood: {0}")]
-    Malformed(String),
-    #[error("no answer within {} s", JOIN_TIMEOUT.as_secs())]
-    Late,
 }
 
 /// Asks the token's coordinators, one after the other, until one answers.
@@ -70,7 +51,7 @@ pub async fn join(
     let (mut failures, mut later, mut refused) = (Vec::new(), Vec::new(), None);
     for text in &token.addresses {
         let asked = match Address::parse(text) {
-            Ok(address) => ask(&address, token, request, &quic, joining).await,
+            Ok(address) => ask_one(&address, token, request, &quic, joining).await,
             Err(error) => Err(AskError::Malformed(error)),
         };
         match asked {
@@ -95,7 +76,7 @@ pub async fn join(
     }
 }
 
-async fn ask(
+async fn ask_one(
     address: &Address,
     token: &JoinToken,
     request: &JoinRequest,
@@ -103,42 +84,10 @@ async fn ask(
     joining: &Joining,
 ) -> Result<JoinReply, AskError> {
     let (endpoint, connection) = dial(address, &token.server_name, quic).await?;
-    let reply = match timeout(JOIN_TIMEOUT, exchange(&connection, request, joining)).await {
-        Ok(reply) => reply,
-        Err(_late) => Err(AskError::Late),
-    };
-    // Whatever was going on when the coordinator closed, its own reason tells more.
-    let reply = reply.map_err(|error| match connection.close_reason() {
-        Some(closed @ ConnectionError::ApplicationClosed(_)) => closed.into(),
-        Some(_) | None => error,
-    });
-    connection.close(quinn::VarInt::from_u32(0), b"done");
+    joining.check_peer(&chain_of(&connection)).map_err(LinkError::Peer)?;
+    let reply = ask(&connection, request).await;
     let _late = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err();
     reply
-}
-
-async fn exchange(
-    connection: &Connection,
-    request: &JoinRequest,
-    joining: &Joining,
-) -> Result<JoinReply, AskError> {
-    let malformed = |error: &dyn std::fmt::Display| AskError::Malformed(error.to_string());
-    joining.check_peer(&chain_of(connection)).map_err(LinkError::Peer)?;
-    let (mut send, mut recv) = connection.open_bi().await?;
-    send.write_all(&encode_frame(request).map_err(|error| malformed(&error))?).await?;
-    // Finishing fails only on a stream that is reset: then no answer comes either.
-    let _reset = send.finish().is_err();
-    read(&mut recv).await
-}
-
-async fn read(recv: &mut RecvStream) -> Result<JoinReply, AskError> {
-    let malformed = |error: &dyn std::fmt::Display| AskError::Malformed(error.to_string());
-    let mut len = [0; LEN_BYTES];
-    recv.read_exact(&mut len).await?;
-    let len = checked_len(len, JOIN_FRAME_BYTES_MAX).map_err(|error| malformed(&error))?;
-    let mut body = vec![0; len];
-    recv.read_exact(&mut body).await?;
-    codec::decode(&body).map_err(|error| malformed(&error))
 }
 
 #[cfg(test)]

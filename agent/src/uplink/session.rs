@@ -9,7 +9,11 @@
 //! are not acked yet never fill the connection's send window ([`BACKLOG_BYTES_MAX`]), so an urgent
 //! block always finds room in it and is the next to be packed, whatever backlog drains beside it.
 
-use std::{collections::VecDeque, future::pending, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::pending,
+    time::{Duration, Instant},
+};
 
 use quinn::{Connection, ConnectionError, VarInt};
 use shared::{
@@ -17,6 +21,7 @@ use shared::{
     ids::{BootId, Lane, Seq},
     limits::BLOCK_BYTES_MAX,
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
+    renewal::RenewReply,
     session::{ProtocolError, Sender, SenderConfig, SenderEvent, Stream, Transmit},
     time::Timestamp,
     wire::{Frame, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
@@ -29,6 +34,7 @@ use tokio::sync::{
 
 use super::{
     Inputs, Stop,
+    renewal::{Identity, RenewError},
     stream::{
         self, ANSWER_QUEUE, CONTROL_QUEUE, EVENT_QUEUE, Event, LANE_QUEUE, Pipes, StreamError,
     },
@@ -59,6 +65,8 @@ pub(super) enum End {
     Aborted,
     /// The coordinator ended it.
     Goodbye(GoodbyeReason),
+    /// The agent has its next certificate, and is to connect with that.
+    Renewed,
 }
 
 /// Why a session broke.
@@ -114,6 +122,7 @@ struct Driver<'a> {
     /// What is looked for in the rings.
     query: Option<(RecallId, Query)>,
     welcomed: &'a mut bool,
+    identity: &'a mut Identity,
 }
 
 /// Runs a session over `connection` until it ends. `welcomed` is set once the coordinator has
@@ -126,7 +135,7 @@ pub(super) async fn run(
     inputs: &mut Inputs,
     boot: BootId,
     stop: &Stop,
-    welcomed: &mut bool,
+    (identity, welcomed): (&mut Identity, &mut bool),
 ) -> Result<End, SessionError> {
     let (events, mut inbox) = mpsc::channel(EVENT_QUEUE);
     let (room, flushed, ignored) = (Notify::new(), Notify::new(), Notify::new());
@@ -150,7 +159,7 @@ pub(super) async fn run(
         pending::<()>().await;
     };
     let outboxes = Outboxes { control, lanes, answers };
-    let mut driver = Driver::new(inputs, boot, stop, outboxes, welcomed);
+    let mut driver = Driver::new(inputs, boot, stop, outboxes, (identity, welcomed));
     tokio::select! {
         biased;
         end = driver.drive(&mut inbox, &room, &flushed) => match end {
@@ -170,6 +179,7 @@ pub(super) fn close(connection: &Connection, end: &Result<End, SessionError>) {
         Ok(End::Drained) => (0, b"drained"),
         Ok(End::Aborted) => (0, b"stopped"),
         Ok(End::Goodbye(_)) => (0, b"goodbye"),
+        Ok(End::Renewed) => (0, b"renewed"),
         Err(SessionError::Protocol(_)) => (1, b"protocol error"),
         Err(_) => (2, b"agent's fault"),
     };
@@ -201,7 +211,7 @@ impl<'a> Driver<'a> {
         boot: BootId,
         stop: &'a Stop,
         Outboxes { control, lanes, answers }: Outboxes,
-        welcomed: &'a mut bool,
+        (identity, welcomed): (&'a mut Identity, &'a mut bool),
     ) -> Self {
         // What changes from here on wakes the driver; what is there now goes into `Hello`.
         inputs.synced.mark_unchanged();
@@ -219,7 +229,7 @@ impl<'a> Driver<'a> {
         let ledger = inputs.ledger.borrow_and_update().clone();
         sender.handle_ledger((*ledger).clone(), clock::now());
         let (control, query) = (Some(control), None);
-        Self { sender, inputs, stop, control, lanes, answers, query, welcomed }
+        Self { sender, inputs, stop, control, lanes, answers, query, welcomed, identity }
     }
 
     async fn drive(
@@ -237,7 +247,7 @@ impl<'a> Driver<'a> {
             if draining && is_settled && is_all_acked(&self.inputs.spool) {
                 return self.say_goodbye(flushed).await;
             }
-            let wake = self.sender.poll_timeout().map(|(at, _)| at.into());
+            let wake = self.wake_at().map(Into::into);
             let timer = async {
                 match wake {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -254,7 +264,10 @@ impl<'a> Driver<'a> {
                         self.take(event)?;
                     }
                 }
-                () = timer => self.sender.handle_timeout(clock::now())?,
+                () = timer => {
+                    self.sender.handle_timeout(clock::now())?;
+                    self.renew_if_due();
+                }
                 Ok(()) = self.inputs.synced.changed() => {
                     self.sender.handle_heads(heads(&self.inputs.spool));
                 }
@@ -275,6 +288,19 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Returns when there is something to do, whatever comes until then.
+    fn wake_at(&self) -> Option<Instant> {
+        let wake = self.sender.poll_timeout().map(|(at, _)| at);
+        let can_renew = self.can_renew().then(|| self.identity.due_in(clock::wall()));
+        // The wall clock may be set meanwhile: the heartbeat looks again.
+        let renew_at = can_renew.and_then(|due_in| clock::now().checked_add(due_in));
+        wake.into_iter().chain(renew_at).min()
+    }
+
+    fn can_renew(&self) -> bool {
+        self.sender.can_renew() && !self.stop.drain.is_cancelled()
+    }
+
     fn take_ledger(&mut self) {
         let window = self.inputs.ledger.borrow_and_update().clone();
         self.sender.handle_ledger((*window).clone(), clock::now());
@@ -290,13 +316,24 @@ impl<'a> Driver<'a> {
         loop {
             while let Some(event) = self.sender.poll_event() {
                 match event {
-                    SenderEvent::Welcomed(_) => *self.welcomed = true,
+                    SenderEvent::Welcomed(_) => {
+                        *self.welcomed = true;
+                        self.renew_if_due();
+                    }
                     SenderEvent::Acked { lane, up_to } => self.acked(lane, up_to)?,
                     SenderEvent::LedgerAcked { up_to } => {
                         self.inputs.ledger_acked.send_replace(up_to);
                     }
                     SenderEvent::Recall(recall) => self.recalled(recall),
-                    SenderEvent::HeartbeatDue => self.beat(),
+                    SenderEvent::HeartbeatDue => {
+                        self.beat();
+                        self.renew_if_due();
+                    }
+                    SenderEvent::Renewed(reply) => {
+                        if self.renewed(reply) {
+                            return Ok(Some(End::Renewed));
+                        }
+                    }
                     SenderEvent::Goodbye(reason) => return Ok(Some(End::Goodbye(reason))),
                 }
             }
@@ -358,6 +395,34 @@ impl<'a> Driver<'a> {
         stats.oldest_unacked = oldest_unacked(&self.inputs.spool);
         self.inputs.status.set_oldest_unacked(stats.oldest_unacked);
         self.sender.handle_heartbeat(clock::wall(), stats);
+    }
+
+    /// Asks for the next certificate, if it is time to and nothing is ending.
+    fn renew_if_due(&mut self) {
+        let now = clock::wall();
+        if !self.can_renew() || !self.identity.due_in(now).is_zero() {
+            return;
+        }
+        match self.identity.begin(now) {
+            Ok(signing_request) => self.sender.handle_renewal(signing_request),
+            Err(error) => self.renewal_failed(&error),
+        }
+    }
+
+    /// Takes the next certificate; returns whether it is in place.
+    fn renewed(&mut self, reply: RenewReply) -> bool {
+        match self.identity.take(reply, rand::random()) {
+            Ok(()) => true,
+            Err(error) => {
+                self.renewal_failed(&error);
+                false
+            }
+        }
+    }
+
+    fn renewal_failed(&self, error: &RenewError) {
+        tracing::error!(%error, "no next certificate: it is asked for again");
+        self.inputs.status.set_renewal_error(error.to_string());
     }
 
     /// Offers one block, of the most urgent lane that wants one and has room; returns whether it

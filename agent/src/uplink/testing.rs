@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use certs::{Authority, Leaf};
+use certs::{AGENT_VALIDITY, Authority, Leaf, SigningRequest, certificates_of_pem};
 use quinn::{Connection, Endpoint, SendStream, ServerConfig, crypto::rustls::QuicServerConfig};
 use rustls::{
     RootCertStore,
@@ -20,10 +20,11 @@ use shared::{
     alert::{Field, Handling},
     block::Block,
     context::{ContextVersion, HostContext},
-    ids::{Lane, Seq},
+    ids::{AgentId, Lane, Seq, TenantId},
     ledger::Interval,
     limits::FRAME_BYTES_MAX,
     recall::{Recall, RecallEnd},
+    renewal::{RenewRefusal, RenewReply},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
     wire::{ALPN, CLOSE_REVOKED, Frame, LEN_BYTES, checked_len},
 };
@@ -46,6 +47,8 @@ pub(crate) struct Stored {
     pub(crate) context: Option<HostContext>,
     /// Whether agents are refused as revoked.
     pub(crate) is_revoking: bool,
+    /// What certifies the next keys of agents, and whose agent that is; without it they are refused.
+    pub(crate) issuer: Option<(Arc<Authority>, TenantId, AgentId)>,
     /// How many sessions there were.
     pub(crate) sessions: usize,
     /// How many goodbyes were said.
@@ -55,6 +58,18 @@ pub(crate) struct Stored {
     /// The records that came, and what was said at the end of each answer.
     pub(crate) recalled: Vec<String>,
     pub(crate) recall_ends: Vec<RecallEnd>,
+}
+
+impl Stored {
+    fn renew(&self, request: &[u8]) -> RenewReply {
+        let Some((authority, tenant, agent)) = &self.issuer else {
+            return RenewReply::Refused(RenewRefusal::Unavailable);
+        };
+        let request = SigningRequest::from_der(request).unwrap();
+        let now = clock::wall();
+        let chain = authority.sign_agent(*tenant, *agent, now, AGENT_VALIDITY, &request).unwrap();
+        RenewReply::Renewed(certificates_of_pem(&chain.pem).unwrap())
+    }
 }
 
 /// A running coordinator; dropping it does not end it, closing does.
@@ -192,6 +207,7 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             stored.recalled.extend(texts);
         }
         ReceiverEvent::RecallEnded(end) => stored.recall_ends.push(end),
+        ReceiverEvent::Renew(request) => receiver.handle_renewed(stored.renew(&request)),
         ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
     }
 }

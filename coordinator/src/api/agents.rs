@@ -21,8 +21,8 @@ use super::{
     problem::Problem,
     read, show,
     types::{
-        Agent, AgentRevocation, AgentStats, Context, Gap, LaneState, Lanes, RevokeRequest, Revoked,
-        Time,
+        Agent, AgentCertificate, AgentRevocation, AgentStats, Context, Gap, LaneState, Lanes,
+        RevokeRequest, Revoked, Time,
     },
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
         },
         schema::{AgentKey, GapKey, Key, TenantKey},
         tables::{LoadError, Source},
-        values::{GapRecord, Revocation},
+        values::{GapRecord, KnownCertificate, Revocation},
     },
     triage::queue::TenantScope,
 };
@@ -231,7 +231,8 @@ fn find(engine: &dyn Engine, scope: &TenantScope, id: AgentId) -> Result<AgentSt
 
 /// Returns an agent as the API shows it.
 fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
-    let AgentStanding { key, agent, host, lanes, gaps, revoked: revocation } = standing;
+    let AgentStanding { key, agent, host, lanes, gaps, revoked: revocation, certificate } =
+        standing;
     let [urgent, normal, bulk] = lanes.map(|lane| lane_state(&lane));
     let stats = &agent.stats;
     let lag_blocks = standing.lag_blocks();
@@ -269,6 +270,16 @@ fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
         lag_seconds,
         gaps: show::count(*gaps),
         revoked: revocation.as_ref().map(revoked),
+        certificate: certificate.as_ref().map(shown),
+    }
+}
+
+fn shown(known: &KnownCertificate) -> AgentCertificate {
+    AgentCertificate {
+        serial: known.serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+        not_before: Time(known.not_before),
+        not_after: Time(known.not_after),
+        shown_at: Time(known.shown_at),
     }
 }
 

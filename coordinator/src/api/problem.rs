@@ -269,7 +269,9 @@ impl From<CommandError> for Problem {
                 .field("If-Match")
                 .hint("read it again, and send the new ETag as If-Match"),
             CommandError::Invalid { field, problem } => Self::invalid(field, problem),
-            CommandError::OutOfOrder { .. } | CommandError::Revoked => Self::internal(&error),
+            CommandError::OutOfOrder { .. } | CommandError::Revoked | CommandError::Superseded => {
+                Self::internal(&error)
+            }
             CommandError::Load(load) => load.into(),
         }
     }

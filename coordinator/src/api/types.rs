@@ -24,7 +24,8 @@ mod ledger;
 mod recalls;
 
 pub use agents::{
-    Agent, AgentRevocation, AgentStats, Gap, LaneState, Lanes, RevokeRequest, Revoked,
+    Agent, AgentCertificate, AgentRevocation, AgentStats, Gap, LaneState, Lanes, RevokeRequest,
+    Revoked,
 };
 pub use context::{Context, Hardware, HostContext, Interface, Listener, LoggedIn, Route};
 pub use forms::{

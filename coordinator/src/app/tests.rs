@@ -6,6 +6,7 @@ mod joins;
 mod lifetime;
 mod recalls;
 mod refusals;
+mod renewals;
 mod revocations;
 
 use futures_util::FutureExt as _;

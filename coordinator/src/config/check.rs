@@ -31,8 +31,13 @@ const CONNECTION_AGE_HOURS: RangeInclusive<i64> = 1..=7 * 24;
 
 /// Under a day nobody renews in time; a certificate of more than a year is one that nobody takes away.
 const AGENT_DAYS: RangeInclusive<i64> = 1..=366;
-/// Until certificates are renewed over the wire: a quarter.
-const AGENT_DAYS_DEFAULT: i64 = 90;
+/// What is stolen is worth a week at most, and a coordinator that is down over a weekend makes nobody late:
+/// certificates are renewed with a third of it left.
+const AGENT_DAYS_DEFAULT: i64 = 7;
+/// With none, whoever sleeps past the end joins again; beyond a year nobody knows any more whose host it was.
+const GRACE_DAYS: RangeInclusive<i64> = 0..=366;
+/// Longer than a laptop lies in a drawer over a holiday.
+const GRACE_DAYS_DEFAULT: i64 = 30;
 
 const INGEST_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4433);
 const API_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
@@ -114,10 +119,13 @@ impl Check<'_> {
         };
         let days = self.number("authority.agent_days", raw.agent_days.as_ref(), &AGENT_DAYS)?;
         let days = days.unwrap_or(AGENT_DAYS_DEFAULT.unsigned_abs());
+        let grace = self.number("authority.grace_days", raw.grace_days.as_ref(), &GRACE_DAYS)?;
+        let grace = grace.unwrap_or(GRACE_DAYS_DEFAULT.unsigned_abs());
         Ok(AuthorityConfig {
             certificate: self.base.join(&raw.certificate),
             key,
             validity: Duration::from_secs(days * DAY.as_secs()),
+            grace: Duration::from_secs(grace * DAY.as_secs()),
             addresses: self.join_addresses(&raw.addresses)?,
         })
     }

@@ -51,6 +51,7 @@ pub(super) struct RawAuthority {
     pub(super) passphrase_file: Option<Spanned<PathBuf>>,
     pub(super) signer: Option<Spanned<Vec<String>>>,
     pub(super) agent_days: Option<Spanned<i64>>,
+    pub(super) grace_days: Option<Spanned<i64>>,
     pub(super) addresses: Spanned<Vec<Spanned<String>>>,
 }
 

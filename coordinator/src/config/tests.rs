@@ -115,10 +115,12 @@ fn an_authority_has_a_key_or_a_signer_and_an_address_that_hosts_can_reach() {
         |lines: &str| parse(&format!("{MINIMAL}[authority]\ncertificate = \"i.pem\"\n{lines}"));
     let address = "addresses = [\"box.example:4433\"]\n";
     let key = "key = \"i.key\"\n";
-    let config = with(&format!("{key}passphrase_file = \"p\"\nagent_days = 7\n{address}"));
+    let config =
+        with(&format!("{key}passphrase_file = \"p\"\nagent_days = 8\ngrace_days = 0\n{address}"));
     let authority = config.unwrap().authority.unwrap();
     assert_eq!(authority.certificate, Path::new("/base/i.pem"));
-    assert_eq!(authority.validity, Duration::from_secs(7 * 24 * 60 * 60));
+    assert_eq!(authority.validity, Duration::from_secs(8 * 24 * 60 * 60));
+    assert_eq!(authority.grace, Duration::ZERO);
     let (path, file) = (PathBuf::from("/base/i.key"), PathBuf::from("/base/p"));
     assert_eq!(authority.key, AuthorityKey::File { path, passphrase_file: Some(file) });
     let config = with(&format!("signer = [\"sign\", \"--slot\"]\n{address}")).unwrap();
@@ -166,7 +168,8 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let mut full = parse(&uncommented()).unwrap();
     assert_eq!(full.store.bytes_max.take(), Some(500 << 30));
     let authority = full.authority.take().unwrap();
-    assert_eq!(authority.validity, Duration::from_secs(90 * 24 * 60 * 60));
+    assert_eq!(authority.validity, Duration::from_secs(7 * 24 * 60 * 60));
+    assert_eq!(authority.grace, Duration::from_secs(30 * 24 * 60 * 60));
     assert_eq!(full, shipped);
 }
 

@@ -7,31 +7,28 @@
 //!
 //! # Limits
 //! One exchange a connection, within [`JOIN_TIMEOUT`]; a request comes within [`JOIN_REQUEST_TIMEOUT`]. Places and
-//! guesses are counted by address ([`Sites`]). Certificates are signed on threads of their own, [`SIGNINGS_MAX`] at
-//! once: a signer elsewhere takes its time, and blocks are prepared meanwhile.
-//!
-//! [`SIGNINGS_MAX`]: crate::limits::SIGNINGS_MAX
+//! guesses are counted by address ([`Sites`]).
 
 mod sites;
 
-use std::{net::IpAddr, sync::Arc, thread};
+use std::{net::IpAddr, sync::Arc};
 
 use certs::SigningRequest;
 use quinn::{Connection, RecvStream};
 use sha2::{Digest, Sha256};
 use shared::{
-    ids::{AgentId, TenantId},
+    ids::AgentId,
     join::{JoinRefusal, JoinReply, JoinRequest, Joined, encode_frame},
     limits::{COMMIT_TIMEOUT, JOIN_FRAME_BYTES_MAX},
     time::Timestamp,
     wire::{LEN_BYTES, checked_len, codec},
 };
 use thiserror::Error;
-use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use self::sites::Guess;
 pub use self::sites::Sites;
-use super::{LINGER, Shared};
+use super::{LINGER, Shared, renewal::sign};
 use crate::{
     command::{CommandError, joins},
     limits::{JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT},
@@ -182,34 +179,6 @@ where
         }
         Err(_late) => Err(JoinRefusal::Unavailable),
     }
-}
-
-/// Has a certificate signed, on a thread of its own. Whoever does not wait for it any more leaves its place taken until
-/// it ends.
-async fn sign(
-    shared: &Shared,
-    issuer: &Issuer,
-    whom: (TenantId, AgentId),
-    request: SigningRequest,
-    now: Timestamp,
-) -> Result<Vec<Vec<u8>>, String> {
-    let place = Arc::clone(&shared.signings).acquire_owned().await;
-    let place = place.map_err(|error| error.to_string())?;
-    let (issuer, (out, issued)) = (issuer.clone(), oneshot::channel());
-    let work = move || {
-        let issued = issuer.issue(whom, &request, now).map_err(|error| with_causes(&error));
-        drop(place);
-        drop(out.send(issued)); // nobody may listen any more
-    };
-    let started = thread::Builder::new().name("signer".to_owned()).spawn(work);
-    started.map_err(|error| error.to_string())?;
-    issued.await.map_err(|_| "the signing thread ended".to_owned())?
-}
-
-/// Returns an error with its causes, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Draws an agent's id.

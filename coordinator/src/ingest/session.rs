@@ -11,15 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt as _, TryFutureExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, stream::FuturesUnordered};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use shared::{
     block::BlockError,
     ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
+    renewal::RenewReply,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
-    wire::{CLOSE_REVOKED, DecodeError, Frame, GoodbyeReason},
+    wire::{CLOSE_REVOKED, CLOSE_SUPERSEDED, DecodeError, Frame, GoodbyeReason},
 };
 use thiserror::Error;
 use tokio::{
@@ -29,10 +30,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Shared,
+    Peer, Shared,
     lane::{CommitFailure, Outcome, Work, commit_lane},
     recall::{self, Part, Recalled, Recalling},
     registry::{Place, Registry},
+    renewal,
     streams::{Read, ReadError, read, write},
 };
 use crate::{
@@ -40,10 +42,11 @@ use crate::{
     command::{
         CommandError,
         agents::{self, Greeting},
+        identities::{self, Certificate},
         ledger::{self, Recorded},
     },
     limits::{CONTROL_PENDING_MAX, FRAME_WRITE_TIMEOUT},
-    store::{engine::Staged, writer::WriteError},
+    store::{engine::Staged, schema::AgentKey, writer::WriteError},
 };
 
 /// Room for outcomes of lanes: each lane's next; more would only wait here instead of there.
@@ -51,6 +54,10 @@ const OUTCOMES: usize = Lane::COUNT;
 
 /// What an agent is told that was revoked.
 const REVOKED: &str = "this agent was revoked: ask whoever runs the coordinator";
+
+/// What is told whoever shows a certificate from before the agent's latest.
+const SUPERSEDED: &str = "a later certificate of this agent was used: two hosts share an identity, \
+                          or an old copy of one was put in its place";
 
 /// Codes with which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +73,8 @@ pub(super) enum Close {
     Unauthorised = 3,
     /// The agent was revoked.
     Revoked = CLOSE_REVOKED,
+    /// The agent has shown a later certificate.
+    Superseded = CLOSE_SUPERSEDED,
 }
 
 /// How a session ended.
@@ -105,6 +114,9 @@ pub(super) enum Failure {
     /// The agent was revoked. Why is not for whoever has its certificate.
     #[error("{REVOKED}")]
     Revoked,
+    /// The agent has shown a later certificate.
+    #[error("{SUPERSEDED}")]
+    Superseded,
     /// Nobody can tell whether the agent was revoked.
     #[error("whether this agent was revoked cannot be told: {0}")]
     Unknown(String),
@@ -140,6 +152,10 @@ impl Failure {
             | Self::Control { error: WriteError::Refused(CommandError::Revoked), .. } => {
                 Close::Revoked
             }
+            Self::Superseded
+            | Self::Control { error: WriteError::Refused(CommandError::Superseded), .. } => {
+                Close::Superseded
+            }
             Self::Protocol(_)
             | Self::Frame { .. }
             | Self::Stream { .. }
@@ -161,6 +177,7 @@ enum Noted {
     Greeted(Box<Greeting>),
     Ledger(Recorded),
     Recalled(Recalled),
+    Renewed(RenewReply),
     Done,
 }
 
@@ -174,6 +191,7 @@ pub(super) struct Session<'a> {
     connection: &'a Connection,
     tenant: TenantId,
     agent: AgentId,
+    certificate: Certificate,
     epoch: Option<Epoch>,
     receiver: Receiver,
     control: Option<SendStream>,
@@ -224,7 +242,7 @@ impl<'a> Session<'a> {
         shared: &'a Arc<Shared>,
         registry: &'a Registry,
         connection: &'a Connection,
-        (tenant, agent): (TenantId, AgentId),
+        Peer { key: AgentKey { tenant, agent }, certificate }: Peer,
         age: Duration,
     ) -> Self {
         Self {
@@ -233,6 +251,7 @@ impl<'a> Session<'a> {
             connection,
             tenant,
             agent,
+            certificate,
             epoch: None,
             receiver: Receiver::new(ReceiverConfig::default(), clock::instant()),
             control: None,
@@ -355,8 +374,10 @@ impl<'a> Session<'a> {
                 ReceiverEvent::Greeted(hello) => {
                     self.epoch = Some(hello.epoch);
                     let (tenant, agent) = (self.tenant, self.agent);
-                    let now = self.shared.clock.now();
+                    let (now, certificate) = (self.shared.clock.now(), self.certificate.clone());
                     self.note("greeting", move |staged| {
+                        let key = AgentKey { tenant, agent };
+                        identities::show(staged, key, &certificate, now)?;
                         let greeting = agents::greet(staged, tenant, agent, &hello, now)?;
                         Ok(Noted::Greeted(Box::new(greeting)))
                     })?;
@@ -393,6 +414,11 @@ impl<'a> Session<'a> {
                 ReceiverEvent::RecallOpened(id) => self.keep(Part::Begin(id)),
                 ReceiverEvent::RecallBlock { id, block } => self.keep(Part::Block(id, block)),
                 ReceiverEvent::RecallEnded(end) => self.keep(Part::End(end)),
+                ReceiverEvent::Renew(signing_request) => {
+                    let (shared, whom) = (Arc::clone(self.shared), (self.tenant, self.agent));
+                    let reply = renewal::renew(shared, whom, signing_request);
+                    self.noting.push(Box::pin(reply.map(Noted::Renewed).map(Ok)));
+                }
                 ReceiverEvent::Goodbye(reason) => return Ok(Some(reason)),
             }
         }
@@ -523,6 +549,7 @@ impl<'a> Session<'a> {
             Noted::Greeted(greeting) => greeting,
             Noted::Ledger(recorded) => return self.ledger_noted(recorded),
             Noted::Recalled(recalled) => return self.recalled(recalled),
+            Noted::Renewed(reply) => return self.receiver.handle_renewed(reply),
             Noted::Done => return,
         };
         let key = (self.tenant, self.agent);

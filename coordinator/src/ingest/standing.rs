@@ -1,29 +1,52 @@
-//! Whether an agent is still to be served. What cannot be told is taken for no.
+//! Whether an agent is to be served with the certificate that it has shown. What cannot be told is taken for no.
 
-use tokio::task::spawn_blocking;
+use std::net::SocketAddr;
 
-use super::{Shared, session::Failure};
-use crate::{bell::Listener, command::identities, store::schema::AgentKey};
+use shared::limits::COMMIT_TIMEOUT;
+use tokio::{task::spawn_blocking, time::timeout};
 
-/// Looks into the store whether the agent was revoked.
-pub(super) async fn check(shared: &Shared, agent: AgentKey) -> Result<(), Failure> {
-    let engine = shared.store.engine_handle();
-    let looked = spawn_blocking(move || identities::revocation(&*engine, agent)).await;
+use super::{Peer, Shared, session::Failure};
+use crate::{
+    bell::Listener,
+    command::{CommandError, identities},
+    store::engine::Staged,
+};
+
+/// Looks into the store whether the agent was revoked, or has shown a later certificate.
+pub(super) async fn check(shared: &Shared, peer: &Peer) -> Result<(), Failure> {
+    let (engine, peer) = (shared.store.engine_handle(), peer.clone());
+    let looked =
+        spawn_blocking(move || identities::check(&*engine, peer.key, &peer.certificate)).await;
     match looked {
-        Ok(Ok(None)) => Ok(()),
-        Ok(Ok(Some(_))) => Err(Failure::Revoked),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(CommandError::Revoked)) => Err(Failure::Revoked),
+        Ok(Err(CommandError::Superseded)) => Err(Failure::Superseded),
         Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
         Err(error) => Err(Failure::Unknown(error.to_string())),
+    }
+}
+
+/// Has it journalled that somebody was refused for an earlier certificate. Where it cannot be, the log says so.
+pub(super) async fn note_superseded(shared: &Shared, peer: &Peer, from: SocketAddr) {
+    let (Peer { key, certificate }, now) = (peer.clone(), shared.clock.now());
+    let from = from.to_string();
+    let note = move |staged: &mut Staged<'_>| {
+        identities::note_superseded(staged, key, &certificate, &from, now)
+    };
+    match timeout(COMMIT_TIMEOUT, shared.store.write(note)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a refusal is not in the journal"),
+        Err(late) => tracing::error!(error = %late, "a refusal is not in the journal"),
     }
 }
 
 /// Waits until the agent is to be served no more, and returns why.
 ///
 /// It is looked at beside the session and not by it: a session may wait long for a peer that takes nothing.
-pub(super) async fn lost(shared: &Shared, revocations: &mut Listener, agent: AgentKey) -> Failure {
+pub(super) async fn lost(shared: &Shared, revocations: &mut Listener, peer: &Peer) -> Failure {
     loop {
         revocations.rung().await;
-        if let Err(failure) = check(shared, agent).await {
+        if let Err(failure) = check(shared, peer).await {
             return failure;
         }
     }

@@ -29,6 +29,7 @@
 //! | `JoinTokenKey` | 0x17 | SHA-256 of the secret | `JoinToken` | join commands | join commands |
 //! | `JoinedKey` | 0x18 | token's digest ‖ SHA-256 of the host's key | `JoinedHost` | join | join commands |
 //! | `RevokedKey` | 0x19 | tenant ‖ agent | `Revocation` | revoke | never |
+//! | `CertificateKey` | 0x1a | tenant ‖ agent | `KnownCertificate` | greet | greet |
 //! | `RecalledKey` | Blocks 0x02 | tenant ‖ recall ‖ agent ‖ number | block's bytes | answers | retention |
 //! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
@@ -637,6 +638,21 @@ pub struct RevokedKey(pub AgentKey);
 impl Key for RevokedKey {
     const FAMILY: u8 = 0x19;
     const NAME: &'static str = "revocation";
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        AgentKey::read(fields).map(Self)
+    }
+}
+
+/// An agent's latest certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CertificateKey(pub AgentKey);
+
+impl Key for CertificateKey {
+    const FAMILY: u8 = 0x1a;
+    const NAME: &'static str = "certificate";
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }

@@ -12,14 +12,15 @@ use crate::{
     store::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
-            AgentKey, BlockKey, CaseBlockKey, CaseKey, ContextKey, CursorKey, GapKey, HostKey,
-            IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError, LedgerGapKey, LedgerHeadKey,
-            LedgerKey, MetaKey, RecallAgentKey, RecallKey, RevokedKey, TenantKey, TokenKey,
+            AgentKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ContextKey, CursorKey,
+            GapKey, HostKey, IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError, LedgerGapKey,
+            LedgerHeadKey, LedgerKey, MetaKey, RecallAgentKey, RecallKey, RevokedKey, TenantKey,
+            TokenKey,
         },
         values::{
-            Agent, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead, KnownContext,
-            LedgerGapRecord, Positions, RecallAnswer, RecallRecord, Remembered, Revocation, Tenant,
-            Token, Value, ValueError,
+            Agent, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead, KnownCertificate,
+            KnownContext, LedgerGapRecord, Positions, RecallAnswer, RecallRecord, Remembered,
+            Revocation, Tenant, Token, Value, ValueError,
         },
     },
     triage::{case::Case, fold::HostCases, ledger::Chain},
@@ -46,6 +47,7 @@ tables! {
     LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
     JoinTokenKey => JoinToken, JoinedKey => JoinedHost,
     RecallKey => RecallRecord, RecallAgentKey => RecallAnswer, RevokedKey => Revocation,
+    CertificateKey => KnownCertificate,
 }
 
 impl<V: Value> Stored for V {

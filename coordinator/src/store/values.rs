@@ -308,6 +308,21 @@ pub struct Revocation {
     pub reason: String,
 }
 
+/// The latest certificate that an agent has shown: those before it are worth nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownCertificate {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// First instant at which it is valid.
+    pub not_before: Timestamp,
+    /// Last instant at which it is.
+    pub not_after: Timestamp,
+    /// When it was shown first.
+    pub shown_at: Timestamp,
+    /// Serial number of an earlier one that was shown since; the journal has it.
+    pub refused: Option<Vec<u8>>,
+}
+
 /// Head of the journal: its newest entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalHead {
@@ -500,6 +515,24 @@ pub enum IdentityEvent {
         /// Why, in the words of who did it.
         reason: String,
     },
+    /// The agent has shown a later certificate: those before are worth nothing any more.
+    Renewed {
+        /// Which.
+        agent: AgentId,
+        /// The certificate's serial number, in hex.
+        serial: String,
+        /// Last instant at which it is valid.
+        not_after: Timestamp,
+    },
+    /// Somebody has shown a certificate from before the agent's latest, and was refused.
+    Superseded {
+        /// Which agent it names.
+        agent: AgentId,
+        /// The certificate's serial number, in hex.
+        serial: String,
+        /// From which address.
+        from: String,
+    },
 }
 
 /// What happened about hosts that become agents.
@@ -688,6 +721,7 @@ values! {
     Positions = "positions",
     RecallRecord = "recall", RecallAnswer = "answer to a recall",
     JoinToken = "join token", JoinedHost = "joined host", Revocation = "revocation",
+    KnownCertificate = "certificate",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

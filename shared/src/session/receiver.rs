@@ -18,9 +18,10 @@ use crate::{
     ledger::Interval,
     limits::{GREETING_TIMEOUT, SILENCE_TIMEOUT, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX},
     recall::{Recall, RecallEnd, RecallId},
+    renewal::RenewReply,
     wire::{
-        Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, RECALL_VERSION, WIRE_VERSION,
-        Welcome,
+        Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, RECALL_VERSION, RENEW_VERSION,
+        WIRE_VERSION, Welcome,
     },
 };
 
@@ -90,6 +91,9 @@ pub enum ReceiverEvent {
     },
     /// The agent has answered a recall.
     RecallEnded(RecallEnd),
+    /// The agent asks for its next certificate, with this signing request; the driver answers with
+    /// [`Receiver::handle_renewed`].
+    Renew(Vec<u8>),
     /// The agent ends the session.
     Goodbye(GoodbyeReason),
 }
@@ -124,6 +128,8 @@ pub struct Receiver {
     /// The last number of each frame of the ledger that is not durable.
     ledger: VecDeque<u64>,
     recall: Asking,
+    /// Whether a certificate was asked for and not answered yet.
+    is_renewing: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ReceiverEvent>,
 }
@@ -140,6 +146,7 @@ impl Receiver {
             version: 0,
             ledger: VecDeque::new(),
             recall: Asking::default(),
+            is_renewing: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -173,14 +180,15 @@ impl Receiver {
             (Phase::Streaming, Stream::Control, Frame::Ledger(intervals))
                 if self.version >= LEDGER_VERSION =>
             {
-                if self.ledger.len() >= LEDGER_FRAMES_MAX {
-                    return Err(ProtocolError::LedgerAhead(LEDGER_FRAMES_MAX));
-                }
-                self.ledger.extend(intervals.last().map(|interval| interval.number));
-                self.events.push_back(ReceiverEvent::Ledger(intervals));
+                self.take_ledger(intervals)?;
             }
             (Phase::Streaming, Stream::Recall, frame) => {
                 self.events.push_back(self.recall.handle(frame)?);
+            }
+            (Phase::Streaming, Stream::Control, Frame::Renew { signing_request })
+                if self.version >= RENEW_VERSION =>
+            {
+                self.take_renewal(signing_request)?;
             }
             (_, Stream::Control, Frame::Goodbye(reason)) => {
                 self.phase = Phase::Closed;
@@ -285,6 +293,14 @@ impl Receiver {
         self.transmits.push_back(transmit);
     }
 
+    /// Answers the agent that asked for its next certificate; nobody, if nobody asked.
+    pub fn handle_renewed(&mut self, reply: RenewReply) {
+        if std::mem::take(&mut self.is_renewing) && self.phase == Phase::Streaming {
+            let frame = Frame::Renewed(Box::new(reply));
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
+    }
+
     /// Ends the session from this side.
     pub fn handle_close(&mut self, reason: GoodbyeReason) {
         if self.phase != Phase::Closed {
@@ -336,6 +352,23 @@ impl Receiver {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
+    }
+
+    fn take_ledger(&mut self, intervals: Vec<Interval>) -> Result<(), ProtocolError> {
+        if self.ledger.len() >= LEDGER_FRAMES_MAX {
+            return Err(ProtocolError::LedgerAhead(LEDGER_FRAMES_MAX));
+        }
+        self.ledger.extend(intervals.last().map(|interval| interval.number));
+        self.events.push_back(ReceiverEvent::Ledger(intervals));
+        Ok(())
+    }
+
+    fn take_renewal(&mut self, signing_request: Vec<u8>) -> Result<(), ProtocolError> {
+        if std::mem::replace(&mut self.is_renewing, true) {
+            return Err(ProtocolError::Renewal("the one before is not answered"));
+        }
+        self.events.push_back(ReceiverEvent::Renew(signing_request));
+        Ok(())
     }
 
     fn receive(

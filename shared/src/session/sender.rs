@@ -22,10 +22,11 @@ use crate::{
         LEDGER_FRAME_INTERVALS_MAX, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX,
     },
     recall::{Recall, RecallEnd},
+    renewal::RenewReply,
     time::Timestamp,
     wire::{
         AgentStats, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION,
-        LaneHead, RECALL_VERSION, WIRE_VERSION, Welcome,
+        LaneHead, RECALL_VERSION, RENEW_VERSION, WIRE_VERSION, Welcome,
     },
 };
 
@@ -70,6 +71,8 @@ pub enum SenderEvent {
     /// The coordinator asks for what a rule held back: the driver answers with [`Sender::handle_recall_block`], any
     /// number of times, and [`Sender::handle_recall_end`].
     Recall(Recall),
+    /// What the coordinator answers to [`Sender::handle_renewal`].
+    Renewed(RenewReply),
     /// A heartbeat is due: the driver answers with [`Sender::handle_heartbeat`].
     HeartbeatDue,
     /// The coordinator ends the session.
@@ -122,6 +125,8 @@ pub struct Sender {
     version: u16,
     ledger: LedgerState,
     recall: Answering,
+    /// Whether a certificate was asked for and did not come yet.
+    is_renewing: bool,
     context: Option<(ContextVersion, Box<HostContext>)>,
     /// Whether that is to be sent although the coordinator has its version.
     is_context_news: bool,
@@ -153,6 +158,7 @@ impl Sender {
             version: 0,
             ledger: LedgerState::default(),
             recall: Answering::default(),
+            is_renewing: false,
             context: None,
             is_context_news: false,
             peer_context: ContextVersion::default(),
@@ -190,6 +196,15 @@ impl Sender {
                 self.recall.handle(&recall)?;
                 self.transmits.push_back(Answering::open(recall.id));
                 self.events.push_back(SenderEvent::Recall(*recall));
+                Ok(())
+            }
+            (Phase::Streaming | Phase::Draining, Stream::Control, Frame::Renewed(reply))
+                if self.version >= RENEW_VERSION =>
+            {
+                if !std::mem::take(&mut self.is_renewing) {
+                    return Err(ProtocolError::Renewal("an answer that nobody asked for"));
+                }
+                self.events.push_back(SenderEvent::Renewed(*reply));
                 Ok(())
             }
             // Whoever drains answers nothing more; it is asked again.
@@ -298,6 +313,24 @@ impl Sender {
         self.is_context_news = self.phase == Phase::Streaming && !is_same;
         self.context = Some((context.version(), Box::new(context)));
         self.send_context();
+    }
+
+    /// Returns whether the coordinator may be asked for the next certificate: it has greeted, speaks of renewals, and
+    /// has answered the last one.
+    #[must_use]
+    pub fn can_renew(&self) -> bool {
+        self.phase == Phase::Streaming && self.version >= RENEW_VERSION && !self.is_renewing
+    }
+
+    /// Asks for the next certificate.
+    ///
+    /// # Panics
+    /// Unless [`Self::can_renew`]: a driver's mistake.
+    pub fn handle_renewal(&mut self, signing_request: Vec<u8>) {
+        assert!(self.can_renew(), "one renewal after the other");
+        self.is_renewing = true;
+        let frame = Frame::Renew { signing_request };
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
     }
 
     /// Takes what a heartbeat says, as an answer to [`SenderEvent::HeartbeatDue`].

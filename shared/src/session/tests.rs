@@ -8,6 +8,7 @@ use crate::{
     ids::{BootId, Epoch},
     ledger::Interval,
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
+    renewal::{RenewRefusal, RenewReply},
     time::Timestamp,
     wire::{AgentStats, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
@@ -30,6 +31,8 @@ struct Pair {
     ledger_acked: u64,
     recalled: Vec<Recall>,
     answers: Vec<ReceiverEvent>,
+    signing_requests: Vec<Vec<u8>>,
+    renewed: Vec<RenewReply>,
 }
 
 fn seq(n: u64) -> Seq {
@@ -73,6 +76,8 @@ impl Pair {
             ledger_acked: 0,
             recalled: Vec::new(),
             answers: Vec::new(),
+            signing_requests: Vec::new(),
+            renewed: Vec::new(),
         }
     }
 
@@ -131,6 +136,7 @@ impl Pair {
                     self.sender.handle_heartbeat(Timestamp::ZERO, AgentStats::default());
                 }
                 SenderEvent::Recall(recall) => self.recalled.push(recall),
+                SenderEvent::Renewed(reply) => self.renewed.push(reply),
                 SenderEvent::Welcomed(_) | SenderEvent::Goodbye(_) => {}
             }
         }
@@ -190,6 +196,7 @@ impl Pair {
             answer @ (ReceiverEvent::RecallOpened(_)
             | ReceiverEvent::RecallBlock { .. }
             | ReceiverEvent::RecallEnded(_)) => self.answers.push(answer),
+            ReceiverEvent::Renew(request) => self.signing_requests.push(request),
             ReceiverEvent::Goodbye(_) => {}
         }
     }
@@ -315,6 +322,54 @@ fn a_coordinator_of_version_one_gets_contexts_in_the_first_form() {
     pair.sender.handle_context(context.clone());
     pair.run();
     assert_eq!(pair.contexts, [context.in_first_form()]);
+}
+
+#[test]
+fn a_certificate_is_asked_for_and_answered_one_after_the_other() {
+    let mut pair = Pair::new([0, 9, 0]);
+    assert!(!pair.sender.can_renew(), "nobody is asked before the greeting");
+    pair.run();
+    let replies =
+        [RenewReply::Refused(RenewRefusal::Unavailable), RenewReply::Renewed(vec![vec![7; 9]])];
+    for (number, reply) in (0..).zip(replies) {
+        pair.sender.handle_renewal(vec![number]);
+        assert!(!pair.sender.can_renew());
+        pair.make(Lane::Normal, 3);
+        pair.run();
+        assert_eq!(pair.signing_requests.pop(), Some(vec![number]));
+        pair.receiver.handle_renewed(reply.clone());
+        pair.receiver.handle_renewed(reply.clone()); // nobody asked again
+        pair.run();
+        assert_eq!(std::mem::take(&mut pair.renewed), [reply]);
+    }
+    assert_eq!(pair.acked[1], Some(seq(15)), "blocks go on beside it");
+}
+
+#[test]
+fn renewals_out_of_turn_break_the_protocol() {
+    let mut pair = Pair::new([0; 3]);
+    pair.run();
+    let renew = Frame::Renew { signing_request: vec![1] };
+    pair.receiver.handle_frame(Stream::Control, renew.clone(), pair.now).unwrap();
+    let second = pair.receiver.handle_frame(Stream::Control, renew.clone(), pair.now);
+    assert!(matches!(second, Err(ProtocolError::Renewal(_))));
+    let reply = RenewReply::Refused(RenewRefusal::Unavailable);
+    let answer = Frame::Renewed(Box::new(reply));
+    let unasked = pair.sender.handle_frame(Stream::Control, answer.clone(), pair.now);
+    assert!(matches!(unasked, Err(ProtocolError::Renewal(_))));
+
+    // Who speaks version 2 knows nothing of them.
+    let mut pair = Pair::new([0; 3]);
+    let old = Hello { version: 2, ..hello([0; 3]) };
+    pair.sender = Sender::new(SenderConfig::default(), old, pair.now);
+    pair.run();
+    assert!(!pair.sender.can_renew());
+    for refused in [
+        pair.receiver.handle_frame(Stream::Control, renew, pair.now),
+        pair.sender.handle_frame(Stream::Control, answer, pair.now),
+    ] {
+        assert!(matches!(refused, Err(ProtocolError::Unexpected { .. })));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::{
     context::{Interface, InterfaceAddress},
     ledger::{DropReason, Hash, LossReason, SourceSums},
     recall::{Evicted, RecallOutcome},
+    renewal::RenewRefusal,
 };
 
 const RECALL: RecallId = RecallId::from_bytes([9; RecallId::LEN]);
@@ -112,7 +113,18 @@ fn one_of_each() -> Vec<Frame> {
     ]
     .into_iter()
     .chain(of_recall())
+    .chain(of_renewal())
     .collect()
+}
+
+/// The frames of a renewal.
+fn of_renewal() -> [Frame; 3] {
+    let chain = vec![vec![1, 2, 3], vec![4; 300]];
+    [
+        Frame::Renew { signing_request: vec![9; 300] },
+        Frame::Renewed(Box::new(RenewReply::Renewed(chain))),
+        Frame::Renewed(Box::new(RenewReply::Refused(RenewRefusal::Unavailable))),
+    ]
 }
 
 /// The frames of a recall.
@@ -149,14 +161,19 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
     [encoded.head, encoded.tail].concat()
 }
 
-/// Returns the frames that version 1 has.
-fn of_version_one() -> Vec<Frame> {
+/// Returns the frames that a version has.
+fn of_version(version: u16) -> Vec<Frame> {
     let mut frames = one_of_each();
-    frames.retain(|frame| frame.kind() as u8 <= FrameKind::Ack as u8);
+    let is_renewal = |kind| [FrameKind::Renew, FrameKind::Renewed].contains(&kind);
+    frames.retain(|frame| match version {
+        1 => frame.kind() as u8 <= FrameKind::Ack as u8,
+        2 => !is_renewal(frame.kind()),
+        _ => true,
+    });
     for frame in &mut frames {
         match frame {
-            Frame::Hello(hello) => hello.version = 1,
-            Frame::Welcome(welcome) => welcome.version = 1,
+            Frame::Hello(hello) => hello.version = version,
+            Frame::Welcome(welcome) => welcome.version = version,
             _ => {}
         }
     }
@@ -165,8 +182,8 @@ fn of_version_one() -> Vec<Frame> {
 
 #[test]
 fn every_frame_has_the_bytes_that_its_version_gave_it() {
-    for (frames, version) in [(of_version_one(), 1), (one_of_each(), 2)] {
-        check_golden(&frames, version);
+    for version in 1..=WIRE_VERSION {
+        check_golden(&of_version(version), version);
     }
 }
 
@@ -247,6 +264,9 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
     };
     assert!(refused(&recall(String::new())) && refused(&recall("x".repeat(129))));
     assert!(!refused(&recall("x".repeat(128))));
+    assert!(refused(&Frame::Renew { signing_request: Vec::new() }));
+    assert!(refused(&Frame::Renew { signing_request: vec![0; SIGNING_REQUEST_BYTES_MAX + 1] }));
+    assert!(refused(&Frame::Renewed(Box::new(RenewReply::Renewed(Vec::new())))));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }

@@ -11,6 +11,7 @@ use shared::{
     ids::{BootId, Epoch, Lane, Seq},
     ledger::Interval,
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
+    renewal::{RenewRefusal, RenewReply},
     session::{
         ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Sender, SenderConfig, SenderEvent,
         Stream, Transmit,
@@ -262,6 +263,9 @@ impl Pair {
             }
             ReceiverEvent::Block { lane, seq, block } => self.queue(lane, seq, seq, Some(block)),
             ReceiverEvent::Gap { lane, gap } => self.queue(lane, gap.first, gap.last, None),
+            ReceiverEvent::Renew(_) => {
+                self.receiver.handle_renewed(RenewReply::Refused(RenewRefusal::Unavailable));
+            }
             ReceiverEvent::RecallOpened(_)
             | ReceiverEvent::RecallBlock { .. }
             | ReceiverEvent::RecallEnded(_)
@@ -324,6 +328,12 @@ impl Pair {
                 }
                 SenderEvent::HeartbeatDue => {
                     self.sender.handle_heartbeat(Timestamp::ZERO, AgentStats::default());
+                    if self.sender.can_renew() {
+                        self.sender.handle_renewal(vec![1]);
+                    }
+                }
+                SenderEvent::Renewed(reply) => {
+                    assert_eq!(reply, RenewReply::Refused(RenewRefusal::Unavailable));
                 }
                 SenderEvent::Welcomed(_) | SenderEvent::Goodbye(_) => {}
             }

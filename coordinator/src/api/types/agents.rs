@@ -96,6 +96,22 @@ pub struct Agent {
     /// What made its identity worthless; null while it is good.
     #[schema(required)]
     pub revoked: Option<Revoked>,
+    /// The latest certificate that it has shown; earlier ones are refused.
+    #[schema(required)]
+    pub certificate: Option<AgentCertificate>,
+}
+
+/// A certificate that an agent has shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentCertificate {
+    /// Its serial number, in hex.
+    pub serial: String,
+    /// First instant at which it is valid.
+    pub not_before: Time,
+    /// Last instant at which it is.
+    pub not_after: Time,
+    /// When it was shown first.
+    pub shown_at: Time,
 }
 
 /// What made an agent's identity worthless, for good.

@@ -243,6 +243,24 @@ pub enum JournalEvent {
         /// Why.
         reason: String,
     },
+    /// An agent has shown a later certificate: those before are refused from here on.
+    AgentRenewed {
+        /// Which.
+        agent: String,
+        /// The certificate's serial number, in hex.
+        serial: String,
+        /// Last instant at which it is valid.
+        not_after: Time,
+    },
+    /// Somebody was refused who has shown a certificate from before the agent's latest.
+    CertificateSuperseded {
+        /// Which agent it names.
+        agent: String,
+        /// The certificate's serial number, in hex.
+        serial: String,
+        /// From which address.
+        from: String,
+    },
 }
 
 impl JournalEvent {
@@ -271,6 +289,8 @@ impl JournalEvent {
             Self::AgentJoined { .. } => "agent_joined",
             Self::JoinRefused { .. } => "join_refused",
             Self::AgentRevoked { .. } => "agent_revoked",
+            Self::AgentRenewed { .. } => "agent_renewed",
+            Self::CertificateSuperseded { .. } => "certificate_superseded",
         }
     }
 }
@@ -354,6 +374,16 @@ impl From<&IdentityEvent> for JournalEvent {
             IdentityEvent::Revoked { agent, reason } => {
                 Self::AgentRevoked { agent: agent.to_string(), reason: reason.clone() }
             }
+            IdentityEvent::Renewed { agent, serial, not_after } => Self::AgentRenewed {
+                agent: agent.to_string(),
+                serial: serial.clone(),
+                not_after: Time(*not_after),
+            },
+            IdentityEvent::Superseded { agent, serial, from } => Self::CertificateSuperseded {
+                agent: agent.to_string(),
+                serial: serial.clone(),
+                from: from.clone(),
+            },
         }
     }
 }

@@ -36,6 +36,8 @@ use crate::{
 
 pub(in crate::app) const DOMAIN: &str = "box.test";
 
+const AUTHORITY_AGE: Duration = Duration::from_secs(3 * 86_400);
+
 /// How long anything may take before the test gives up; nothing here takes a second of it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -49,7 +51,8 @@ pub(in crate::app) struct House {
 impl House {
     pub(in crate::app) fn new() -> Self {
         let now = Clock::wall().now();
-        let authority = Authority::create(DOMAIN, now).unwrap();
+        // Old enough to have issued what ended lately.
+        let authority = Authority::create(DOMAIN, now.saturating_sub(AUTHORITY_AGE)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let names = AlternativeNames {
             ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
@@ -90,6 +93,7 @@ impl House {
                 passphrase_file: None,
             },
             validity: AGENT_VALIDITY,
+            grace: Duration::from_secs(86_400),
             addresses: vec!["box.test:4433".to_owned()],
         });
     }

@@ -13,9 +13,12 @@ use crate::{
     store::{
         engine::Direction,
         reader::gaps,
-        schema::{AgentKey, ContextKey, CursorKey, GapKey, Key, RevokedKey, TenantKey, range_of},
+        schema::{
+            AgentKey, CertificateKey, ContextKey, CursorKey, GapKey, Key, RevokedKey, TenantKey,
+            range_of,
+        },
         tables::{LoadError, Rows, Source},
-        values::{Agent, KnownContext, Revocation},
+        values::{Agent, KnownCertificate, KnownContext, Revocation},
     },
     triage::queue::TenantScope,
 };
@@ -55,6 +58,8 @@ pub struct AgentStanding {
     pub gaps: usize,
     /// What made its identity worthless, if anything did.
     pub revoked: Option<Revocation>,
+    /// The latest certificate that it has shown.
+    pub certificate: Option<KnownCertificate>,
 }
 
 impl AgentStanding {
@@ -154,6 +159,9 @@ fn standings<S: Source + ?Sized>(
     let mut cursors = source.load_many(&cursor_keys)?.into_iter();
     let revoked_keys: Vec<RevokedKey> = rows.iter().map(|(key, _)| RevokedKey(*key)).collect();
     let mut revocations = source.load_many(&revoked_keys)?.into_iter();
+    let certificate_keys: Vec<CertificateKey> =
+        rows.iter().map(|(key, _)| CertificateKey(*key)).collect();
+    let mut certificates = source.load_many(&certificate_keys)?.into_iter();
     let mut standings = Vec::with_capacity(rows.len());
     for (key, agent) in rows {
         let mut lanes = [LaneStanding::default(); Lane::COUNT];
@@ -169,8 +177,9 @@ fn standings<S: Source + ?Sized>(
         let (from, to) = gaps::range(key.tenant, key.agent);
         let gaps: Vec<GapKey> =
             source.load_keys(&from..&to, Direction::Forward, GAPS_COUNTED_MAX)?;
-        let revoked = revocations.next().flatten();
-        standings.push(AgentStanding { key, agent, host, lanes, gaps: gaps.len(), revoked });
+        let (revoked, certificate) = (revocations.next().flatten(), certificates.next().flatten());
+        let gaps = gaps.len();
+        standings.push(AgentStanding { key, agent, host, lanes, gaps, revoked, certificate });
     }
     Ok(standings)
 }

@@ -35,6 +35,7 @@ fn byte_order_is_the_order_of_the_fields_for_every_family() {
     check(&[TenantKey(a), TenantKey(b)]);
     check(&[AgentKey { tenant: a, agent }, AgentKey { tenant: b, agent }]);
     check(&[a, b].map(|tenant| RevokedKey(AgentKey { tenant, agent })));
+    check(&[a, b].map(|tenant| CertificateKey(AgentKey { tenant, agent })));
     check(&[CursorKey { tenant: a, stream }, CursorKey { tenant: b, stream }]);
     check(&[1, 256].map(|ms| ContextKey { tenant: a, agent, received_at: at(ms) }));
     check(&[1, 256].map(|n| CaseKey(CaseId::from_u64(n))));

@@ -1,7 +1,7 @@
 //! Agents, what they know of their hosts, and what is missing of them.
 
 use coordinator::api::types::{
-    Agent, AgentRevocation, Context, Gap, JournalActor, LaneState, Revoked,
+    Agent, AgentCertificate, AgentRevocation, Context, Gap, JournalActor, LaneState, Revoked,
 };
 use shared::{limits::SILENCE_TIMEOUT, time::Timestamp};
 
@@ -55,6 +55,15 @@ fn since(Revoked { at, by, reason }: &Revoked) -> String {
     format!("since {} by {by}: {}", instant(*at), cell(reason))
 }
 
+fn certificate(shown: &AgentCertificate, now: Timestamp) -> String {
+    let until = instant(shown.not_after);
+    if shown.not_after.0 <= now {
+        return paint(Paint::Red, &format!("ended {until}, {}", ago(now, shown.not_after)));
+    }
+    let left = length(shown.not_after.0.since(now).as_secs());
+    format!("until {until}, {left} left ({})", safe(&shown.serial))
+}
+
 fn heard(silent_seconds: u64) -> String {
     let text = format!("{} ago", length(silent_seconds));
     if silent_seconds > SILENCE_TIMEOUT.as_secs() { paint(Paint::Red, &text) } else { text }
@@ -97,6 +106,7 @@ pub(crate) fn agent(
         ),
         ("since", Some(when(agent.first_seen_at))),
         ("revoked", agent.revoked.as_ref().map(|revoked| paint(Paint::Red, &since(revoked)))),
+        ("cert", agent.certificate.as_ref().map(|it| certificate(it, now))),
         ("clock", Some(clock(agent.clock_ahead_ms))),
         ("behind", Some(lag(agent))),
         (
@@ -200,7 +210,7 @@ pub(super) mod tests {
             "stats": {"records_read": 10, "bytes_read": 4096, "malformed": 1, "over_long": 0,
                       "spool_full": 0, "spool_bytes": 2_097_152},
             "lanes": {"urgent": lane(0), "normal": lane(5), "bulk": lane(0)},
-            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1, "revoked": null
+            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1, "revoked": null, "certificate": null
         }))
     }
 
@@ -211,6 +221,23 @@ TENANT  AGENT                                 HOST  OS  VERSION  HEARD       BEH
 acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 blocks, 1m 01s  1";
         assert_eq!(plain(&list(&[sample()], 140)), wanted);
         assert!(list(&[sample()], 140).contains(&paint(Paint::Red, "2m 00s ago")));
+    }
+
+    #[test]
+    fn an_agent_shows_how_long_its_certificate_is_good() {
+        let until = |not_after: &str| {
+            let certificate = parse(json!({
+                "serial": "0a0b", "not_before": "2026-01-01T00:00:00.000Z",
+                "not_after": not_after, "shown_at": "2026-01-01T00:00:00.000Z"
+            }));
+            plain(&super::certificate(&certificate, NOW))
+        };
+        let (good, over) = (until("2026-01-09T03:04:05.000Z"), until("2026-01-01T03:04:05.000Z"));
+        assert!(
+            good.starts_with("until 2026-01-09 03:04:05Z, ") && good.ends_with("(0a0b)"),
+            "{good}"
+        );
+        assert!(over.starts_with("ended 2026-01-01 03:04:05Z, "), "{over}");
     }
 
     #[test]

@@ -111,6 +111,18 @@ fn what(event: &JournalEvent) -> String {
         JournalEvent::AgentRevoked { agent, reason } => {
             format!("agent {} revoked: {}", cell(agent), cell(reason))
         }
+        JournalEvent::AgentRenewed { agent, serial, not_after } => format!(
+            "agent {} uses certificate {}, good until {}; earlier ones are refused",
+            cell(agent),
+            cell(serial),
+            instant(*not_after)
+        ),
+        JournalEvent::CertificateSuperseded { agent, serial, from } => format!(
+            "{} refused, with an earlier certificate ({}) of agent {}",
+            cell(from),
+            cell(serial),
+            cell(agent)
+        ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))

@@ -1,0 +1,94 @@
+//! The agent's next certificate: when it is asked for, the key that waits for it, and that it takes the place of the
+//! one before.
+//!
+//! The key is made here, and anew each time: what a connection lost is asked for again with another. Nothing is kept of
+//! a key whose certificate did not come.
+
+use std::time::Duration;
+
+use certs::{KeyError, PrivateKey, SKEW};
+use shared::{
+    renewal::{RenewRefusal, RenewReply, due_at},
+    time::Timestamp,
+};
+use thiserror::Error;
+
+use crate::{
+    config::IdentityConfig,
+    limits::RENEW_RETRY_INTERVAL,
+    tls::{Credentials, ReplaceError},
+};
+
+/// Why there is no next certificate.
+#[derive(Debug, Error)]
+pub(super) enum RenewError {
+    /// No key can be made.
+    #[error("no key can be made: {0}")]
+    Key(#[from] KeyError),
+    /// The coordinator issues none.
+    #[error("refused: {0}")]
+    Refused(#[from] RenewRefusal),
+    /// It cannot take the place of the one before.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    /// An answer came for which no key waits.
+    #[error("an answer came that was not waited for")]
+    NoKey,
+}
+
+/// Who the agent is, and when that is to be renewed.
+#[derive(Debug)]
+pub(super) struct Identity {
+    files: IdentityConfig,
+    credentials: Credentials,
+    due_at: Timestamp,
+    key: Option<PrivateKey>,
+}
+
+impl Identity {
+    /// Returns what the `files` hold; `share`, by chance from 0 to 1, says how much before two thirds of its life the
+    /// certificate is renewed.
+    pub(super) fn new(files: IdentityConfig, credentials: Credentials, share: f64) -> Self {
+        // A certificate begins a little before it was issued.
+        let issued_at = credentials.not_before.saturating_add(SKEW).min(credentials.not_after);
+        let due_at = due_at(issued_at, credentials.not_after, share);
+        Self { files, credentials, due_at, key: None }
+    }
+
+    /// Returns what proves it.
+    pub(super) const fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Returns in how long it is time to ask for the next certificate.
+    pub(super) fn due_in(&self, now: Timestamp) -> Duration {
+        self.due_at.since(now)
+    }
+
+    /// Makes a key, and returns the signing request for it. If nothing comes of it, it is time again after a while.
+    ///
+    /// # Errors
+    /// [`RenewError::Key`].
+    pub(super) fn begin(&mut self, now: Timestamp) -> Result<Vec<u8>, RenewError> {
+        self.due_at = now.saturating_add(RENEW_RETRY_INTERVAL);
+        let key = PrivateKey::generate()?;
+        let signing_request = key.signing_request()?;
+        self.key = Some(key);
+        Ok(signing_request)
+    }
+
+    /// Puts what came in the place of what is there: from here on it is what proves the agent's identity.
+    ///
+    /// # Errors
+    /// [`RenewError`]: the identity is as it was.
+    pub(super) fn take(&mut self, reply: RenewReply, share: f64) -> Result<(), RenewError> {
+        let key = self.key.take().ok_or(RenewError::NoKey)?;
+        let chain = match reply {
+            RenewReply::Renewed(chain) => chain,
+            RenewReply::Refused(refusal) => return Err(refusal.into()),
+        };
+        let credentials = self.credentials.replace(&self.files, &key, &chain)?;
+        *self = Self::new(self.files.clone(), credentials, share);
+        Ok(())
+    }
+}
