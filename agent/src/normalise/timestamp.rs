@@ -5,6 +5,7 @@
 //! 2026-11-02T09:12:33.123456+0000    2026-11-02 09:12:33,5 +01:00    2026-11-02T09:12:33Z
 //! 1793610753    1793610753.123    1793610753123 (ms)    1793610753123456 (us)
 //! 1793610753123456789 (ns)            Nov 02 2026 09:12:33.123 UTC (CEF)
+//! Nov  2 09:12:33 2026 (Aruba)
 //! ```
 //! A time without offset is taken as UTC. Fractions are cut to milliseconds. A leap second counts
 //! as the second after it. Times before 1970 have no [`Timestamp`].
@@ -53,9 +54,14 @@ fn month_first(bytes: &[u8]) -> Option<Timestamp> {
         [_, _, b' ', rest @ ..] => (two_digits(bytes, 4)?, rest),
         _ => return None,
     };
-    let (year, rest) = rest.split_at_checked(4)?;
+    let (year, time) = match rest.split_last_chunk::<5>() {
+        Some((time, [b' ', year @ ..])) if rest.get(2) == Some(&b':') => (&year[..], time),
+        _ => {
+            let (year, rest) = rest.split_at_checked(4)?;
+            (year, rest.strip_prefix(b" ")?)
+        }
+    };
     let year = two_digits(year, 0)? * 100 + two_digits(year, 2)?;
-    let time = rest.strip_prefix(b" ")?;
     let is_time = matches!(time, [_, _, b':', _, _, b':', _, _, ..]);
     instant((year, i64::try_from(month).ok()? + 1, day), time).filter(|_| is_time)
 }
@@ -193,6 +199,8 @@ mod tests {
     fn a_time_may_begin_with_the_months_name() {
         for (text, expected) in [
             ("Nov 02 2026 09:12:33.123 UTC", "2026-11-02T09:12:33.123Z"),
+            ("Nov  2 09:12:33 2026", "2026-11-02T09:12:33.000Z"),
+            ("Nov 12 09:12:33.5 2026", "2026-11-12T09:12:33.500Z"),
             ("NOV  2 2026 09:12:33", "2026-11-02T09:12:33Z"),
             ("nov 2 2026 09:12:33 +01:00", "2026-11-02T08:12:33Z"),
             ("Dec 31 1999 23:59:59Z", "1999-12-31T23:59:59Z"),

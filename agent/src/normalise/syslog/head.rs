@@ -5,6 +5,8 @@
 //! <35>1 2026-11-02T09:12:33Z gw text                           as LEEF's senders write it
 //! <35>Nov  2 09:12:33 gw sshd[77]: text                        RFC 3164
 //! <35>Nov 02 2026 09:12:33 UTC: text                           Cisco's
+//! <35>45: gw: *Nov  2 09:12:33.123 CET: %SEC-6-ACL: text       Cisco's, counted, with the host before
+//! <35>Nov  2 09:12:33 2026 gw sshd[77]: text                   Aruba's
 //! 2026-11-02T09:12:33.123+01:00 gw sshd: text                  rsyslog's files
 //! <35>text
 //! ```
@@ -32,6 +34,16 @@ pub(super) struct Head<'a> {
     pub(super) has_time: bool,
 }
 
+/// Most digits of a message's number.
+const NUMBER_BYTES_MAX: usize = 12;
+
+/// Names of time zones before a colon; other letters may be a program's name.
+const ZONES: [&str; 29] = [
+    "UTC", "GMT", "Z", "WET", "WEST", "BST", "IST", "CET", "CEST", "EET", "EEST", "MSK", "EST",
+    "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "JST", "KST", "HKT", "SGT", "AEST", "AEDT",
+    "ACST", "NZST", "NZDT",
+];
+
 /// Longest name of a program: what RFC 5424 allows.
 const APP_BYTES_MAX: usize = 48;
 
@@ -45,17 +57,44 @@ pub(super) fn split(message: &str) -> Head<'_> {
     if let Some(head) = versioned.and_then(structured) {
         return Head { priority, ..head };
     }
-    let Some((time, rest)) = time(rest) else {
+    let (name, rest) = counted(rest).unwrap_or(("", rest));
+    let Some((written, rest)) = time(rest) else {
         let (app, text) = app(rest);
-        return Head { priority, app, text, body: rest, ..Head::default() };
+        return Head { priority, host: name, app, text, body: rest, ..Head::default() };
     };
-    // Cisco's devices end the time with a colon, and name no host.
+    // Cisco's devices end the time with a colon, and name no host, or name it before.
     let (host, body) = match rest.strip_prefix(':') {
-        Some(body) => ("", body.trim_ascii_start()),
+        Some(body) => (name, body.trim_ascii_start()),
         None => host(rest),
     };
+    let (time, host, body) = relayed(written, host, body);
     let (app, text) = app(body);
     Head { priority, time, host, app, data: "", body, text, has_time: true }
+}
+
+/// Takes off the number with which Cisco's devices count their messages, and the host that may follow it; what is behind
+/// is a time or a mark, else it was none.
+fn counted(rest: &str) -> Option<(&str, &str)> {
+    let (number, behind) = rest.split_once(": ")?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || number.len() > NUMBER_BYTES_MAX {
+        return None;
+    }
+    let begins = |text: &str| text.starts_with('%') || time(text).is_some();
+    if begins(behind) {
+        return Some(("", behind));
+    }
+    let (host, behind) = behind.split_once(": ")?;
+    (!host.is_empty() && !host.contains(' ') && begins(behind)).then_some((host, behind))
+}
+
+/// Takes off what a device wrote before a relay put its own time and host in front.
+fn relayed<'a>(written: &'a str, host: &'a str, body: &'a str) -> (&'a str, &'a str, &'a str) {
+    let Some((name, behind)) = counted(body) else { return (written, host, body) };
+    let (own, behind) = time(behind).unwrap_or(("", behind));
+    let behind = behind.strip_prefix(':').unwrap_or(behind).trim_ascii_start();
+    let or = |own: &'a str, other| if own.is_empty() { other } else { own };
+    (or(own, written), or(name, host), behind)
 }
 
 /// Takes `<n>` off.
@@ -148,6 +187,11 @@ fn time(rest: &str) -> Option<(&str, &str)> {
     if is_date(first) {
         return Some((first, behind));
     }
+    let (second, behind_clock) = word(behind);
+    if is_day(first) && is_clock(second) {
+        let written = rest[..rest.len() - behind_clock.len()].trim_ascii_end();
+        return Some((written, behind_clock));
+    }
     // Cisco's devices mark a clock that is not set or not sure.
     let dated = rest.trim_start_matches(['*', '.']);
     let (month, behind) = word(dated);
@@ -160,13 +204,18 @@ fn time(rest: &str) -> Option<(&str, &str)> {
     let is_year = third.len() == 4 && third.bytes().all(|byte| byte.is_ascii_digit());
     let (clock, after) = if is_year { word(after_third) } else { (third, after_third) };
     let whole = clock.trim_end_matches(':');
-    let is_clock = matches!(whole.as_bytes(), [_, _, b':', _, _, b':', _, _, ..]);
-    if !is_clock {
+    if !is_clock(whole) {
         return None;
     }
     let (zone, behind_zone) = word(after);
-    let is_zone =
-        clock.len() == whole.len() && matches!(zone.trim_end_matches(':'), "UTC" | "GMT" | "Z");
+    let (name, is_marked) = (zone.trim_end_matches(':'), zone.ends_with(':'));
+    let may_follow = clock.len() == whole.len();
+    // Aruba's devices write the year behind.
+    if may_follow && !is_year && is_year_of_now(zone) {
+        let written = dated[..dated.len() - behind_zone.len()].trim_ascii_end();
+        return Some((written, behind_zone));
+    }
+    let is_zone = may_follow && (ZONES[..3].contains(&name) || is_marked && ZONES.contains(&name));
     let (last, after) = if is_zone { (zone, behind_zone) } else { (clock, after) };
     let colon = last.len() - last.trim_end_matches(':').len();
     let end = dated.len() - after.len();
@@ -189,7 +238,9 @@ fn app(body: &str) -> (&str, &str) {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/()@%".contains(byte);
     let len = body.bytes().take(APP_BYTES_MAX + 1).take_while(is_name).count();
     let (name, rest) = body.split_at(len);
-    if name.is_empty() || len > APP_BYTES_MAX {
+    // A number alone counts messages.
+    let is_number = !name.bytes().any(|byte| !byte.is_ascii_digit());
+    if is_number || len > APP_BYTES_MAX {
         return ("", body);
     }
     let number = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
@@ -208,6 +259,20 @@ fn app(body: &str) -> (&str, &str) {
 fn word(text: &str) -> (&str, &str) {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
     (first, rest.trim_ascii_start())
+}
+
+/// Tells whether a word is a date without a clock.
+fn is_day(word: &str) -> bool {
+    matches!(word.as_bytes(), [_, _, _, _, b'-', _, _, b'-', _, _]) && word.is_ascii()
+}
+
+fn is_clock(word: &str) -> bool {
+    matches!(word.as_bytes(), [_, _, b':', _, _, b':', _, _, ..])
+}
+
+/// Tells whether a word is a year in which devices write messages, and not a host's number.
+fn is_year_of_now(word: &str) -> bool {
+    word.len() == 4 && word.starts_with("20") && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_date(word: &str) -> bool {
@@ -251,6 +316,33 @@ mod tests {
                 "Nov 02 2026 09:12:33 GMT gw app: t",
                 (None, "Nov 02 2026 09:12:33", "gw", "app", "t"),
             ),
+            (
+                "<189>45: *Mar  1 18:46:11.123: %SYS-5-CONFIG_I: t",
+                (Some(189), "", "", "%SYS-5-CONFIG_I", "t"),
+            ),
+            (
+                "<189>29: sw1: Nov  2 09:12:33.1 CET: %SEC-6-ACL: t",
+                (Some(189), "", "sw1", "%SEC-6-ACL", "t"),
+            ),
+            ("<189>7: %SYS-5-CONFIG_I: t", (Some(189), "", "", "%SYS-5-CONFIG_I", "t")),
+            ("Nov  2 09:12:33 CET: %SEC-6-ACL: t", (None, "", "", "%SEC-6-ACL", "t")),
+            (
+                "Nov  2 09:12:33 gw 1234: Nov  2 09:12:30.5: %SEC-6-ACL: t",
+                (None, "", "gw", "%SEC-6-ACL", "t"),
+            ),
+            (
+                "Nov  2 09:12:33 relay 1234: sw2: Nov 02 2026 09:12:30: %SEC-6-ACL: t",
+                (None, "Nov 02 2026 09:12:30", "sw2", "%SEC-6-ACL", "t"),
+            ),
+            (
+                "Nov  2 09:12:33 2026 aruba1 stm[1]: t",
+                (None, "Nov  2 09:12:33 2026", "aruba1", "stm", "t"),
+            ),
+            ("2026-11-02 09:12:33 fw1 app: t", (None, "2026-11-02 09:12:33", "fw1", "app", "t")),
+            ("2026-11-02 09:12:33,5 a b: t", (None, "2026-11-02 09:12:33,5", "a", "b", "t")),
+            ("12: one and two", (None, "", "", "", "12: one and two")),
+            ("Nov  2 09:12:33 gw 12: one", (None, "", "gw", "", "12: one")),
+            ("Nov  2 09:12:33 gw CRON: t", (None, "", "gw", "CRON", "t")),
             ("<162>%ASA-2-106001: denied", (Some(162), "", "", "%ASA-2-106001", "denied")),
             ("<130>date=2026-11-02 time=1", (Some(130), "", "", "", "date=2026-11-02 time=1")),
             ("<192>text", (None, "", "", "", "<192>text")),
