@@ -303,6 +303,11 @@ pub struct Normaliser {
     header: Header,
 }
 
+/// Takes off the mark that some programs write before UTF-8; the record keeps it.
+pub(crate) fn without_mark(record: &[u8]) -> &[u8] {
+    record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record)
+}
+
 impl Normaliser {
     /// Returns a reader of records of this kind; `log_name` is the source's name.
     #[must_use]
@@ -340,13 +345,15 @@ impl Normaliser {
     /// their file begins, say of those that follow.
     pub fn begin_file(&mut self, head: &[u8]) {
         self.header = Header::default();
-        for line in head.split(|byte| *byte == b'\n').take_while(|line| columns::is_header(line)) {
+        let lines = without_mark(head).split(|byte| *byte == b'\n');
+        for line in lines.take_while(|line| columns::is_header(line)) {
             self.header.take(line);
         }
     }
 
     /// Takes what the line says of those after it; returns whether it is such a line, and no record.
     pub fn take_header(&mut self, line: &[u8]) -> bool {
+        let line = without_mark(line);
         let is_header = self.has_header() && columns::is_header(line);
         if is_header {
             self.header.take(line);
@@ -360,6 +367,7 @@ impl Normaliser {
     /// The context's version is left at "none yet", for the caller to set.
     #[must_use]
     pub fn normalise<'a>(&'a self, record: &'a [u8], observed_at: Timestamp) -> Outcome<'a> {
+        let record = without_mark(record);
         let (text, invalid) = match str::from_utf8(record) {
             Ok(text) => (text, None),
             Err(error) => {

@@ -79,6 +79,16 @@ fn suricatas_severities_become_ocsfs() {
 }
 
 #[test]
+fn the_mark_before_utf_8_hides_no_record() {
+    let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
+    let marked = "\u{feff}{\"event_type\":\"alert\",\"alert\":{\"signature\":\"s\"}}";
+    assert_eq!(alert(&reader, marked).0.text(Field::Title), Some("s"));
+    let mut reader = Normaliser::new(Kind::of_product("zeek_notice").unwrap(), "zeek");
+    assert!(reader.take_header("\u{feff}#fields\tts\tnote\tmsg".as_bytes()));
+    assert_eq!(alert(&reader, "1\tScan::Port\tall ports").0.text(Field::Title), Some("all ports"));
+}
+
+#[test]
 fn an_eve_event_of_another_type_is_skipped_even_if_it_is_cut_off() {
     let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     for record in [r#"{"event_type":"flow","alert":{}}"#, r#"{"event_type":"dns","dns":{"#] {

@@ -120,6 +120,7 @@ impl Paths {
     pub(super) fn find(&self, record: &[u8], reader: &Normaliser, found: &mut Found) {
         found.clear();
         let Ok(text) = str::from_utf8(record) else { return };
+        let inner = text.strip_prefix('\u{feff}').unwrap_or(text);
         let Some(root) = self.nodes.first() else { return };
         let mut take = |names: &[&str], raw: Raw<'_>| {
             // What a reader says in its own words stands nowhere in the record.
@@ -128,13 +129,13 @@ impl Paths {
             let Some(range) = range.filter(|range| range.end <= text.len()) else { return };
             self.at(0, names, &mut |number| found.push((number, range.clone(), raw.escapes())));
         };
-        if reader.each_value(text, &mut take).is_some() {
+        if reader.each_value(inner, &mut take).is_some() {
             return;
         }
-        if !text.trim_ascii_start().starts_with('{') {
+        if !inner.trim_ascii_start().starts_with('{') {
             return;
         }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let mut deserializer = serde_json::Deserializer::from_str(inner);
         let walk = Walk { paths: self, node: root, text, found };
         let _whole = walk.deserialize(&mut deserializer).is_ok();
     }

@@ -146,6 +146,7 @@ fn a_public_rule_about_windows_is_taken_as_it_is_and_means_both_of_its_kinds_of_
 #[test]
 fn rules_see_the_values_of_records_that_are_not_json() {
     let zeek = "#fields\tts\tnote\tmsg\tsuppress_for\n1\tScan::Port\ta \\x09 b\t3600.000000";
+    let marked = "\u{feff}{\"event_type\":\"alert\",\"alert\":{\"rev\":3}}";
     let cef = "<13>Nov 25 10:00:00 fw CEF:0|v|p|1|7|name|5|src=10.0.0.9 cs1=a \\= b cs1Label=x";
     let leef = "LEEF:1.0|v|p|1|7|src=10.0.0.9\tpolicy=a b";
     let pairs = "date=2026-11-02 time=09:12:33 devname=\"fw\" vd=\"root x\" srcip=10.0.0.5";
@@ -154,6 +155,7 @@ fn rules_see_the_values_of_records_that_are_not_json() {
         ("zeek_notice", zeek, "{suppress_for|gt: 3599}", true),
         ("zeek_notice", zeek, "{msg|re: 'a \\t b'}", true),
         ("zeek_notice", zeek, "{suppress_for: 1}", false),
+        ("suricata_eve", marked, "{alert.rev: 3}", true),
         ("syslog", cef, "{cs1: a = b}", true),
         ("syslog", cef, "{cs2|exists: true}", false),
         ("syslog", leef, "{policy: a b}", true),
