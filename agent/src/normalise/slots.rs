@@ -68,6 +68,7 @@ pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Not
         if alert.text(uid) == Some(NOBODY) {
             alert.set(uid, "");
         }
+        split_domain(alert, name, domain);
         // A domain alone names nobody.
         if alert.text(name).is_none() && alert.text(uid).is_none() {
             alert.set(domain, "");
@@ -79,6 +80,26 @@ pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Not
         let time = value::text(raw).and_then(|text| timestamp::parse(&text));
         alert.time = believed(time, alert.observed_at, FUTURE_MAX, notes);
     }
+}
+
+/// Takes the domain off a name that has it in front, as `CORP\\bob`: one person shall not be two. What the alert says
+/// of the domain besides goes before.
+fn split_domain(alert: &mut Alert<'_>, name: Field, domain: Field) {
+    let parts = alert.text(name).and_then(|text| text.split_once('\\'));
+    let Some((before, behind)) = parts else { return };
+    let is_name = |char: char| char.is_alphanumeric() || " ._-$".contains(char);
+    if before.is_empty()
+        || !before.chars().all(is_name)
+        || behind.is_empty()
+        || behind.contains('\\')
+    {
+        return;
+    }
+    let (before, behind) = (before.to_owned(), behind.to_owned());
+    if alert.text(domain).is_none() {
+        alert.set(domain, before);
+    }
+    alert.set(name, behind);
 }
 
 /// The SID that Windows writes where it knows none.

@@ -89,6 +89,24 @@ fn the_mark_before_utf_8_hides_no_record() {
 }
 
 #[test]
+fn a_domain_in_front_of_a_users_name_is_its_domain() {
+    let reader = Normaliser::new(Kind::of_product("syslog").unwrap(), "fw");
+    for (written, domain, name) in [
+        (r"CORP\\bob", Some("CORP"), "bob"),
+        (r"NT AUTHORITY\\SYSTEM", Some("NT AUTHORITY"), "SYSTEM"),
+        (r"CORP\\bob sntdom=EU", Some("EU"), "bob"),
+        ("bob@corp.example", None, "bob@corp.example"),
+        (r"a\\b\\c", None, r"a\b\c"),
+        (r"\\bob", None, r"\bob"),
+    ] {
+        let record = format!("CEF:0|v|p|1|7|name|5|src=10.0.0.9 suser={written}");
+        let (alert, _) = alert(&reader, &record);
+        let found = (alert.text(Field::UserDomain), alert.text(Field::User));
+        assert_eq!(found, (domain, Some(name)), "{written}");
+    }
+}
+
+#[test]
 fn an_eve_event_of_another_type_is_skipped_even_if_it_is_cut_off() {
     let reader = Normaliser::new(Kind::SURICATA_EVE, "eve");
     for record in [r#"{"event_type":"flow","alert":{}}"#, r#"{"event_type":"dns","dns":{"#] {
@@ -263,7 +281,7 @@ fn wazuhs_windows_and_file_events_give_process_user_and_file() {
             (Field::RuleUid, "92000"),
             (Field::SrcIp, "10.0.0.1"),
             (Field::DstIp, "10.0.0.2"),
-            (Field::User, "ACME\\eve"),
+            (Field::User, "eve"),
             (Field::Process, "C:\\Windows\\cmd.exe"),
             (Field::FileHash, "bb"),
             (Field::FilePath, "/etc/passwd"),

@@ -287,16 +287,16 @@ proptest! {
 
     #[test]
     fn every_value_of_an_extension_comes_out_as_it_went_in(
-        user in r"[a-z=|\\é ]{0,12}[a-z|\\é]",
+        message in r"[a-z=|\\é ]{0,12}[a-z|\\é]",
         path in r"/[A-Za-z=|\\ ]{0,12}[a-z|\\]",
     ) {
-        prop_assume!(!user.starts_with(' ') && user != "-");
+        prop_assume!(!message.starts_with(' ') && message != "-");
         let escaped = |text: &str| text.replace('\\', r"\\").replace('=', r"\=");
-        let (user_written, path_written) = (escaped(&user), escaped(&path));
-        let record = format!("CEF:0|A|P|1|7|n|5|duser={user_written} filePath={path_written}");
+        let (message_written, path_written) = (escaped(&message), escaped(&path));
+        let record = format!("CEF:0|A|P|1|7|n|5|request={message_written} filePath={path_written}");
         let reader = reader();
         let (alert, _) = alert(&reader, &record);
-        prop_assert_eq!(alert.text(Field::TargetUser), Some(user.as_str()));
+        prop_assert_eq!(alert.text(Field::Url), Some(message.as_str()));
         prop_assert_eq!(alert.text(Field::FilePath), Some(path.as_str()));
     }
 }
