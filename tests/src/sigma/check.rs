@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::sigma::{Mapping, Refusal, RuleSet, Scratch, Source, Unmapped};
 
 use super::{
@@ -75,6 +75,7 @@ pub fn run() -> Result<bool> {
             "only_ours": comparison.only(Side::Ours),
             "only_theirs": comparison.only(Side::Theirs),
             "explained": comparison.explained_in_words(),
+            "disagreements": comparison.disagreements,
             "unexplained": comparison.unexplained,
             "agent_rules": at_agents.rules,
             "agent_refused": at_agents.refused,
@@ -213,6 +214,8 @@ struct Comparison {
     agree: usize,
     explained: BTreeMap<(Side, &'static str), usize>,
     unexplained: Vec<String>,
+    /// Each match that only one has, with the reason.
+    disagreements: Vec<Value>,
     only: BTreeMap<Side, usize>,
 }
 
@@ -250,13 +253,19 @@ fn compare(corpus: &Corpus, files: &[&RuleFile], set: &RuleSet) -> Result<Compar
         agree: reference.intersection(&ours).count(),
         explained: BTreeMap::new(),
         unexplained: Vec::new(),
+        disagreements: Vec::new(),
         only: BTreeMap::new(),
     };
     let only_ours = ours.difference(&reference).map(|hit| (Side::Ours, hit));
     let only_theirs = reference.difference(&ours).map(|hit| (Side::Theirs, hit));
     for (side, hit) in only_ours.chain(only_theirs) {
         *comparison.only.entry(side).or_default() += 1;
-        match explainer.explain(side, hit) {
+        let why = explainer.explain(side, hit);
+        let (rule, file, record) = hit;
+        comparison.disagreements.push(json!({
+            "only": side.to_string(), "rule": rule, "file": file, "record": record, "why": why,
+        }));
+        match why {
             Some(why) => *comparison.explained.entry((side, why)).or_default() += 1,
             None => comparison.unexplained.push(format!("{side}: {} {} {}", hit.0, hit.1, hit.2)),
         }
