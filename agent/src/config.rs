@@ -173,6 +173,8 @@ pub struct SourceConfig {
     pub kind: Kind,
     /// Where they come from.
     pub input: Input,
+    /// By how many minutes the clocks of their writers are ahead of UTC, for times that say no zone.
+    pub utc_offset: Option<i64>,
 }
 
 /// Where a source's records come from.

@@ -301,6 +301,7 @@ pub struct Normaliser {
     log_name: String,
     paths: Paths,
     header: Header,
+    utc_offset: Option<i64>,
 }
 
 /// Takes off the mark that some programs write before UTF-8; the record keeps it.
@@ -319,7 +320,16 @@ impl Normaliser {
             Kind::Product(product) => fixed(product.table),
             Kind::JsonLines(map) => map.paths(),
         };
-        Self { kind, log_name: log_name.into(), paths, header: Header::default() }
+        let (log_name, header) = (log_name.into(), Header::default());
+        Self { kind, log_name, paths, header, utc_offset: None }
+    }
+
+    /// Returns it for records whose times say neither year nor zone: `minutes` is by how much the clock that wrote them
+    /// is ahead of UTC. Without it, such a time does not say when.
+    #[must_use]
+    pub fn with_utc_offset(mut self, minutes: Option<i64>) -> Self {
+        self.utc_offset = minutes;
+        self
     }
 
     /// Returns which product's records it reads.
@@ -466,7 +476,7 @@ impl Normaliser {
         alert.observed_at = observed_at;
         alert.set(Field::LogName, self.log_name.as_str());
         alert.set(Field::Product, self.kind.product());
-        slots::fill(&mut alert, found, &mut notes);
+        slots::fill(&mut alert, found, self.utc_offset, &mut notes);
         match &self.kind {
             Kind::Product(product) => (product.finish)(&mut alert, found, &mut notes),
             Kind::JsonLines(map) => map.finish(&mut alert, found, &mut notes),

@@ -123,7 +123,8 @@ impl Feed {
         Ok(Self {
             name: config.name.clone(),
             input,
-            normaliser: Normaliser::new(config.kind.clone(), config.name.clone()),
+            normaliser: Normaliser::new(config.kind.clone(), config.name.clone())
+                .with_utc_offset(config.utc_offset),
             header_of: None,
             skipped: 0,
             malformed: 0,
@@ -464,7 +465,7 @@ mod tests {
         let kind = Kind::of_product("zeek_notice").unwrap();
         let name = "border".to_owned();
         let input = config::Input::File { path: path.clone(), from: StartFrom::Start };
-        let config = SourceConfig { name, kind, input };
+        let config = SourceConfig { name, kind, input, utc_offset: None };
         fs::write(&path, [HEADER, RECORD].concat()).unwrap();
         let stored = read(&mut open(&config, &Stored::new()));
 
@@ -497,7 +498,7 @@ mod tests {
         fs::write(&path, times.map(|time| record(&time)).concat()).unwrap();
         let kind = Kind::of_product("suricata_eve").unwrap();
         let input = config::Input::File { path, from: StartFrom::Start };
-        let config = SourceConfig { name: "eve".to_owned(), kind, input };
+        let config = SourceConfig { name: "eve".to_owned(), kind, input, utc_offset: None };
         let mut feed = open(&config, &Stored::new());
         read(&mut feed);
         let status = feed.status(Timestamp::ZERO);
@@ -511,7 +512,7 @@ mod tests {
         fs::write(&path, RECORD).unwrap();
         let kind = Kind::of_product("zeek_notice").unwrap();
         let input = config::Input::File { path: path.clone(), from: StartFrom::Start };
-        let config = SourceConfig { name: "border".to_owned(), kind, input };
+        let config = SourceConfig { name: "border".to_owned(), kind, input, utc_offset: None };
         let mut feed = open(&config, &Stored::new());
         let (first, second) = (Timestamp::from_ms(1_000), Timestamp::from_ms(2_000));
         let behind = |feed: &mut Feed, at| {

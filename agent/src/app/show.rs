@@ -55,7 +55,8 @@ impl Reading {
     #[must_use]
     pub fn of_source(config: &Config, name: &str) -> Option<Self> {
         let source = config.sources.iter().find(|source| source.name == name)?;
-        let normaliser = Some(Normaliser::new(source.kind.clone(), name));
+        let normaliser = Normaliser::new(source.kind.clone(), name);
+        let normaliser = Some(normaliser.with_utc_offset(source.utc_offset));
         Some(Self { normaliser, lanes: config.lanes, is_guessed: false })
     }
 

@@ -82,7 +82,7 @@ async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
     let mut config = world.config(coordinator.address);
     for (name, input) in [("tcp", Input::Tcp(LOOPBACK)), ("udp", Input::Udp(LOOPBACK))] {
         let kind = Kind::of_product("syslog").unwrap();
-        config.sources.push(SourceConfig { name: name.to_owned(), kind, input });
+        config.sources.push(SourceConfig { name: name.to_owned(), kind, input, utc_offset: None });
     }
     let stop = CancellationToken::new();
     let agent = spawn_agent(config, stop.clone());
@@ -240,7 +240,7 @@ async fn an_alert_about_a_connection_of_this_host_says_whose_it_is() {
     let mut config = world.config(coordinator.address);
     let kind = Kind::of_product("syslog").unwrap();
     let input = Input::Udp(LOOPBACK);
-    config.sources.push(SourceConfig { name: "udp".to_owned(), kind, input });
+    config.sources.push(SourceConfig { name: "udp".to_owned(), kind, input, utc_offset: None });
     let stop = CancellationToken::new();
     let agent = spawn_agent(config, stop.clone());
     let udp = eventually_some("it listens", || {

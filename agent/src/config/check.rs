@@ -357,7 +357,23 @@ impl Check<'_> {
         }
         let kind = self.kind(raw, section.clone())?;
         let input = self.input(raw, &kind, section)?;
-        Ok(SourceConfig { name: name.clone(), kind, input })
+        let utc_offset = self.utc_offset(raw, &kind)?;
+        Ok(SourceConfig { name: name.clone(), kind, input, utc_offset })
+    }
+
+    fn utc_offset(&self, raw: &RawSource, kind: &Kind) -> Result<Option<i64>, ConfigError> {
+        let Some(written) = &raw.utc_offset else { return Ok(None) };
+        let wrong = |message: String| Err(self.error("source.utc_offset", written.span(), message));
+        if kind.product() != "syslog" {
+            return wrong("only times of syslog say no zone".to_owned());
+        }
+        match offset_minutes(written.get_ref()) {
+            Some(minutes) => Ok(Some(minutes)),
+            None => wrong(format!(
+                "{:?} is no offset: write what the devices' clocks are ahead of UTC, as \"+01:00\"",
+                written.get_ref()
+            )),
+        }
     }
 
     fn kind(&self, raw: &RawSource, section: Range<usize>) -> Result<Kind, ConfigError> {
@@ -459,4 +475,22 @@ impl Check<'_> {
             message,
         }
     }
+}
+
+/// Reads `+hh:mm` or `-hh:mm`, up to 14 hours, which is the farthest that any place is from UTC.
+fn offset_minutes(text: &str) -> Option<i64> {
+    const HOURS_MAX: i64 = 14;
+    let sign = match text.as_bytes() {
+        [b'+', _, _, b':', _, _] => 1,
+        [b'-', _, _, b':', _, _] => -1,
+        _ => return None,
+    };
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes) = (text.get(1..3)?, text.get(4..6)?);
+    if !is_number(hours) || !is_number(minutes) {
+        return None;
+    }
+    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let total = hours * 60 + minutes;
+    (minutes < 60 && total <= HOURS_MAX * 60).then_some(sign * total)
 }

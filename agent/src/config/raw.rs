@@ -132,6 +132,7 @@ pub(super) struct RawSource {
     pub(super) senders_root: Option<Spanned<PathBuf>>,
     pub(super) from: Option<Spanned<String>>,
     pub(super) fields: Option<Spanned<FieldMap>>,
+    pub(super) utc_offset: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

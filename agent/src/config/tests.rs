@@ -305,7 +305,23 @@ fn listeners_that_cannot_be_right_are_refused_with_line_and_key() {
             "\"eve.json\"\nfields = {product = \"p\", paths = {time = \"t\"}}",
             "14:10: source.fields: ",
         ),
+        ("\"eve.json\"", "\"eve.json\"\nutc_offset = \"+01:00\"", "14:14: source.utc_offset: only"),
     ]);
+}
+
+#[test]
+fn a_source_of_syslog_may_say_what_its_clocks_are_ahead_of_utc() {
+    let with = |offset: &str| {
+        let source = format!("\"syslog\"\npath = \"eve.json\"\nutc_offset = {offset:?}");
+        parse(&MINIMAL.replace("\"suricata_eve\"\npath = \"eve.json\"", &source))
+    };
+    for (written, minutes) in [("+01:00", 60), ("-09:30", -570), ("+14:00", 840), ("-00:00", 0)] {
+        assert_eq!(with(written).unwrap().sources[0].utc_offset, Some(minutes), "{written}");
+    }
+    for wrong in ["1", "+1:00", "+15:00", "+01:60", "CET", "+0a:00", ""] {
+        let error = with(wrong).unwrap_err().to_string();
+        assert!(error.contains("source.utc_offset") && error.contains("+01:00"), "{error}");
+    }
 }
 
 #[test]

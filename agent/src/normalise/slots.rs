@@ -43,8 +43,14 @@ pub(super) const fn of(field: Field) -> u8 {
 
 /// Moves what all products say alike from `slots` into `alert`.
 ///
-/// Severity and action are the product's own language and left to it.
-pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Notes) {
+/// Severity and action are the product's own language and left to it. `utc_offset` is by how many minutes the clock of
+/// who writes times without a year is ahead of UTC, if that is known.
+pub(super) fn fill<'a>(
+    alert: &mut Alert<'a>,
+    slots: &Slots<'a>,
+    utc_offset: Option<i64>,
+    notes: &mut Notes,
+) {
     for field in Field::ALL {
         let Some(raw) = slots.raw(of(field)) else { continue };
         let text = match field {
@@ -77,8 +83,14 @@ pub(super) fn fill<'a>(alert: &mut Alert<'a>, slots: &Slots<'a>, notes: &mut Not
     alert.src_port = slots.raw(SRC_PORT).and_then(value::port);
     alert.dst_port = slots.raw(DST_PORT).and_then(value::port);
     if let Some(raw) = slots.raw(TIME) {
-        let time = value::text(raw).and_then(|text| timestamp::parse(&text));
-        alert.time = believed(time, alert.observed_at, FUTURE_MAX, notes);
+        let text = value::text(raw).unwrap_or_default();
+        let observed_at = alert.observed_at;
+        alert.time = if timestamp::is_yearless(&text) {
+            // Where nobody says in which zone, it says not when; the time of reading stands in.
+            timestamp::parse_near(&text, observed_at, utc_offset)
+        } else {
+            believed(timestamp::parse(&text), observed_at, FUTURE_MAX, notes)
+        };
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Every message is an alert: the source is what a detector sends, not a host's whole log. What is
 //! an event says more than the message around it, which then only gives its host and time. A time
-//! without a year, as in RFC 3164, does not say when; it stays absent.
+//! without a year, as in RFC 3164, says when only where its zone is known (see
+//! [`super::timestamp::parse_near`]); else it stays absent.
 //!
 //! In place of a sentence some devices write pairs of key and value, or a mark before it: see
 //! [`keyed`]. Pairs are believed only where no program's name stands before them, whose sentence

@@ -10,6 +10,8 @@
 //! A time without offset is taken as UTC. Fractions are cut to milliseconds. A leap second counts
 //! as the second after it. Times before 1970 have no [`Timestamp`].
 
+use std::time::Duration;
+
 use shared::time::Timestamp;
 
 const MS_PER_DAY: i64 = 86_400_000;
@@ -38,8 +40,22 @@ fn calendar(bytes: &[u8]) -> Option<Timestamp> {
     instant((year, two_digits(bytes, 5)?, two_digits(bytes, 8)?), &bytes[11..])
 }
 
-/// Reads `MMM dd YYYY hh:mm:ss`, then an optional fraction and an optional offset.
+/// Reads `MMM dd YYYY hh:mm:ss`, or the year behind, then an optional fraction and an optional offset.
 fn month_first(bytes: &[u8]) -> Option<Timestamp> {
+    let (month, day, rest) = month_and_day(bytes)?;
+    let (year, time) = match rest.split_last_chunk::<5>() {
+        Some((time, [b' ', year @ ..])) if rest.get(2) == Some(&b':') => (&year[..], time),
+        _ => {
+            let (year, rest) = rest.split_at_checked(4)?;
+            (year, rest.strip_prefix(b" ")?)
+        }
+    };
+    let year = two_digits(year, 0)? * 100 + two_digits(year, 2)?;
+    instant((year, month, day), time).filter(|_| is_clock(time))
+}
+
+/// Reads `MMM dd `, and returns what follows.
+fn month_and_day(bytes: &[u8]) -> Option<(i64, i64, &[u8])> {
     const MONTHS: [&[u8]; 12] = [
         b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov",
         b"dec",
@@ -54,17 +70,78 @@ fn month_first(bytes: &[u8]) -> Option<Timestamp> {
         [_, _, b' ', rest @ ..] => (two_digits(bytes, 4)?, rest),
         _ => return None,
     };
-    let (year, time) = match rest.split_last_chunk::<5>() {
-        Some((time, [b' ', year @ ..])) if rest.get(2) == Some(&b':') => (&year[..], time),
-        _ => {
-            let (year, rest) = rest.split_at_checked(4)?;
-            (year, rest.strip_prefix(b" ")?)
-        }
-    };
-    let year = two_digits(year, 0)? * 100 + two_digits(year, 2)?;
-    let is_time = matches!(time, [_, _, b':', _, _, b':', _, _, ..]);
-    instant((year, i64::try_from(month).ok()? + 1, day), time).filter(|_| is_time)
+    Some((i64::try_from(month).ok()? + 1, day, rest))
 }
+
+fn is_clock(time: &[u8]) -> bool {
+    matches!(time, [_, _, b':', _, _, b':', _, _, ..])
+}
+
+/// Tells whether a text is a time without a year, as in RFC 3164: `Nov  2 09:12:33`.
+pub(super) fn is_yearless(text: &str) -> bool {
+    let parts = month_and_day(text.trim_ascii().as_bytes());
+    parts.is_some_and(|(_, _, time)| is_clock(time)) && parse(text).is_none()
+}
+
+/// Returns the instant that a time without a year names: the latest that is not a day ahead of `near`, or nothing where
+/// that is more than a year ago. `offset_minutes` is what the clock that wrote it is ahead of UTC, unless the text says
+/// so; where nobody says, there is no instant.
+pub(super) fn parse_near(
+    text: &str,
+    near: Timestamp,
+    offset_minutes: Option<i64>,
+) -> Option<Timestamp> {
+    const AHEAD_MAX: Duration = Duration::from_secs(86_400);
+    const BEHIND_MAX: Duration = Duration::from_secs(366 * 86_400);
+    let (month, day, time) = month_and_day(text.trim_ascii().as_bytes())?;
+    let (time, zone) = match time.iter().position(|byte| *byte == b' ') {
+        Some(at) => (&time[..at], time[at..].trim_ascii()),
+        None => (time, &b""[..]),
+    };
+    let zone = ZONES.iter().find(|(name, _)| name.as_bytes() == zone).map(|(_, minutes)| *minutes);
+    let minutes = if zone.is_some() { zone } else { offset_minutes }?;
+    if !is_clock(time) {
+        return None;
+    }
+    let days = i64::try_from(near.as_ms()).ok()? / MS_PER_DAY;
+    // A year has at least 365 days, so one too many at most.
+    let this_year = 1970 + days / 365;
+    (0..3).find_map(|ago| {
+        let local = instant((this_year - ago, month, day), time)?;
+        let ms = i64::try_from(local.as_ms()).ok()? - minutes * 60_000;
+        let found = Timestamp::from_ms(u64::try_from(ms).ok()?);
+        let fits = found <= near.saturating_add(AHEAD_MAX) && near.since(found) <= BEHIND_MAX;
+        fits.then_some(found)
+    })
+}
+
+/// Zones whose names say one offset from UTC, in minutes.
+const ZONES: [(&str, i64); 24] = [
+    ("UTC", 0),
+    ("GMT", 0),
+    ("Z", 0),
+    ("WET", 0),
+    ("WEST", 60),
+    ("CET", 60),
+    ("CEST", 120),
+    ("EET", 120),
+    ("EEST", 180),
+    ("MSK", 180),
+    ("EST", -300),
+    ("EDT", -240),
+    ("CDT", -300),
+    ("MST", -420),
+    ("MDT", -360),
+    ("PST", -480),
+    ("PDT", -420),
+    ("JST", 540),
+    ("KST", 540),
+    ("HKT", 480),
+    ("SGT", 480),
+    ("AEST", 600),
+    ("AEDT", 660),
+    ("NZST", 720),
+];
 
 /// Reads `hh:mm:ss`, whose colons were looked at, and what may follow, on a date.
 fn instant((year, month, day): (i64, i64, i64), time: &[u8]) -> Option<Timestamp> {
@@ -93,11 +170,14 @@ fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
     Some((digit(0) * 100 + digit(1) * 10 + digit(2), &rest[digits..]))
 }
 
-/// Reads `Z`, `UTC`, `+hh`, `+hhmm`, `+hh:mm` or nothing; a space may stand before it.
+/// Reads `Z`, `UTC` or another zone's name, `+hh`, `+hhmm`, `+hh:mm` or nothing; a space may stand before it.
 fn offset_ms(bytes: &[u8]) -> Option<i64> {
     let bytes = bytes.trim_ascii_start();
+    if let Some((_, minutes)) = ZONES.iter().find(|(name, _)| name.as_bytes() == bytes) {
+        return Some(minutes * 60_000);
+    }
     let (sign, digits) = match bytes {
-        [] | [b'Z' | b'z'] | b"UTC" => return Some(0),
+        [] | [b'z'] => return Some(0),
         [b'+', digits @ ..] => (1, digits),
         [b'-', digits @ ..] => (-1, digits),
         _ => return None,
@@ -178,6 +258,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_time_without_a_year_is_the_latest_that_is_not_a_day_ahead() {
+        let near = |near: &str, text: &str, offset| {
+            let found = parse_near(text, parse(near).unwrap(), offset)?;
+            Some((found.as_ms(), found))
+        };
+        let at = |text: &str| parse(text).map(|found| (found.as_ms(), found));
+        let new_year = "2027-01-01T00:00:05Z";
+        for (now, text, offset, expected) in [
+            ("2026-11-02T09:12:40Z", "Nov  2 09:12:33", Some(0), "2026-11-02T09:12:33Z"),
+            ("2026-11-02T08:12:40Z", "Nov  2 09:12:33.5", Some(60), "2026-11-02T08:12:33.5Z"),
+            ("2026-11-02T08:12:40Z", "Nov  2 09:12:33 CET", None, "2026-11-02T08:12:33Z"),
+            ("2026-11-02T08:12:40Z", "Nov  2 09:12:33 CET", Some(0), "2026-11-02T08:12:33Z"),
+            (new_year, "Dec 31 23:59:58", Some(0), "2026-12-31T23:59:58Z"),
+            (new_year, "Jan  1 00:00:02", Some(0), "2027-01-01T00:00:02Z"),
+            ("2026-12-31T23:59:58Z", "Jan  1 00:00:03", Some(0), "2027-01-01T00:00:03Z"),
+            (new_year, "Jan  3 00:00:00", Some(0), "2026-01-03T00:00:00Z"),
+            ("2028-03-01T00:00:00Z", "Feb 29 10:00:00", Some(0), "2028-02-29T10:00:00Z"),
+        ] {
+            assert_eq!(near(now, text, offset), at(expected), "{text} at {now}");
+            assert!(is_yearless(text), "{text}");
+        }
+        for (text, offset) in [
+            ("Nov  2 09:12:33", None),
+            ("Nov  2 09:12:33 XYZ", None),
+            ("Feb 29 10:00:00", Some(0)),
+            ("Nov 31 10:00:00", Some(0)),
+            ("Nov  2 09:12", Some(0)),
+            ("", Some(0)),
+        ] {
+            assert_eq!(near("2026-11-02T10:00:00Z", text, offset), None, "{text}");
+        }
+        assert!(!is_yearless("Nov 02 2026 09:12:33") && !is_yearless("2026-11-02T09:12:33Z"));
+    }
+
+    #[test]
     fn the_variants_of_rfc_3339_name_one_instant() {
         for text in [
             "2026-11-02T09:12:33.123456+0000",
@@ -199,6 +314,7 @@ mod tests {
     fn a_time_may_begin_with_the_months_name() {
         for (text, expected) in [
             ("Nov 02 2026 09:12:33.123 UTC", "2026-11-02T09:12:33.123Z"),
+            ("Nov 02 2026 09:12:33 CEST", "2026-11-02T07:12:33.000Z"),
             ("Nov  2 09:12:33 2026", "2026-11-02T09:12:33.000Z"),
             ("Nov 12 09:12:33.5 2026", "2026-11-12T09:12:33.500Z"),
             ("NOV  2 2026 09:12:33", "2026-11-02T09:12:33Z"),
@@ -218,7 +334,7 @@ mod tests {
             "Nov 02 2026 09:12",
             "Nov 02 2026 09:12:3",
             "Nov 02 2026 09.12.33",
-            "Nov 02 2026 09:12:33 CEST",
+            "Nov 02 2026 09:12:33 XYZ",
             "Növ 02 2026 09:12:33",
         ] {
             assert_eq!(ms(text), None, "{text}");
@@ -277,7 +393,7 @@ mod tests {
             "2026-01-01T00:00:00.Z",
             "2026-01-01T00:00:00+1",
             "2026-01-01T00:00:00+24:00",
-            "2026-01-01T00:00:00 CEST",
+            "2026-01-01T00:00:00 XYZ",
             "2026-01-01X00:00:00Z",
             "2026-01-0aT00:00:00Z",
             "1969-12-31T23:59:59Z",

@@ -22,7 +22,12 @@ async fn address(world: &World, source: usize) -> SocketAddr {
 }
 
 fn source(name: &str, kind: &str, input: Input) -> SourceConfig {
-    SourceConfig { name: name.to_owned(), kind: Kind::of_product(kind).unwrap(), input }
+    SourceConfig {
+        name: name.to_owned(),
+        kind: Kind::of_product(kind).unwrap(),
+        input,
+        utc_offset: None,
+    }
 }
 
 #[cfg(unix)]

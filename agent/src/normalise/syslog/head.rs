@@ -13,12 +13,14 @@
 //! Each part is there or not, whatever follows it: a priority is not lost because the time behind it
 //! is unusual. The cost grows with the message's length alone, whoever wrote it.
 
+use crate::normalise::timestamp;
+
 /// The parts of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head<'a> {
     /// Facility times 8 and severity, 0 to 191.
     pub(super) priority: Option<u8>,
-    /// When, as it is written; empty where it does not say the year.
+    /// When, as it is written; empty where it does not say.
     pub(super) time: &'a str,
     /// Host; empty where there is none.
     pub(super) host: &'a str,
@@ -72,8 +74,8 @@ pub(super) fn split(message: &str) -> Head<'_> {
     Head { priority, time, host, app, data: "", body, text, has_time: true }
 }
 
-/// Takes off the number with which Cisco's devices count their messages, and the host that may follow it; what is behind
-/// is a time or a mark, else it was none.
+/// Takes off the number with which Cisco's devices count their messages, and the host that may follow it; what is
+/// behind is a time or a mark, else it was none.
 fn counted(rest: &str) -> Option<(&str, &str)> {
     let (number, behind) = rest.split_once(": ")?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -94,6 +96,8 @@ fn relayed<'a>(written: &'a str, host: &'a str, body: &'a str) -> (&'a str, &'a 
     let (own, behind) = time(behind).unwrap_or(("", behind));
     let behind = behind.strip_prefix(':').unwrap_or(behind).trim_ascii_start();
     let or = |own: &'a str, other| if own.is_empty() { other } else { own };
+    // Of two times the one that says the year.
+    let own = if timestamp::is_yearless(own) { "" } else { own };
     (or(own, written), or(name, host), behind)
 }
 
@@ -181,7 +185,7 @@ fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Takes a time off; what is returned of one without a year is empty.
+/// Takes a time off, with its zone if it says one.
 fn time(rest: &str) -> Option<(&str, &str)> {
     let (first, behind) = word(rest);
     if is_date(first) {
@@ -223,7 +227,7 @@ fn time(rest: &str) -> Option<(&str, &str)> {
     let written = &written[..written.len() - colon];
     // The colon stands for the host that is not there.
     let after = if colon > 0 { &dated[written.len()..] } else { after };
-    Some((if is_year { written.trim_end_matches("GMT").trim_ascii_end() } else { "" }, after))
+    Some((written, after))
 }
 
 /// Takes a host off: a word that is no program's name.
@@ -295,15 +299,15 @@ mod tests {
 
     #[test]
     fn the_dialects_are_taken_apart() {
-        let iso = "2026-11-02T09:12:33.1+01:00";
+        let (iso, bsd) = ("2026-11-02T09:12:33.1+01:00", "Nov  2 09:12:33");
         for (message, expected) in [
             ("<35>1 - gw audit 77 - - text", (Some(35), "", "gw", "audit", "text")),
             ("<35>1 - - - - - [a b=\"]\\\"\"][c] \u{feff}text", (Some(35), "", "", "", "text")),
             ("<35>1 - gw LEEF:1.0|a", (Some(35), "", "gw", "", "LEEF:1.0|a")),
-            ("<35>Nov  2 09:12:33 gw sshd[7]: t x", (Some(35), "", "gw", "sshd", "t x")),
-            ("Nov  2 09:12:33 gw postfix/smtp[7]: t", (None, "", "gw", "postfix/smtp", "t")),
-            ("Nov  2 09:12:33 gw said so", (None, "", "gw", "", "said so")),
-            ("Nov  2 09:12:33 sshd[7]: t", (None, "", "", "sshd", "t")),
+            ("<35>Nov  2 09:12:33 gw sshd[7]: t x", (Some(35), bsd, "gw", "sshd", "t x")),
+            ("Nov  2 09:12:33 gw postfix/smtp[7]: t", (None, bsd, "gw", "postfix/smtp", "t")),
+            ("Nov  2 09:12:33 gw said so", (None, bsd, "gw", "", "said so")),
+            ("Nov  2 09:12:33 sshd[7]: t", (None, bsd, "", "sshd", "t")),
             (
                 "<35>Nov 02 2026 09:12:33 UTC: %ASA-2-1: t",
                 (Some(35), "Nov 02 2026 09:12:33 UTC", "", "%ASA-2-1", "t"),
@@ -314,21 +318,24 @@ mod tests {
             ),
             (
                 "Nov 02 2026 09:12:33 GMT gw app: t",
-                (None, "Nov 02 2026 09:12:33", "gw", "app", "t"),
+                (None, "Nov 02 2026 09:12:33 GMT", "gw", "app", "t"),
             ),
             (
                 "<189>45: *Mar  1 18:46:11.123: %SYS-5-CONFIG_I: t",
-                (Some(189), "", "", "%SYS-5-CONFIG_I", "t"),
+                (Some(189), "Mar  1 18:46:11.123", "", "%SYS-5-CONFIG_I", "t"),
             ),
             (
                 "<189>29: sw1: Nov  2 09:12:33.1 CET: %SEC-6-ACL: t",
-                (Some(189), "", "sw1", "%SEC-6-ACL", "t"),
+                (Some(189), "Nov  2 09:12:33.1 CET", "sw1", "%SEC-6-ACL", "t"),
             ),
             ("<189>7: %SYS-5-CONFIG_I: t", (Some(189), "", "", "%SYS-5-CONFIG_I", "t")),
-            ("Nov  2 09:12:33 CET: %SEC-6-ACL: t", (None, "", "", "%SEC-6-ACL", "t")),
+            (
+                "Nov  2 09:12:33 CET: %SEC-6-ACL: t",
+                (None, "Nov  2 09:12:33 CET", "", "%SEC-6-ACL", "t"),
+            ),
             (
                 "Nov  2 09:12:33 gw 1234: Nov  2 09:12:30.5: %SEC-6-ACL: t",
-                (None, "", "gw", "%SEC-6-ACL", "t"),
+                (None, bsd, "gw", "%SEC-6-ACL", "t"),
             ),
             (
                 "Nov  2 09:12:33 relay 1234: sw2: Nov 02 2026 09:12:30: %SEC-6-ACL: t",
@@ -341,8 +348,8 @@ mod tests {
             ("2026-11-02 09:12:33 fw1 app: t", (None, "2026-11-02 09:12:33", "fw1", "app", "t")),
             ("2026-11-02 09:12:33,5 a b: t", (None, "2026-11-02 09:12:33,5", "a", "b", "t")),
             ("12: one and two", (None, "", "", "", "12: one and two")),
-            ("Nov  2 09:12:33 gw 12: one", (None, "", "gw", "", "12: one")),
-            ("Nov  2 09:12:33 gw CRON: t", (None, "", "gw", "CRON", "t")),
+            ("Nov  2 09:12:33 gw 12: one", (None, bsd, "gw", "", "12: one")),
+            ("Nov  2 09:12:33 gw CRON: t", (None, bsd, "gw", "CRON", "t")),
             ("<162>%ASA-2-106001: denied", (Some(162), "", "", "%ASA-2-106001", "denied")),
             ("<130>date=2026-11-02 time=1", (Some(130), "", "", "", "date=2026-11-02 time=1")),
             ("<192>text", (None, "", "", "", "<192>text")),

@@ -276,6 +276,24 @@ fn a_word_that_only_looks_like_an_events_name_begins_none() {
     }
 }
 
+#[test]
+fn a_time_without_a_year_says_when_where_the_zone_is_known() {
+    let observed_at = Timestamp::from_ms(1_793_611_000_000); // 2026-11-02T09:16:40Z
+    let time = |record: &str, offset| {
+        let reader = reader().with_utc_offset(offset);
+        match reader.normalise(record.as_bytes(), observed_at) {
+            Outcome::Alert { alert, .. } => alert.time.map(Timestamp::as_ms),
+            other => panic!("{other:?}"),
+        }
+    };
+    let utc = "<35>Nov  2 09:12:33 gw sshd[7]: t";
+    assert_eq!(time(utc, None), None);
+    assert_eq!(time(utc, Some(0)), Some(1_793_610_753_000));
+    assert_eq!(time("<35>Nov  2 10:12:33 gw sshd[7]: t", Some(60)), Some(1_793_610_753_000));
+    let cisco = "<189>29: sw1: Nov  2 10:12:33 CET: %SEC-6-ACL: t";
+    assert_eq!(time(cisco, None), Some(1_793_610_753_000));
+}
+
 proptest! {
     #[test]
     fn no_message_makes_it_panic(
