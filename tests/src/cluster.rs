@@ -325,7 +325,10 @@ pub fn eventually<T>(
 }
 
 /// Returns addresses on the loopback that nobody listens at, neither with UDP nor with TCP.
-fn addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+///
+/// # Errors
+/// None was found within a hundred draws.
+pub fn addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let mut found: Vec<SocketAddr> = Vec::with_capacity(N);
     for _ in 0..PORT_DRAWS_MAX {
         let port = rand::random_range(PORTS);

@@ -1,8 +1,9 @@
 //! Agents under every trouble that can be made here: in the end every interval of their ledgers closes or shows its
 //! gap, and what was written, what was counted and what is stored are the same (L4).
 //!
-//! Three agents read files that grow and are rotated. One takes datagrams besides, the spool of one is small, and one
-//! has a policy that holds back and folds, rings that are too small for it, and a small disk. Meanwhile programs are
+//! Four agents read files that grow and are rotated. One takes datagrams besides, the spool of one is small, one has a
+//! policy that holds back and folds, rings that are too small for it, and a small disk, and one reads all files of a
+//! pattern, a file that is copied away and emptied, and what is pushed to it by HTTP. Meanwhile programs are
 //! killed and stopped in order, the coordinator is away for a while, a spool is flooded until it is full, a disk is
 //! full, and what is held back is asked for. Then all must arrive, and the store and what came of each recall are
 //! compared with what was written.
@@ -16,6 +17,7 @@
 mod checks;
 mod holding;
 mod load;
+mod pushes;
 
 use std::{
     fs,
@@ -29,11 +31,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
+use shared::time::Timestamp;
 use tests::cluster::{Agent, Cluster, Kind, Source, eventually};
 
 use self::{
     holding::Holding,
-    load::{Datagrams, FileLoad, Load, Shape},
+    load::{Datagrams, FileLoad, Load, Rotation, Shape},
+    pushes::Pushes,
 };
 
 const SECONDS_DEFAULT: u64 = 20;
@@ -43,16 +47,49 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(240);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// With more than this unread no further flood begins: a slow machine would be behind all of them in the end.
 const BEHIND_BYTES_MAX: u64 = 16 << 20;
+/// A run of at least this length must have had each trouble.
+const WHOLE_RUN: Duration = Duration::from_secs(120);
 /// How long an interval is here, so that a short run has many.
 const INTERVAL: &str = "1s";
+/// Files that one pattern of the collecting agent matches.
+const SPREAD_FILES: usize = 3;
 
 /// An agent and what writes for it.
 struct Site {
     agent: Agent,
     files: Vec<FileLoad>,
     datagrams: Option<Datagrams>,
+    pushes: Option<Pushes>,
     /// What the agent with a policy is asked for.
     holding: Option<Holding>,
+    /// How often its agent was killed.
+    kills: u64,
+}
+
+impl Site {
+    fn new(agent: Agent, files: Vec<FileLoad>) -> Self {
+        Self { agent, files, datagrams: None, pushes: None, holding: None, kills: 0 }
+    }
+
+    /// Notes that its agent could not read or store from then until now.
+    fn note_trouble(&mut self, begun_at: Timestamp) {
+        if let Some(holding) = &mut self.holding {
+            holding.troubles.push((begun_at, holding::now()));
+        }
+    }
+
+    fn has_disk(&self) -> bool {
+        self.holding.as_ref().is_some_and(Holding::has_disk)
+    }
+
+    /// Kills the agent and starts it again, after so long.
+    fn kill(&mut self, pause: Duration, troubles: &mut Troubles) -> Result<()> {
+        self.agent.process.kill().context("kill an agent")?;
+        self.kills += 1;
+        troubles.kills_agent += 1;
+        thread::sleep(pause);
+        self.agent.process.start()
+    }
 }
 
 /// How often each trouble was made.
@@ -85,11 +122,20 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
     let checked = checks::check(&cluster.coordinator, &sites);
     let (found, mut faults) = checked.unwrap_or_else(|error| panic!("{error:#}, {outcome:?}"));
     faults.extend(outcome.err().map(|error| format!("{error:#}")));
+    let has_disk = sites.iter().any(Site::has_disk);
+    if !has_disk {
+        println!("skipped: no disk was full, since none may be mounted here");
+    }
+    if length >= WHOLE_RUN {
+        faults.extend(not_seen(&troubles, &found, has_disk));
+    }
     let report = json!({
         "seconds": seconds, "seed": seed, "intervals": found.intervals, "closed": found.closed,
         "gaps_by_reason": found.gaps_by_reason, "unexplained": found.unexplained,
         "records_written": found.written, "records_read": found.read, "records_sent": found.sent,
         "alerts_stored": found.stored, "datagrams_not_read": found.datagrams_not_read,
+        "pushes_answered": found.pushes_answered, "pushes_unsure": found.pushes_unsure,
+        "files_rotated": found.rotated,
         "kills_agent": troubles.kills_agent, "kills_coordinator": troubles.kills_coordinator,
         "stops": troubles.stops, "floods": troubles.floods, "full_disks": troubles.full_disks,
         "spool_waits": found.spool_waits, "held": found.held, "folded": found.folded,
@@ -98,6 +144,9 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
         "recalls_given_up": found.recalls_given_up, "recalls_refused": found.recalls_refused,
         "recalls_asked_again": found.recalls_asked_again,
         "fold_gap_ms_max": found.fold_gap_ms_max,
+        "fold_gap_ms_max_with_troubles": found.fold_gap_ms_max_with_troubles,
+        "fold_counts_compared": found.fold_counts_compared,
+        "fold_counts_ended_by_kills": found.fold_counts_ended_by_kills,
         "fold_period_ms": holding::PERIOD.as_millis(), "starved_keys": found.starved_keys,
         "faults": faults,
     });
@@ -110,7 +159,27 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
     assert!(found.intervals > 0 && found.closed == found.intervals && found.unexplained == 0);
 }
 
-/// Sets up two agents of one tenant, one with a small spool, one that listens; and one of another tenant with a policy.
+/// Returns what a run that is long enough must have had and did not: what was not tried holds nothing up.
+fn not_seen(troubles: &Troubles, found: &checks::Found, has_disk: bool) -> Vec<String> {
+    let counts = [
+        ("an agent killed", troubles.kills_agent),
+        ("a coordinator killed", troubles.kills_coordinator),
+        ("an agent stopped", troubles.stops),
+        ("a spool flooded", troubles.floods),
+        ("a disk full", if has_disk { troubles.full_disks } else { 1 }),
+        ("a file rotated", found.rotated),
+        ("a record pushed", found.pushes_answered),
+        ("a record evicted", found.evicted),
+        ("a whole recall", found.recalls_whole),
+        ("a recall with a tombstone", found.recalls_with_tombstones),
+        ("a folded alert that stands for others", found.fold_counts_compared),
+    ];
+    let none = counts.into_iter().filter(|(_, count)| *count == 0);
+    none.map(|(what, _)| format!("there was not once {what}")).collect()
+}
+
+/// Sets up two agents of one tenant, one with a small spool, one that listens; one of another tenant with a policy; and
+/// one that reads what neither does.
 fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
     let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
     let mut sites = Vec::new();
@@ -118,13 +187,12 @@ fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
         let folder = cluster.folder().join("detectors").join(name);
         fs::create_dir_all(&folder)?;
         let loads = ["one", "two"]
-            .map(|file| FileLoad::new(Shape::Mixed, folder.join(file).join("eve.json")));
+            .map(|file| FileLoad::new(file, Shape::Mixed, folder.join(file).join("eve.json")));
         for load in &loads {
             fs::create_dir_all(load.path().parent().context("it was just joined")?)?;
         }
-        let source =
-            |(name, load): (&str, &FileLoad)| Source::new(name, Kind::SuricataEve, load.path());
-        let sources: Vec<Source> = ["one", "two"].into_iter().zip(&loads).map(source).collect();
+        let source = |load: &FileLoad| Source::new(load.source(), Kind::SuricataEve, load.path());
+        let sources: Vec<Source> = loads.iter().map(source).collect();
         let agent = cluster.agent("acme", &sources)?;
         let mut text = fs::read_to_string(agent.process.config())?;
         let datagrams = if is_small {
@@ -138,15 +206,37 @@ fn sites(cluster: &Cluster) -> Result<Vec<Site>> {
             Some(Datagrams::new(port)?)
         };
         fs::write(agent.process.config(), text)?;
-        sites.push(Site { agent, files: loads.into(), datagrams, holding: None });
+        sites.push(Site { datagrams, ..Site::new(agent, loads.into()) });
     }
     sites.push(holding::site(cluster)?);
+    sites.push(collecting(cluster)?);
     for site in &sites {
         let config = site.agent.process.config();
         let text = fs::read_to_string(config)?;
         fs::write(config, format!("{text}[ledger]\ninterval = {INTERVAL:?}\n"))?;
     }
     Ok(sites)
+}
+
+/// Sets up an agent that reads all files of a pattern, a file that is copied away and emptied, and what is pushed.
+fn collecting(cluster: &Cluster) -> Result<Site> {
+    let folder = cluster.folder().join("detectors/collecting");
+    let (spread, copied) = (folder.join("spread"), folder.join("copied/eve.json"));
+    fs::create_dir_all(&spread)?;
+    fs::create_dir_all(copied.parent().context("it was just joined")?)?;
+    let mut loads = vec![FileLoad::new("copied", Shape::Mixed, copied.clone())];
+    loads[0].rotation = Rotation::CopiedAndEmptied;
+    let of_pattern = (0..SPREAD_FILES).map(|file| spread.join(format!("{file}.json")));
+    loads.extend(of_pattern.map(|path| FileLoad::new("spread", Shape::Mixed, path)));
+    let sources = [
+        Source::new("copied", Kind::SuricataEve, copied),
+        Source::new("spread", Kind::SuricataEve, spread.join("*.json")),
+    ];
+    let agent = cluster.agent("acme", &sources)?;
+    let pushes = Pushes::new("pushed", &folder.join("token"))?;
+    let text = fs::read_to_string(agent.process.config())?;
+    fs::write(agent.process.config(), text + &pushes.to_toml())?;
+    Ok(Site { pushes: Some(pushes), ..Site::new(agent, loads) })
 }
 
 /// Lets everything write while troubles come, then waits until all has arrived.
@@ -168,7 +258,8 @@ fn live(
         .iter()
         .flat_map(|site| {
             let files = site.files.iter().cloned().map(Load::File);
-            files.chain(site.datagrams.clone().map(Load::Datagrams))
+            let datagrams = site.datagrams.clone().map(Load::Datagrams);
+            files.chain(datagrams).chain(site.pushes.clone().map(Load::Pushes))
         })
         .map(|load| (load, StdRng::seed_from_u64(rng.random())))
         .collect();
@@ -192,9 +283,7 @@ fn live(
     })?;
     // An agent that lost several links in a row waits long before it dials again.
     for site in sites.iter_mut() {
-        site.agent.process.kill()?;
-        troubles.kills_agent += 1;
-        site.agent.process.start()?;
+        site.kill(Duration::ZERO, troubles)?;
     }
     sites.iter_mut().try_for_each(wait_until_stored)?;
     for Site { files, holding, .. } in sites.iter_mut() {
@@ -217,14 +306,10 @@ fn trouble(
     while Instant::now() < end {
         thread::sleep(Duration::from_millis(rng.random_range(200..1_500)));
         let index = rng.random_range(0..sites.len());
-        let process = &mut sites[index].agent.process;
+        let site = &mut sites[index];
+        let begun_at = holding::now();
         match next % 6 {
-            0 | 3 => {
-                process.kill().context("kill an agent")?;
-                troubles.kills_agent += 1;
-                thread::sleep(Duration::from_millis(rng.random_range(0..500)));
-                process.start()?;
-            }
+            0 | 3 => site.kill(Duration::from_millis(rng.random_range(0..500)), troubles)?,
             1 => {
                 cluster.coordinator.process.kill().context("kill the coordinator")?;
                 troubles.kills_coordinator += 1;
@@ -232,11 +317,11 @@ fn trouble(
                 cluster.coordinator.process.start()?;
             }
             2 => {
-                let status = process.terminate(STOP_TIMEOUT)?;
+                let status = site.agent.process.terminate(STOP_TIMEOUT)?;
                 // With a backlog it does not drain within its grace, and says so.
                 ensure!(matches!(status.code(), Some(0 | 3)), "an agent stops with {status}");
                 troubles.stops += 1;
-                process.start()?;
+                site.agent.process.start()?;
             }
             4 => {
                 // The coordinator is away until a spool is full.
@@ -262,6 +347,12 @@ fn trouble(
                 }
             }
         }
+        // While an agent does not run, or its disk is full, nothing of it can surface.
+        match next % 6 {
+            0 | 2 | 3 => sites[index].note_trouble(begun_at),
+            5 => sites.iter_mut().for_each(|site| site.note_trouble(begun_at)),
+            _ => {}
+        }
         next += 1;
     }
     Ok(())
@@ -286,10 +377,15 @@ fn wait_until_stored(site: &mut Site) -> Result<()> {
         let Some(status) = site.agent.status()? else { return Ok(None) };
         let is_fresh =
             status.written_at > written_at && Some(status.pid) == site.agent.process.id();
-        let mut is_read = status.sources.len() >= site.files.len();
-        for (source, file) in status.sources.iter().zip(&site.files) {
+        let mut is_read = true;
+        for file in &site.files {
+            let source = status.sources.iter().find(|source| source.name == file.source());
+            let source = source.with_context(|| format!("no source {}", file.source()))?;
             let len = fs::metadata(file.path())?.len();
-            is_read &= len == 0 || source.offset == len;
+            is_read &= match source.files {
+                Some(_) => source.behind_bytes == 0,
+                None => len == 0 || source.offset == len,
+            };
         }
         let is_acked = status.lanes.iter().all(|lane| lane.waiting == 0);
         last = Some(status);

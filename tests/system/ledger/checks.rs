@@ -1,7 +1,11 @@
 //! What must be in the store in the end: a ledger in one chain whose sums close, and the alerts that it counts; and
 //! what must have come of each recall.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use coordinator::{
@@ -17,14 +21,18 @@ use shared::{
     block::Block,
     ids::{AgentId, Lane},
     ledger::{DropReason, Hash, Interval, LossReason, SourceSums},
+    time::Timestamp,
 };
 use tests::cluster::Coordinator;
 
 use super::{
     Site,
-    holding::{Answer, PERIOD, Surfaced, longest_gaps},
+    holding::{Answer, Holding, PERIOD, ms_without},
     load::{ATTACKERS, FileLoad, Shape},
 };
+
+/// How long a period that has ended waits for its turn at most, on a machine that has much else to do.
+const TURN_MAX: Duration = Duration::from_secs(1);
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +52,12 @@ pub(super) struct Found {
     pub(super) stored: u64,
     /// Datagrams that were sent while nobody listened, or that a killed agent had not stored.
     pub(super) datagrams_not_read: u64,
+    /// Records that were pushed and answered.
+    pub(super) pushes_answered: u64,
+    /// Records that were pushed and not answered: each may be stored or not.
+    pub(super) pushes_unsure: u64,
+    /// How often a file was rotated.
+    pub(super) rotated: u64,
     pub(super) spool_waits: u64,
     pub(super) held: u64,
     pub(super) folded: u64,
@@ -60,8 +74,15 @@ pub(super) struct Found {
     pub(super) recalls_refused: u64,
     /// Recalls that paused when all was over and were asked for anew.
     pub(super) recalls_asked_again: u64,
+    /// The longest time from an attacker's alert that was let through to the next in which it could have been.
     pub(super) fold_gap_ms_max: u64,
-    /// Attackers of whose alerts none was let through for two periods.
+    /// The like, with the time in which the agent did not run or its disk was full.
+    pub(super) fold_gap_ms_max_with_troubles: u64,
+    /// Alerts of attackers that stand for exactly those that came since the one before.
+    pub(super) fold_counts_compared: u64,
+    /// Those that stand for fewer, since the agent was killed meanwhile.
+    pub(super) fold_counts_ended_by_kills: u64,
+    /// Attackers of whose alerts none was let through for a period.
     pub(super) starved_keys: u64,
 }
 
@@ -98,6 +119,7 @@ pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found,
         files(site, &intervals, &mut found, &mut faults);
         let has_stopped = of_agent.iter().any(|(_, record)| record.gap.kind == GapKind::Stopped);
         datagrams(site, &intervals, has_stopped, &mut found, &mut faults);
+        pushes(site, &intervals, &mut found, &mut faults);
         losses(&intervals, &of_agent, &mut faults);
         if let Some(holding) = &site.holding {
             found.recalls_refused += holding.refused;
@@ -106,7 +128,8 @@ pub(super) fn check(coordinator: &Coordinator, sites: &[Site]) -> Result<(Found,
             for file in &site.files {
                 held_back(file, &intervals, &holding.answers, &stored, &mut found, &mut faults);
             }
-            surfaced(&stored, &mut found, &mut faults);
+            surfaced(&stored, holding, &mut found, &mut faults);
+            counts(site, &stored, &mut found, &mut faults);
         }
         faults.extend(site.agent.process.errors()?);
         let status = site.agent.status()?.context("the agent has run")?;
@@ -164,17 +187,36 @@ fn sums<'i>(intervals: &'i [Interval], source: &str) -> impl Iterator<Item = &'i
     all.filter(move |sums| sums.source == source)
 }
 
-/// Checks that each record of a file was counted once.
+/// Checks that each record of a source's files was counted once.
 fn files(site: &Site, intervals: &[Interval], found: &mut Found, faults: &mut Vec<String>) {
-    for (source, file) in ["one", "two"].into_iter().zip(&site.files) {
+    let mut of_sources: BTreeMap<&str, u64> = BTreeMap::new();
+    for file in &site.files {
+        *of_sources.entry(file.source()).or_default() += file.written();
+        found.rotated += file.rotated();
+    }
+    for (source, written) in of_sources {
         let read: u64 = sums(intervals, source).map(|sums| sums.read).sum();
-        let written = file.written();
         found.written += written;
         found.read += read;
         if read != written {
-            let path = file.path().display();
-            faults.push(format!("L4: {written} records in {path}, {read} counted"));
+            faults.push(format!("L4: {written} records of {source:?}, {read} counted"));
         }
+    }
+}
+
+/// Checks that each record was counted whose sender was told that it is safe.
+fn pushes(site: &Site, intervals: &[Interval], found: &mut Found, faults: &mut Vec<String>) {
+    let Some(pushes) = &site.pushes else { return };
+    let read: u64 = sums(intervals, pushes.source()).map(|sums| sums.read).sum();
+    let (answered, unsure) = (pushes.answered(), pushes.unsure());
+    found.pushes_answered += answered;
+    found.pushes_unsure += unsure;
+    found.written += read;
+    found.read += read;
+    if read < answered || read > answered + unsure {
+        faults.push(format!(
+            "L1: {answered} pushed records were answered, {unsure} were not, {read} are counted"
+        ));
     }
 }
 
@@ -227,9 +269,17 @@ fn losses(
 struct Stored {
     noise: BTreeSet<u64>,
     attack: BTreeSet<u64>,
-    surfaced: Surfaced,
-    /// How many the attack's alerts stand for.
-    counted: u64,
+    /// Alerts of each attacker that were let through, by number.
+    surfaced: BTreeMap<u64, BTreeMap<u64, LetThrough>>,
+}
+
+/// One alert of an attacker that was let through.
+#[derive(Clone, Copy, Debug)]
+struct LetThrough {
+    /// How many it stands for.
+    count: u64,
+    /// When it was read.
+    at: Timestamp,
 }
 
 impl Stored {
@@ -252,9 +302,9 @@ impl Stored {
                 } else {
                     let number = Shape::Attack.number_of(record).context("nobody wrote this")?;
                     stored.attack.insert(number);
-                    stored.counted += fields.count(position);
-                    let times = stored.surfaced.entry(number % ATTACKERS).or_default();
-                    times.push(fields.observed_at(position));
+                    let (count, at) = (fields.count(position), fields.observed_at(position));
+                    let of_attacker = stored.surfaced.entry(number % ATTACKERS).or_default();
+                    of_attacker.insert(number, LetThrough { count, at });
                 }
             }
         }
@@ -325,22 +375,59 @@ fn untrue(answer: &Answer, written: u64, stored: &BTreeSet<u64>) -> Option<Strin
     Some(format!("{about}: {fault}"))
 }
 
-/// Checks that each attacker's alerts surfaced again and again.
-fn surfaced(stored: &Stored, found: &mut Found, faults: &mut Vec<String>) {
-    for (attacker, gap) in longest_gaps(&stored.surfaced) {
-        let ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
-        found.fold_gap_ms_max = found.fold_gap_ms_max.max(ms);
-        // A second period for what does not run or cannot write meanwhile.
-        if gap > 2 * PERIOD {
-            found.starved_keys += 1;
-            faults.push(format!("L8: nothing of attacker {attacker} surfaced for {gap:?}"));
+/// Checks that each attacker's alerts surfaced at least once in each period in which they could.
+fn surfaced(stored: &Stored, holding: &Holding, found: &mut Found, faults: &mut Vec<String>) {
+    let period = u64::try_from((PERIOD + TURN_MAX).as_millis()).unwrap_or(u64::MAX);
+    for (attacker, alerts) in &stored.surfaced {
+        let mut times: Vec<Timestamp> = alerts.values().map(|alert| alert.at).collect();
+        times.sort_unstable();
+        let mut is_starved = false;
+        for pair in times.windows(2) {
+            let ms = ms_without(&holding.troubles, pair[0], pair[1]);
+            let with_troubles = pair[1].as_ms() - pair[0].as_ms();
+            found.fold_gap_ms_max = found.fold_gap_ms_max.max(ms);
+            found.fold_gap_ms_max_with_troubles =
+                found.fold_gap_ms_max_with_troubles.max(with_troubles);
+            if ms > period {
+                is_starved = true;
+                faults.push(format!("L8: nothing of attacker {attacker} surfaced for {ms} ms"));
+            }
         }
+        found.starved_keys += u64::from(is_starved);
     }
     if stored.surfaced.len() as u64 != ATTACKERS {
         faults.push(format!("L8: {:?} surfaced", stored.surfaced.keys()));
     }
-    let written = stored.attack.last().map_or(0, |last| last + 1);
-    if stored.counted > written {
-        faults.push(format!("L4: {written} were written, alerts stand for {}", stored.counted));
+}
+
+/// Checks that each alert that was let through stands for exactly those of its attacker that came since the one
+/// before, but for the first after a kill, which takes with it what was not counted yet.
+fn counts(site: &Site, stored: &Stored, found: &mut Found, faults: &mut Vec<String>) {
+    let written = site.files.iter().find(|file| file.shape() == Shape::Attack);
+    let written = written.map_or(0, FileLoad::written);
+    for (attacker, alerts) in &stored.surfaced {
+        let (mut before, mut fewer) = (0, 0);
+        for (number, alert) in alerts {
+            let came = number / ATTACKERS + 1;
+            match alert.count.cmp(&(came - before)) {
+                Ordering::Equal => found.fold_counts_compared += 1,
+                Ordering::Less => fewer += 1,
+                Ordering::Greater => faults.push(format!(
+                    "L4: {} of attacker {attacker} came until {number}, which stands for {}",
+                    came - before,
+                    alert.count
+                )),
+            }
+            before = came;
+        }
+        found.fold_counts_ended_by_kills += fewer;
+        if fewer > site.kills {
+            let kills = site.kills;
+            faults.push(format!("L4: attacker {attacker}: {fewer} stand for fewer, {kills} kills"));
+        }
+        let wrote = written / ATTACKERS + u64::from(attacker < &(written % ATTACKERS));
+        if before != wrote {
+            faults.push(format!("L4: attacker {attacker}: {wrote} came, told until {before}"));
+        }
     }
 }

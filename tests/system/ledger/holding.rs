@@ -5,7 +5,6 @@
 //! folds. While the troubles go on it is asked for both, and in the end for all.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -32,6 +31,8 @@ pub(super) const PERIOD: Duration = Duration::from_secs(10);
 const DISK_BYTES: u64 = 96 << 20;
 /// How long the disk is full.
 const FULL_FOR: Duration = Duration::from_secs(3);
+/// How long an agent takes at most from its start, or from room on its disk, until it reads again.
+const RESTART_MAX: Duration = Duration::from_secs(1);
 /// Most recalls before the last ones: each is stored, and a tenant has 256 of them in three days.
 const RECALLS_MAX: usize = 100;
 /// Records that a recall asks for by their time.
@@ -62,6 +63,8 @@ signalbox:
 pub(super) struct Holding {
     disk: Option<SmallDisk>,
     asked: Vec<Asked>,
+    /// From when until when the agent did not run, or had no room on its disk.
+    pub(super) troubles: Vec<(Timestamp, Timestamp)>,
     /// Recalls that the coordinator did not take, because it was just being started.
     pub(super) refused: u64,
     /// Recalls that were asked for anew in the end, as an analyst would: they had broken off so often that they paused.
@@ -110,11 +113,11 @@ impl Shape {
 pub(super) fn site(cluster: &Cluster) -> Result<Site> {
     let folder = cluster.folder().join("detectors/holding");
     let loads = [("one", Shape::Noise), ("two", Shape::Attack)];
-    let loads = loads
-        .map(|(name, shape)| (name, FileLoad::new(shape, folder.join(format!("{name}.json")))));
+    let loads =
+        loads.map(|(name, shape)| FileLoad::new(name, shape, folder.join(format!("{name}.json"))));
     fs::create_dir_all(&folder)?;
     let sources =
-        loads.each_ref().map(|(name, load)| Source::new(name, Kind::SuricataEve, load.path()));
+        loads.each_ref().map(|load| Source::new(load.source(), Kind::SuricataEve, load.path()));
     let mut agent = cluster.agent(TENANT, &sources)?;
     let disk = SmallDisk::mount(&cluster.folder().join("small-disk"))?;
     if let Some(disk) = &disk {
@@ -131,9 +134,8 @@ pub(super) fn site(cluster: &Cluster) -> Result<Site> {
          [policy]\npath = {policy:?}\n"
     ));
     fs::write(agent.process.config(), text)?;
-    let files = loads.map(|(_, load)| load).into();
     let holding = Some(Holding { disk, ..Holding::default() });
-    Ok(Site { agent, files, datagrams: None, holding })
+    Ok(Site { holding, ..Site::new(agent, loads.into()) })
 }
 
 impl Holding {
@@ -197,6 +199,11 @@ impl Holding {
         Ok(())
     }
 
+    /// Tells whether the agent has a small disk.
+    pub(super) fn has_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
     /// Has the disk be full for a while; false where there is none that can be filled, because nobody may mount one.
     pub(super) fn fill_disk(&self) -> Result<bool> {
         let Some(disk) = &self.disk else { return Ok(false) };
@@ -229,18 +236,27 @@ impl Answer {
     }
 }
 
-/// When the alerts of one attacker were read that were let through.
-pub(super) type Surfaced = BTreeMap<u64, Vec<Timestamp>>;
+/// Returns the machine's time.
+pub(super) fn now() -> Timestamp {
+    coordinator::clock::Clock::wall().now()
+}
 
-/// Returns the longest time from one that was let through to the next, by attacker.
-pub(super) fn longest_gaps(surfaced: &Surfaced) -> BTreeMap<u64, Duration> {
-    let gap = |times: &Vec<Timestamp>| {
-        let mut times = times.clone();
-        times.sort_unstable();
-        let gaps = times.windows(2).map(|pair| pair[1].as_ms() - pair[0].as_ms());
-        Duration::from_millis(gaps.max().unwrap_or(u64::MAX))
-    };
-    surfaced.iter().map(|(attacker, times)| (*attacker, gap(times))).collect()
+/// Returns how many milliseconds lie between the two, without those in which there was trouble; a restart has the agent
+/// begin anew, and takes it a moment.
+pub(super) fn ms_without(
+    troubles: &[(Timestamp, Timestamp)],
+    from: Timestamp,
+    until: Timestamp,
+) -> u64 {
+    let (from, until) = (from.as_ms(), until.as_ms());
+    let moment = u64::try_from(RESTART_MAX.as_millis()).unwrap_or(u64::MAX);
+    let (mut counted, mut at) = (0, from);
+    for (begun, ended) in troubles {
+        let (begun, ended) = (begun.as_ms().clamp(at, until.max(at)), ended.as_ms() + moment);
+        counted += begun - at;
+        at = ended.clamp(begun, until.max(begun));
+    }
+    counted + until.saturating_sub(at)
 }
 
 /// A disk of its own for an agent, as memory that is mounted; only an administrator can make one.

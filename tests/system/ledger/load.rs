@@ -18,6 +18,8 @@ use anyhow::Result;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use shared::time::Timestamp;
 
+use super::pushes::Pushes;
+
 /// Bytes of a line that is cut.
 const LONG_LINE_BYTES: usize = 300 << 10;
 /// Random bytes in a record of a flood, as hex digits: it compresses to half, and fills a spool of 32 MiB in seconds.
@@ -35,6 +37,7 @@ pub(super) const ATTACKERS: u64 = 4;
 pub(super) enum Load {
     File(FileLoad),
     Datagrams(Datagrams),
+    Pushes(Pushes),
 }
 
 impl Load {
@@ -48,6 +51,7 @@ impl Load {
         match self {
             Self::File(file) => file.run(rng, stop, flood),
             Self::Datagrams(datagrams) => datagrams.run(rng, stop),
+            Self::Pushes(pushes) => pushes.run(rng, stop),
         }
     }
 }
@@ -95,17 +99,36 @@ pub(super) fn time_of(number: u64) -> Timestamp {
     FIRST_AT.saturating_add(Duration::from_millis(number))
 }
 
+/// How a file is rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rotation {
+    /// It is renamed, and another is begun.
+    Renamed,
+    /// It is copied, and then emptied.
+    CopiedAndEmptied,
+}
+
 /// A file in Suricata's EVE.
 #[derive(Clone, Debug)]
 pub(super) struct FileLoad {
+    source: &'static str,
     shape: Shape,
+    pub(super) rotation: Rotation,
     path: PathBuf,
     written: Arc<AtomicU64>,
+    rotated: Arc<AtomicU64>,
 }
 
 impl FileLoad {
-    pub(super) fn new(shape: Shape, path: PathBuf) -> Self {
-        Self { shape, path, written: Arc::default() }
+    /// A file that is renamed to rotate it.
+    pub(super) fn new(source: &'static str, shape: Shape, path: PathBuf) -> Self {
+        let (written, rotated) = (Arc::default(), Arc::default());
+        Self { source, shape, rotation: Rotation::Renamed, path, written, rotated }
+    }
+
+    /// Returns the name of the source that reads it.
+    pub(super) fn source(&self) -> &'static str {
+        self.source
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -121,9 +144,33 @@ impl FileLoad {
         self.written.load(Relaxed)
     }
 
+    /// Returns how often it was rotated.
+    pub(super) fn rotated(&self) -> u64 {
+        self.rotated.load(Relaxed)
+    }
+
+    fn open(&self) -> Result<File> {
+        Ok(File::options().create(true).append(true).open(&self.path)?)
+    }
+
+    fn rotate(&self, file: &mut File) -> Result<()> {
+        let number = self.rotated.fetch_add(1, Relaxed) + 1;
+        let aside = self.path.with_extension(format!("json.{number}"));
+        match self.rotation {
+            Rotation::Renamed => {
+                fs::rename(&self.path, aside)?;
+                *file = self.open()?;
+            }
+            Rotation::CopiedAndEmptied => {
+                fs::copy(&self.path, aside)?;
+                file.set_len(0)?;
+            }
+        }
+        Ok(())
+    }
+
     fn run(&self, rng: &mut StdRng, stop: &AtomicBool, flood: Option<&AtomicBool>) -> Result<()> {
-        let open = || File::options().create(true).append(true).open(&self.path);
-        let (mut file, mut rotated) = (open()?, 0_u32);
+        let mut file = self.open()?;
         while !stop.load(Relaxed) {
             let is_flood = flood.is_some_and(|flood| flood.load(Relaxed));
             let count = if is_flood { 500 } else { rng.random_range(1..60) };
@@ -141,9 +188,7 @@ impl FileLoad {
             }
             // Before writing, so that the last file is not empty: until then an agent waits with those before it.
             if rng.random_ratio(1, 100) {
-                rotated += 1;
-                fs::rename(&self.path, self.path.with_extension(format!("json.{rotated}")))?;
-                file = open()?;
+                self.rotate(&mut file)?;
             }
             file.write_all(lines.as_bytes())?;
             if !is_flood {
