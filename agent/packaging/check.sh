@@ -112,6 +112,36 @@ sys.exit(sources[int(sys.argv[3])]["records"] != int(sys.argv[2]))
 PYTHON
 }
 
+# Tells whether the source of this name has read something since the agent started.
+reads_from() {
+    all_acked && python3 - "$work/status.json" "$1" <<'PYTHON'
+import json, sys
+sources = json.load(open(sys.argv[1]))["sources"]
+sys.exit(not any(source["name"] == sys.argv[2] and source["records"] > 0 for source in sources))
+PYTHON
+}
+# Tells whether attribution came to this outcome since the agent started.
+attributed() {
+    inside signalbox-agent status --json >"$work/status.json" || return 1
+    python3 -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["attribution"][sys.argv[2]] == 0)' \
+        "$work/status.json" "$1"
+}
+# Writes an alert about the connection that nobody's process has to the coordinator.
+alert_about_connection() {
+    python3 - "$((port + 1))" >>"$eve" <<'PYTHON'
+import datetime, json, pwd, sys
+to, owner = int(sys.argv[1]), pwd.getpwnam("nobody").pw_uid
+sockets = [line.split() for line in open("/proc/net/tcp").readlines()[1:]]
+ports = [int(local.split(":")[1], 16) for _, local, remote, *rest in sockets
+         if int(remote.split(":")[1], 16) == to and int(rest[4]) == owner]
+now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
+alert = {"signature_id": 77, "signature": "a connection of this host", "severity": 2}
+print(json.dumps({"timestamp": now, "event_type": "alert", "src_ip": "127.0.0.1", "src_port": ports[0],
+                  "dest_ip": "127.0.0.1", "dest_port": to, "proto": "TCP", "alert": alert}))
+PYTHON
+}
+names_process() { "${signalbox[@]}" search --tenant acme --from 10m >"$work/found.json" && grep -q "$1" "$work/found.json"; }
+
 remove_and_purge() {
     step "remove"
     inside apt-get remove -y -q signalbox-agent
@@ -226,6 +256,46 @@ SOURCE
     eventually has_read 0
     inside rm -r /run/systemd/system/signalbox-agent.service.d
     inside systemctl daemon-reload
+
+    local events=$here/../shared/data/sigma/sigmahq-regression.dev.tar.xz
+    if [ -e "$events" ]; then
+        step "an event log of Windows, which a child of the agent reads within the unit's bounds"
+        tar -tf "$events" >"$work/events"
+        mkdir -p "$root/srv/event-logs"
+        tar -xOf "$events" "$(grep -m 1 '\.evtx$' "$work/events")" >"$root/srv/event-logs/one.evtx"
+        cat >>"$root/etc/signalbox/agent.toml" <<'SOURCE'
+
+[[source]]
+name = "event-logs"
+kind = "windows_event"
+path = "/srv/event-logs/*.evtx"
+from = "start"
+SOURCE
+        inside systemctl restart signalbox-agent
+        eventually reads_from event-logs
+    else
+        step "no event log of Windows is at hand: its source is not tried within the unit"
+    fi
+
+    step "which process of another user has a connection: told with attribution.conf, and not without"
+    inside runuser -u nobody -- bash -c "exec 3<>/dev/tcp/127.0.0.1/$((port + 1)); exec sleep 300" &
+    local other=$!
+    eventually alert_about_connection
+    eventually attributed permission
+    attributed found && fail "it sees other users' processes without the right"
+    inside mkdir -p /etc/systemd/system/signalbox-agent.service.d
+    inside cp /usr/share/doc/signalbox-agent/attribution.conf /etc/systemd/system/signalbox-agent.service.d/
+    inside systemctl daemon-reload
+    inside systemctl restart signalbox-agent
+    eventually is_up
+    alert_about_connection
+    eventually attributed found
+    eventually names_process /sleep
+    kill "$other" && wait "$other" || true
+    inside pkill -u nobody sleep || true
+    inside rm -r /etc/systemd/system/signalbox-agent.service.d
+    inside systemctl daemon-reload
+    inside systemctl restart signalbox-agent
 
     step "a later version and back: what was read is not read again, and it runs on"
     package_of_version 99.0.0

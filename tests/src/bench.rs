@@ -15,6 +15,7 @@
 //! urgent     urgent_p99_ms_during_backlog                 both programs, the API
 //! claim      claim_*                                      the view, the command, the engine
 //! backlog    agent_backlog_rss_mib, _growth_mib           the agent's program, nobody answers
+//! pattern    agent_pattern_*                              the agent's program, 50,000 files, nobody answers
 //! footprint  agent_idle_rss_mib, _threads, _binary_mib    both programs, four sources
 //! idle       idle_connection_bytes, handshakes_per_s      the coordinator's program, clients beside it
 //! ```
@@ -34,6 +35,7 @@ mod ingest;
 mod latency;
 mod measure;
 mod parse;
+mod pattern;
 mod probes;
 mod programs;
 mod records;
@@ -64,6 +66,7 @@ const GROUPS: &[Group] = &[
     ("urgent", urgent::run),
     ("claim", claim::run),
     ("backlog", backlog::run),
+    ("pattern", pattern::run),
     ("footprint", footprint::run),
     ("idle", idle::run),
 ];
@@ -91,6 +94,12 @@ const TARGETS: &[(&str, Target)] = &[
     ("agent_backlog_rss_mib", AtMost(32.0)),
     // What a measurement of memory varies by.
     ("agent_backlog_rss_growth_mib", AtMost(1.0)),
+    // A flood's, whatever the number of files.
+    ("agent_pattern_rss_mib", AtMost(32.0)),
+    ("agent_pattern_restart_rss_mib", AtMost(32.0)),
+    // Within the time in which the service manager wants to hear that it runs, by far.
+    ("agent_pattern_read_s", AtMost(30.0)),
+    ("agent_pattern_restart_s", AtMost(10.0)),
     ("agent_binary_mib", AtMost(8.0)),
     ("agent_parse_per_s_core", AtLeast(150_000.0)),
     ("parse_filter_fold_per_s_core", AtLeast(150_000.0)),

@@ -225,6 +225,11 @@ impl Agent {
         Resident::of(self.program.child.id())
     }
 
+    /// Returns its process's number.
+    pub(super) fn id(&self) -> u32 {
+        self.program.child.id()
+    }
+
     /// Returns how many threads it has.
     pub(super) fn threads(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/task", self.program.child.id()))?.count())
