@@ -95,7 +95,7 @@ pub const PATTERN_DEPTH_MAX: usize = 64;
 /// How often the folders of a pattern are looked through, where they are small.
 pub const PATTERN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many paths are looked at for each second of rest: a hundredth of a processor's time.
+/// How many paths are looked at in a second at most, but for the first time: a hundredth of a processor's time.
 pub const PATTERN_PATHS_PER_SECOND: u32 = 5_000;
 
 /// How long a file of a pattern stays open with nothing to read.

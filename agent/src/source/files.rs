@@ -143,6 +143,8 @@ pub struct Files {
     pass: Pass,
     /// What the last whole pass found.
     last: Option<Pass>,
+    /// When this pass began, or the last one.
+    begun_at: Instant,
     next_pass_at: Instant,
     /// The first reason in this pass why something cannot be read.
     reason: Option<String>,
@@ -183,6 +185,7 @@ impl Files {
             number: 0,
             pass: Pass::default(),
             last: None,
+            begun_at: opening.now,
             next_pass_at: opening.now,
             reason: None,
             status: Status::Reading,
@@ -220,6 +223,7 @@ impl Files {
             now >= self.next_pass_at && (self.known.is_surveyed || self.waiting.is_empty());
         if self.walk.is_none() && is_due {
             self.walk = Some(Walk::new(Arc::clone(&self.pattern)));
+            self.begun_at = now;
             self.number += 1;
             self.pass = Pass::default();
             self.reason = None;
@@ -242,7 +246,8 @@ impl Files {
         self.walk = None;
         self.last = Some(self.pass);
         let rest = Duration::from_secs((self.pass.paths / PATTERN_PATHS_PER_SECOND).into());
-        self.next_pass_at = now + rest.max(PATTERN_INTERVAL);
+        // From its begin: between two looks at so many files it has rested, too.
+        self.next_pass_at = self.begun_at + rest.max(PATTERN_INTERVAL);
         let seconds = self.seconds(now);
         let gone = self.known.forget(|entry| {
             let after = if entry.is_left() { LEFT_FORGET_AFTER } else { FILE_FORGET_AFTER };
@@ -471,7 +476,8 @@ impl Intake for Files {
         if self.waiting.is_empty() && self.last.is_some() {
             self.known.is_surveyed = true;
         }
-        !self.waiting.is_empty() || !self.known.is_surveyed && self.walk.is_some()
+        // The first pass does not rest: what was written while the agent did not run has waited long enough.
+        !self.waiting.is_empty() || self.last.is_none() && self.walk.is_some()
     }
 
     fn watch<'i>(&'i self, wakes: &mut dyn FnMut(Wake<'i>)) {
