@@ -208,9 +208,9 @@ pub enum Malformed {
     },
     /// No JSON object.
     NotAnObject,
-    /// The JSON, or XML, ends before its object does, as that of a record that was cut off.
+    /// The JSON ends before its object does, as that of a record that was cut off.
     EndsEarly,
-    /// The JSON, or XML, is wrong near this byte, counted from 1.
+    /// The JSON is wrong near this byte, counted from 1.
     Syntax {
         /// The place.
         at: usize,
@@ -230,6 +230,22 @@ pub enum Malformed {
 
 impl Malformed {
     /// Returns the title of such a record's alert. It does not say the place, so that the like have
+    /// Neither a JSON object nor XML, where both are taken.
+    NeitherJsonNorXml,
+    /// The XML ends before its event does, as that of a record that was cut off.
+    XmlEndsEarly,
+    /// The XML is wrong near this byte, counted from 1; so is what goes on with an event that another record began.
+    XmlSyntax {
+        /// The place.
+        at: usize,
+    },
+    /// Behind an event in XML, which ends before this byte, the record goes on.
+    XmlGoesOn {
+        /// The place.
+        at: usize,
+    },
+    /// XML, but no event.
+    XmlNoEvent,
     /// the same.
     #[must_use]
     pub const fn title(self) -> &'static str {
@@ -255,6 +271,11 @@ impl fmt::Display for Malformed {
             Self::Syntax { at } => write!(f, "invalid JSON near byte {at}"),
             Self::NoHeader => f.write_str("no header names its columns"),
             Self::Columns { found } => {
+            Self::NeitherJsonNorXml => "record could not be parsed: neither a JSON object nor XML",
+            Self::XmlEndsEarly => "record could not be parsed: its XML ends early",
+            Self::XmlSyntax { .. } => "record could not be parsed: invalid XML",
+            Self::XmlGoesOn { .. } => "record could not be parsed: more behind an event in XML",
+            Self::XmlNoEvent => "record could not be parsed: XML, but no event",
                 write!(f, "{found} columns, the header names another number")
             }
             Self::EventHeader => f.write_str("CEF or LEEF header ends early"),
@@ -271,6 +292,13 @@ impl Notes {
     /// There was a time, but none that could be read.
     pub const TIME_UNREADABLE: Self = Self(1);
     /// The time lay further ahead than is believed.
+            Self::NeitherJsonNorXml => f.write_str("neither a JSON object nor XML"),
+            Self::XmlEndsEarly => f.write_str("XML ends early"),
+            Self::XmlSyntax { at } => write!(f, "invalid XML near byte {at}"),
+            Self::XmlGoesOn { at } => {
+                write!(f, "more behind an event in XML, from byte {at} on: only the first is read")
+            }
+            Self::XmlNoEvent => f.write_str("XML, but no event"),
     pub const TIME_AHEAD: Self = Self(2);
     /// There was a severity, but none that is known.
     pub const SEVERITY_UNKNOWN: Self = Self(4);
@@ -404,6 +432,9 @@ impl Normaliser {
         let (mut alert, notes) = self.alert(&found, observed_at);
         match why {
             None => Outcome::Alert { alert, notes },
+        if self.is_around_events(text) && invalid.is_none() {
+            return Outcome::Skip(SkipReason::NotAnAlert);
+        }
             Some(why) => {
                 alert.set(Field::Title, why.title());
                 Outcome::Malformed { alert, why }
@@ -416,6 +447,7 @@ impl Normaliser {
         let is_object = text.trim_ascii_start().starts_with('{');
         let stop = match self.kind {
             Kind::JsonLines(_) => None,
+                Event::Untyped if self.is_xml(text) => Some(Malformed::XmlNoEvent),
             Kind::Product(product) => match product.writing {
                 Writing::Json(stop) => stop,
                 Writing::JsonOrColumns(_, log)
@@ -438,7 +470,10 @@ impl Normaliser {
             return read;
         }
         if !is_object {
-            return Err(Malformed::NotAnObject);
+            return Err(match self.takes_xml() {
+                true => Malformed::NeitherJsonNorXml,
+                false => Malformed::NotAnObject,
+            });
         }
         self.paths.walk(text, stop, found).map_err(|error| malformed(&error))
     }
@@ -462,6 +497,21 @@ impl Normaliser {
         let first = text.trim_ascii_start().as_bytes().first();
         match product.writing {
             Writing::JsonOrColumns(..) if first != Some(&b'{') => {
+    /// Returns whether records may be XML.
+    fn takes_xml(&self) -> bool {
+        matches!(self.kind, Kind::Product(Product { writing: Writing::JsonOrXml, .. }))
+    }
+
+    /// Returns whether the record is XML, or begins as it.
+    fn is_xml(&self, text: &str) -> bool {
+        self.takes_xml() && text.trim_ascii_start().starts_with('<')
+    }
+
+    /// Returns whether the record only stands around events in XML: a declaration, or a tag of the root element.
+    fn is_around_events(&self, text: &str) -> bool {
+        self.is_xml(text) && xml::is_around_events(text)
+    }
+
                 Some(self.header.read(text, take))
             }
             Writing::JsonOrXml if first == Some(&b'<') => Some(xml::read(text, take)),

@@ -77,7 +77,7 @@ pub use self::{
     http::{Http, load_token},
     intake::{Counts, Intake, Wake},
     journal::{JOURNALCTL, Journal, JournalOptions},
-    lines::{Batch, Line, LineReader, ReadBuffer},
+    lines::{Batch, Line, LineReader, ReadBuffer, RecordEnd},
     listener::{Listener, LoadTls},
     pattern::{Pattern, PatternError},
     plain::PlainFile,
@@ -677,7 +677,8 @@ impl Tail {
             let at_end = filled < want;
             let ended = reading.ended && at_end;
             let bytes = &buffer.bytes[..filled];
-            let split = split(bytes, reading.skipping, ended, &mut buffer.spans);
+            let end = buffer.record_end;
+            let split = split(bytes, end, reading.skipping, ended, &mut buffer.spans);
             if split.consumed == 0 && !at_end && want < READ_BYTES {
                 want = READ_BYTES;
                 continue;

@@ -199,6 +199,7 @@ impl Feed {
     ) -> Option<Batch<'b>> {
         match self.input.read_batch(now, buffer, bytes_max) {
             Ok(batch) => {
+        buffer.expect(input::record_end(self.normaliser.kind()));
                 self.learn_header();
                 Some(batch)
             }

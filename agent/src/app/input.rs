@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{Input, SourceConfig, StartFrom, own_program},
+    normalise::Kind,
     platform,
     source::{
         Begin, CheckpointError, Evtx, EvtxOptions, Files, Http, Intake, JOURNALCTL, Journal,
-        JournalOptions, Listener, Opening, Pattern, PlainFile, Stdin,
+        JournalOptions, Listener, Opening, Pattern, PlainFile, RecordEnd, Stdin,
     },
     status::{FilesStatus, SourceStatus},
     tls,
@@ -59,6 +60,11 @@ pub(super) fn open(
             Box::new(Evtx::open(options, parts)?)
         }
     })
+}
+
+/// Returns where records of this kind end in a text.
+pub(super) fn record_end(kind: &Kind) -> RecordEnd {
+    if kind.is_windows_event() { RecordEnd::Event } else { RecordEnd::Line }
 }
 
 /// Returns what is to be stored of the source of this name; see [`Intake::changed`].

@@ -16,11 +16,12 @@ use thiserror::Error;
 
 use self::records::Records;
 pub use self::summary::Summary;
+use super::input;
 use crate::{
     config::Config,
     limits::GUESSED_LINES_MAX,
     normalise::{Kind, LanePolicy, Malformed, Normaliser, Outcome, SkipReason, lane_of},
-    source::{ReadBuffer, ReadError},
+    source::{ReadBuffer, ReadError, RecordEnd},
 };
 
 /// What is shown besides the summary.
@@ -66,12 +67,18 @@ impl Reading {
     /// See [`ShowError`].
     pub fn guess(path: &Path, now: Instant) -> Result<Self, ShowError> {
         let mut buffer = ReadBuffer::new();
+        // Of other products' records, nearly all end with their lines so, too.
+        buffer.expect(RecordEnd::Event);
         let mut records = Records::open(path)?;
         let batch = records.next(&mut buffer, now)?;
         let lines: Vec<&[u8]> =
             batch.lines().map(|line| line.bytes).take(GUESSED_LINES_MAX).collect();
         let normaliser = Kind::guess(&lines).map(|kind| Normaliser::new(kind, ""));
         Ok(Self { normaliser, lanes: LanePolicy::default(), is_guessed: true })
+    }
+
+    fn record_end(&self) -> RecordEnd {
+        self.normaliser.as_ref().map(|it| input::record_end(it.kind())).unwrap_or_default()
     }
 
     /// Returns whether anybody knows how the records are read.
@@ -151,6 +158,7 @@ pub(super) fn each_record(
 ) -> Result<(), ShowError> {
     let (mut records, mut buffer) = (Records::open(path)?, ReadBuffer::new());
     let mut normaliser = reading.normaliser.clone(); // a header is its file's alone
+    buffer.expect(reading.record_end());
     let mut number = 0;
     loop {
         let batch = records.next(&mut buffer, now.1)?;
@@ -178,6 +186,7 @@ pub(super) fn first_time(
 ) -> Result<Option<Timestamp>, ShowError> {
     let Some(mut normaliser) = reading.normaliser.clone() else { return Ok(None) };
     let (mut records, mut buffer) = (Records::open(path)?, ReadBuffer::new());
+    buffer.expect(reading.record_end());
     loop {
         let batch = records.next(&mut buffer, now.1)?;
         if batch.is_empty() {

@@ -1,5 +1,5 @@
 //! Windows events: JSON as tools write it that read event logs (`Event`, `System`, `EventData`), JSON
-//! as Winlogbeat writes it, and the events' own XML, one event a line.
+//! as Winlogbeat writes it, and the events' own XML, with or without an element `Events` around them.
 //!
 //! Every event is an alert: the source is a log of detections, or what a policy chooses of another.
 //! An event does not say what happened in words unless it was rendered, so its title names its

@@ -11,6 +11,9 @@ const DEPTH_MAX: usize = 16;
 
 const ATTRIBUTES: &str = "#attributes";
 
+/// The element that event logs are saved in.
+const ROOT: &str = "Events";
+
 /// Finds the values in a record.
 ///
 /// # Errors
@@ -23,7 +26,7 @@ pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Mal
     let mut is_leaf = false;
     loop {
         let Some(open) = rest.find('<') else {
-            return if is_begun && names.is_empty() { Ok(()) } else { Err(Malformed::EndsEarly) };
+            return (is_begun && names.is_empty()).then_some(()).ok_or(Malformed::XmlEndsEarly);
         };
         let (content, tag) = rest.split_at(open);
         // Between elements there is nothing; within one that has none, nothing is its value.
@@ -33,18 +36,18 @@ pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Mal
         }
         is_leaf = false;
         let at = text.len() - rest.len() + open + 1;
-        let syntax = Malformed::Syntax { at };
+        let syntax = Malformed::XmlSyntax { at };
         if let Some(after) = tag.strip_prefix("<![CDATA[") {
-            let (content, after) = after.split_once("]]>").ok_or(Malformed::EndsEarly)?;
+            let (content, after) = after.split_once("]]>").ok_or(Malformed::XmlEndsEarly)?;
             take(&place, Raw::plain(content));
             rest = after;
             continue;
         }
-        if let Some(after) = tag.strip_prefix("<!--") {
-            rest = after.split_once("-->").ok_or(Malformed::EndsEarly)?.1;
+        if let Some(after) = behind_comment(tag) {
+            rest = after.ok_or(Malformed::XmlEndsEarly)?;
             continue;
         }
-        let end = tag_end(tag).ok_or(Malformed::EndsEarly)?;
+        let end = tag_end(tag).ok_or(Malformed::XmlEndsEarly)?;
         let inner = &tag[1..end];
         rest = &tag[end + 1..];
         if inner.starts_with('?') {
@@ -57,7 +60,10 @@ pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Mal
             place.pop();
             continue;
         }
-        if inner.starts_with('!') || (is_begun && names.is_empty()) || names.len() == DEPTH_MAX {
+        if is_begun && names.is_empty() {
+            return Err(Malformed::XmlGoesOn { at });
+        }
+        if inner.starts_with('!') || names.len() == DEPTH_MAX {
             return Err(syntax);
         }
         is_begun = true;
@@ -81,6 +87,34 @@ pub(super) fn read<'a>(text: &'a str, take: &mut Take<'_, 'a>) -> Result<(), Mal
             place.pop();
         }
     }
+}
+
+/// Returns whether there is nothing but what stands around events in a file of them: declarations, comments, and tags
+/// of the root element [`ROOT`].
+pub(super) fn is_around_events(text: &str) -> bool {
+    let mut rest = text.trim_ascii();
+    while rest.starts_with('<') {
+        let Some(after) = behind_comment(rest).unwrap_or_else(|| behind_wrapping(rest)) else {
+            return false;
+        };
+        rest = after.trim_ascii_start();
+    }
+    rest.is_empty()
+}
+
+/// Returns what follows a declaration or a tag of the root element.
+fn behind_wrapping(tag: &str) -> Option<&str> {
+    let end = tag_end(tag)?;
+    let inner = &tag[1..end];
+    let name = inner.strip_prefix('/').unwrap_or(inner);
+    let name = name.split(|c: char| c.is_ascii_whitespace()).next();
+    (inner.starts_with('?') || name == Some(ROOT)).then_some(&tag[end + 1..])
+}
+
+/// Returns what follows a comment, and nothing of one that does not end.
+fn behind_comment(tag: &str) -> Option<Option<&str>> {
+    let inner = tag.strip_prefix("<!--")?;
+    Some(inner.split_once("-->").map(|(_, after)| after))
 }
 
 /// Returns where a tag's `>` stands; one within quotes is none.

@@ -45,7 +45,8 @@ use shared::wire::codec;
 #[cfg(unix)]
 use super::Wake;
 use super::{
-    Batch, Begin, CheckpointError, Counts, FilesStats, Intake, Pattern, ReadBuffer, Status,
+    Batch, Begin, CheckpointError, Counts, FilesStats, Intake, Pattern, ReadBuffer, RecordEnd,
+    Status,
     file::modified_ns,
     pipe::{Pipe, Polled, polled},
     veto,
@@ -450,6 +451,7 @@ impl Intake for Evtx {
         _bytes_max: usize,
     ) -> io::Result<Batch<'b>> {
         let Some(running) = &mut self.running else { return Ok(Batch::EMPTY) };
+        buffer.expect(RecordEnd::Line); // the program writes one event a line
         match running.pipe.read(&mut running.output, buffer) {
             Ok(split) => self.counts.over_long += split.cut,
             Err(error) => {

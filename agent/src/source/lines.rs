@@ -1,8 +1,10 @@
-//! Lines in a buffer that is used again and again.
+//! Lines in a buffer that is used again and again; of Windows' events as XML, the events.
 //!
 //! # Invariants
 //! - How a file is cut into reads does not change the lines that come out of it.
 //! - A line handed out is at most [`RECORD_BYTES_MAX`] long; the rest of a longer one is skipped.
+
+mod events;
 
 use std::io::{self, Read};
 
@@ -11,16 +13,28 @@ use shared::limits::RECORD_BYTES_MAX;
 
 use crate::limits::{READ_BYTES, READ_LINES_MAX};
 
+/// Where a record ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordEnd {
+    /// With its line.
+    #[default]
+    Line,
+    /// With its event, where it is one of Windows' as XML: it may have several lines, and a line several events. Else
+    /// with its line.
+    Event,
+}
+
 /// The buffer that lines are read into; one serves any number of files.
 #[derive(Debug)]
 pub struct ReadBuffer {
     pub(super) bytes: Vec<u8>,
     pub(super) spans: Vec<Span>,
+    pub(super) record_end: RecordEnd,
 }
 
 impl Default for ReadBuffer {
     fn default() -> Self {
-        Self { bytes: vec![0; READ_BYTES], spans: Vec::new() }
+        Self { bytes: vec![0; READ_BYTES], spans: Vec::new(), record_end: RecordEnd::Line }
     }
 }
 
@@ -29,6 +43,11 @@ impl ReadBuffer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says where the records end that are read next.
+    pub fn expect(&mut self, record_end: RecordEnd) {
+        self.record_end = record_end;
     }
 
     /// Empties it, to be filled message by message.
@@ -192,7 +211,8 @@ impl<R: Read> LineReader<R> {
                 }
             }
             let bytes = &buffer.bytes[..filled];
-            let split = split(bytes, self.skipping, self.is_over, &mut buffer.spans);
+            let (end, is_over) = (buffer.record_end, self.is_over);
+            let split = split(bytes, end, self.skipping, is_over, &mut buffer.spans);
             let at = self.at;
             self.skipping = split.skipping;
             self.at += split.consumed as u64;
@@ -223,12 +243,25 @@ pub(super) struct Split {
     pub(super) full: bool,
 }
 
-/// Splits `bytes` into lines, whose spans it puts in `spans`.
+/// Splits `bytes` into lines, or what ends as `record_end` says, whose spans it puts in `spans`.
 ///
 /// `skipping` says that they start within a line that was cut, `ended` that nothing will follow
 /// them. What is left at the end without a newline stays untaken, unless it is too long for a
 /// record or nothing will follow.
-pub(super) fn split(bytes: &[u8], skipping: bool, ended: bool, spans: &mut Vec<Span>) -> Split {
+pub(super) fn split(
+    bytes: &[u8],
+    record_end: RecordEnd,
+    skipping: bool,
+    ended: bool,
+    spans: &mut Vec<Span>,
+) -> Split {
+    match record_end {
+        RecordEnd::Line => split_lines(bytes, skipping, ended, spans),
+        RecordEnd::Event => events::split(bytes, skipping, ended, spans),
+    }
+}
+
+fn split_lines(bytes: &[u8], skipping: bool, ended: bool, spans: &mut Vec<Span>) -> Split {
     spans.clear();
     let mut split = Split { skipping, ..Split::default() };
     if skipping {
@@ -303,7 +336,23 @@ mod tests {
             ended: bool,
         ) {
             let bytes = pieces.concat();
-            prop_assert_eq!(chunked(&bytes, &reads, ended), reference(&bytes, ended));
+            let read = chunked(&bytes, RecordEnd::Line, &reads, ended);
+            prop_assert_eq!(read, reference(&bytes, ended));
+        }
+
+        #[test]
+        fn how_a_file_is_cut_into_reads_does_not_change_its_events(
+            pieces in proptest::collection::vec(piece_of_events(), 0..12),
+            reads in proptest::collection::vec(1_usize..READ_BYTES, 1..8),
+            short in proptest::collection::vec(1_usize..20, 1..4),
+            ended: bool,
+        ) {
+            let bytes = pieces.concat();
+            let whole = chunked(&bytes, RecordEnd::Event, &[READ_BYTES], ended);
+            prop_assert_eq!(&chunked(&bytes, RecordEnd::Event, &reads, ended), &whole);
+            if bytes.len() < 2_000 {
+                prop_assert_eq!(&chunked(&bytes, RecordEnd::Event, &short, ended), &whole);
+            }
         }
     }
 
@@ -313,7 +362,7 @@ mod tests {
             let mut bytes = vec![b'x'; len];
             bytes.push(b'\n');
             let mut spans = Vec::new();
-            let split = split(&bytes, false, false, &mut spans);
+            let split = split(&bytes, RecordEnd::Line, false, false, &mut spans);
             assert_eq!((split.consumed, split.skipping), (bytes.len(), false));
             assert_eq!((spans[0].len as usize, spans[0].cut), (RECORD_BYTES_MAX, cut));
         }
@@ -323,9 +372,9 @@ mod tests {
     fn a_batch_has_no_more_lines_than_it_may() {
         let bytes = b"a\n".repeat(READ_LINES_MAX + 5);
         let mut spans = Vec::new();
-        let first = split(&bytes, false, false, &mut spans);
+        let first = split(&bytes, RecordEnd::Line, false, false, &mut spans);
         assert_eq!((spans.len(), first.full), (READ_LINES_MAX, true));
-        let second = split(&bytes[first.consumed..], false, false, &mut spans);
+        let second = split(&bytes[first.consumed..], RecordEnd::Line, false, false, &mut spans);
         assert_eq!((spans.len(), second.full), (5, false));
     }
 
@@ -333,7 +382,7 @@ mod tests {
     fn zeros_before_a_line_are_a_hole_and_counted() {
         let mut spans = Vec::new();
         let bytes = [&[0; 300][..], b"{}\n\0\0"].concat();
-        let split = split(&bytes, false, false, &mut spans);
+        let split = split(&bytes, RecordEnd::Line, false, false, &mut spans);
         assert_eq!((split.hole_bytes, split.consumed), (302, bytes.len()));
         assert_eq!((spans[0].start, spans[0].len), (300, 2));
     }
@@ -348,23 +397,83 @@ mod tests {
     }
 
     /// Reads with a buffer of changing size, and grows it as the reader of files does.
-    fn chunked(bytes: &[u8], reads: &[usize], ended: bool) -> Vec<Vec<u8>> {
+    fn chunked(bytes: &[u8], end: RecordEnd, reads: &[usize], ended: bool) -> Vec<Vec<u8>> {
         let (mut lines, mut spans) = (Vec::new(), Vec::new());
         let (mut at, mut skipping) = (0, false);
         let mut sizes = reads.iter().copied().cycle();
         let mut size = sizes.next().unwrap();
         loop {
-            let end = bytes.len().min(at + size);
-            let split = split(&bytes[at..end], skipping, ended && end == bytes.len(), &mut spans);
+            let to = bytes.len().min(at + size);
+            let is_last = ended && to == bytes.len();
+            let split = split(&bytes[at..to], end, skipping, is_last, &mut spans);
             for span in &spans {
                 let start = at + span.start as usize;
                 lines.push(bytes[start..start + span.len as usize].to_vec());
             }
             at += split.consumed;
             skipping = split.skipping;
+    fn piece_of_events() -> impl Strategy<Value = Vec<u8>> {
+        let filler = RECORD_BYTES_MAX - 40..RECORD_BYTES_MAX + 10;
+        prop_oneof![
+            4 => "<Event x='1'>[a-z\\n<>]{0,20}</Event>",
+            2 => "[ \\n\\r\\x00]{0,3}",
+            2 => Just("<Events>\n".to_owned()),
+            2 => Just("<Event>\n<EventData>".to_owned()),
+            2 => Just("</Event>".to_owned()),
+            2 => "\\{[a-z]{0,20}\\}\n",
+            1 => filler.prop_map(|len| format!("<Event>{}", "x".repeat(len))),
+        ]
+        .prop_map(String::into_bytes)
+    }
+
+    fn events(text: &str) -> Vec<String> {
+        let read = chunked(text.as_bytes(), RecordEnd::Event, &[READ_BYTES], true);
+        read.into_iter().map(|record| String::from_utf8(record).unwrap()).collect()
+    }
+
+    #[test]
+    fn each_event_is_a_record_on_however_many_lines_it_stands() {
+        let pretty = "<Event xmlns=\"x\">\n  <System/>\n  <EventData>\n  </EventData>\n</Event>";
+        let text = format!(
+            "<?xml version=\"1.0\"?>\r\n<Events><Event>1</Event><Event>2</Event>\n{pretty}\n\
+             {{\"Event\":3}}\n<Event>4</Event>\n</Events>"
+        );
+        let expected = [
+            "<?xml version=\"1.0\"?>\r",
+            "<Events>",
+            "<Event>1</Event>",
+            "<Event>2</Event>",
+            pretty,
+            "{\"Event\":3}",
+            "<Event>4</Event>",
+            "</Events>",
+        ];
+        assert_eq!(events(&text), expected);
+    }
+
+    #[test]
+    fn an_event_without_its_end_does_not_take_the_next_one() {
+        let text = "<Event><System>\n  <Event>2</Event>\n<Data>3</Data>\n<Event>4</Event>";
+        let expected =
+            ["<Event><System>\n  ", "<Event>2</Event>", "<Data>3</Data>", "<Event>4</Event>"];
+        assert_eq!(events(text), expected);
+    }
+
+    #[test]
+    fn an_event_that_is_too_long_is_cut_and_the_next_one_on_its_line_is_whole() {
+        for more in 0..20 {
+            let long = "x".repeat(RECORD_BYTES_MAX - 17 + more);
+            let read = events(&format!("<Event>{long}</Event><Event>2</Event>\n"));
+            assert_eq!(read.len(), 2, "{more}");
+            assert!(read[0].len() <= RECORD_BYTES_MAX && read[0].starts_with("<Event>xx"));
+            assert_eq!(read[0].ends_with("</Event>"), more < 3, "{more}");
+            assert_eq!(read[1], "<Event>2</Event>", "{more}");
+        }
+    }
+
             if split.consumed > 0 {
                 size = sizes.next().unwrap();
-            } else if end == bytes.len() {
+            } else if to == bytes.len() {
                 return lines;
             } else {
                 size = READ_BYTES;

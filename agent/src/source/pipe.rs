@@ -75,7 +75,7 @@ impl Pipe {
         }
         let bytes = &buffer.bytes[..filled];
         let ends_line = self.is_over && !self.drops_rest;
-        let split = split(bytes, self.skipping, ends_line, &mut buffer.spans);
+        let split = split(bytes, buffer.record_end, self.skipping, ends_line, &mut buffer.spans);
         self.skipping = split.skipping;
         self.has_lines = split.full;
         self.pending.clear();

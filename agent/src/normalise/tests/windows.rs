@@ -109,13 +109,46 @@ fn a_record_that_is_no_event_or_no_whole_one_says_so() {
         other => panic!("{record}: {other:?}"),
     };
     assert_eq!(why("{\"a\":1}"), Malformed::Untyped);
-    assert_eq!(why("<a/>"), Malformed::Untyped);
-    assert_eq!(why(&XML[..XML.len() - 3]), Malformed::EndsEarly);
-    assert_eq!(why("<Event><System>"), Malformed::EndsEarly);
-    assert_eq!(why("<Event></System>"), Malformed::Syntax { at: 8 });
-    assert_eq!(why("<!DOCTYPE x [<!ENTITY a 'b'>]><Event/>"), Malformed::Syntax { at: 1 });
-    assert_eq!(why(&"<a>".repeat(100)), Malformed::Syntax { at: 49 });
-    assert_eq!(why("text"), Malformed::NotAnObject);
+    assert_eq!(why("<a/>"), Malformed::XmlNoEvent);
+    assert_eq!(why(&XML[..XML.len() - 3]), Malformed::XmlEndsEarly);
+    assert_eq!(why("<Event><System>"), Malformed::XmlEndsEarly);
+    assert_eq!(why("<Event></System>"), Malformed::XmlSyntax { at: 8 });
+    assert_eq!(why("<!DOCTYPE x [<!ENTITY a 'b'>]><Event/>"), Malformed::XmlSyntax { at: 1 });
+    assert_eq!(why(&"<a>".repeat(100)), Malformed::XmlSyntax { at: 49 });
+    assert_eq!(why("  <Data Name='a'>b</Data>"), Malformed::XmlNoEvent);
+    assert_eq!(why("</System>"), Malformed::XmlSyntax { at: 1 });
+    assert_eq!(why("text"), Malformed::NeitherJsonNorXml);
+}
+
+#[test]
+fn of_two_events_in_one_message_the_first_is_read_and_the_record_says_that_there_is_more() {
+    let reader = reader();
+    let record = format!("{XML}<Event/>");
+    let Outcome::Malformed { alert, why } = reader.normalise(record.as_bytes(), NOW) else {
+        panic!("there are two events");
+    };
+    assert_eq!(why, Malformed::XmlGoesOn { at: XML.len() + 1 });
+    assert!(why.title().contains("XML") && why.to_string().contains("only the first is read"));
+    assert_eq!(alert.text(Field::RuleUid), Some("4625"));
+}
+
+#[test]
+fn what_stands_around_events_in_xml_is_no_alert() {
+    let reader = reader();
+    for record in [
+        "<?xml version='1.0' encoding='utf-8'?>",
+        "<?xml version=\"1.0\"?><Events>",
+        "<Events xmlns='x'>",
+        "</Events>\r",
+        "<!-- 7 events -->",
+    ] {
+        let outcome = reader.normalise(record.as_bytes(), NOW);
+        assert_eq!(outcome, Outcome::Skip(SkipReason::NotAnAlert), "{record}");
+    }
+    for record in ["<Events", "<Events>a", "<EventsX>", "<!-- x"] {
+        let outcome = reader.normalise(record.as_bytes(), NOW);
+        assert!(matches!(outcome, Outcome::Malformed { .. }), "{record}");
+    }
 }
 
 proptest::proptest! {
