@@ -60,6 +60,8 @@ pub struct Terms {
 pub enum Part {
     /// A text.
     Text(Field),
+    /// The names that were asked for, by whichever protocol.
+    NamesAskedFor,
     /// The port that a connection came from.
     SrcPort,
     /// The port that a connection went to.
@@ -302,18 +304,21 @@ fn write_key(key: &mut Vec<u8>, rule: u32, terms: &Terms, alert: &Alert<'_>) {
     let always = ALWAYS.into_iter().map(Part::Text);
     for part in always.chain(terms.by.iter().copied()) {
         match part {
-            Part::Text(field) => {
-                // The length first, so that no two lists of texts are written alike; absent is not empty.
-                let text = alert.text(field);
-                let len =
-                    text.map_or(u32::MAX, |text| u32::try_from(text.len()).unwrap_or(u32::MAX - 1));
-                key.extend_from_slice(&len.to_be_bytes());
-                key.extend_from_slice(text.unwrap_or_default().as_bytes());
+            Part::Text(field) => write_text(key, alert.text(field)),
+            Part::NamesAskedFor => {
+                Field::NAMES_ASKED_FOR.iter().for_each(|it| write_text(key, alert.text(*it)));
             }
             Part::SrcPort => write_port(key, alert.src_port),
             Part::DstPort => write_port(key, alert.dst_port),
         }
     }
+}
+
+fn write_text(key: &mut Vec<u8>, text: Option<&str>) {
+    // The length first, so that no two lists of texts are written alike; absent is not empty.
+    let len = text.map_or(u32::MAX, |text| u32::try_from(text.len()).unwrap_or(u32::MAX - 1));
+    key.extend_from_slice(&len.to_be_bytes());
+    key.extend_from_slice(text.unwrap_or_default().as_bytes());
 }
 
 fn write_port(key: &mut Vec<u8>, port: Option<u16>) {

@@ -193,7 +193,7 @@ pub enum Field {
     FilePath,
     /// URL asked for.
     Url,
-    /// Name asked for: DNS query, TLS server name or HTTP host.
+    /// Name asked for in a DNS query. Agents before [`Field::UrlHost`] wrote HTTP hosts and TLS names here, too.
     Domain,
     /// Command line of the process that acted.
     CommandLine,
@@ -228,11 +228,15 @@ pub enum Field {
     TargetUserUid,
     /// Hashes of the file concerned besides [`Field::FileHash`], joined by `,`.
     FurtherHashes,
+    /// Name of the host that a request by HTTP is for.
+    UrlHost,
+    /// Name of the server that a TLS handshake asks for.
+    TlsName,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 35;
+    pub const COUNT: usize = 37;
 
     /// All of them, in the order of columns.
     pub const ALL: [Self; Self::COUNT] = [
@@ -271,7 +275,12 @@ impl Field {
         Self::TargetUserDomain,
         Self::TargetUserUid,
         Self::FurtherHashes,
+        Self::UrlHost,
+        Self::TlsName,
     ];
+
+    /// Those that hold a name that was asked for, by whichever protocol.
+    pub const NAMES_ASKED_FOR: [Self; 3] = [Self::Domain, Self::UrlHost, Self::TlsName];
 
     /// How many of them blocks of version 1 have.
     pub(crate) const COUNT_V1: usize = 19;
@@ -317,6 +326,8 @@ impl Field {
             Self::TargetUserDomain => "evidences.user.domain",
             Self::TargetUserUid => "evidences.user.uid",
             Self::FurtherHashes => "evidences.file.hashes",
+            Self::UrlHost => "evidences.url.hostname",
+            Self::TlsName => "evidences.tls.sni",
         }
     }
 

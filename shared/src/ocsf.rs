@@ -3,7 +3,11 @@
 //! Texts stand at [`Field::ocsf_path`]; what the product did not say is absent. Attributes that OCSF demands beside
 //! one that is there are added where their value is known or may be "unknown" (`analytic.type_id`, `device.type_id`,
 //! `connection_info.direction_id`, `file.name`, `hashes.algorithm_id`). A file of which only the hash is known has the
-//! empty name. Times are epoch milliseconds.
+//! empty name, and a TLS handshake of which only the server's name is known the empty version. Times are epoch
+//! milliseconds.
+//!
+//! What products call a URL is the whole of one or its path. Of a whole one the parts stand beside it; a path alone is
+//! no URL, and is put together with its host where that is known, without a scheme, which nobody said.
 //!
 //! Two of OCSF's constraints are not kept, because nobody knows what they ask for: a process may be named without its
 //! number (`process` wants `pid`, `uid` or `cpid`), and an endpoint may have a port alone.
@@ -52,6 +56,7 @@ pub fn finding(alert: &Alert<'_>, uid: &str) -> Value {
             set_text(&mut root, field, text);
         }
     }
+    set_url(&mut root, alert);
     set_ports(&mut root, alert);
     set_action(&mut root, alert.action);
     complete(&mut root, alert);
@@ -77,6 +82,7 @@ const fn caption(severity: Severity) -> &'static str {
 fn is_taken(alert: &Alert<'_>, field: Field, text: &str) -> bool {
     let names = |name, uid| alert.text(name).is_some() || alert.text(uid).is_some();
     match field {
+        Field::Url | Field::UrlHost => false, // see `set_url`
         Field::UserDomain => names(Field::User, Field::UserUid),
         Field::TargetUserDomain => names(Field::TargetUser, Field::TargetUserUid),
         Field::ProcessId | Field::ParentProcessId => text.parse::<u32>().is_ok(),
@@ -105,6 +111,64 @@ fn set_text(root: &mut Value, field: Field, text: &str) {
         root["enrichments"] = json!([{ "name": "evidences", "value": text, "data": data }]);
     } else {
         *at(root, field.ocsf_path()) = text.into();
+    }
+}
+
+/// Sets the URL asked for, and its parts as far as they are known.
+fn set_url(root: &mut Value, alert: &Alert<'_>) {
+    let (url, host) = (alert.text(Field::Url), alert.text(Field::UrlHost));
+    let parts = match url {
+        None => Parts { url: host, ..Parts::default() },
+        Some(path) if path.starts_with('/') => Parts { path: Some(path), ..Parts::default() },
+        Some(url) => Parts::of(url),
+    };
+    let (path, query) = match parts.path.and_then(|path| path.split_once('?')) {
+        Some((path, query)) => (Some(path), Some(query)),
+        None => (parts.path, None),
+    };
+    let whole = match (parts.url, host, parts.path) {
+        (None, Some(host), Some(path)) => Some(format!("{host}{path}")),
+        (url, ..) => url.map(str::to_owned),
+    };
+    for (name, text) in [
+        ("evidences.url.url_string", whole.as_deref()),
+        ("evidences.url.scheme", parts.scheme),
+        ("evidences.url.hostname", host.or(parts.host)),
+        ("evidences.url.path", path),
+        ("evidences.url.query_string", query),
+    ] {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            *at(root, name) = text.into();
+        }
+    }
+}
+
+/// The parts of a URL (RFC 3986, section 3), as far as it has them.
+#[derive(Clone, Copy, Default)]
+struct Parts<'u> {
+    url: Option<&'u str>,
+    scheme: Option<&'u str>,
+    host: Option<&'u str>,
+    /// With its query.
+    path: Option<&'u str>,
+}
+
+impl<'u> Parts<'u> {
+    fn of(url: &'u str) -> Self {
+        let whole = Self { url: Some(url), ..Self::default() };
+        let Some((scheme, rest)) = url.split_once("://") else { return whole };
+        let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        if scheme.is_empty() || !scheme.bytes().all(is_of_scheme) {
+            return whole;
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let host = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split_once(':').map_or(host, |(host, _)| host),
+        };
+        Self { scheme: Some(scheme), host: Some(host), path: Some(path), ..whole }
     }
 }
 
@@ -198,11 +262,15 @@ fn complete(root: &mut Value, alert: &Alert<'_>) {
     if has(root, "evidences.file") && alert.text(Field::FilePath).is_none() {
         *at(root, "evidences.file.name") = "".into();
     }
-    // A container alone is no evidence to OCSF; data are.
+    if has(root, "evidences.tls") {
+        *at(root, "evidences.tls.version") = "".into();
+    }
+    // A container or a handshake alone is no evidence to OCSF; data are.
     let evidence = root["evidences"].get(0).and_then(Value::as_object);
-    if evidence.is_some_and(|evidence| evidence.keys().all(|name| name == "container")) {
-        let container = root["evidences"][0]["container"].clone();
-        *at(root, "evidences.data") = json!({ "container": container });
+    let is_none = |name: &String| matches!(name.as_str(), "container" | "tls");
+    if evidence.is_some_and(|evidence| evidence.keys().all(is_none)) {
+        let data = root["evidences"][0].clone();
+        *at(root, "evidences.data") = data;
     }
 }
 
@@ -373,6 +441,63 @@ mod tests {
         let container = json!({ "container": { "name": "web" } });
         assert_eq!(finding["evidences"][0]["data"], container);
         assert_eq!(finding["metadata"]["profiles"], json!(["container"]));
+    }
+
+    #[test]
+    fn only_a_dns_query_has_its_name_as_one() {
+        for (field, evidence) in [
+            (Field::Domain, json!({ "query": { "hostname": "a.example" } })),
+            (
+                Field::UrlHost,
+                json!({ "url": { "hostname": "a.example", "url_string": "a.example" } }),
+            ),
+        ] {
+            let mut alert = Alert::default();
+            alert.set(field, "a.example");
+            assert_eq!(finding(&alert, "7")["evidences"], json!([evidence]));
+        }
+        let mut alert = Alert::default();
+        alert.set(Field::TlsName, "a.example");
+        let tls = json!({ "sni": "a.example", "version": "" });
+        let evidences = json!([{ "tls": tls, "data": { "tls": tls } }]);
+        assert_eq!(finding(&alert, "7")["evidences"], evidences);
+    }
+
+    #[test]
+    fn a_url_is_put_together_from_what_is_said_of_it_and_nothing_else() {
+        for (url, host, expected) in [
+            (
+                "/a/b?c=d?e",
+                "shop.example",
+                json!({ "url_string": "shop.example/a/b?c=d?e", "hostname": "shop.example",
+                    "path": "/a/b", "query_string": "c=d?e" }),
+            ),
+            ("/a", "", json!({ "path": "/a" })),
+            ("/?", "h", json!({ "url_string": "h/?", "hostname": "h", "path": "/" })),
+            (
+                "https://u:p@shop.example:8443/a?b",
+                "",
+                json!({ "url_string": "https://u:p@shop.example:8443/a?b", "scheme": "https",
+                    "hostname": "shop.example", "path": "/a", "query_string": "b" }),
+            ),
+            (
+                "http://[2001:db8::1]:80",
+                "front.example",
+                json!({ "url_string": "http://[2001:db8::1]:80", "scheme": "http",
+                    "hostname": "front.example" }),
+            ),
+            (
+                "shop.example:443",
+                "shop.example",
+                json!({ "url_string": "shop.example:443", "hostname": "shop.example" }),
+            ),
+            ("?://x", "", json!({ "url_string": "?://x" })),
+        ] {
+            let mut alert = Alert::default();
+            alert.set(Field::Url, url);
+            alert.set(Field::UrlHost, host);
+            assert_eq!(finding(&alert, "7")["evidences"], json!([{ "url": expected }]), "{url}");
+        }
     }
 
     #[test]

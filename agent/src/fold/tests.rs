@@ -120,6 +120,20 @@ fn texts_that_join_alike_are_different_keys() {
 }
 
 #[test]
+fn names_that_were_asked_for_by_different_protocols_are_told_apart() {
+    let (mut fold, now) = (Fold::default(), Instant::now());
+    let terms = Terms { by: vec![Part::NamesAskedFor], period: PERIOD };
+    for field in Field::NAMES_ASKED_FOR {
+        for name in ["a.example", "b.example"] {
+            let mut alert = alert("ws-1", "ada");
+            alert.set(field, name);
+            assert_eq!(fold.take(1, &terms, &alert, b"", now), Taken::Through(1), "{field:?}");
+            assert_eq!(fold.take(1, &terms, &alert, b"", now), Taken::Folded, "{field:?}");
+        }
+    }
+}
+
+#[test]
 fn where_there_is_no_room_alerts_are_let_through_and_counted() {
     let (mut fold, start) = (Fold::default(), Instant::now());
     for number in 0..FOLD_KEYS_MAX + 10 {

@@ -59,7 +59,7 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::DstIp), "/output_fields/fd.sip"),
     (slots::DST_PORT, "/output_fields/fd.sport"),
     (of(Field::Protocol), "/output_fields/fd.l4proto"),
-    (of(Field::Domain), "/output_fields/fd.sip.name"),
+    (of(Field::DstHostname), "/output_fields/fd.sip.name"),
 ];
 
 /// What Falco calls the container of what runs in none.

@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::value::{self, Raw};
 
 /// How many slots a table can fill.
-pub(super) const SLOTS: usize = 50;
+pub(super) const SLOTS: usize = 52;
 
 /// What is called with each value of a record that is not JSON, and the names that lead to it.
 pub(super) type Take<'t, 'a> = dyn FnMut(&[&str], Raw<'a>) + 't;

@@ -124,6 +124,7 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::DstIp), "c6a3"),
     (of(Field::DstHostname), "dhost"),
     (of(Field::DstHostname), "dstname"),
+    (of(Field::DstHostname), "destinationDnsDomain"),
     (slots::DST_PORT, "dpt"),
     (slots::DST_PORT, "dstPort"),
     (slots::DST_PORT, "dstport"),
@@ -151,8 +152,7 @@ const TABLE: &[(u8, &str)] = &[
     (of(Field::FilePath), "fname"),
     (of(Field::Url), "request"),
     (of(Field::Url), "url"),
-    (of(Field::Domain), "destinationDnsDomain"),
-    (of(Field::Domain), "hostname"),
+    (of(Field::UrlHost), "hostname"),
 ];
 
 /// Finds the values in a message.

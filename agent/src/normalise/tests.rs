@@ -51,10 +51,11 @@ fn an_eve_alert_says_what_suricata_said() {
             (Field::FileHash, "cafe"),
             (Field::FilePath, "/tmp/x"),
             (Field::Url, "/a?b=c"),
-            (Field::Domain, "example.org"),
             (Field::RuleName, "ET \"quoted\""),
             (Field::Tactics, "TA0001,TA0002"),
             (Field::FurtherHashes, "c0,c1"),
+            (Field::UrlHost, "example.org"),
+            (Field::TlsName, "other.example"),
         ],
     );
 }

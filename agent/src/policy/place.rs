@@ -16,6 +16,8 @@ pub enum Place {
     List(Field),
     /// All hashes of the file: each is a value.
     Hashes,
+    /// The names that were asked for, by DNS, HTTP or TLS: each is a value.
+    NamesAskedFor,
     /// The severity's name.
     Severity,
     /// OCSF's number of the severity.
@@ -50,7 +52,6 @@ const SHORT: &[(&str, Field)] = &[
     ("process", Field::Process),
     ("file_path", Field::FilePath),
     ("url", Field::Url),
-    ("domain", Field::Domain),
     ("command_line", Field::CommandLine),
     ("parent_process", Field::ParentProcess),
     ("target_user", Field::TargetUser),
@@ -64,6 +65,9 @@ const SHORT: &[(&str, Field)] = &[
     ("user_uid", Field::UserUid),
     ("target_user_domain", Field::TargetUserDomain),
     ("target_user_uid", Field::TargetUserUid),
+    ("dns_name", Field::Domain),
+    ("url_host", Field::UrlHost),
+    ("tls_name", Field::TlsName),
 ];
 
 impl Place {
@@ -89,6 +93,7 @@ impl Place {
             Some(Field::FileHash | Field::FurtherHashes) => Self::Hashes,
             Some(field) => Self::Text(field),
             None if name == "techniques" => Self::List(Field::Techniques),
+            None if name == "domain" => Self::NamesAskedFor,
             None if name == "hashes" || name == "file_hash" => Self::Hashes,
             None => Self::Record(name.into()),
         }
@@ -101,6 +106,7 @@ impl Place {
             Self::Text(field) => Some(Part::Text(*field)),
             Self::List(field) => Some(Part::Text(*field)),
             Self::Hashes => Some(Part::Text(Field::FileHash)),
+            Self::NamesAskedFor => Some(Part::NamesAskedFor),
             Self::SrcPort => Some(Part::SrcPort),
             Self::DstPort => Some(Part::DstPort),
             Self::Severity | Self::SeverityId | Self::Action | Self::ActionId | Self::Record(_) => {
@@ -126,6 +132,10 @@ mod tests {
             ("techniques", Place::List(Field::Techniques)),
             ("finding_info.attacks.technique.uid", Place::List(Field::Techniques)),
             ("tactics", Place::List(Field::Tactics)),
+            ("domain", Place::NamesAskedFor),
+            ("evidences.query.hostname", Place::Text(Field::Domain)),
+            ("evidences.url.hostname", Place::Text(Field::UrlHost)),
+            ("tls_name", Place::Text(Field::TlsName)),
             ("hashes", Place::Hashes),
             ("file_hash", Place::Hashes),
             ("evidences.file.hashes.value", Place::Hashes),

@@ -253,6 +253,22 @@ fn rules_see_each_item_of_a_list_and_all_hashes() {
 }
 
 #[test]
+fn rules_find_a_name_that_was_asked_for_by_whichever_protocol_or_by_one() {
+    for (field, own) in
+        [(Field::Domain, "dns_name"), (Field::UrlHost, "url_host"), (Field::TlsName, "tls_name")]
+    {
+        let mut named = alert();
+        named.set(field, "bad.example");
+        for name in ["domain", "dns_name", "url_host", "tls_name"] {
+            let mut prefilter = prefilter(&[(&format!("{{{name}: bad.example}}"), "action: send")]);
+            let verdict = judge(&mut prefilter, &named, RECORD, Instant::now());
+            let is_met = name == "domain" || name == own;
+            assert_eq!(verdict != Verdict::PASS, is_met, "{field:?} by {name}");
+        }
+    }
+}
+
+#[test]
 fn an_alert_says_which_rule_decided_and_how_many_it_stands_for() {
     let fold = "action: fold, expected: 1000/h, period: 10s";
     let mut prefilter = prefilter(&[("{src_ip: 10.0.0.9}", fold)]);

@@ -90,6 +90,12 @@ impl Event for View<'_> {
                 self.alert.text(*field).into_iter().for_each(|text| visit(Value::Text(text)));
             }
             Place::List(field) => self.items(&[*field], visit),
+            Place::NamesAskedFor => {
+                let names = Field::NAMES_ASKED_FOR.into_iter();
+                names
+                    .filter_map(|field| self.alert.text(field))
+                    .for_each(|name| visit(Value::Text(name)));
+            }
             Place::Hashes => self.items(&[Field::FileHash, Field::FurtherHashes], visit),
             Place::Severity => visit(Value::Text(self.alert.severity.as_str())),
             Place::SeverityId => visit(Value::Int(i64::from(self.alert.severity.id()))),

@@ -42,7 +42,7 @@ impl EntityKind {
             Field::User | Field::TargetUser => Some(Self::User),
             Field::FileHash | Field::FurtherHashes => Some(Self::Hash),
             Field::RuleUid => Some(Self::Rule),
-            Field::Domain => Some(Self::Domain),
+            Field::Domain | Field::UrlHost | Field::TlsName => Some(Self::Domain),
             Field::LogName
             | Field::Product
             | Field::Title

@@ -144,6 +144,20 @@ fn version_two_is_read_from_the_bytes_that_it_wrote() {
 }
 
 #[test]
+fn a_block_of_35_columns_is_read_from_its_bytes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/block_v2_35.bin");
+    let block = Block::parse(Bytes::from(std::fs::read(path).unwrap())).unwrap();
+    let raw = block.decompress_fields().unwrap();
+    let fields = raw.decode().unwrap();
+    let of_35 = |n| {
+        let mut alert = detailed(n);
+        [Field::UrlHost, Field::TlsName].into_iter().for_each(|field| alert.set(field, ""));
+        alert
+    };
+    assert!((0..20).all(|n| fields.alert(n) == of_35(n as u64)));
+}
+
+#[test]
 fn a_column_of_a_later_maker_is_passed_over() {
     let mut fields =
         FieldsV2 { columns: vec![Vec::new(); Field::COUNT + 3], ..FieldsV2::default() };
@@ -178,7 +192,7 @@ fn a_list_longer_than_any_block_has_is_refused_before_it_takes_memory() {
 
 #[test]
 fn what_is_written_now_is_read_from_its_bytes() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/block_v2_35.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/block_v2_37.bin");
     let block_of = |count| {
         let mut builder = BlockBuilder::new();
         for n in 0..count {

@@ -57,7 +57,9 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
         "evidences.url.url_string",
         &["http_request.url.url_string", "url.url_string", "http_request.url.path"],
     ),
-    ("evidences.query.hostname", &["query.hostname", "http_request.url.hostname", "tls.sni"]),
+    ("evidences.query.hostname", &["query.hostname"]),
+    ("evidences.url.hostname", &["http_request.url.hostname"]),
+    ("evidences.tls.sni", &["tls.sni"]),
     ("evidences.file.path", &["file.path", "malware.path"]),
     ("evidences.container.name", &["container.name"]),
 ];

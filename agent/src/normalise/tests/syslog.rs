@@ -102,8 +102,8 @@ fn pairs_of_key_and_value_say_what_their_keys_name() {
             (Field::DstIp, "10.0.0.5"),
             (Field::Protocol, "6"),
             (Field::Url, "/.."),
-            (Field::Domain, "shop.example"),
             (Field::RuleName, "Web.Server.Traversal"),
+            (Field::UrlHost, "shop.example"),
         ],
     );
 }

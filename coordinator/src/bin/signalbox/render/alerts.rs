@@ -68,8 +68,9 @@ fn with_record(alert: &Alert) -> String {
         ("registry", text(finding, "evidences.reg_key.path")),
         ("file", text(finding, "evidences.file.path")),
         ("hash", hashes(finding)),
-        ("url", text(finding, "evidences.url.url_string")),
-        ("domain", text(finding, "evidences.query.hostname")),
+        ("url", url(finding)),
+        ("DNS name", text(finding, "evidences.query.hostname")),
+        ("TLS name", text(finding, "evidences.tls.sni")),
         ("sent as", handling(finding)),
         (
             "block",
@@ -89,6 +90,16 @@ fn with_record(alert: &Alert) -> String {
     out.push_str(&fields(&lines));
     out.push('\n');
     out
+}
+
+/// Returns the URL, else its path.
+fn url(finding: &Value) -> Option<String> {
+    let path = || {
+        let path = text(finding, "evidences.url.path")?;
+        let query = text(finding, "evidences.url.query_string");
+        Some(query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
+    };
+    text(finding, "evidences.url.url_string").or_else(path)
 }
 
 /// Returns the rule's id, with its name where the title does not say it.
