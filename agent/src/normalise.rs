@@ -191,6 +191,21 @@ pub enum Outcome<'a> {
     },
 }
 
+impl Outcome<'_> {
+    /// Returns what becomes of a record that `is_stray`: that stands where one should, and is none.
+    #[must_use]
+    pub fn out_of_step_if(self, is_stray: bool) -> Self {
+        match self {
+            Self::Alert { mut alert, .. } if is_stray => {
+                let why = Malformed::OutOfStep;
+                alert.set(Field::Title, why.title());
+                Self::Malformed { alert, why }
+            }
+            Self::Alert { .. } | Self::Skip(_) | Self::Malformed { .. } => self,
+        }
+    }
+}
+
 /// Why a record is no alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SkipReason {
@@ -215,21 +230,6 @@ pub enum Malformed {
         /// The place.
         at: usize,
     },
-    /// Nothing before the record says what its columns are.
-    NoHeader,
-    /// The record has this many columns, and the header names another number.
-    Columns {
-        /// How many.
-        found: usize,
-    },
-    /// The header of an event in CEF or LEEF ends early.
-    EventHeader,
-    /// Neither a type nor anything else says what kind of event it is.
-    Untyped,
-}
-
-impl Malformed {
-    /// Returns the title of such a record's alert. It does not say the place, so that the like have
     /// Neither a JSON object nor XML, where both are taken.
     NeitherJsonNorXml,
     /// The XML ends before its event does, as that of a record that was cut off.
@@ -246,6 +246,23 @@ impl Malformed {
     },
     /// XML, but no event.
     XmlNoEvent,
+    /// Nothing before the record says what its columns are.
+    NoHeader,
+    /// The record has this many columns, and the header names another number.
+    Columns {
+        /// How many.
+        found: usize,
+    },
+    /// The header of an event in CEF or LEEF ends early.
+    EventHeader,
+    /// It stands where the length of a message should that comes by a connection (RFC 6587).
+    OutOfStep,
+    /// Neither a type nor anything else says what kind of event it is.
+    Untyped,
+}
+
+impl Malformed {
+    /// Returns the title of such a record's alert. It does not say the place, so that the like have
     /// the same.
     #[must_use]
     pub const fn title(self) -> &'static str {
@@ -254,9 +271,15 @@ impl Malformed {
             Self::NotAnObject => "record could not be parsed: no JSON object",
             Self::EndsEarly => "record could not be parsed: it ends early",
             Self::Syntax { .. } => "record could not be parsed: invalid JSON",
+            Self::NeitherJsonNorXml => "record could not be parsed: neither a JSON object nor XML",
+            Self::XmlEndsEarly => "record could not be parsed: its XML ends early",
+            Self::XmlSyntax { .. } => "record could not be parsed: invalid XML",
+            Self::XmlGoesOn { .. } => "record could not be parsed: more behind an event in XML",
+            Self::XmlNoEvent => "record could not be parsed: XML, but no event",
             Self::NoHeader => "record could not be parsed: no header names its columns",
             Self::Columns { .. } => "record could not be parsed: other columns than its header's",
             Self::EventHeader => "record could not be parsed: its CEF or LEEF header ends early",
+            Self::OutOfStep => "record could not be parsed: no length before it as before others",
             Self::Untyped => "record could not be parsed: no event type",
         }
     }
@@ -269,16 +292,19 @@ impl fmt::Display for Malformed {
             Self::NotAnObject => f.write_str("no JSON object"),
             Self::EndsEarly => f.write_str("JSON ends early"),
             Self::Syntax { at } => write!(f, "invalid JSON near byte {at}"),
+            Self::NeitherJsonNorXml => f.write_str("neither a JSON object nor XML"),
+            Self::XmlEndsEarly => f.write_str("XML ends early"),
+            Self::XmlSyntax { at } => write!(f, "invalid XML near byte {at}"),
+            Self::XmlGoesOn { at } => {
+                write!(f, "more behind an event in XML, from byte {at} on: only the first is read")
+            }
+            Self::XmlNoEvent => f.write_str("XML, but no event"),
             Self::NoHeader => f.write_str("no header names its columns"),
             Self::Columns { found } => {
-            Self::NeitherJsonNorXml => "record could not be parsed: neither a JSON object nor XML",
-            Self::XmlEndsEarly => "record could not be parsed: its XML ends early",
-            Self::XmlSyntax { .. } => "record could not be parsed: invalid XML",
-            Self::XmlGoesOn { .. } => "record could not be parsed: more behind an event in XML",
-            Self::XmlNoEvent => "record could not be parsed: XML, but no event",
                 write!(f, "{found} columns, the header names another number")
             }
             Self::EventHeader => f.write_str("CEF or LEEF header ends early"),
+            Self::OutOfStep => f.write_str("no length before it as before its connection's others"),
             Self::Untyped => f.write_str("no event type"),
         }
     }
@@ -292,13 +318,6 @@ impl Notes {
     /// There was a time, but none that could be read.
     pub const TIME_UNREADABLE: Self = Self(1);
     /// The time lay further ahead than is believed.
-            Self::NeitherJsonNorXml => f.write_str("neither a JSON object nor XML"),
-            Self::XmlEndsEarly => f.write_str("XML ends early"),
-            Self::XmlSyntax { at } => write!(f, "invalid XML near byte {at}"),
-            Self::XmlGoesOn { at } => {
-                write!(f, "more behind an event in XML, from byte {at} on: only the first is read")
-            }
-            Self::XmlNoEvent => f.write_str("XML, but no event"),
     pub const TIME_AHEAD: Self = Self(2);
     /// There was a severity, but none that is known.
     pub const SEVERITY_UNKNOWN: Self = Self(4);
@@ -413,6 +432,9 @@ impl Normaliser {
                 (str::from_utf8(&record[..at]).unwrap_or_default(), Some(at))
             }
         };
+        if self.is_around_events(text) && invalid.is_none() {
+            return Outcome::Skip(SkipReason::NotAnAlert);
+        }
         let mut found = Slots::default();
         let mut broken = invalid.map(|at| Malformed::InvalidUtf8 { at });
         if let Err(why) = self.read(text, &mut found) {
@@ -425,6 +447,7 @@ impl Normaliser {
             (Kind::Product(product), None) => match (product.event)(&found) {
                 Event::Alert => None,
                 Event::Other => return Outcome::Skip(SkipReason::NotAnAlert),
+                Event::Untyped if self.is_xml(text) => Some(Malformed::XmlNoEvent),
                 Event::Untyped => Some(Malformed::Untyped),
             },
             (_, broken) => broken,
@@ -432,9 +455,6 @@ impl Normaliser {
         let (mut alert, notes) = self.alert(&found, observed_at);
         match why {
             None => Outcome::Alert { alert, notes },
-        if self.is_around_events(text) && invalid.is_none() {
-            return Outcome::Skip(SkipReason::NotAnAlert);
-        }
             Some(why) => {
                 alert.set(Field::Title, why.title());
                 Outcome::Malformed { alert, why }
@@ -447,7 +467,6 @@ impl Normaliser {
         let is_object = text.trim_ascii_start().starts_with('{');
         let stop = match self.kind {
             Kind::JsonLines(_) => None,
-                Event::Untyped if self.is_xml(text) => Some(Malformed::XmlNoEvent),
             Kind::Product(product) => match product.writing {
                 Writing::Json(stop) => stop,
                 Writing::JsonOrColumns(_, log)
@@ -478,6 +497,21 @@ impl Normaliser {
         self.paths.walk(text, stop, found).map_err(|error| malformed(&error))
     }
 
+    /// Returns whether records may be XML.
+    fn takes_xml(&self) -> bool {
+        matches!(self.kind, Kind::Product(Product { writing: Writing::JsonOrXml, .. }))
+    }
+
+    /// Returns whether the record is XML, or begins as it.
+    fn is_xml(&self, text: &str) -> bool {
+        self.takes_xml() && text.trim_ascii_start().starts_with('<')
+    }
+
+    /// Returns whether the record only stands around events in XML: a declaration, or a tag of the root element.
+    fn is_around_events(&self, text: &str) -> bool {
+        self.is_xml(text) && xml::is_around_events(text)
+    }
+
     /// Returns what stands for no value in records that are not JSON.
     fn says_nothing(&self) -> &'static [&'static str] {
         match self.kind {
@@ -497,21 +531,6 @@ impl Normaliser {
         let first = text.trim_ascii_start().as_bytes().first();
         match product.writing {
             Writing::JsonOrColumns(..) if first != Some(&b'{') => {
-    /// Returns whether records may be XML.
-    fn takes_xml(&self) -> bool {
-        matches!(self.kind, Kind::Product(Product { writing: Writing::JsonOrXml, .. }))
-    }
-
-    /// Returns whether the record is XML, or begins as it.
-    fn is_xml(&self, text: &str) -> bool {
-        self.takes_xml() && text.trim_ascii_start().starts_with('<')
-    }
-
-    /// Returns whether the record only stands around events in XML: a declaration, or a tag of the root element.
-    fn is_around_events(&self, text: &str) -> bool {
-        self.is_xml(text) && xml::is_around_events(text)
-    }
-
                 Some(self.header.read(text, take))
             }
             Writing::JsonOrXml if first == Some(&b'<') => Some(xml::read(text, take)),

@@ -55,6 +55,8 @@ pub(super) struct Reading {
     pub(super) observed_at: Timestamp,
     pub(super) now: Instant,
     pub(super) context: ContextVersion,
+    /// Whether it is no record, but what stands where one should.
+    pub(super) is_stray: bool,
 }
 
 /// What alerts go through, and into.
@@ -197,9 +199,9 @@ impl Feed {
         buffer: &'b mut ReadBuffer,
         bytes_max: usize,
     ) -> Option<Batch<'b>> {
+        buffer.expect(input::record_end(self.normaliser.kind()));
         match self.input.read_batch(now, buffer, bytes_max) {
             Ok(batch) => {
-        buffer.expect(input::record_end(self.normaliser.kind()));
                 self.learn_header();
                 Some(batch)
             }
@@ -232,13 +234,13 @@ impl Feed {
     /// Makes an alert of a line, asks the policy about it, and puts it into its lane's block.
     pub(super) fn push(&mut self, record: &[u8], reading: Reading, sinks: Sinks<'_>) -> Pushed {
         let Sinks { mut prefilter, rings, lanes, blocks, mut tally, attributor } = sinks;
-        let Reading { observed_at: at, now, context } = reading;
+        let Reading { observed_at: at, now, context, is_stray } = reading;
         if self.normaliser.take_header(record) {
             self.skipped += 1;
             tally.count(Fate::Skipped);
             return Pushed::GoOn;
         }
-        let outcome = self.normaliser.normalise(record, at);
+        let outcome = self.normaliser.normalise(record, at).out_of_step_if(is_stray);
         let is_malformed = matches!(outcome, Outcome::Malformed { .. });
         let mut alert: Alert<'_> = match outcome {
             Outcome::Alert { alert, .. } => {
@@ -446,7 +448,8 @@ mod tests {
             let batch = feed.read(now, &mut buffer, READ_BYTES).unwrap();
             for line in batch.lines() {
                 let observed_at = Timestamp::from_ms(1_793_610_800_000);
-                let reading = Reading { observed_at, now, context: ContextVersion::default() };
+                let context = ContextVersion::default();
+                let reading = Reading { observed_at, now, context, is_stray: false };
                 let (lanes, tally) = (&LanePolicy::default(), ledger.read(0));
                 let (blocks, attributor) = (&mut blocks, &mut attributor);
                 let (prefilter, rings) = (None, None);

@@ -307,8 +307,9 @@ impl Pipeline {
         let Some(batch) = self.parts.feeds[index].read(now, buffer, READ_BYTES) else {
             return Ok(Next::GoOn);
         };
-        let reading = Reading { observed_at, now, context: self.context };
         for line in batch.lines() {
+            let (context, is_stray) = (self.context, line.is_stray);
+            let reading = Reading { observed_at, now, context, is_stray };
             let Parts { feeds, rings, blocks, lanes, policy, ledger, .. } = &mut self.parts;
             ledger.lost(index, LossReason::Cut, u64::from(line.cut));
             let prefilter = policy.as_mut().and_then(Enforcement::prefilter);

@@ -94,25 +94,28 @@ async fn what_a_device_sends_by_syslog_is_stored_with_what_files_hold() {
     let udp = eventually_some("it listens by UDP", || address(2)).await;
     world.write(0..10);
     let mut device = TcpStream::connect(tcp).unwrap();
-    device.write_all(b"<10>1 - gw ids - - - by a line\n24 <10>Nov  2 09:12:33 gw a").unwrap();
+    device.write_all(b"28 <10>1 - gw ids - - - counted24 <10>Nov  2 09:12:33 gw a").unwrap();
+    device.write_all(b"<10>out of step\n24 <10>Nov  2 09:12:34 gw b").unwrap();
     let sender = UdpSocket::bind(LOOPBACK).unwrap();
     sender.send_to(b"CEF:0|Acme|Wall|1|4711|Port scan|9|src=10.0.0.5", udp).unwrap();
-    eventually("all is stored", || world.stored_count() == 13).await;
+    eventually("all is stored", || world.stored_count() == 15).await;
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
 
     let stored = world.stored.lock().unwrap();
     let urgent = &stored.records[Lane::Urgent.index()];
     for record in [
-        "<10>1 - gw ids - - - by a line",
+        "<10>1 - gw ids - - - counted",
         "<10>Nov  2 09:12:33 gw a",
+        "<10>out of step",
+        "<10>Nov  2 09:12:34 gw b",
         "CEF:0|Acme|Wall|1|4711|Port scan|9|src=10.0.0.5",
     ] {
         assert!(urgent.iter().any(|stored| stored == record), "{record}: {urgent:?}");
     }
     let sources = Snapshot::load(&world.path("spool/status.json")).unwrap().sources;
     let counts: Vec<_> = sources.iter().map(|it| (it.records, it.malformed, it.dropped)).collect();
-    assert_eq!(counts, [(10, 0, 0), (2, 0, 0), (1, 0, 0)]);
+    assert_eq!(counts, [(10, 0, 0), (4, 1, 0), (1, 0, 0)]);
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
-//! Finds messages in what comes over a connection: counted ones and lines, as RFC 6587 names them.
+//! Finds messages in what comes over a connection: counted ones or lines, as RFC 6587 names them.
 //!
 //! ```text
 //! counted: length in digits, a space, so many bytes      35 <38>1 2026-11-02T09:12:33Z gw app ...
 //! line:    bytes, a newline                              <38>Nov  2 09:12:33 gw app: ...
 //! ```
-//! Each message says by its beginning which it is: only a counted one begins with a number, a space
-//! and a priority's `<`.
+//! A sender does one or the other for as long as a connection lasts, and its first message says which: only a counted
+//! one begins with a number, a space and a priority's `<`. So a line that begins like a counted message is a line where
+//! lines are sent. Where messages are counted and what follows one is not the beginning of the next, the count was
+//! wrong: what stands up to the next newline or the next such beginning is handed out as a message of its own that is
+//! known to be none.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use shared::limits::RECORD_BYTES_MAX;
 
 /// Most digits of a length; a message of more bytes is none.
@@ -27,6 +30,8 @@ pub(super) enum Frame {
         consumed: usize,
         /// Whether the message was longer than a record may be.
         cut: bool,
+        /// Whether it is what stands where a counted message should.
+        stray: bool,
     },
     /// So many bytes that are none of a message's.
     Skip(usize),
@@ -34,9 +39,24 @@ pub(super) enum Frame {
     More,
 }
 
+/// How the messages of one connection are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Framing {
+    /// As the first message says.
+    method: Option<Method>,
+    place: Place,
+}
+
+/// How a sender says where its messages end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Counted,
+    Lines,
+}
+
 /// Where in a message the next bytes lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Framing {
+enum Place {
     /// At its beginning.
     #[default]
     Start,
@@ -52,20 +72,21 @@ impl Framing {
         if bytes.is_empty() {
             return Frame::More;
         }
-        match *self {
-            Self::CutCounted(rest) => {
+        match self.place {
+            Place::CutCounted(rest) => {
                 let skip = rest.min(bytes.len());
-                *self = if skip == rest { Self::Start } else { Self::CutCounted(rest - skip) };
+                self.place =
+                    if skip == rest { Place::Start } else { Place::CutCounted(rest - skip) };
                 Frame::Skip(skip)
             }
-            Self::CutLine => match memchr(b'\n', bytes) {
+            Place::CutLine => match memchr(b'\n', bytes) {
                 Some(newline) => {
-                    *self = Self::Start;
+                    self.place = Place::Start;
                     Frame::Skip(newline + 1)
                 }
                 None => Frame::Skip(bytes.len()),
             },
-            Self::Start => self.start(bytes, is_end),
+            Place::Start => self.start(bytes, is_end),
         }
     }
 
@@ -74,55 +95,87 @@ impl Framing {
         if between > 0 {
             return Frame::Skip(between);
         }
+        if self.method == Some(Method::Lines) {
+            return self.line(bytes, is_end);
+        }
         match length(bytes) {
-            Length::Line => self.line(bytes, is_end),
-            Length::Unknown if is_end => self.line(bytes, is_end),
-            Length::Unknown => Frame::More,
+            Length::Unknown if !is_end => Frame::More,
+            Length::None | Length::Unknown if self.method == Some(Method::Counted) => {
+                stray(bytes, is_end)
+            }
+            Length::None | Length::Unknown => {
+                self.method = Some(Method::Lines);
+                self.line(bytes, is_end)
+            }
             Length::Counted { head, len } => {
-                let taken = len.min(RECORD_BYTES_MAX);
-                let there = bytes.len() - head;
-                if there >= taken {
-                    if len > taken {
-                        *self = Self::CutCounted(len - taken);
-                    }
-                    Frame::Message { head, len: taken, consumed: head + taken, cut: len > taken }
-                } else if is_end {
-                    Frame::Message { head, len: there, consumed: bytes.len(), cut: false }
-                } else {
-                    Frame::More
-                }
+                self.method = Some(Method::Counted);
+                self.counted(bytes, is_end, head, len)
             }
         }
     }
 
-    fn line(&mut self, bytes: &[u8], is_end: bool) -> Frame {
-        let within = &bytes[..bytes.len().min(RECORD_BYTES_MAX + 1)];
-        if let Some(len) = memchr(b'\n', within) {
-            return Frame::Message { head: 0, len, consumed: len + 1, cut: false };
-        }
-        if bytes.len() > RECORD_BYTES_MAX {
-            *self = Self::CutLine;
-            let len = RECORD_BYTES_MAX;
-            return Frame::Message { head: 0, len, consumed: len, cut: true };
-        }
-        if !is_end {
+    fn counted(&mut self, bytes: &[u8], is_end: bool, head: usize, len: usize) -> Frame {
+        let (taken, there) = (len.min(RECORD_BYTES_MAX), bytes.len() - head);
+        if there < taken && !is_end {
             return Frame::More;
         }
-        Frame::Message { head: 0, len: bytes.len(), consumed: bytes.len(), cut: false }
+        if there >= taken && len > taken {
+            self.place = Place::CutCounted(len - taken);
+        }
+        let (cut, taken) = (there >= taken && len > taken, taken.min(there));
+        Frame::Message { head, len: taken, consumed: head + taken, cut, stray: false }
     }
+
+    fn line(&mut self, bytes: &[u8], is_end: bool) -> Frame {
+        let within = &bytes[..bytes.len().min(RECORD_BYTES_MAX + 1)];
+        let line =
+            |len, consumed, cut| Frame::Message { head: 0, len, consumed, cut, stray: false };
+        if let Some(len) = memchr(b'\n', within) {
+            return line(len, len + 1, false);
+        }
+        if bytes.len() > RECORD_BYTES_MAX {
+            self.place = Place::CutLine;
+            return line(RECORD_BYTES_MAX, RECORD_BYTES_MAX, true);
+        }
+        if is_end { line(bytes.len(), bytes.len(), false) } else { Frame::More }
+    }
+}
+
+/// Returns what stands where a counted message should. Of one that is longer than a record the rest is another.
+fn stray(bytes: &[u8], is_end: bool) -> Frame {
+    let within = &bytes[..bytes.len().min(RECORD_BYTES_MAX)];
+    let newline = memchr(b'\n', within);
+    let len = newline.into_iter().chain(next_counted(within)).min();
+    match len {
+        None if within.len() == bytes.len() && !is_end => Frame::More,
+        len => {
+            let len = len.unwrap_or(within.len());
+            Frame::Message { head: 0, len, consumed: len, cut: false, stray: true }
+        }
+    }
+}
+
+/// Returns where behind the first byte a counted message may begin.
+fn next_counted(bytes: &[u8]) -> Option<usize> {
+    memmem::find_iter(bytes, b" <").find_map(|space| {
+        let digits = bytes[..space].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let begin = space - digits;
+        let is_length = (1..=LENGTH_DIGITS_MAX).contains(&digits) && bytes[begin] != b'0';
+        (begin > 0 && is_length).then_some(begin)
+    })
 }
 
 /// What a message's beginning says of its length.
 enum Length {
     Counted { head: usize, len: usize },
-    Line,
+    None,
     Unknown,
 }
 
 fn length(bytes: &[u8]) -> Length {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 || digits > LENGTH_DIGITS_MAX || bytes[0] == b'0' {
-        return Length::Line;
+        return Length::None;
     }
     match bytes[digits..] {
         [] | [b' '] => Length::Unknown,
@@ -130,7 +183,7 @@ fn length(bytes: &[u8]) -> Length {
             let add = |len: usize, byte: &u8| len * 10 + usize::from(byte - b'0');
             Length::Counted { head: digits + 1, len: bytes[..digits].iter().fold(0, add) }
         }
-        _ => Length::Line,
+        _ => Length::None,
     }
 }
 
@@ -150,7 +203,7 @@ mod tests {
             rest = after;
             loop {
                 match framing.next(&pending, rest.is_empty()) {
-                    Frame::Message { head, len, consumed, cut } => {
+                    Frame::Message { head, len, consumed, cut, .. } => {
                         found.push((pending[head..head + len].to_vec(), cut));
                         pending.drain(..consumed);
                     }
@@ -171,10 +224,50 @@ mod tests {
         found.into_iter().map(|(text, _)| String::from_utf8(text).unwrap()).collect()
     }
 
+    /// Returns what stands where counted messages should.
+    fn strays(bytes: &[u8]) -> Vec<String> {
+        let (mut framing, mut rest, mut found) = (Framing::default(), bytes, Vec::new());
+        loop {
+            match framing.next(rest, true) {
+                Frame::Message { head, len, consumed, stray, .. } => {
+                    let text = String::from_utf8(rest[head..head + len].to_vec()).unwrap();
+                    found.extend(stray.then_some(text));
+                    rest = &rest[consumed..];
+                }
+                Frame::Skip(count) => rest = &rest[count..],
+                Frame::More => return found,
+            }
+        }
+    }
+
     #[test]
-    fn counted_messages_and_lines_may_follow_one_another() {
-        let bytes = b"5 <1>ab<2>line\n9 <3>a\nb\ncd\n<4>last";
-        assert_eq!(texts(bytes), ["<1>ab", "<2>line", "<3>a\nb\ncd", "<4>last"]);
+    fn a_line_that_begins_like_a_counted_message_is_a_line_where_lines_are_sent() {
+        let bytes = b"<2>line\n9 <3>a\n3 <4>bcd\n<5>last";
+        assert_eq!(texts(bytes), ["<2>line", "9 <3>a", "3 <4>bcd", "<5>last"]);
+        assert_eq!(strays(bytes), [""; 0]);
+    }
+
+    #[test]
+    fn counted_messages_have_newlines_in_them_and_between_them() {
+        let bytes = b"\n5 <1>ab9 <3>a\nb\ncd\n\r\n\x004 <4>e";
+        assert_eq!(texts(bytes), ["<1>ab", "<3>a\nb\ncd", "<4>e"]);
+        assert_eq!(strays(bytes), [""; 0]);
+    }
+
+    #[test]
+    fn what_stands_where_a_counted_message_should_is_handed_out_and_known() {
+        let bytes = b"4 <1>abc5 <2>de6 <3>fgh<4>line\n12 x\n007 <5>i5 <6>jk";
+        assert_eq!(strays(bytes), ["bc", "<4>line", "12 x", "007 <5>i"]);
+        let all = ["<1>a", "bc", "<2>de", "<3>fgh", "<4>line", "12 x", "007 <5>i", "<6>jk"];
+        assert_eq!(texts(bytes), all);
+    }
+
+    #[test]
+    fn of_what_is_out_of_step_no_byte_is_lost_however_long_it_is() {
+        let long = "x".repeat(2 * RECORD_BYTES_MAX + 7);
+        let found = messages(format!("4 <1>a{long}4 <2>b").as_bytes(), &[4096]);
+        let lens: Vec<usize> = found.iter().map(|(text, _)| text.len()).collect();
+        assert_eq!(lens, [4, RECORD_BYTES_MAX, RECORD_BYTES_MAX, 7, 4]);
     }
 
     #[test]

@@ -75,14 +75,23 @@ impl ReadBuffer {
     /// Takes the `len` bytes that were put into the room as a message; the newlines at its end are
     /// none of it, and nothing is left of an empty one.
     pub(super) fn took(&mut self, len: usize) {
-        self.add(len, false);
+        self.add(len, false, false);
     }
 
     /// Takes a message like [`Self::took`]; returns whether there was room for it.
     pub(super) fn push(&mut self, message: &[u8], cut: bool) -> bool {
+        self.put(message, cut, false)
+    }
+
+    /// Takes what stands where a message should, like [`Self::push`].
+    pub(super) fn push_stray(&mut self, bytes: &[u8]) -> bool {
+        self.put(bytes, false, true)
+    }
+
+    fn put(&mut self, message: &[u8], cut: bool, is_stray: bool) -> bool {
         let Some(room) = self.room(message.len()) else { return false };
         room[..message.len()].copy_from_slice(message);
-        self.add(message.len(), cut);
+        self.add(message.len(), cut, is_stray);
         true
     }
 
@@ -98,7 +107,7 @@ impl ReadBuffer {
         }
     }
 
-    fn add(&mut self, len: usize, cut: bool) {
+    fn add(&mut self, len: usize, cut: bool, is_stray: bool) {
         let start = self.filled();
         let is_text = |byte: &u8| !matches!(byte, b'\n' | b'\r' | 0);
         let message = &self.bytes[start..start + len];
@@ -106,7 +115,8 @@ impl ReadBuffer {
         if !message[..len].trim_ascii().is_empty() {
             let number = |at: usize| u32::try_from(at).expect("the buffer is READ_BYTES long");
             let next = number(start + len);
-            self.spans.push(Span { start: number(start), len: number(len), next, cut });
+            let (start, len) = (number(start), number(len));
+            self.spans.push(Span { start, len, next, cut, is_stray });
         }
     }
 }
@@ -119,6 +129,7 @@ pub(super) struct Span {
     /// Bytes from the buffer's start to where the next line starts.
     next: u32,
     cut: bool,
+    is_stray: bool,
 }
 
 /// Lines of one file, in order.
@@ -139,6 +150,8 @@ pub struct Line<'b> {
     pub end: u64,
     /// Whether the line was longer than a record may be, and was cut.
     pub cut: bool,
+    /// Whether it is no record, but what stands where one should.
+    pub is_stray: bool,
 }
 
 impl<'b> Batch<'b> {
@@ -170,6 +183,7 @@ impl<'b> Batch<'b> {
                 bytes: &bytes[start..start + span.len as usize],
                 end: at + u64::from(span.next),
                 cut: span.cut,
+                is_stray: span.is_stray,
             }
         })
     }
@@ -318,7 +332,8 @@ impl Split {
         self.cut += u64::from(cut);
         self.skipped_bytes += (line.len() - len) as u64;
         let number = |at: usize| u32::try_from(at).expect("the buffer is READ_BYTES long");
-        spans.push(Span { start: number(start), len: number(len), next: number(next), cut });
+        let (start, len, next) = (number(start), number(len), number(next));
+        spans.push(Span { start, len, next, cut, is_stray: false });
     }
 }
 
@@ -396,22 +411,6 @@ mod tests {
         ]
     }
 
-    /// Reads with a buffer of changing size, and grows it as the reader of files does.
-    fn chunked(bytes: &[u8], end: RecordEnd, reads: &[usize], ended: bool) -> Vec<Vec<u8>> {
-        let (mut lines, mut spans) = (Vec::new(), Vec::new());
-        let (mut at, mut skipping) = (0, false);
-        let mut sizes = reads.iter().copied().cycle();
-        let mut size = sizes.next().unwrap();
-        loop {
-            let to = bytes.len().min(at + size);
-            let is_last = ended && to == bytes.len();
-            let split = split(&bytes[at..to], end, skipping, is_last, &mut spans);
-            for span in &spans {
-                let start = at + span.start as usize;
-                lines.push(bytes[start..start + span.len as usize].to_vec());
-            }
-            at += split.consumed;
-            skipping = split.skipping;
     fn piece_of_events() -> impl Strategy<Value = Vec<u8>> {
         let filler = RECORD_BYTES_MAX - 40..RECORD_BYTES_MAX + 10;
         prop_oneof![
@@ -471,6 +470,22 @@ mod tests {
         }
     }
 
+    /// Reads with a buffer of changing size, and grows it as the reader of files does.
+    fn chunked(bytes: &[u8], end: RecordEnd, reads: &[usize], ended: bool) -> Vec<Vec<u8>> {
+        let (mut lines, mut spans) = (Vec::new(), Vec::new());
+        let (mut at, mut skipping) = (0, false);
+        let mut sizes = reads.iter().copied().cycle();
+        let mut size = sizes.next().unwrap();
+        loop {
+            let to = bytes.len().min(at + size);
+            let is_last = ended && to == bytes.len();
+            let split = split(&bytes[at..to], end, skipping, is_last, &mut spans);
+            for span in &spans {
+                let start = at + span.start as usize;
+                lines.push(bytes[start..start + span.len as usize].to_vec());
+            }
+            at += split.consumed;
+            skipping = split.skipping;
             if split.consumed > 0 {
                 size = sizes.next().unwrap();
             } else if to == bytes.len() {

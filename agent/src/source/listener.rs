@@ -9,7 +9,8 @@
 //! faster than they are read    by TCP the sender waits; by UDP the system drops, and its count is
 //!                              shown
 //! a datagram                   is one message
-//! over a connection            counted or a line each (RFC 6587), whichever it begins as
+//! over a connection            counted or a line each (RFC 6587), all as the first one is
+//! out of step with its counts  what stands where a counted message should is a malformed record
 //! message too long             cut to the longest record, the rest skipped
 //! connection ends within one   the message is taken as it is
 //! connection pauses within one for long, the same, and the connection is closed
@@ -490,8 +491,13 @@ impl<S: io::Read> Connection<S> {
             match self.framing.next(rest, self.is_over) {
                 Frame::More => break,
                 Frame::Skip(count) => done += count,
-                Frame::Message { head, len, consumed, cut } => {
-                    if !buffer.push(&rest[head..head + len], cut) {
+                Frame::Message { head, len, consumed, cut, stray } => {
+                    let message = &rest[head..head + len];
+                    let is_taken = match stray {
+                        true => buffer.push_stray(message),
+                        false => buffer.push(message, cut),
+                    };
+                    if !is_taken {
                         self.framing = before;
                         has_room = false;
                         break;

@@ -157,7 +157,7 @@ fn connections_beyond_the_bound_are_closed_and_counted() {
 fn a_message_that_is_not_finished_for_long_is_taken_as_it_is() {
     let (mut listener, address) = tcp();
     let mut slow = TcpStream::connect(address).unwrap();
-    slow.write_all(b"<1>whole\n100 <1>half").unwrap();
+    slow.write_all(b"8 <1>whole100 <1>half").unwrap();
     assert_eq!(read(&mut listener, 1), ["<1>whole"]);
     let later = clock::now() + UNFINISHED_MAX;
     assert!(listener.poll(later));
