@@ -33,6 +33,10 @@ pub const RENEW_RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// detectors fits.
 pub const ROTATED_ENTRIES_MAX: usize = 8192;
 
+/// Most bytes of a compressed file that are unpacked to come to the place from where it was not read: some ten seconds,
+/// in which no other source is read. What is behind a later place counts as lost.
+pub const UNPACKED_SKIP_BYTES_MAX: u64 = 2 << 30;
+
 /// Most bytes of the head of a request by HTTP: what a sender's name, token and habits take.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 

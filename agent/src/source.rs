@@ -17,7 +17,8 @@
 //!                            its first bytes. If it was not open then and there is no copy, it
 //!                            counts as lost, since it may have held more than was read
 //! deleted while behind       the open file is read to its end; if it was not open, it counts as lost
-//! rotated and compressed     if it was not open, it counts as lost: compressed files are not read
+//! rotated and compressed     if it was not open: what was not read of it is unpacked (gzip), and then all that was
+//!                            compressed after it; what is broken or compressed otherwise counts as lost
 //! inode used again           known by its first bytes: as if the file had been truncated
 //! not there yet              it is read from its start once it is; so is, before it, one that came and was rotated
 //!                            away between two looks
@@ -45,6 +46,7 @@ mod journal;
 mod known;
 mod lines;
 mod listener;
+mod packed;
 mod pattern;
 mod pipe;
 mod plain;
@@ -485,6 +487,9 @@ impl Tail {
         } else if let Some(file) = rotation::find(&self.path, checkpoint)? {
             return self.start(file, offset, skipping);
         }
+        if let Some(packed) = rotation::find_packed(&self.path, checkpoint)? {
+            return self.start(packed, offset, skipping);
+        }
         let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
         let is_later = |age: Age| age.modified_ns > checkpoint.modified_ns;
         let Next { file: between, unreadable } = self.next_after(is_later, &[file.id])?;
@@ -533,7 +538,8 @@ impl Tail {
         if is_of_nothing {
             reading.modified_ns = facts.modified_ns;
         }
-        if facts.len < reading.offset || !reading.file.has_same_head()? {
+        let is_shorter = facts.len < reading.offset && !reading.file.is_packed();
+        if is_shorter || !reading.file.has_same_head()? {
             self.begin_anew()?;
         }
         let Some(reading) = &mut self.reading else { return Ok(false) };
@@ -551,7 +557,10 @@ impl Tail {
     fn begin_anew(&mut self) -> io::Result<()> {
         let Some(reading) = &self.reading else { return Ok(()) };
         let checkpoint = self.checkpoint_of(reading, reading.offset);
-        let copy = rotation::find_copy(&self.path, &checkpoint)?;
+        let mut copy = rotation::find_copy(&self.path, &checkpoint)?;
+        if copy.is_none() && reading.len > reading.offset {
+            copy = rotation::find_packed(&self.path, &checkpoint)?;
+        }
         self.stats.truncated += 1;
         if let Some(copy) = copy {
             return self.start(copy, checkpoint.offset, checkpoint.skipping);
@@ -583,6 +592,9 @@ impl Tail {
     /// Does what [`Self::move_on`] says, with `at_path` as it was a moment ago.
     fn move_on_from(&mut self, at_path: Option<Facts>) -> io::Result<bool> {
         let Some(reading) = &self.reading else { return Ok(false) };
+        if reading.file.is_packed() {
+            return self.move_on_from_packed(at_path);
+        }
         let own = reading.file.id;
         if at_path.is_some_and(|at_path| at_path.id == own) {
             return Ok(false);
@@ -613,6 +625,44 @@ impl Tail {
         if self.among.is_some() {
             self.left.extend(read_to_its_end);
         }
+        self.stats.rotated += 1;
+        self.generation += 1;
+        self.start(file, 0, false)?;
+        Ok(true)
+    }
+
+    /// Does what [`Self::move_on`] says at the end of a compressed file's text, to which nobody writes. Rotation
+    /// compresses the oldest files, so that those that are not compressed are newer than all that are.
+    fn move_on_from_packed(&mut self, at_path: Option<Facts>) -> io::Result<bool> {
+        let Some(reading) = &mut self.reading else { return Ok(false) };
+        if !reading.ended {
+            reading.ended = true;
+            return Ok(true);
+        }
+        let (own, written_ns) = (reading.file.id, reading.modified_ns);
+        let newest = at_path.map_or(own, |at_path| at_path.id);
+        if at_path.is_none() && self.waits_between == Some([own, newest]) {
+            return Ok(false);
+        }
+        let broken = u64::from(reading.file.is_broken());
+        let packed_ns = reading.file.own_modified_ns()?;
+        let mut next =
+            Next { file: rotation::next_packed(&self.path, packed_ns, written_ns)?, unreadable: 0 };
+        if next.file.is_none() {
+            next = self.next_after(|other| other.modified_ns > written_ns, &[own, newest])?;
+        }
+        let file = match (next.file, at_path) {
+            (Some(file), _) => file,
+            (None, None) => {
+                self.waits_between = Some([own, newest]);
+                return Ok(false);
+            }
+            (None, Some(_)) => match TailFile::open_seen(&self.path, newest)? {
+                Some(file) => file,
+                None => return Ok(true),
+            },
+        };
+        self.stats.lost_files += broken + next.unreadable;
         self.stats.rotated += 1;
         self.generation += 1;
         self.start(file, 0, false)?;

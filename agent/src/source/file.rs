@@ -1,6 +1,7 @@
 //! One open file and what makes it that file: device, inode and first bytes.
 
 use std::{
+    cell::RefCell,
     fs::{File, Metadata},
     io,
     path::Path,
@@ -10,9 +11,9 @@ use std::{
 use memchr::memrchr;
 use sha2::{Digest, Sha256};
 
-use super::{checkpoint::Checkpoint, veto};
+use super::{checkpoint::Checkpoint, packed::Unpacker, veto};
 use crate::{
-    limits::{HEAD_BYTES, READ_BYTES},
+    limits::{HEAD_BYTES, READ_BYTES, UNPACKED_SKIP_BYTES_MAX},
     platform,
 };
 
@@ -167,6 +168,15 @@ pub(super) struct TailFile {
     /// Its first bytes, as they were when they were first seen.
     head: Vec<u8>,
     digest: [u8; 16],
+    packed: Option<Box<Packed>>,
+}
+
+/// What is besides of a file that gzip compressed. It is read as the text that it was.
+#[derive(Debug)]
+struct Packed {
+    text: RefCell<Unpacker>,
+    /// When the text was last written to as far as it was read: the files rotated after it are newer.
+    written_ns: i64,
 }
 
 impl TailFile {
@@ -174,9 +184,50 @@ impl TailFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = veto::open(path)?;
         let id = Facts::of(&file)?.id;
-        let mut opened = Self { file, id, head: Vec::new(), digest: digest(&[]) };
+        let (head, digest) = (Vec::new(), digest(&[]));
+        let mut opened = Self { file, id, head, digest, packed: None };
         opened.has_same_head()?;
         Ok(opened)
+    }
+
+    /// Opens the text of the file at `path` that gzip compressed, as far as the host's owner allows it; it is of files
+    /// that were written to at `written_ns` or later.
+    pub(super) fn open_packed(path: &Path, written_ns: i64) -> io::Result<Self> {
+        let file = veto::open(path)?;
+        let id = Facts::of(&file)?.id;
+        let text = RefCell::new(Unpacker::new(file.try_clone()?));
+        let packed = Some(Box::new(Packed { text, written_ns }));
+        let mut opened = Self { file, id, head: Vec::new(), digest: digest(&[]), packed };
+        let mut head = vec![0; HEAD_BYTES];
+        let len = opened.read_full(&mut head, 0)?;
+        head.truncate(len);
+        (opened.digest, opened.head) = (digest(&head), head);
+        Ok(opened)
+    }
+
+    /// Returns whether it is the text of a compressed file.
+    pub(super) const fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// Returns whether it is the text of a compressed file that is broken where reading has come to.
+    pub(super) fn is_broken(&self) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.text.borrow().is_broken())
+    }
+
+    /// Returns when the file was last written to, also where its text was earlier.
+    pub(super) fn own_modified_ns(&self) -> io::Result<i64> {
+        Facts::of(&self.file).map(|facts| facts.modified_ns)
+    }
+
+    /// Returns whether a compressed file's text begins as the checkpoint's did and reaches as far. It has to be
+    /// unpacked up to there; one that would take too long is none.
+    pub(super) fn reaches(&self, checkpoint: &Checkpoint) -> io::Result<bool> {
+        if !self.begins_like(checkpoint, u64::MAX) || checkpoint.offset > UNPACKED_SKIP_BYTES_MAX {
+            return Ok(false);
+        }
+        self.read_full(&mut [], checkpoint.offset)?;
+        Ok(self.facts()?.len >= checkpoint.offset)
     }
 
     /// Opens the file at `path` that was seen there; `None` if by now there is another, or none.
@@ -188,13 +239,24 @@ impl TailFile {
         }
     }
 
+    /// Looks at it; of a compressed file, at its text.
     pub(super) fn facts(&self) -> io::Result<Facts> {
-        Facts::of(&self.file)
+        let facts = Facts::of(&self.file)?;
+        Ok(match &self.packed {
+            None => facts,
+            Some(packed) => {
+                let (len, modified_ns) = (packed.text.borrow().len(), packed.written_ns);
+                Facts { len, modified_ns, ..facts }
+            }
+        })
     }
 
     /// Returns whether the file still begins as it did, and remembers more of its beginning if
     /// there is more now.
     pub(super) fn has_same_head(&mut self) -> io::Result<bool> {
+        if self.is_packed() {
+            return Ok(true); // nobody writes to it
+        }
         let mut now = [0; HEAD_BYTES];
         let len = self.read_full(&mut now, 0)?;
         let now = &now[..len];
@@ -245,6 +307,9 @@ impl TailFile {
     /// Reads from `offset` until `buffer` is full or the file ends; returns how many bytes were
     /// read.
     pub(super) fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(packed) = &self.packed {
+            return packed.text.borrow_mut().read(buffer, offset);
+        }
         let mut filled = 0;
         while filled < buffer.len() {
             match platform::read_at(&self.file, &mut buffer[filled..], offset + filled as u64) {

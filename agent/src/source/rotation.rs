@@ -3,8 +3,12 @@
 //! Only names matter that rotation makes: the file's own with digits and punctuation behind it
 //! (`eve.json.1`, `eve.json-20261102`) or before its extension (`eve-20261102.json`). A file with
 //! the wanted inode is found under any name, also in the folders below, where Wazuh keeps the days
-//! before. Compressed files are not read.
-
+//! before.
+//!
+//! A file that gzip compressed is looked at only for what was not read of the checkpoint's file, and
+//! is known by what it begins with when unpacked, whatever its name; so are, once there is such a
+//! file, those that were compressed after it. Others that are compressed were read before, or are
+//! another tool's.
 //!
 //! A folder is listed and its files are opened one after the other, while whoever rotates them may
 //! be at work: a file that is renamed meanwhile may be listed twice or not at all, and what is
@@ -67,6 +71,63 @@ pub(super) fn find_copy(path: &Path, checkpoint: &Checkpoint) -> io::Result<Opti
     }
     let is_rotated = |entry: &DirEntry| is_rotated_name(path, entry) && entry.path() != path;
     find_among(path, 0, is_rotated, checkpoint)
+}
+
+/// Returns the text of a file that gzip compressed, if it is the checkpoint's file and reaches as far.
+///
+/// # Errors
+/// Files are renamed faster than they can be listed.
+pub(super) fn find_packed(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<TailFile>> {
+    // Any text begins like one of which nothing is known.
+    if checkpoint.head_len == 0 {
+        return Ok(None);
+    }
+    let is_packed = |entry: &DirEntry| text_name(&entry.file_name()).is_some();
+    until_settled(|| {
+        for listed in list(path, ROTATED_DEPTH_MAX, &is_packed)? {
+            // It was compressed after its text was written, or says the same time.
+            if listed.facts.modified_ns < checkpoint.modified_ns {
+                continue;
+            }
+            match listed.open_packed(checkpoint.modified_ns) {
+                Ok(Some(file)) if file.reaches(checkpoint).unwrap_or(false) => {
+                    return Some(Some(file));
+                }
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => return None,
+            }
+        }
+        Some(None)
+    })
+}
+
+/// Returns the text of the file that was compressed next after `packed_ns`, when the one was that was read last; of
+/// files that were written to at `written_ns` or later. One that still stands beside what was made of it is none.
+///
+/// # Errors
+/// Files are renamed faster than they can be listed.
+pub(super) fn next_packed(
+    path: &Path,
+    packed_ns: i64,
+    written_ns: i64,
+) -> io::Result<Option<TailFile>> {
+    let is_wanted = |entry: &DirEntry| {
+        text_name(&entry.file_name()).is_some_and(|name| is_rotated_from(path, name.as_ref()))
+            && !entry.path().with_extension("").exists()
+    };
+    until_settled(|| {
+        let mut later = list(path, 0, &is_wanted)?;
+        later.retain(|listed| listed.facts.modified_ns > packed_ns);
+        later.sort_by(|a, b| (a.facts.age(), &a.path).cmp(&(b.facts.age(), &b.path)));
+        for listed in later {
+            match listed.open_packed(written_ns) {
+                Ok(Some(file)) => return Some(Some(file)),
+                Ok(None) => return None,
+                Err(_) => {}
+            }
+        }
+        Some(None)
+    })
 }
 
 fn find_among(
@@ -161,6 +222,15 @@ impl Listed {
     fn open(&self) -> io::Result<Option<TailFile>> {
         TailFile::open_seen(&self.path, self.facts.id)
     }
+
+    /// Opens the text of a compressed file like [`Self::open`].
+    fn open_packed(&self, written_ns: i64) -> io::Result<Option<TailFile>> {
+        match TailFile::open_packed(&self.path, written_ns) {
+            Ok(file) => Ok((file.id == self.facts.id).then_some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Returns whether the checkpoint was made of the file, or of one that it is a copy of.
@@ -210,8 +280,13 @@ fn entries(path: &Path, depth_max: usize) -> Vec<DirEntry> {
     found
 }
 
+/// Returns what a file was called before gzip compressed it.
+fn text_name(name: &OsStr) -> Option<String> {
+    name.to_str()?.strip_suffix(".gz").map(str::to_owned)
+}
+
 /// Returns whether the name's end says that the file is compressed, as rotation leaves files that
-/// were read before: such files are never read.
+/// were read before: such files are never begun with.
 pub(super) fn is_compressed(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|extension| COMPRESSED.contains(&extension))
@@ -239,7 +314,12 @@ fn is_mark(mark: &[u8]) -> bool {
 }
 
 fn is_rotated_name(path: &Path, entry: &DirEntry) -> bool {
-    let (Some(own), name) = (path.file_name(), entry.file_name()) else { return false };
+    is_rotated_from(path, &entry.file_name())
+}
+
+/// Returns whether rotation gives the file at `path` such a name.
+fn is_rotated_from(path: &Path, name: &OsStr) -> bool {
+    let Some(own) = path.file_name() else { return false };
     let (own, name) = (own.as_encoded_bytes(), name.as_encoded_bytes());
     if name.strip_prefix(own).is_some_and(is_mark) {
         return true;

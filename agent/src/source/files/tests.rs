@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::limits::READ_BYTES;
+use crate::{limits::READ_BYTES, source::packed::tests::pack};
 
 /// A folder with logs in it, their follower, and what it has stored.
 struct World {
@@ -316,6 +316,23 @@ fn compressed_files_are_counted_and_not_read() {
 }
 
 #[test]
+fn what_was_not_read_of_a_closed_file_that_was_compressed_is_unpacked_once() {
+    let mut world = World::new("*.json*", Begin::Start, &[("a.json", &record("a1"))]);
+    assert_eq!(names(&world.read()), ["a1"]);
+    world.now += FILE_IDLE_AFTER;
+    assert!(world.read().is_empty());
+    assert_eq!(world.stats().open, 0);
+    world.append("a.json", &record("a2"));
+    pack(&world.path("a.json.1.gz"), &fs::read(world.path("a.json")).unwrap());
+    fs::remove_file(world.path("a.json")).unwrap();
+    world.append("a.json", &record("b1"));
+    assert_eq!(names(&world.read()), ["a2", "b1"]);
+    world.restart(|_| {});
+    assert!(world.read().is_empty());
+    assert_eq!(world.files().tails().lost_files, 0);
+}
+
+#[test]
 fn a_file_with_nothing_to_read_is_closed_and_gone_on_with_when_it_grows() {
     let mut world = World::new("*.json", Begin::Start, &[("a.json", "a1\na2-be")]);
     assert_eq!(world.read(), ["a1"]);
@@ -357,6 +374,12 @@ fn a_truncated_file_and_one_in_a_dead_ones_inode_are_read_from_their_start() {
         fs::remove_file(world.path("b.json")).unwrap();
         world.append("d.json", "d1\n");
     });
+    // Many file systems give it the inode of b.json; where they do not, b.json had its.
+    let inode = Facts::at(&world.path("d.json")).unwrap().id.inode;
+    let key = PathKey::of(&world.path("b.json"));
+    let known = &mut world.files().known;
+    let place = Checkpoint { inode, ..known.get(key).unwrap().place };
+    known.put(key, place, place.offset);
     assert_eq!(world.read(), ["c1", "d1"]);
 }
 
@@ -374,12 +397,6 @@ fn busy_files_take_turns_when_not_all_can_be_open() {
 }
 
 #[test]
-    // Many file systems give it the inode of b.json; where they do not, b.json had its.
-    let inode = Facts::at(&world.path("d.json")).unwrap().id.inode;
-    let key = PathKey::of(&world.path("b.json"));
-    let known = &mut world.files().known;
-    let place = Checkpoint { inode, ..known.get(key).unwrap().place };
-    known.put(key, place, place.offset);
 fn files_beyond_the_bound_are_counted_and_not_read() {
     let content = [("a.json", "a1\n"), ("b.json", "b1\n"), ("c.json", "c1\n")];
     let mut world = World::new("*.json", Begin::Start, &content);
