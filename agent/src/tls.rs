@@ -1,9 +1,11 @@
 //! Who the agent is and whom it believes, as TLS needs it.
 //!
-//! TLS 1.3 only, both sides with certificates, no resumption and no early data: each connection
-//! proves both identities anew. A coordinator is believed when its certificate leads to the
-//! configured root, carries the configured name, and names a coordinator of the agent's own trust
-//! domain: the root also signs other roles, and another agent's certificate must not do.
+//! Of what the agent dials: TLS 1.3 only, both sides with certificates, no resumption and no early
+//! data, so that each connection proves both identities anew. At a source of syslog, TLS 1.2 too.
+//!
+//! A coordinator is believed when its certificate leads to the configured root, carries the
+//! configured name, and names a coordinator of the agent's own trust domain: the root also signs
+//! other roles, and another agent's certificate must not do.
 //!
 //! The private key is read only if nobody but its owner may read it.
 
@@ -110,8 +112,10 @@ pub enum CredentialsError {
     Senders(#[from] VerifierBuilderError),
 }
 
-/// Returns the TLS settings of a source at which detectors' messages are taken (RFC 5425): TLS 1.3,
-/// and where a root of senders is configured, only for those with a certificate of it.
+/// Returns the TLS settings of a source at which detectors' messages are taken (RFC 5425): TLS 1.3
+/// or, as many devices speak nothing newer, 1.2 with the suites that keep past messages secret
+/// (RFC 9662 wants one of them); where a root of senders is configured, only for those with a
+/// certificate of it.
 ///
 /// # Errors
 /// Each [`CredentialsError`] but [`CredentialsError::NoAgent`]: the certificate's name is the
@@ -121,7 +125,7 @@ pub fn listener(config: &ListenerIdentity) -> Result<Arc<ServerConfig>, Credenti
     let key = load_key(&config.key)?;
     let provider = Arc::new(ring::default_provider());
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])?;
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let server = match &config.senders_root {
         None => server.with_no_client_auth(),
         Some(root) => {

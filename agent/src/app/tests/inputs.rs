@@ -3,8 +3,10 @@
 use std::io::Read as _;
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
+    StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    version::{TLS12, TLS13},
 };
 
 use super::*;
@@ -96,29 +98,68 @@ async fn what_a_device_sends_within_tls_is_stored() {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(world.authority.root_pem().as_bytes()).unwrap();
     roots.add(root).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let device = thread::spawn(move || {
+    let send = move |version, message: &str| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
         let name = ServerName::try_from("coordinator").unwrap();
         let session = ClientConnection::new(Arc::new(client), name).unwrap();
         let mut device = StreamOwned::new(session, TcpStream::connect(address).unwrap());
-        device.write_all(b"24 <10>Nov  2 09:12:33 gw a26 <10>Nov  2 09:12:33 gw bcd").unwrap();
+        device.write_all(message.as_bytes()).unwrap();
+        assert_eq!(device.conn.protocol_version(), Some(version.version));
         device.conn.send_close_notify();
         device.flush().unwrap();
+    };
+    let device = thread::spawn(move || {
+        send(&TLS13, "24 <10>Nov  2 09:12:33 gw a26 <10>Nov  2 09:12:33 gw bcd");
         // Someone who speaks no TLS is nobody.
         TcpStream::connect(address).unwrap().write_all(b"<10>plain\n").unwrap();
+        send
     });
     eventually("all is stored", || world.stored_count() == 2).await;
+    let send = device.join().unwrap();
+    let device = thread::spawn(move || send(&TLS12, "<10>Nov  2 09:12:34 old a\n"));
+    eventually("it is stored, too", || world.stored_count() == 3).await;
     device.join().unwrap();
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
     let stored = world.stored.lock().unwrap();
     let urgent = &stored.records[Lane::Urgent.index()];
-    assert_eq!(*urgent, ["<10>Nov  2 09:12:33 gw a", "<10>Nov  2 09:12:33 gw bcd"]);
+    let expected =
+        ["<10>Nov  2 09:12:33 gw a", "<10>Nov  2 09:12:33 gw bcd", "<10>Nov  2 09:12:34 old a"];
+    assert_eq!(*urgent, expected);
+}
+
+#[test]
+fn what_the_agent_dials_offers_no_tls_1_2() {
+    let world = World::new();
+    let credentials =
+        Credentials::load(&world.config(SocketAddr::from(([127, 0, 0, 1], 1))).identity).unwrap();
+    let leaf = world.coordinator_leaf();
+    let chain = CertificateDer::pem_slice_iter(leaf.chain_pem.as_bytes());
+    let chain: Vec<_> = chain.collect::<Result<_, _>>().unwrap();
+    for version in [&TLS13, &TLS12] {
+        let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.clone(), key);
+        let mut server = server.unwrap();
+        server.alpn_protocols = credentials.client.alpn_protocols.clone();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let name = ServerName::try_from("coordinator").unwrap();
+        let mut client = ClientConnection::new(Arc::clone(&credentials.client), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        server.read_tls(&mut hello.as_slice()).unwrap();
+        let answer = server.process_new_packets();
+        assert_eq!(answer.is_ok(), version.version == ProtocolVersion::TLSv1_3, "{answer:?}");
+    }
 }
 
 #[tokio::test]
