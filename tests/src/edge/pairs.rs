@@ -53,10 +53,8 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("evidences.process.cmd_line", &["process.cmd_line"]),
     ("evidences.process.pid", &["process.pid"]),
     ("evidences.process.parent_process.pid", &["process.parent_process.pid"]),
-    (
-        "evidences.url.url_string",
-        &["http_request.url.url_string", "url.url_string", "http_request.url.path"],
-    ),
+    ("evidences.url.url_string", &["http_request.url.url_string", "url.url_string"]),
+    ("evidences.url.path", &["http_request.url.path", "url.path"]),
     ("evidences.query.hostname", &["query.hostname"]),
     ("evidences.url.hostname", &["http_request.url.hostname"]),
     ("evidences.tls.sni", &["tls.sni"]),
@@ -252,6 +250,9 @@ fn of_form(
     theirs: Option<&str>,
     record: &str,
 ) -> Option<&'static str> {
+    if attribute == "evidences.url.url_string" && theirs.is_some_and(|url| url.starts_with('/')) {
+        return Some("url: theirs is the path alone, which OCSF does not want there");
+    }
     let (Some(ours), Some(theirs)) = (ours, theirs) else {
         return match theirs {
             None => Some("only ours: it is in the record, and their mapping leaves it out"),
@@ -267,9 +268,9 @@ fn of_form(
             () => None,
         };
     }
-    let bare = |text: &str| text.trim().trim_end_matches('.').to_lowercase();
+    let bare = |text: &str| text.trim().trim_end_matches(['.', '?']).to_lowercase();
     if bare(ours) == bare(theirs) {
-        return Some("spelling: upper case, blanks or the last dot of a name");
+        return Some("spelling: upper case, blanks, the last dot of a name or an empty query");
     }
     is_absent(attribute, theirs, record).then_some(NOT_IN_RECORD)
 }
