@@ -9,6 +9,8 @@ use super::{
     *,
 };
 
+mod modifiers;
+
 /// An event of a few fields.
 struct Fields(Vec<(&'static str, Vec<Value<'static>>)>);
 

@@ -277,10 +277,6 @@ fn what_cannot_be_taken_is_refused_by_name() {
             "field is missing",
         ),
         (
-            "type: value_sum, rules: [fail], timespan: 1h".to_owned(),
-            "the correlation type \"value_sum\" is not supported",
-        ),
-        (
             "type: event_count, rules: [fail], timespan: 1h, condition: {over: 1}".to_owned(),
             "a comparison must be",
         ),
@@ -302,4 +298,21 @@ fn what_cannot_be_taken_is_refused_by_name() {
     let (_, refusals) = compile(&(circle("a", "b") + &circle("b", "a") + &circle("c", "a")));
     assert_eq!(refusals.len(), 3);
     assert!(refusals.iter().all(|shown| shown.contains("refers to itself")), "{refusals:?}");
+}
+
+#[test]
+fn what_a_correlation_cannot_compute_is_refused_by_the_line_that_asks_for_it() {
+    let head = "title: it\ncorrelation:\n  rules: [fail, success]\n  timespan: 1h\n";
+    let line = RULES.lines().count() + head.lines().count() + 1;
+    for kind in ["value_sum", "value_avg", "value_percentile"] {
+        let asks = format!("{head}  type: {kind}\n  condition: {{field: bytes, gt: 1}}\n");
+        let reason = format!("the correlation type {kind:?} is not supported");
+        assert_eq!(compile(&asks).1, [format!("test:{line}:9: rule it: {reason}")]);
+    }
+    let (set, refusals) =
+        compile(&format!("{head}  condition: {{gte: 2}}\n  type: temporal_ordered\n"));
+    let reason =
+        "the condition of an ordered correlation must be left out: all rules, in their order";
+    assert_eq!(refusals, [format!("test:{line}:14: rule it: {reason}")]);
+    assert!(set.correlations().is_empty(), "it is not taken without its condition");
 }
