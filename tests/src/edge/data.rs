@@ -84,7 +84,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Returns all files under `folder` with one of these extensions, in order.
+/// Returns all files under `folder` with one of these extensions, or of any where none is named, in order.
 pub(super) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -94,7 +94,9 @@ pub(super) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> 
             let extension = path.extension().and_then(|extension| extension.to_str());
             if path.is_dir() {
                 folders.push(path);
-            } else if extension.is_some_and(|extension| extensions.contains(&extension)) {
+            } else if extensions.is_empty()
+                || extension.is_some_and(|extension| extensions.contains(&extension))
+            {
                 found.push(path);
             }
         }

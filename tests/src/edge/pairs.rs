@@ -4,23 +4,31 @@
 //! title, ends of the connection, users, processes and what was asked for. A difference is told by itself where it is
 //! one of form, or where their value is nowhere in the record; the others are explained in `tests/edge/pairs.toml`,
 //! or they are unexplained, and the check fails.
+//!
+//! Every file of the archive is accounted for: it is compared, or the table says by its name why it is not. The 63
+//! pairs that the data's README counts are those of a `.raw` and an `.ocsf` of one name; the others have other names.
+//! The check fails too where a pair has fewer equal attributes than its product should, and where an entry of the
+//! table is of nothing that is still there.
+
+mod files;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use agent::normalise::{FieldMap, Kind, Normaliser, Outcome};
-use anyhow::{Context as _, Result};
+use agent::normalise::{FieldMap, Kind, Normaliser, Outcome as Read};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::{ocsf, time::Timestamp};
 
-use super::data::{Data, files};
+use self::files::{find, look_up, objects, rows};
+use super::data::Data;
 
 const ARCHIVE: &str = "ocsf/ocsf-examples-raw-ocsf-pairs.tar.gz";
-const PRODUCTS: &str = include_str!("../../edge/pairs.toml");
+const TABLE: &str = include_str!("../../edge/pairs.toml");
 
 /// Our attribute, and where theirs says the same; of several the first that is there.
 const ATTRIBUTES: &[(&str, &[&str])] = &[
@@ -64,10 +72,24 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Products {
+struct Table {
+    expected: Expected,
     product: Vec<Product>,
     #[serde(default)]
+    alone: Vec<Alone>,
+    #[serde(default)]
     explained: Vec<Explained>,
+}
+
+/// How much of the archive there must be: less is a pair that was lost, more is one that nobody has looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    /// Pairs of a `.raw` and an `.ocsf` of one name: those that the data's README counts.
+    named: usize,
+    /// Pairs of other names: `.event` or `.raw` beside `.json`.
+    others: usize,
+    compared: usize,
 }
 
 /// How the records of the pairs whose path has `files` in it are read.
@@ -78,8 +100,21 @@ struct Product {
     kind: Option<String>,
     map: Option<String>,
     fields: Option<FieldMap>,
+    /// The record is a row under a header, of which a shipper makes an object.
+    #[serde(default)]
+    is_table: bool,
+    /// How many attributes of each pair must be there on both sides and equal.
+    equal_min: Option<u64>,
     /// Why they are not read at all.
     not_read: Option<String>,
+}
+
+/// Why a file has no other side.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Alone {
+    file: String,
+    why: String,
 }
 
 /// Why the pairs whose path has `files` in it differ in an attribute.
@@ -91,16 +126,42 @@ struct Explained {
     why: String,
 }
 
+/// What came of one pair.
+#[derive(Debug)]
+enum Outcome {
+    Compared(Compared),
+    /// For a reason that the table has by the pair's name.
+    NotCompared(String),
+    /// For a reason that it does not have.
+    Unaccounted(String),
+}
+
+#[derive(Debug, Default)]
+struct Compared {
+    records: u64,
+    attributes: u64,
+    equal: u64,
+    differences: Vec<Difference>,
+}
+
+#[derive(Debug)]
+struct Difference {
+    attribute: &'static str,
+    ours: Option<String>,
+    theirs: Option<String>,
+    /// Nobody has explained it where there is nothing.
+    why: Option<String>,
+}
+
 /// What came of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    total: u64,
-    compared: u64,
-    not_compared: BTreeMap<String, Vec<String>>,
-    attributes: u64,
-    equal: u64,
-    differences: BTreeMap<String, u64>,
-    unexplained: Vec<String>,
+    named: usize,
+    each: BTreeMap<String, Outcome>,
+    /// Files without another side, with the reason.
+    alone: BTreeMap<String, String>,
+    /// Why the comparison does not hold, without the differences that nobody explained.
+    problems: Vec<String>,
 }
 
 /// Compares all pairs; nothing where they are not there.
@@ -113,122 +174,243 @@ pub(super) fn compare(
         println!("skipped: {ARCHIVE} is not there");
         return Ok(None);
     };
-    let products: Products = toml::from_str(PRODUCTS).context("read tests/edge/pairs.toml")?;
-    let mut pairs = Pairs::default();
-    for (raw, theirs) in find(&folder)? {
-        pairs.total += 1;
-        let name = raw.strip_prefix(&folder).unwrap_or(&raw).display().to_string();
-        if let Err(why) = pairs.compare(&products, maps, &name, (&raw, &theirs), now) {
-            pairs.not_compared.entry(format!("{why:#}")).or_default().push(name);
-        }
-    }
-    Ok(Some(pairs))
+    let table: Table = toml::from_str(TABLE).context("read tests/edge/pairs.toml")?;
+    compare_folder(&folder, &table, maps, now).map(Some)
 }
 
-/// Returns each record's file with that of the same record in OCSF: the one of its name, or the only other.
-fn find(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let is_raw = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.ends_with(".raw") || name.ends_with(".event") || name == "eks.json"
+fn compare_folder(
+    folder: &Path,
+    table: &Table,
+    maps: &BTreeMap<String, FieldMap>,
+    now: Timestamp,
+) -> Result<Pairs> {
+    let found = find(folder)?;
+    let mut pairs = Pairs { named: found.named, ..Pairs::default() };
+    let mut used = Used::default();
+    let name_of = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    for (raw, theirs) in found.pairs {
+        let name = name_of(&raw);
+        let outcome = compare_one(table, &mut used, maps, &name, (&raw, &theirs), now)
+            .unwrap_or_else(|error| Outcome::Unaccounted(format!("{error:#}")));
+        pairs.each.insert(name, outcome);
+    }
+    for path in found.alone {
+        let name = name_of(&path);
+        match table.alone.iter().position(|alone| alone.file == name) {
+            Some(at) => {
+                used.insert(("alone", at));
+                pairs.alone.insert(name, table.alone[at].why.clone());
+            }
+            None => pairs.problems.push(format!("{name}: has no other side, and nobody says why")),
+        }
+    }
+    pairs.judge(table, &used);
+    Ok(pairs)
+}
+
+/// The entries of the table that something came of, by list and position.
+type Used = BTreeSet<(&'static str, usize)>;
+
+fn compare_one(
+    table: &Table,
+    used: &mut Used,
+    maps: &BTreeMap<String, FieldMap>,
+    name: &str,
+    (raw, theirs): (&Path, &Path),
+    now: Timestamp,
+) -> Result<Outcome> {
+    let at = table.product.iter().position(|product| name.contains(&product.files));
+    let at = at.context("nothing says how the product is read")?;
+    used.insert(("product", at));
+    let product = &table.product[at];
+    if let Some(why) = &product.not_read {
+        return Ok(Outcome::NotCompared(why.clone()));
+    }
+    let equal_min = product.equal_min.context("nothing says how much must be equal")?;
+    let normaliser = Normaliser::new(product.reader(maps)?, "pairs");
+    let text = fs::read_to_string(raw)?;
+    let records = if product.is_table { rows(&text) } else { objects(&text) };
+    let mut records: Vec<_> = records.iter().map(Value::to_string).collect();
+    if records.is_empty() {
+        records.push(text.trim().to_owned());
+    }
+    let theirs = objects(&fs::read_to_string(theirs)?);
+    ensure!(!theirs.is_empty(), "theirs is no JSON");
+    ensure!(theirs.len() == records.len(), "one side has more records than the other");
+    let mut compared = Compared::default();
+    for (record, theirs) in records.iter().zip(&theirs) {
+        let ours = read(&normaliser, record, now)?;
+        compared.take(table, used, name, record, &ours, theirs);
+    }
+    let equal = compared.equal;
+    ensure!(equal >= equal_min, "{equal} attributes are equal: at least {equal_min} should be");
+    Ok(Outcome::Compared(compared))
+}
+
+/// Returns what the agent makes of a record.
+fn read(normaliser: &Normaliser, record: &str, now: Timestamp) -> Result<Value> {
+    let (Read::Alert { alert, .. } | Read::Malformed { alert, .. }) =
+        normaliser.normalise(record.as_bytes(), now)
+    else {
+        bail!("the record is an event of another kind");
     };
-    let (raws, others): (Vec<_>, Vec<_>) =
-        files(folder, &["raw", "event", "ocsf", "json"])?.into_iter().partition(is_raw);
-    let beside = |list: &[PathBuf], path: &Path| {
-        let is_beside = |other: &&PathBuf| other.parent() == path.parent();
-        list.iter().filter(is_beside).cloned().collect::<Vec<_>>()
-    };
-    let pair = |raw: PathBuf| {
-        let candidates = beside(&others, &raw);
-        let same = candidates.iter().find(|other| other.file_stem() == raw.file_stem()).cloned();
-        let is_only = candidates.len() == 1 && beside(&raws, &raw).len() == 1;
-        let only = candidates.first().filter(|_| is_only).cloned();
-        Some((raw, same.or(only)?))
-    };
-    Ok(raws.clone().into_iter().filter_map(pair).collect())
+    let mut ours = ocsf::finding(&alert, "pair");
+    if alert.time.is_none()
+        && let Some(ours) = ours.as_object_mut()
+    {
+        ours.remove("time");
+    }
+    Ok(ours)
+}
+
+impl Compared {
+    fn take(
+        &mut self,
+        table: &Table,
+        used: &mut Used,
+        name: &str,
+        record: &str,
+        ours: &Value,
+        theirs: &Value,
+    ) {
+        self.records += 1;
+        for (attribute, places) in ATTRIBUTES {
+            let theirs = places.iter().find_map(|place| look_up(theirs, place));
+            let ours = look_up(ours, attribute);
+            if ours.is_none() && theirs.is_none() {
+                continue;
+            }
+            self.attributes += 1;
+            if ours == theirs {
+                self.equal += 1;
+                continue;
+            }
+            let of_form = of_form(attribute, ours.as_deref(), theirs.as_deref(), record);
+            let why = of_form.map(str::to_owned).or_else(|| {
+                let at = table.explained.iter().position(|explained| {
+                    name.contains(&explained.files) && explained.attribute == *attribute
+                })?;
+                used.insert(("explained", at));
+                Some(table.explained[at].why.clone())
+            });
+            self.differences.push(Difference { attribute, ours, theirs, why });
+        }
+    }
 }
 
 impl Pairs {
-    fn compare(
-        &mut self,
-        products: &Products,
-        maps: &BTreeMap<String, FieldMap>,
-        name: &str,
-        (raw, theirs): (&Path, &Path),
-        now: Timestamp,
-    ) -> Result<()> {
-        let product = products.product.iter().find(|product| name.contains(&product.files));
-        let product = product.context("no field map reads the product")?;
-        if let Some(why) = &product.not_read {
-            anyhow::bail!("{why}");
+    /// Finds out why the comparison does not hold: what was found is not what there must be, a pair is not accounted
+    /// for, or an entry of the table is of nothing that is still there.
+    fn judge(&mut self, table: &Table, used: &Used) {
+        let Expected { named, others, compared } = table.expected;
+        let of_others = self.each.len() - self.named;
+        for (what, found, expected) in [
+            ("pairs of a .raw and an .ocsf of one name found", self.named, named),
+            ("other pairs found", of_others, others),
+            ("pairs compared", self.compared().count(), compared),
+        ] {
+            if found != expected {
+                self.problems.push(format!("{found} {what}: {expected} should be"));
+            }
         }
-        let theirs = first_object(&fs::read_to_string(theirs)?).context("theirs is no JSON")?;
-        let text = fs::read_to_string(raw)?;
-        let record = first_object(&text).map_or_else(|| text.trim().to_owned(), |v| v.to_string());
-        let normaliser = Normaliser::new(product.reader(maps)?, "pairs");
-        let (Outcome::Alert { alert, .. } | Outcome::Malformed { alert, .. }) =
-            normaliser.normalise(record.as_bytes(), now)
-        else {
-            anyhow::bail!("the record is an event of another kind");
-        };
-        let mut ours = ocsf::finding(&alert, "pair");
-        if alert.time.is_none()
-            && let Some(ours) = ours.as_object_mut()
-        {
-            ours.remove("time");
+        for (name, outcome) in &self.each {
+            if let Outcome::Unaccounted(why) = outcome {
+                self.problems.push(format!("{name}: {why}"));
+            }
         }
-        self.compared += 1;
-        for (attribute, places) in ATTRIBUTES {
-            let places = places.iter().find_map(|place| look_up(&theirs, place));
-            self.attribute(products, name, attribute, look_up(&ours, attribute), places, &record);
+        let products = table.product.iter().map(|product| product.files.clone());
+        let alone = table.alone.iter().map(|alone| alone.file.clone());
+        let explained = table.explained.iter();
+        let explained = explained.map(|of| format!("{} of {}", of.attribute, of.files));
+        for (list, entries) in [
+            ("product", products.collect::<Vec<_>>()),
+            ("alone", alone.collect()),
+            ("explained", explained.collect()),
+        ] {
+            for (at, entry) in entries.iter().enumerate() {
+                if !used.contains(&(list, at)) {
+                    self.problems
+                        .push(format!("[[{list}]] {entry}: nothing is left that it is of"));
+                }
+            }
         }
-        Ok(())
     }
 
-    fn attribute(
-        &mut self,
-        products: &Products,
-        name: &str,
-        attribute: &str,
-        ours: Option<String>,
-        theirs: Option<String>,
-        record: &str,
-    ) {
-        if ours.is_none() && theirs.is_none() {
-            return;
-        }
-        self.attributes += 1;
-        if ours == theirs {
-            self.equal += 1;
-            return;
-        }
-        let is_it = |explained: &&Explained| {
-            name.contains(&explained.files) && explained.attribute == attribute
-        };
-        let known = products.explained.iter().find(is_it);
-        let why = of_form(attribute, ours.as_deref(), theirs.as_deref(), record)
-            .map(str::to_owned)
-            .or_else(|| known.map(|explained| explained.why.clone()));
-        if let Some(why) = why {
-            *self.differences.entry(why).or_default() += 1;
-            return;
-        }
-        self.unexplained.push(format!("{name}: {attribute}: ours {ours:?}, theirs {theirs:?}"));
+    fn compared(&self) -> impl Iterator<Item = (&String, &Compared)> {
+        self.each.iter().filter_map(|(name, outcome)| match outcome {
+            Outcome::Compared(compared) => Some((name, compared)),
+            Outcome::NotCompared(_) | Outcome::Unaccounted(_) => None,
+        })
     }
 
-    /// Returns whether every difference has an explanation.
+    fn sum(&self, of: impl Fn(&Compared) -> u64) -> u64 {
+        self.compared().map(|(_, compared)| of(compared)).sum()
+    }
+
+    /// Returns how often each explanation was needed, and the differences that have none.
+    fn differences(&self) -> (BTreeMap<&str, u64>, Vec<String>) {
+        let (mut explained, mut unexplained) = (BTreeMap::new(), Vec::new());
+        for (name, compared) in self.compared() {
+            for Difference { attribute, ours, theirs, why } in &compared.differences {
+                match why {
+                    Some(why) => *explained.entry(why.as_str()).or_default() += 1,
+                    None => unexplained
+                        .push(format!("{name}: {attribute}: ours {ours:?}, theirs {theirs:?}")),
+                }
+            }
+        }
+        (explained, unexplained)
+    }
+
+    /// Returns the pairs that the table says why they are not compared, by reason.
+    fn not_compared(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, outcome) in &self.each {
+            if let Outcome::NotCompared(why) = outcome {
+                by_reason.entry(why).or_default().push(name);
+            }
+        }
+        by_reason
+    }
+
+    /// Returns whether every pair is accounted for, enough of each was compared, and every difference has an
+    /// explanation that is still of something.
     pub(super) fn holds(&self) -> bool {
-        self.unexplained.is_empty()
+        self.problems.is_empty() && self.differences().1.is_empty()
     }
 
     /// Adds the comparison to the check's report.
     pub(super) fn add_to(&self, report: &mut Value) {
-        report["pairs_total"] = self.total.into();
-        report["pairs_compared"] = self.compared.into();
-        report["pairs_not_compared"] = json!(self.not_compared);
-        report["pairs_attributes"] = self.attributes.into();
-        report["pairs_equal"] = self.equal.into();
-        report["pairs_differences"] = json!(self.differences);
-        report["pairs_unexplained"] = json!(self.unexplained);
+        let (explained, unexplained) = self.differences();
+        report["pairs_total"] = self.each.len().into();
+        report["pairs_named"] = self.named.into();
+        report["pairs_compared"] = self.compared().count().into();
+        report["pairs_not_compared"] = json!(self.not_compared());
+        report["pairs_files_alone"] = json!(self.alone);
+        report["pairs_attributes"] = self.sum(|of| of.attributes).into();
+        report["pairs_equal"] = self.sum(|of| of.equal).into();
+        report["pairs_differences"] = json!(explained);
+        report["pairs_unexplained"] = json!(unexplained);
+        report["pairs_problems"] = json!(self.problems);
+        let each = self.each.iter().map(|(name, outcome)| (name.clone(), outcome.report()));
+        report["pairs"] = Value::Object(each.collect());
+    }
+}
+
+impl Outcome {
+    fn report(&self) -> Value {
+        match self {
+            Self::NotCompared(why) => json!({ "not_compared": why }),
+            Self::Unaccounted(why) => json!({ "unaccounted": why }),
+            Self::Compared(Compared { records, attributes, equal, differences }) => {
+                let why = differences.iter().map(|of| (of.attribute.to_owned(), json!(of.why)));
+                let why: Map<_, _> = why.collect();
+                json!({
+                    "records": records, "attributes": attributes, "equal": equal,
+                    "differences": why,
+                })
+            }
+        }
     }
 }
 
@@ -255,7 +437,8 @@ fn of_form(
     }
     let (Some(ours), Some(theirs)) = (ours, theirs) else {
         return match theirs {
-            None => Some("only ours: it is in the record, and their mapping leaves it out"),
+            None if is_number_of_meaning(attribute) => Some(ONLY_OURS),
+            None => ours.is_some_and(|ours| is_in(ours, record)).then_some(ONLY_OURS),
             Some(theirs) => is_absent(attribute, theirs, record).then_some(NOT_IN_RECORD),
         };
     };
@@ -276,117 +459,51 @@ fn of_form(
 }
 
 const NOT_IN_RECORD: &str = "theirs is nowhere in the record";
+const ONLY_OURS: &str = "only ours: it is in the record, and their mapping leaves it out";
 
-/// Returns whether their value is nowhere in the record. Of numbers with a meaning nobody can tell.
+/// Returns whether the attribute is a number with a meaning, which nobody can look for in the record.
+fn is_number_of_meaning(attribute: &str) -> bool {
+    matches!(attribute, "time" | "severity_id" | "action_id")
+}
+
 fn is_absent(attribute: &str, theirs: &str, record: &str) -> bool {
-    if matches!(attribute, "time" | "severity_id" | "action_id") {
-        return false;
-    }
-    let written = Value::from(theirs).to_string();
-    !record.contains(theirs) && !record.contains(written.trim_matches('"'))
+    !is_number_of_meaning(attribute) && !is_in(theirs, record)
 }
 
-/// Returns the first object of a text of JSON, which may be one of a list. Some of the pairs have commas behind their
-/// last items.
-fn first_object(text: &str) -> Option<Value> {
-    let first = |text: &str| serde_json::Deserializer::from_str(text).into_iter().next()?.ok();
-    let first: Value = first(text).or_else(|| first(&without_last_commas(text)))?;
-    let object = match first {
-        Value::Array(items) => items.into_iter().next()?,
-        other => other,
-    };
-    object.is_object().then_some(object)
-}
-
-fn without_last_commas(text: &str) -> String {
-    let (mut kept, mut is_text, mut is_escaped) = (String::with_capacity(text.len()), false, false);
-    for (at, char) in text.char_indices() {
-        is_text ^= char == '"' && !is_escaped;
-        is_escaped = char == '\\' && !is_escaped;
-        let next = text[at + char.len_utf8()..].trim_start().chars().next();
-        if is_text || char != ',' || !matches!(next, Some('}' | ']')) {
-            kept.push(char);
-        }
-    }
-    kept
-}
-
-/// Returns the text at a path, of lists that of the first item; what says nothing is absent.
-fn look_up(root: &Value, path: &str) -> Option<String> {
-    let empty = Value::Object(Map::new());
-    let mut at = root;
-    for name in path.split('.') {
-        at = at.get(name)?;
-        while let Value::Array(items) = at {
-            at = items.first().unwrap_or(&empty);
-        }
-    }
-    let text = match at {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
-    let says_nothing = matches!(text.as_str(), "" | "-" | "''" | "N/A" | "NULL");
-    let is_unknown = text == "0" && matches!(path, "severity_id" | "action_id");
-    (!says_nothing && !is_unknown).then_some(text)
+/// Returns whether a value stands in the record, as it is or as JSON writes it.
+fn is_in(value: &str, record: &str) -> bool {
+    let written = Value::from(value).to_string();
+    record.contains(value) || record.contains(written.trim_matches('"'))
 }
 
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { total, compared, attributes, equal, .. } = self;
+        let (compared, total, named) = (self.compared().count(), self.each.len(), self.named);
+        let (equal, all) = (self.sum(|of| of.equal), self.sum(|of| of.attributes));
         write!(
             f,
-            "{compared} of {total} pairs compared: {equal} of {attributes} attributes are equal"
+            "{compared} of {total} pairs compared ({named} are of a .raw and an .ocsf of one \
+             name): {equal} of {all} attributes are equal"
         )?;
-        for (why, count) in &self.differences {
+        let (explained, unexplained) = self.differences();
+        for (why, count) in explained {
             write!(f, "\n{count:>12}  {why}")?;
         }
-        for (why, names) in &self.not_compared {
+        for (why, names) in self.not_compared() {
             write!(f, "\n{:>12}  not compared: {why}", names.len())?;
         }
-        for what in &self.unexplained {
+        for (name, why) in &self.alone {
+            write!(f, "\n{:>12}  without another side: {name}: {why}", 1)?;
+        }
+        for what in unexplained {
             write!(f, "\nunexplained: {what}")?;
+        }
+        for what in &self.problems {
+            write!(f, "\nproblem: {what}")?;
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_field_maps_and_explanations_can_be_read() {
-        let products: Products = toml::from_str(PRODUCTS).unwrap();
-        assert!(products.explained.iter().all(|explained| !explained.why.is_empty()));
-    }
-
-    #[test]
-    fn differences_of_form_are_told_by_themselves() {
-        let of_form = |attribute, ours, theirs| of_form(attribute, ours, theirs, r#"{"a":"b\"c"}"#);
-        assert!(of_form("time", Some("1700000000123"), Some("1700000000")).is_some());
-        assert!(of_form("time", Some("1700000000123"), Some("1700000000000")).is_some());
-        assert_eq!(of_form("time", Some("1700000000123"), Some("1700000001000")), None);
-        assert!(of_form("finding_info.title", Some("A."), Some("a")).is_some());
-        assert_eq!(of_form("finding_info.title", None, Some("x")), Some(NOT_IN_RECORD));
-        assert_eq!(of_form("finding_info.title", None, Some("b\"c")), None);
-        assert!(of_form("finding_info.title", Some("x"), None).is_some());
-        assert_eq!(of_form("severity_id", None, Some("1")), None);
-    }
-
-    #[test]
-    fn a_comma_behind_the_last_item_is_overlooked() {
-        let expected = json!({ "a": ",}", "b": [1] });
-        assert_eq!(first_object(r#"[{ "a": ",}", "b": [1, ], }, 2]"#), Some(expected));
-        assert_eq!((first_object("[1]"), first_object("x")), (None, None));
-    }
-
-    #[test]
-    fn what_says_nothing_is_absent_and_lists_have_their_first_item() {
-        let value = json!({ "a": [{ "b": 7 }], "c": "-", "severity_id": 0, "d": [] });
-        assert_eq!(look_up(&value, "a.b").as_deref(), Some("7"));
-        for path in ["c", "severity_id", "d", "d.e", "a", "x.y"] {
-            assert_eq!(look_up(&value, path), None, "{path}");
-        }
-    }
-}
+mod tests;
