@@ -34,10 +34,13 @@ enum Reader {
     Map(&'static str),
 }
 
+/// Messages, each with the form that others found it to have.
+const SYSLOG: &str = "cef-syslog/lines.jsonl.gz";
+
 /// Events that others try their rules on, each with the logs that a rule is for.
 const PANTHER: &str = "panther/panther_rule_tests.dev.jsonl.gz";
 
-const SAMPLES: [Sample; 13] = [
+const SAMPLES: [Sample; 18] = [
     Sample {
         name: "suricata",
         file: "suricata/eve_suricata_verify_sample.ndjson.gz",
@@ -69,10 +72,40 @@ const SAMPLES: [Sample; 13] = [
         record: whole,
     },
     Sample {
-        name: "syslog, cef, leef",
-        file: "cef-syslog/lines.jsonl.gz",
+        name: "syslog rfc 5424",
+        file: SYSLOG,
         reader: Reader::Kind("syslog"),
-        record: line,
+        record: |line| of_group(line, "rfc5424"),
+    },
+    Sample {
+        name: "syslog iso time",
+        file: SYSLOG,
+        reader: Reader::Kind("syslog"),
+        record: |line| of_group(line, "iso-syslog"),
+    },
+    Sample {
+        name: "syslog rfc 3164",
+        file: SYSLOG,
+        reader: Reader::Kind("syslog"),
+        record: |line| of_group(line, "rfc3164-nopri"),
+    },
+    Sample {
+        name: "syslog firewalls",
+        file: SYSLOG,
+        reader: Reader::Kind("syslog"),
+        record: |line| of_group(line, "firewalls"),
+    },
+    Sample {
+        name: "cef",
+        file: SYSLOG,
+        reader: Reader::Kind("syslog"),
+        record: |line| of_group(line, "cef"),
+    },
+    Sample {
+        name: "leef",
+        file: SYSLOG,
+        reader: Reader::Kind("syslog"),
+        record: |line| of_group(line, "leef"),
     },
     Sample {
         name: "sentinel",
@@ -138,7 +171,7 @@ pub(super) fn read(
             println!("skipped: {} is not there", sample.file);
             continue;
         };
-        let (mut counts, mut file) = (Counts::default(), OneFile::new(&normaliser));
+        let (mut counts, mut file) = (Counts::of(sample.name)?, OneFile::new(&normaliser));
         for line in lines.iter().filter(|line| !line.is_empty()) {
             let record = (sample.record)(line).with_context(|| sample.file.to_owned())?;
             record.iter().for_each(|record| take(&mut counts, &mut file, record));
@@ -150,19 +183,19 @@ pub(super) fn read(
         ("zeek baseline", "zeek/zeek-btest-baseline-logs.tar.gz", "zeek_notice"),
         ("zeek json", "zeek/zeek-btest-json-logs.tar.gz", "zeek_notice"),
         ("zeek labelled", "zeek/stratosphere-labelled-zeek.dev.tar.xz", "zeek_notice"),
-        ("crowdsec lines", "crowdsec/crowdsec-hub-tests.dev.tar.xz", "syslog"),
     ] {
         let Some(folder) = data.unpack(archive)? else {
             println!("skipped: {archive} is not there");
             continue;
         };
         let reader = reader(Reader::Kind(kind), maps).context("the agent's own kinds")?;
-        let mut counts = Counts::default();
+        let mut counts = Counts::of(name)?;
         for path in files(&folder, &["log"])? {
             of_file(&path, &reader, &mut counts, &take)?;
         }
         read.push((name.to_owned(), counts));
     }
+    read.extend(logs(data, maps, &take)?);
     if let Some(counts) = event_logs(data, maps, &take)? {
         read.push(("windows event logs".to_owned(), counts));
     }
@@ -176,15 +209,41 @@ pub(super) fn read(
         ("aminer", Reader::Map("aminer")),
     ] {
         let reader = reader(reader_of, maps).context("the agent's own kinds and maps")?;
-        let mut counts = Counts::default();
+        let sample = format!("replayed {name}");
+        let mut counts = Counts::of(&sample)?;
         for path in files(&folder, &["json"])? {
             if path.parent().is_some_and(|parent| parent.ends_with(name)) {
                 of_file(&path, &reader, &mut counts, &take)?;
             }
         }
-        read.push((format!("replayed {name}"), counts));
+        read.push((sample, counts));
     }
     Ok(read)
+}
+
+/// Reads the logs that others find attacks in: those that begin as syslog does, and all others, which are lines of web
+/// servers and applications; nothing where they are not there.
+fn logs(
+    data: &Data,
+    maps: &BTreeMap<String, FieldMap>,
+    take: &impl Fn(&mut Counts, &mut OneFile, &[u8]),
+) -> Result<Vec<(String, Counts)>> {
+    const ARCHIVE: &str = "crowdsec/crowdsec-hub-tests.dev.tar.xz";
+    let Some(folder) = data.unpack(ARCHIVE)? else {
+        println!("skipped: {ARCHIVE} is not there");
+        return Ok(Vec::new());
+    };
+    let reader = reader(Reader::Kind("syslog"), maps).context("the agent's own kinds")?;
+    let names = ["crowdsec syslog", "crowdsec other lines"];
+    let mut counts = names.map(Counts::of).into_iter().collect::<Result<Vec<_>>>()?;
+    for path in files(&folder, &["log"])? {
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        let mut file = OneFile::new(&reader);
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            take(&mut counts[usize::from(!is_rfc_3164(line))], &mut file, line);
+        }
+    }
+    Ok(names.map(str::to_owned).into_iter().zip(counts).collect())
 }
 
 /// Reads the event logs of Windows beside Sigma's rules; nothing where they are not there.
@@ -199,7 +258,7 @@ fn event_logs(
         return Ok(None);
     };
     let reader = reader(Reader::Kind("windows_event"), maps).context("the agent's own kinds")?;
-    let mut counts = Counts::default();
+    let mut counts = Counts::of("windows event logs")?;
     for path in files(&folder, &["evtx"])? {
         let mut log = fs::File::open(&path).with_context(|| path.display().to_string())?;
         let mut lines = Vec::new();
@@ -219,7 +278,8 @@ fn reader(reader: Reader, maps: &BTreeMap<String, FieldMap>) -> Option<Normalise
         Reader::Kind(name) => Kind::of_product(name)?,
         Reader::Map(name) => Kind::JsonLines(maps.get(name)?.clone()),
     };
-    Some(Normaliser::new(kind, "edge-check"))
+    // Messages without a year say when only where the clock's zone is known.
+    Some(Normaliser::new(kind, "edge-check").with_utc_offset(Some(0)))
 }
 
 fn of_file(
@@ -338,12 +398,43 @@ fn tested(line: &[u8], log: &str) -> Result<Option<Vec<u8>>> {
     Ok((is_of && is_event).then(|| event.to_string().into_bytes()))
 }
 
-fn line(line: &[u8]) -> Result<Option<Vec<u8>>> {
+/// Where messages about connections are from, which name both ends.
+const FIREWALLS: [&str; 8] = [
+    "wazuh/SonicWall.ini",
+    "wazuh/cisco_ios.ini",
+    "wazuh/fortigate.ini",
+    "wazuh/iptables.ini",
+    "wazuh/junos.ini",
+    "crowdsec/iptables-logs",
+    "crowdsec/iptables-scan-multi-port",
+    "crowdsec/unifi-logs",
+];
+
+/// Returns the message if it is of this group: its form, or the firewalls among those of RFC 3164.
+fn of_group(line: &[u8], group: &str) -> Result<Option<Vec<u8>>> {
     #[derive(Deserialize)]
     struct Line {
+        src: String,
+        kind: String,
         line: String,
     }
-    Ok(Some(serde_json::from_slice::<Line>(line)?.line.into()))
+    let Line { src, kind, line } = serde_json::from_slice(line)?;
+    let is_firewall = kind == "rfc3164-nopri" && FIREWALLS.contains(&src.as_str());
+    let own = if is_firewall { "firewalls" } else { &kind };
+    Ok((own == group).then(|| line.into()))
+}
+
+/// Returns whether a line begins as RFC 3164 says: month, day, time, host, program and a colon.
+fn is_rfc_3164(line: &[u8]) -> bool {
+    const MONTHS: &str = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    let [month, day, time, _host, program] = [(); 5].map(|()| words.next().unwrap_or_default());
+    MONTHS.split(' ').any(|known| known == month)
+        && day.parse().is_ok_and(|day: u8| (1..=31).contains(&day))
+        && time.len() == 8
+        && time.split(':').count() == 3
+        && program.ends_with(':')
 }
 
 /// Puts the alert together that Wazuh writes of a line whose rule is known.
