@@ -8,10 +8,11 @@
 //!
 //! In place of a sentence some devices write pairs of key and value, or a mark before it: see
 //! [`keyed`]. Pairs are believed only where no program's name stands before them, whose sentence
-//! another could have written.
+//! another could have written; those of a packet also from the kernel.
 //!
 //! The device of a message about a connection is the sensor, not the host that the alert is about;
-//! it stays in the record.
+//! it stays in the record. Where Linux' packet filter says that a packet came to its own host, or
+//! went out from it, that host is the one.
 
 mod head;
 mod keyed;
@@ -64,6 +65,7 @@ const MARK_DST: &str = "mark:dst";
 const MARK_DST_PORT: &str = "mark:dst_port";
 const MARK_PROTOCOL: &str = "mark:protocol";
 const MARK_ACTION: &str = "mark:action";
+const MARK_HOST: &str = "mark:host";
 
 /// The keys are those of CEF's extension dictionary, LEEF's predefined attributes, and of Fortinet's
 /// and SonicWall's pairs.
@@ -102,6 +104,7 @@ const TABLE: &[(u8, &str)] = &[
     (slots::TIME, "eventtime"),
     (slots::TIME, MESSAGE_TIME),
     (of(Field::DeviceHostname), "identHostName"),
+    (of(Field::DeviceHostname), MARK_HOST),
     (of(Field::DeviceIp), "identSrc"),
     (MESSAGE_HOST, MESSAGE_HOSTNAME),
     (DEVICE_HOST, "dvchost"),
@@ -193,7 +196,18 @@ pub(super) fn read<'a>(record: &'a str, each: &mut Take<'_, 'a>) -> Result<(), M
         }
         return Ok(());
     }
-    if head.app.is_empty() && keyed::is_pairs(head.text) {
+    // A program's name would be anybody's; a device without one has its packet filter speak for itself.
+    if let Some(packet) = keyed::packet(head.text).filter(|_| matches!(head.app, "" | "kernel")) {
+        keyed::each(packet.text, |key, value| match key {
+            "SRC" => take(MARK_SRC, value),
+            "DST" => take(MARK_DST, value),
+            "SPT" => take(MARK_SRC_PORT, value),
+            "DPT" => take(MARK_DST_PORT, value),
+            "PROTO" => take(MARK_PROTOCOL, value),
+            _ => {}
+        });
+        take(MARK_HOST, if packet.is_own { head.host } else { "" });
+    } else if head.app.is_empty() && keyed::is_pairs(head.text) {
         keyed::each(head.text, &mut take);
     }
     take(MESSAGE_APP, head.app);

@@ -1,8 +1,9 @@
 //! What devices write in place of a sentence: pairs of key and value, as Fortinet's and SonicWall's
-//! firewalls do, and Cisco's mark before one.
+//! firewalls and Linux' packet filter do, and Cisco's mark before one.
 //!
 //! ```text
 //! date=2026-11-02 time=09:12:33 devname="fw" level=warning srcip=10.0.0.5 msg="a b"
+//! DROP IN=eth0 OUT= MAC=... SRC=192.0.2.9 DST=10.0.0.5 LEN=40 ... PROTO=TCP SPT=46388 DPT=22 ...
 //! %ASA-4-106023: Deny tcp src outside:192.0.2.9/80 dst inside:10.0.0.5/22
 //! ```
 
@@ -65,6 +66,27 @@ fn pair(text: &str) -> Option<(&str, &str, &str)> {
     }
     let (value, behind) = value.split_at(value.find(is_between).unwrap_or(value.len()));
     Some((key, value, behind))
+}
+
+/// What Linux' packet filter says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packet<'a> {
+    /// Its pairs, without those of the packet that an error of ICMP quotes.
+    pub(super) text: &'a str,
+    /// Whether the host itself is one of its ends: it came in and went no further, or only out.
+    pub(super) is_own: bool,
+}
+
+/// Returns the packet that the text is about, behind what whoever wrote the rule has put before it, with or without a
+/// blank.
+pub(super) fn packet(text: &str) -> Option<Packet<'_>> {
+    text.match_indices("IN=").find_map(|(start, _)| {
+        let text = text[start..].split(" [SRC=").next().unwrap_or_default();
+        let (into, behind) = text.split_once(' ')?;
+        let is_one = behind.starts_with("OUT=") || behind.starts_with("PHYSIN=");
+        let is_own = into == "IN=" || text.contains(" OUT= ");
+        is_one.then_some(Packet { text, is_own })
+    })
 }
 
 /// The mark before a sentence of Cisco's.
@@ -198,6 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_ends_before_the_one_that_it_quotes_and_has_the_host_at_one_end_or_none() {
+        let own = "IN=eth0 OUT= SRC=192.0.2.9 DST=10.0.0.5 PROTO=ICMP";
+        for text in
+            [own.to_owned(), format!("[7.0] DROP (x){own}"), format!("{own} [SRC=10.0.0.5 ]")]
+        {
+            assert_eq!(packet(&text), Some(Packet { text: own, is_own: true }), "{text}");
+        }
+        let is_own = |text| packet(text).map(|packet| packet.is_own);
+        assert_eq!(is_own("IN= OUT=eth0 SRC=10.0.0.5"), Some(true));
+        assert_eq!(is_own("IN=br0 PHYSIN=eth1 OUT=eth0 SRC=10.0.0.5"), Some(false));
+        for text in ["", "IN=", "IN=eth0 and out", "plugged IN=1 device=usb"] {
+            assert_eq!(packet(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_mark_says_what_speaks_how_bad_it_is_and_which_sentence_follows() {
         let found = mark("%ASA-4-106023: Deny tcp src outside:192.0.2.9/80").unwrap();
         assert_eq!((found.facility, found.severity, found.name), ("ASA", 4, "106023"));
@@ -253,6 +291,7 @@ mod tests {
             text in r#"[a-zé=", \\%:/(0-9.>-]{0,60}( (src|to|->) [0-9.é:/]{0,20})?"#,
         ) {
             is_pairs(&text);
+            packet(&text);
             mark(&text);
             connection(&text);
             for (key, value) in pairs(&text) {

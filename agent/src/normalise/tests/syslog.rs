@@ -294,6 +294,28 @@ fn a_time_without_a_year_says_when_where_the_zone_is_known() {
     assert_eq!(time(cisco, None), Some(1_793_610_753_000));
 }
 
+#[test]
+fn a_packet_that_linux_filters_names_its_ends_and_the_host_only_where_it_is_one() {
+    let reader = reader();
+    let packet = "SRC=192.0.2.9 DST=10.0.0.5 LEN=40 TTL=6 PROTO=TCP SPT=46388 DPT=22 SYN URGP=0";
+    let read = |line: String| {
+        let (alert, _) = alert(&reader, &line);
+        let ends = [Field::SrcIp, Field::DstIp, Field::DeviceHostname, Field::Protocol];
+        let ends = ends.map(|field| alert.text(field).unwrap_or_default().to_owned());
+        (ends, alert.src_port, alert.dst_port)
+    };
+    let ports = (Some(46_388), Some(22));
+    let expected =
+        |host: &str| (["192.0.2.9", "10.0.0.5", host, "tcp"].map(str::to_owned), ports.0, ports.1);
+    let head = "<4>Nov  2 09:12:33 gw kernel:";
+    assert_eq!(read(format!("{head} [7.1] DROP IN=eth0 OUT= MAC=00:11 {packet}")), expected("gw"));
+    assert_eq!(read(format!("{head} IN=eth0 OUT=eth1 {packet}")), expected(""));
+    let unnamed = format!("<4>Nov  2 09:12:33 gw [WAN-D] DESCR=\"all\" IN=eth8 OUT= {packet}");
+    assert_eq!(read(unnamed), expected("gw"));
+    let another = format!("<4>Nov  2 09:12:33 gw web: login of IN=eth0 OUT= {packet}");
+    assert_eq!(read(another), (["", "", "gw", ""].map(str::to_owned), None, None));
+}
+
 proptest! {
     #[test]
     fn no_message_makes_it_panic(
