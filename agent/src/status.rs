@@ -6,6 +6,7 @@
 //! says so.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -197,6 +198,9 @@ pub struct SourceStatus {
     pub skipped: u64,
     /// Records that could not be parsed; sent as alerts that say so.
     pub malformed: u64,
+    /// How many for each reason, under the title that the alert has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub malformed_by_reason: BTreeMap<String, u64>,
     /// Records that say no time, none that can be read, or one too far ahead to be believed; sent as of when they were
     /// read.
     #[serde(default)]

@@ -1,6 +1,6 @@
 //! One source within the pipeline: its input, what makes alerts of its lines, and what was counted.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use shared::{
     alert::{Alert, Handling},
@@ -94,7 +94,8 @@ pub(super) struct Feed {
     /// The file whose header lines the normaliser has, and its generation.
     header_of: Option<(FileId, u64)>,
     skipped: u64,
-    malformed: u64,
+    /// By the reason's title.
+    malformed: BTreeMap<&'static str, u64>,
     untimed: u64,
     /// What of the input's losses the ledger has.
     counted: Counts,
@@ -129,7 +130,7 @@ impl Feed {
                 .with_utc_offset(config.utc_offset),
             header_of: None,
             skipped: 0,
-            malformed: 0,
+            malformed: BTreeMap::new(),
             untimed: 0,
             counted: Counts::default(),
             shown,
@@ -247,8 +248,8 @@ impl Feed {
                 self.untimed += u64::from(alert.time.is_none());
                 alert
             }
-            Outcome::Malformed { alert, .. } => {
-                self.malformed += 1;
+            Outcome::Malformed { alert, why } => {
+                *self.malformed.entry(why.title()).or_default() += 1;
                 alert
             }
             Outcome::Skip(_) => {
@@ -353,11 +354,13 @@ impl Feed {
     /// Returns what is shown of the source at `now`.
     pub(super) fn status(&mut self, now: Timestamp) -> SourceStatus {
         let is_reading = self.shown == Status::Reading;
+        let reasons = self.malformed.iter().map(|(why, count)| ((*why).to_owned(), *count));
         let status = SourceStatus {
             name: self.name.clone(),
             error: (!is_reading).then(|| self.shown.to_string()),
             skipped: self.skipped,
-            malformed: self.malformed,
+            malformed: self.malformed.values().sum(),
+            malformed_by_reason: reasons.collect(),
             untimed: self.untimed,
             ..SourceStatus::default()
         };
@@ -507,6 +510,23 @@ mod tests {
         read(&mut feed);
         let status = feed.status(Timestamp::ZERO);
         assert_eq!((status.records, status.malformed, status.untimed), (4, 0, 3));
+    }
+
+    #[test]
+    fn records_that_cannot_be_parsed_are_counted_by_their_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eve.json");
+        fs::write(&path, b"no object\n{\"event_type\":\n{\"event_type\":\n\xff\n").unwrap();
+        let kind = Kind::of_product("suricata_eve").unwrap();
+        let input = config::Input::File { path, from: StartFrom::Start };
+        let config = SourceConfig { name: "eve".to_owned(), kind, input, utc_offset: None };
+        let mut feed = open(&config, &Stored::new());
+        read(&mut feed);
+        let status = feed.status(Timestamp::ZERO);
+        let reasons: Vec<_> = status.malformed_by_reason.values().copied().collect();
+        assert_eq!((status.malformed, reasons), (4, vec![1, 2, 1]), "{status:?}");
+        let reason = "record could not be parsed: it ends early";
+        assert_eq!(status.malformed_by_reason[reason], 2);
     }
 
     #[test]

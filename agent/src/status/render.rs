@@ -223,6 +223,13 @@ fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
         writeln!(out, "  {}: {count} {what}", source.path.display())?;
     }
+    for (why, count) in &source.malformed_by_reason {
+        writeln!(
+            out,
+            "  {}: {count} malformed, and sent as they are: {why}",
+            source.path.display()
+        )?;
+    }
     if let Some(files) = &source.files {
         writeln!(
             out,

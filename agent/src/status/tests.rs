@@ -86,12 +86,14 @@ fn what_is_wrong_is_shown_with_what_it_means() {
     board.set_link_error("box:4433: no answer");
     board.update(|snapshot| {
         snapshot.spool.state = SpoolState::Full;
-        snapshot.sources =
-            vec![SourceStatus { error: Some("permission denied".to_owned()), ..source("eve", 0) }];
+        let error = Some("permission denied".to_owned());
+        let malformed_by_reason = [("it ends early".to_owned(), 3)].into();
+        snapshot.sources = vec![SourceStatus { error, malformed_by_reason, ..source("eve", 0) }];
     });
     let snapshot = board.snapshot();
     let text = snapshot.render(snapshot.written_at);
-    for part in ["not connected", "box:4433: no answer", "FULL", "permission denied"] {
+    let reason = "3 malformed, and sent as they are: it ends early";
+    for part in ["not connected", "box:4433: no answer", "FULL", "permission denied", reason] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
 }
