@@ -55,7 +55,9 @@ const OWN_TABLE: &str = r#"
     [[product]]
     files = "one/"
     equal_min = 1
-    fields = { product = "own", paths = { "finding_info.title" = "what", "device.hostname" = "host" } }
+    [product.fields]
+    product = "own"
+    paths = { "finding_info.title" = "what", "device.hostname" = "host" }
     [[product]]
     files = "two/"
     not_read = "it is a picture"
