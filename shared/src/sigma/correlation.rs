@@ -8,7 +8,7 @@
 //! | `event_count` | the number of events meets the condition |
 //! | `value_count` | the number of different values of `field` meets the condition |
 //! | `temporal` | all rules have matched, or as many different ones as the condition says |
-//! | `temporal_ordered` | all rules have matched, each by an event behind that of the rule before |
+//! | `temporal_ordered` | all rules, or as many as the condition says, each by an event behind that of a rule before it |
 //!
 //! A correlation may refer to another; that then matches as if the event which completed it were matched by a rule. An
 //! event that lacks a field of `group-by` belongs to no group. What is asked of time and memory is in [`state`].
@@ -53,7 +53,8 @@ pub(super) enum Kind {
     ValueCount(Bounds, Vec<Box<str>>),
     /// How many different rules; all where nothing is said.
     Temporal(Option<Bounds>),
-    TemporalOrdered,
+    /// Likewise, in the order of the rules: the longest row of events counts.
+    TemporalOrdered(Option<Bounds>),
 }
 
 /// All that a count must meet.
@@ -171,13 +172,9 @@ impl Kind {
                 Ok(Self::ValueCount(bounds()?, texts(field, "field")?))
             }
             "temporal" => Ok(Self::Temporal(condition.map(|_| bounds()).transpose()?)),
-            "temporal_ordered" => match condition {
-                None => Ok(Self::TemporalOrdered),
-                Some(node) => Err(node.fault(Reason::Not {
-                    what: "the condition of an ordered correlation".into(),
-                    must_be: "left out: all rules, in their order",
-                })),
-            },
+            "temporal_ordered" => {
+                Ok(Self::TemporalOrdered(condition.map(|_| bounds()).transpose()?))
+            }
             other => Err(kind.fault(Reason::CorrelationType(other.into()))),
         }
     }

@@ -121,7 +121,7 @@ impl Known<'_> {
         let found = found.collect::<Result<Vec<_>, _>>()?;
         let counted: &[Box<str>] = match &draft.kind {
             Kind::ValueCount(_, fields) => fields,
-            Kind::EventCount(_) | Kind::Temporal(_) | Kind::TemporalOrdered => &[],
+            Kind::EventCount(_) | Kind::Temporal(_) | Kind::TemporalOrdered(_) => &[],
         };
         let member = |(name, rule): (&str, Reference)| {
             let mut fields = |wanted: &[Box<str>]| {

@@ -168,7 +168,7 @@ impl Correlator {
                 let head = digest.first_chunk::<8>().expect("a digest is longer");
                 Some(u64::from_be_bytes(*head))
             }
-            Kind::Temporal(_) | Kind::TemporalOrdered => Some(u64::from(position)),
+            Kind::Temporal(_) | Kind::TemporalOrdered(_) => Some(u64::from(position)),
         }
     }
 
@@ -240,9 +240,9 @@ impl Group {
                 }
                 plan.rules.len()
             }
-            Kind::TemporalOrdered => plan.rules.len() * SIGMA_CORRELATION_STEPS_MAX,
+            Kind::TemporalOrdered(_) => plan.rules.len() * SIGMA_CORRELATION_STEPS_MAX,
         };
-        if plan.kind == Kind::TemporalOrdered {
+        if matches!(plan.kind, Kind::TemporalOrdered(_)) {
             self.drop_oldest_of(entry.what);
         }
         let place = self.entries.partition_point(|other| *other < entry);
@@ -278,7 +278,8 @@ impl Group {
             Kind::EventCount(bounds) | Kind::ValueCount(bounds, _) => met(bounds),
             Kind::Temporal(Some(bounds)) => met(bounds),
             Kind::Temporal(None) => count == plan.rules.len(),
-            Kind::TemporalOrdered => self.in_order(plan),
+            Kind::TemporalOrdered(Some(bounds)) => bounds.met_by(self.longest_row(plan)),
+            Kind::TemporalOrdered(None) => self.longest_row(plan) == plan.rules.len(),
         };
         if !holds {
             self.matched_at = None;
@@ -292,24 +293,23 @@ impl Group {
         says
     }
 
-    /// Returns whether there is an event for each rule, each behind the one before. From the newest event of the last
-    /// rule backwards, the newest that is old enough is as good as any other.
-    fn in_order(&self, plan: &Plan) -> bool {
-        let last = plan.rules.len() as u64 - 1;
-        let ends = self.entries.iter().rev().filter(|entry| entry.what == last);
-        ends.into_iter().any(|end| {
-            let mut behind = (end.at, end.arrival);
-            (0..last).rev().all(|position| {
-                let limit = behind;
-                let before =
-                    |entry: &&Entry| entry.what == position && (entry.at, entry.arrival) < limit;
-                let found = self.entries.iter().rev().find(before);
-                found.is_some_and(|entry| {
-                    behind = (entry.at, entry.arrival);
-                    end.at.since(entry.at) <= plan.timespan
-                })
-            })
-        })
+    /// Returns how many events the longest row has, each of a later rule and behind the one before.
+    fn longest_row(&self, plan: &Plan) -> usize {
+        // By rule: how long the longest row is that ends with one of its events so far.
+        let mut rows = vec![0; plan.rules.len()];
+        let mut rest = self.entries.iter().peekable();
+        while let Some(first) = rest.peek().map(|entry| (entry.at, entry.arrival)) {
+            // One event that several rules match is not behind itself.
+            let before = rows.clone();
+            while let Some(entry) = rest.next_if(|entry| (entry.at, entry.arrival) == first) {
+                let position = usize::try_from(entry.what).unwrap_or(usize::MAX);
+                let shorter = before.iter().take(position).max().copied().unwrap_or(0);
+                if let Some(row) = rows.get_mut(position) {
+                    *row = (*row).max(shorter + 1);
+                }
+            }
+        }
+        rows.into_iter().max().unwrap_or(0)
     }
 }
 

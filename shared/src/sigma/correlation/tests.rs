@@ -171,6 +171,26 @@ fn temporal_ordered_wants_each_event_behind_the_one_before() {
 }
 
 #[test]
+fn temporal_ordered_counts_the_longest_row_where_it_has_a_condition() {
+    let of = |condition: &str| {
+        World::of(&format!(
+            "type: temporal_ordered, rules: [fail, success, change, both], timespan: 10s, \
+             condition: {{{condition}}}"
+        ))
+    };
+    let mut world = of("gte: 3");
+    assert!(!world.kind(100, "change", "eve") && !world.kind(101, "success", "eve"));
+    assert!(!world.kind(102, "fail", "eve"), "three rules, in the wrong order");
+    assert!(!world.kind(103, "change", "eve"), "the success and the change: a row of two");
+    assert!(world.kind(104, "both", "eve"), "one rule is left out of the row");
+    let mut world = of("gte: 2");
+    assert!(!world.kind(100, "both", "eve"), "of one event two rules are no row");
+    assert!(!world.kind(101, "fail", "eve") && world.kind(102, "change", "eve"));
+    let mut world = of("lt: 2");
+    assert!(world.kind(100, "fail", "eve") && !world.kind(101, "success", "eve"));
+}
+
+#[test]
 fn late_events_count_within_the_timespan_and_are_counted_as_late_beyond_it() {
     let mut world = World::of("type: temporal_ordered, rules: [fail, success], timespan: 10s");
     assert!(!world.kind(100, "success", "eve"));
@@ -280,10 +300,6 @@ fn what_cannot_be_taken_is_refused_by_name() {
             "type: event_count, rules: [fail], timespan: 1h, condition: {over: 1}".to_owned(),
             "a comparison must be",
         ),
-        (
-            "type: temporal_ordered, rules: [fail], timespan: 1h, condition: {gte: 1}".to_owned(),
-            "must be left out",
-        ),
     ];
     for (correlation, reason) in cases {
         let shown = refused(&correlation);
@@ -309,10 +325,4 @@ fn what_a_correlation_cannot_compute_is_refused_by_the_line_that_asks_for_it() {
         let reason = format!("the correlation type {kind:?} is not supported");
         assert_eq!(compile(&asks).1, [format!("test:{line}:9: rule it: {reason}")]);
     }
-    let (set, refusals) =
-        compile(&format!("{head}  condition: {{gte: 2}}\n  type: temporal_ordered\n"));
-    let reason =
-        "the condition of an ordered correlation must be left out: all rules, in their order";
-    assert_eq!(refusals, [format!("test:{line}:14: rule it: {reason}")]);
-    assert!(set.correlations().is_empty(), "it is not taken without its condition");
 }
