@@ -46,6 +46,12 @@ const ZONES: [&str; 29] = [
     "ACST", "NZST", "NZDT",
 ];
 
+/// What programs and containers write behind a time when they name no host: how grave it is, or where it was written.
+const NO_HOSTS: [&str; 14] = [
+    "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERR", "ERROR", "CRIT", "CRITICAL",
+    "FATAL", "ALERT", "stdout", "stderr",
+];
+
 /// Longest name of a program: what RFC 5424 allows.
 const APP_BYTES_MAX: usize = 48;
 
@@ -230,10 +236,13 @@ fn time(rest: &str) -> Option<(&str, &str)> {
     Some((written, after))
 }
 
-/// Takes a host off: a word that is no program's name.
+/// Takes a host off: a word that is no program's name, and none that programs write in its place who name no host.
 fn host(rest: &str) -> (&str, &str) {
     let (first, behind) = word(rest);
-    let is_name = !first.is_empty() && !first.contains(['[', '|', '=']) && !first.ends_with(':');
+    let is_name = !first.is_empty()
+        && !first.contains(['[', '|', '=', '"', '(', ',', ';', '<'])
+        && !first.ends_with([':', '%'])
+        && !NO_HOSTS.contains(&first);
     if is_name { (if first == "-" { "" } else { first }, behind) } else { ("", rest) }
 }
 
@@ -347,6 +356,9 @@ mod tests {
             ),
             ("2026-11-02 09:12:33 fw1 app: t", (None, "2026-11-02 09:12:33", "fw1", "app", "t")),
             ("2026-11-02 09:12:33,5 a b: t", (None, "2026-11-02 09:12:33,5", "a", "b", "t")),
+            ("2026-11-02 09:12:33 WARN it: t", (None, "2026-11-02 09:12:33", "", "", "WARN it: t")),
+            ("2026-11-02 09:12:33 96.80% of", (None, "2026-11-02 09:12:33", "", "", "96.80% of")),
+            ("2026-11-02 09:12:33 stdout F t", (None, "2026-11-02 09:12:33", "", "", "stdout F t")),
             ("12: one and two", (None, "", "", "", "12: one and two")),
             ("Nov  2 09:12:33 gw 12: one", (None, bsd, "gw", "", "12: one")),
             ("Nov  2 09:12:33 gw CRON: t", (None, bsd, "gw", "CRON", "t")),
