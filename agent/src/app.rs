@@ -146,8 +146,11 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
 
 /// Loads what proves who the agent is, with the certificate that had come before the last stop, if one had.
 fn load_identity(config: &Config) -> Result<Credentials> {
-    if tls::finish(&config.identity).context("take up the agent's next certificate")? {
-        tracing::info!("took up the certificate that had come before the last stop");
+    match tls::finish(&config.identity) {
+        Ok(true) => tracing::info!("took up the certificate that had come before the last stop"),
+        Ok(false) => {}
+        // What is in place may do, and says why if not.
+        Err(error) => tracing::warn!(%error, "the agent's next certificate is not taken up"),
     }
     Credentials::load(&config.identity).context("load the agent's identity")
 }

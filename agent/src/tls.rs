@@ -39,7 +39,9 @@ use shared::{
 };
 use thiserror::Error;
 
-pub use self::next::{ReplaceError, finish};
+#[cfg(test)]
+pub(crate) use self::next::tests::{NOW, World};
+pub use self::next::{ReplaceError, finish, forget};
 use crate::{
     config::{IdentityConfig, ListenerIdentity},
     platform,

@@ -413,8 +413,9 @@ impl Uplink {
     }
 
     async fn dial(&mut self, address: &Address) -> Result<(Endpoint, Connection), LinkError> {
-        let until = self.identity.credentials().not_after;
-        if until <= clock::wall() {
+        let (until, now) = (self.identity.credentials().not_after, clock::wall());
+        // What was just asked for is not asked for again at each dial.
+        if until <= now && self.identity.due_in(now).is_zero() {
             self.renew_late(address).await.map_err(|error| match error {
                 // Whoever was revoked or has lost its place is told so as ever.
                 AskError::Connection(lost) if refusal(&lost).is_some() => {
@@ -460,7 +461,7 @@ impl Uplink {
         let signing_request = signing_request.map_err(|error| malformed(&error))?;
         let reply = ask(&connection, &RenewRequest { signing_request }).await;
         let _late = tokio::time::timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err();
-        let taken = self.identity.take(reply?, rand::random());
+        let taken = self.identity.take(reply?, rand::random(), clock::wall());
         taken.map_err(|error| malformed(&error))?;
         self.take_up(&address.to_string());
         Ok(())

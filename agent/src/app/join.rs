@@ -219,6 +219,12 @@ impl Folder {
 
     /// Puts the files in their place, the certificate last: with it the host has joined.
     fn put_in_place(&self) -> Result<()> {
+        // What was to follow an earlier identity must not follow this one.
+        tls::forget(&IdentityConfig {
+            certificate: self.placed(CERTIFICATE),
+            key: self.placed(KEY),
+            trust_anchor: self.placed(ROOT),
+        });
         for name in [ROOT, COORDINATOR_FILE, KEY, CERTIFICATE] {
             let (part, placed) = (self.part(name), self.placed(name));
             match fs::rename(&part, &placed) {

@@ -55,6 +55,8 @@ impl Credentials {
         key: &PrivateKey,
         chain: &[Vec<u8>],
     ) -> Result<Self, ReplaceError> {
+        // What an earlier one could not end may be the only certificate for the key in place.
+        finish(config).map_err(|error| ReplaceError::Write { path: config.key.clone(), error })?;
         let next = next_of(config);
         let written = write(&next.key, config, &key.to_pem())
             .and_then(|()| write(&next.certificate, config, &certificates_to_pem(chain)?))
@@ -84,11 +86,11 @@ impl Credentials {
     }
 }
 
-/// Ends what was broken off before: the next pair takes its place if it is whole, and is thrown away if not. Returns
-/// whether it did.
+/// Ends what was broken off before: the next pair takes its place if it is whole, and is thrown away if not, and the
+/// pair in place is. Returns whether it did.
 ///
 /// # Errors
-/// Whatever the system reports.
+/// Whatever the system reports, and that neither pair can be used: nothing is thrown away then.
 pub fn finish(config: &IdentityConfig) -> io::Result<bool> {
     let next = next_of(config);
     if !next.certificate.exists() {
@@ -97,12 +99,19 @@ pub fn finish(config: &IdentityConfig) -> io::Result<bool> {
     }
     let key = if next.key.exists() { &next.key } else { &config.key };
     let pair = IdentityConfig { key: key.clone(), ..next.clone() };
-    if Credentials::load(&pair).is_err() {
+    if let Err(error) = Credentials::load(&pair) {
+        // The key may have been put in place, so that this certificate is the only one for it.
+        Credentials::load(config).map_err(|_| io::Error::other(error))?;
         discard(&next);
         return Ok(false);
     }
     put_in_place(config, &next)?;
     Ok(true)
+}
+
+/// Throws away what was to take the place of an identity, because another was put there.
+pub fn forget(config: &IdentityConfig) {
+    discard(&next_of(config));
 }
 
 fn next_of(config: &IdentityConfig) -> IdentityConfig {
@@ -149,7 +158,7 @@ fn discard(next: &IdentityConfig) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use certs::{AGENT_VALIDITY, Authority};
@@ -157,17 +166,18 @@ mod tests {
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_ms(1_795_600_000_000);
+    pub(crate) const NOW: Timestamp = Timestamp::from_ms(1_795_600_000_000);
     const AGENT: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad2";
 
-    struct World {
+    /// An agent's identity on disk, and who certifies it.
+    pub(crate) struct World {
         folder: tempfile::TempDir,
         authority: Authority,
-        config: IdentityConfig,
+        pub(crate) config: IdentityConfig,
     }
 
     impl World {
-        fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let path = |name| folder.path().join(name);
             let [certificate, key, trust_anchor] =
@@ -188,7 +198,7 @@ mod tests {
             platform::write_private(path, text.as_bytes(), &like).unwrap();
         }
 
-        fn certify(&self, tenant: &str, key: &PrivateKey) -> Vec<Vec<u8>> {
+        pub(crate) fn certify(&self, tenant: &str, key: &PrivateKey) -> Vec<Vec<u8>> {
             let (tenant, agent) = (tenant.parse().unwrap(), AGENT.parse().unwrap());
             let later = NOW.saturating_add(Duration::from_secs(60));
             let leaf = self.authority.issue_agent(tenant, agent, later, AGENT_VALIDITY, key);
@@ -243,6 +253,36 @@ mod tests {
         assert!(matches!(refused(&world.certify("acme", &other)), ReplaceError::Unusable(_)));
         assert!(matches!(refused(&[vec![1, 2, 3]]), ReplaceError::Unusable(_)));
         assert!(matches!(refused(&[]), ReplaceError::Unusable(_)));
+    }
+
+    #[test]
+    fn the_only_certificate_for_the_key_in_place_is_kept_while_nothing_can_be_loaded() {
+        let world = World::new();
+        let key = PrivateKey::generate().unwrap();
+        let chain = certificates_to_pem(&world.certify("acme", &key)).unwrap();
+        let next = next_of(&world.config);
+        world.write_private(&next.certificate, &chain);
+        world.write_private(&world.config.key, &key.to_pem());
+        let root = fs::read(&world.config.trust_anchor).unwrap();
+        fs::write(&world.config.trust_anchor, "mistyped").unwrap();
+        assert!(finish(&world.config).is_err());
+        fs::write(&world.config.trust_anchor, root).unwrap();
+        assert!(finish(&world.config).unwrap());
+        assert_eq!(world.texts(), (key.to_pem(), chain));
+    }
+
+    #[test]
+    fn what_one_renewal_could_not_end_the_next_ends_first() {
+        let world = World::new();
+        let old = Credentials::load(&world.config).unwrap();
+        let key = PrivateKey::generate().unwrap();
+        let chain = certificates_to_pem(&world.certify("acme", &key)).unwrap();
+        world.write_private(&next_of(&world.config).certificate, &chain);
+        world.write_private(&world.config.key, &key.to_pem());
+        let other = PrivateKey::generate().unwrap();
+        assert!(old.replace(&world.config, &other, &[]).is_err());
+        assert_eq!(world.texts(), (key.to_pem(), chain));
+        assert!(Credentials::load(&world.config).is_ok());
     }
 
     #[test]

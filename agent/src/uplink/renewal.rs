@@ -77,18 +77,48 @@ impl Identity {
         Ok(signing_request)
     }
 
-    /// Puts what came in the place of what is there: from here on it is what proves the agent's identity.
+    /// Puts what came in the place of what is there: from here on it is what proves the agent's identity. However soon
+    /// the clocks of both ends say that it is to be renewed again, that is not before a while has passed.
     ///
     /// # Errors
     /// [`RenewError`]: the identity is as it was.
-    pub(super) fn take(&mut self, reply: RenewReply, share: f64) -> Result<(), RenewError> {
+    pub(super) fn take(
+        &mut self,
+        reply: RenewReply,
+        share: f64,
+        now: Timestamp,
+    ) -> Result<(), RenewError> {
         let key = self.key.take().ok_or(RenewError::NoKey)?;
         let chain = match reply {
             RenewReply::Renewed(chain) => chain,
             RenewReply::Refused(refusal) => return Err(refusal.into()),
         };
         let credentials = self.credentials.replace(&self.files, &key, &chain)?;
-        *self = Self::new(self.files.clone(), credentials, share);
+        let next = Self::new(self.files.clone(), credentials, share);
+        let due_at = next.due_at.max(now.saturating_add(RENEW_RETRY_INTERVAL));
+        *self = Self { due_at, ..next };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{NOW, World};
+
+    #[test]
+    fn a_new_certificate_is_not_renewed_at_once_whatever_the_clocks_say() {
+        let world = World::new();
+        let credentials = Credentials::load(&world.config).unwrap();
+        let far_ahead = credentials.not_after.saturating_add(Duration::from_secs(3_600));
+        let mut identity = Identity::new(world.config.clone(), credentials, 0.5);
+        assert!(identity.due_in(NOW) > RENEW_RETRY_INTERVAL);
+        assert!(identity.due_in(far_ahead).is_zero());
+        identity.begin(far_ahead).unwrap();
+        let key = PrivateKey::generate().unwrap();
+        let chain = world.certify("acme", &key);
+        identity.key = Some(key);
+        identity.take(RenewReply::Renewed(chain), 0.5, far_ahead).unwrap();
+        assert_eq!(identity.due_in(far_ahead), RENEW_RETRY_INTERVAL);
     }
 }

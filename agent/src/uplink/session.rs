@@ -411,7 +411,7 @@ impl<'a> Driver<'a> {
 
     /// Takes the next certificate; returns whether it is in place.
     fn renewed(&mut self, reply: RenewReply) -> bool {
-        match self.identity.take(reply, rand::random()) {
+        match self.identity.take(reply, rand::random(), clock::wall()) {
             Ok(()) => true,
             Err(error) => {
                 self.renewal_failed(&error);

@@ -24,7 +24,7 @@ use shared::{
 };
 use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 
-use super::{LINGER, Peer, Shared};
+use super::{LINGER, Peer, Shared, standing};
 use crate::{
     command::identities,
     limits::{JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT, LATE_RENEWALS_MAX, LATE_RENEWALS_WINDOW},
@@ -80,7 +80,12 @@ async fn exchange(
     });
     let (mut send, request) = asked.await.map_err(|late| text(&late))??;
     let AgentKey { tenant, agent } = peer.key;
-    let reply = if shared.late.count(tenant, shared.clock.now()) {
+    // Much may have happened since the handshake: the host may have shown a later certificate meanwhile.
+    let reply = if let Err(failure) = standing::check(shared, peer).await {
+        shared.counters.renewals_refused.add_one();
+        tracing::error!(%tenant, %agent, %failure, "no certificate for the agent");
+        RenewReply::Refused(RenewRefusal::Unavailable)
+    } else if shared.late.count(tenant, shared.clock.now()) {
         renew(Arc::clone(shared), (tenant, agent), request.signing_request).await
     } else {
         shared.counters.renewals_refused.add_one();
