@@ -374,9 +374,9 @@ counters! {
     connections_accepted: Counter = "Connections of agents whose certificate was accepted.";
     handshakes_open: Gauge = "Handshakes of agents that are going on now.";
     handshakes_refused: CounterBy<HandshakeRefused> = "Handshakes that failed, by reason.";
-    joins_open: Gauge = "Hosts that are joining now.";
+    joins_open: Gauge = "Hosts that are joining, and agents that renew what has ended, now.";
     agents_joined: Counter = "Certificates that were given to hosts for a join token.";
-    certificates_renewed: Counter = "Certificates that agents got in place of those they have.";
+    certificates_renewed: Counter = "Next certificates that were signed for agents.";
     renewals_refused: Counter = "Renewals that were refused.";
     joins_refused: CounterBy<JoinRefused> = "Hosts that were not let in, by reason.";
     sessions_open: Gauge = "Sessions of agents that are open now.";

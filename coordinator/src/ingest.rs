@@ -179,6 +179,11 @@ impl Ingest {
                     close(&connection, Close::Goodbye, "goodbye");
                 }
                 Some(Met::Late(connection, peer)) => {
+                    let Some(_visit) = shared.sites.enter(connection.remote_address().ip()) else {
+                        shared.counters.handshakes_refused.add_one(HandshakeRefused::Full);
+                        let reason = "too many agents renew late: try again in a minute";
+                        return close(&connection, Close::Unavailable, reason);
+                    };
                     let _open = shared.counters.joins_open.hold();
                     renewal::serve(&shared, &connection, &peer).await;
                     close(&connection, Close::Goodbye, "goodbye");

@@ -8,7 +8,7 @@
 //! | `event_count` | the number of events meets the condition |
 //! | `value_count` | the number of different values of `field` meets the condition |
 //! | `temporal` | all rules have matched, or as many different ones as the condition says |
-//! | `temporal_ordered` | all rules, or as many as the condition says, each by an event behind that of a rule before it |
+//! | `temporal_ordered` | likewise, each by an event behind that of a rule before it |
 //!
 //! A correlation may refer to another; that then matches as if the event which completed it were matched by a rule. An
 //! event that lacks a field of `group-by` belongs to no group. What is asked of time and memory is in [`state`].
