@@ -102,6 +102,10 @@ pub const PATTERN_INTERVAL: Duration = Duration::from_secs(1);
 /// How many paths are looked at in a second at most, but for the first time: a hundredth of a processor's time.
 pub const PATTERN_PATHS_PER_SECOND: u32 = 5_000;
 
+/// For how many files of a pattern that are found anew in one pass it is looked whether others were rotated away from
+/// their paths before: each is a listing of the folder.
+pub const PATTERN_SEARCHES_MAX: u32 = 16;
+
 /// How long a file of a pattern stays open with nothing to read.
 pub const FILE_IDLE_AFTER: Duration = Duration::from_secs(30);
 

@@ -209,12 +209,20 @@ pub struct Tail {
     waits_between: Option<[FileId; 2]>,
     generation: u64,
     retry_at: Option<Instant>,
-    /// The pattern by whose other files it is not to be followed by others; see [`Files`].
-    among: Option<Arc<Pattern>>,
+    among: Option<Among>,
     /// Among files of a pattern: those that were read to their end, as of then.
     left: Vec<Checkpoint>,
     status: Status,
     stats: TailStats,
+}
+
+/// What a tail knows that is one of many; see [`Files`].
+#[derive(Debug)]
+struct Among {
+    /// The pattern: its other files are followed by others.
+    pattern: Arc<Pattern>,
+    /// When there was no file at the path yet, in nanoseconds, where nothing else is known of it.
+    since: Option<i64>,
 }
 
 impl Tail {
@@ -234,16 +242,17 @@ impl Tail {
         Ok(Self::resume(path.into(), resume, begin, None))
     }
 
-    /// Returns a tail like [`Self::open`]; `among` is the pattern that the path is one of.
+    /// Returns a tail like [`Self::open`]; `among` says what is known as one of many.
     fn resume(
         path: PathBuf,
         resume: Option<Checkpoint>,
         begin: Begin,
-        among: Option<Arc<Pattern>>,
+        among: Option<Among>,
     ) -> Self {
         let folder_changed = path.parent().and_then(|folder| fs::metadata(folder).ok());
         let missing = fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         let missing_since = folder_changed.filter(|_| missing).map(|it| modified_ns(&it));
+        let missing_since = among.as_ref().and_then(|among| among.since).or(missing_since);
         let mut tail = Self {
             path,
             begin: if missing { Begin::Start } else { begin },
@@ -699,7 +708,8 @@ impl Tail {
     /// Returns the oldest rotated file whose age `is_later`. One that is a file of the pattern itself
     /// is read as such.
     fn next_after(&self, is_later: impl Fn(Age) -> bool, known: &[FileId]) -> io::Result<Next> {
-        let is_own = |path: &Path| self.among.as_ref().is_none_or(|among| !among.matches(path));
+        let is_own =
+            |path: &Path| self.among.as_ref().is_none_or(|among| !among.pattern.matches(path));
         rotation::next_after(&self.path, is_later, known, is_own)
     }
 

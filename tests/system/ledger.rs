@@ -30,7 +30,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::time::Timestamp;
 use tests::cluster::{Agent, Cluster, Kind, Source, eventually};
 
@@ -45,6 +45,8 @@ const SECONDS_DEFAULT: u64 = 20;
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(240);
 /// More than the grace of either program.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// For how long an agent has to say that it has read and sent all.
+const STILL: Duration = Duration::from_millis(2_500);
 /// With more than this unread no further flood begins: a slow machine would be behind all of them in the end.
 const BEHIND_BYTES_MAX: u64 = 16 << 20;
 /// A run of at least this length must have had each trouble.
@@ -114,7 +116,9 @@ fn every_interval_of_a_ledger_closes_or_shows_its_gap() {
     let mut troubles = Troubles::default();
     let length = Duration::from_secs(seconds);
     let outcome = live(&mut cluster, &mut sites, &mut rng, length, &mut troubles)
-        .and_then(|()| stop(&mut cluster, &mut sites));
+        .and_then(|()| stop_agents(&mut sites))
+        .and_then(|()| shown(&cluster, &sites))
+        .and_then(|()| stop_coordinator(&mut cluster));
     if outcome.is_err() {
         sites.iter_mut().for_each(|site| drop(site.agent.process.kill()));
         drop(cluster.coordinator.process.kill());
@@ -371,7 +375,7 @@ fn behind_bytes(sites: &[Site]) -> Result<u64> {
 /// Waits until the agent says that it has read its files to their ends and that all of it is acked.
 fn wait_until_stored(site: &mut Site) -> Result<()> {
     let written_at = coordinator::clock::Clock::wall().now();
-    let mut last = None;
+    let (mut last, mut since) = (None, None);
     let waited = eventually("an agent's alerts to be acked", ARRIVAL_TIMEOUT, || {
         ensure!(site.agent.process.is_running()?, "an agent has ended");
         let Some(status) = site.agent.status()? else { return Ok(None) };
@@ -383,23 +387,57 @@ fn wait_until_stored(site: &mut Site) -> Result<()> {
             let source = source.with_context(|| format!("no source {}", file.source()))?;
             let len = fs::metadata(file.path())?.len();
             is_read &= match source.files {
-                Some(_) => source.behind_bytes == 0,
+                Some(files) => {
+                    files.known >= SPREAD_FILES as u64
+                        && files.waiting == 0
+                        && source.behind_bytes == 0
+                }
                 None => len == 0 || source.offset == len,
             };
         }
         let is_acked = status.lanes.iter().all(|lane| lane.waiting == 0);
         last = Some(status);
-        Ok((is_fresh && is_read && is_acked).then_some(()))
+        // An agent says it before it has looked through the files of a pattern: so it must say it for a while.
+        if !(is_fresh && is_read && is_acked) {
+            since = None;
+            return Ok(None);
+        }
+        let since = *since.get_or_insert_with(Instant::now);
+        Ok((since.elapsed() > STILL).then_some(()))
     });
     waited.with_context(|| format!("{last:#?}"))
 }
 
-/// Stops all in order: agents close their last interval and wait until it is acked.
-fn stop(cluster: &mut Cluster, sites: &mut [Site]) -> Result<()> {
+/// Stops the agents in order: they close their last interval and wait until it is acked.
+fn stop_agents(sites: &mut [Site]) -> Result<()> {
     for site in sites.iter_mut() {
         let status = site.agent.process.terminate(STOP_TIMEOUT)?;
         ensure!(status.success(), "an agent stops with {status}");
     }
+    Ok(())
+}
+
+/// Checks that `signalbox ledger` shows each tenant as many records as were written, as far as that is certain.
+fn shown(cluster: &Cluster, sites: &[Site]) -> Result<()> {
+    for tenant in ["acme", holding::TENANT] {
+        let shown = cluster.cli(&["ledger", tenant])?;
+        let coverage = shown["coverage"]["items"].as_array().context("coverage")?;
+        for site in sites.iter().filter(|site| site.agent.tenant.as_str() == tenant) {
+            for file in &site.files {
+                let (agent, source) = (site.agent.id.to_string(), file.source());
+                let row = |row: &&Value| row["agent"] == agent && row["source"] == source;
+                let row =
+                    coverage.iter().find(row).with_context(|| format!("{source} of {agent}"))?;
+                let of_source = site.files.iter().filter(|file| file.source() == source);
+                let written: u64 = of_source.map(FileLoad::written).sum();
+                ensure!(row["read"] == written, "{source}: {written} were written, shown is {row}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stop_coordinator(cluster: &mut Cluster) -> Result<()> {
     let status = cluster.coordinator.process.terminate(STOP_TIMEOUT)?;
     ensure!(status.success(), "the coordinator stops with {status}");
     Ok(())

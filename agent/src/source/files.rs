@@ -19,7 +19,9 @@
 //! a compressed file               is never read
 //! a file of an earlier source     is left to that: plain paths before patterns, then in order
 //! ```
-//! A file that is found when all others are known was made since: it is read from its start.
+//! A file that is found when all others are known was made since: it is read from its start. Before it what was made
+//! at its path since the pass before, and rotated away to a name that the pattern does not match, for the first
+//! [`PATTERN_SEARCHES_MAX`] of them in a pass.
 //!
 //! # Limits
 //! [`PATTERN_FILES_MAX`] remembered and [`PATTERN_OPEN_MAX`] open, of both a share for each source with
@@ -36,7 +38,8 @@ use std::{
 use shared::time::Timestamp;
 
 use super::{
-    Batch, Begin, Counts, FileId, Intake, Pattern, ReadBuffer, Status, Tail, TailStats, Wake,
+    Among, Batch, Begin, Counts, FileId, Intake, Pattern, ReadBuffer, Status, Tail, TailStats,
+    Wake,
     checkpoint::{Checkpoint, CheckpointError},
     file::{Facts, TailFile},
     known::{Entry, Known, PathKey},
@@ -45,8 +48,12 @@ use super::{
 };
 use crate::limits::{
     FILE_FORGET_AFTER, FILE_IDLE_AFTER, LEFT_FORGET_AFTER, PATTERN_FILES_MAX, PATTERN_INTERVAL,
-    PATTERN_OPEN_MAX, PATTERN_PATHS_PER_SECOND, PATTERN_STEP, PATTERN_WAITING_MAX,
+    PATTERN_OPEN_MAX, PATTERN_PATHS_PER_SECOND, PATTERN_SEARCHES_MAX, PATTERN_STEP,
+    PATTERN_WAITING_MAX,
 };
+
+/// By how much the time that file systems note may differ from the clock's.
+const CLOCKS_APART: Duration = Duration::from_millis(50);
 
 /// Fewest first bytes by which a rotated file is believed to be a copy: a record has more.
 const COPY_HEAD_MIN: u16 = 64;
@@ -62,7 +69,7 @@ pub struct FilesStats {
     pub waiting: usize,
     /// Files that are not read because more match than places are remembered; as of the last pass.
     pub beyond: u64,
-    /// Paths that lead to a file which another path has, or are copies; as of the last pass.
+    /// Paths that lead to a file which another path or an earlier source has, or are copies; as of the last pass.
     pub same: u64,
     /// Compressed files; as of the last pass.
     pub compressed: u64,
@@ -101,6 +108,8 @@ struct Waiting {
     key: PathKey,
     path: PathBuf,
     begin: Begin,
+    /// See [`Files::absent_since`].
+    since: Option<i64>,
 }
 
 /// What a pass over the folders has found.
@@ -145,6 +154,10 @@ pub struct Files {
     last: Option<Pass>,
     /// When this pass began, or the last one.
     begun_at: Instant,
+    /// When the last whole one began.
+    last_begun_at: Option<Instant>,
+    /// For how many files that this pass finds anew it is looked what was rotated away before.
+    searches_left: u32,
     next_pass_at: Instant,
     /// The first reason in this pass why something cannot be read.
     reason: Option<String>,
@@ -186,6 +199,8 @@ impl Files {
             pass: Pass::default(),
             last: None,
             begun_at: opening.now,
+            last_begun_at: None,
+            searches_left: 0,
             next_pass_at: opening.now,
             reason: None,
             status: Status::Reading,
@@ -224,6 +239,7 @@ impl Files {
         if self.walk.is_none() && is_due {
             self.walk = Some(Walk::new(Arc::clone(&self.pattern)));
             self.begun_at = now;
+            self.searches_left = PATTERN_SEARCHES_MAX;
             self.number += 1;
             self.pass = Pass::default();
             self.reason = None;
@@ -245,6 +261,7 @@ impl Files {
     fn finish_pass(&mut self, now: Instant) {
         self.walk = None;
         self.last = Some(self.pass);
+        self.last_begun_at = Some(self.begun_at);
         let rest = Duration::from_secs((self.pass.paths / PATTERN_PATHS_PER_SECOND).into());
         // From its begin: between two looks at so many files it has rested, too.
         self.next_pass_at = self.begun_at + rest.max(PATTERN_INTERVAL);
@@ -273,6 +290,7 @@ impl Files {
     /// Decides what becomes of a path that was found.
     fn consider(&mut self, path: PathBuf, now: Instant) {
         if self.others.iter().any(|other| other.matches(&path)) {
+            self.pass.same += 1;
             return;
         }
         if rotation::is_compressed(&path) {
@@ -289,7 +307,7 @@ impl Files {
                 entry.seen_in = number;
             }
             if !entry.is_open && !is_unchanged(entry, &facts) {
-                self.wait(key, path, Begin::Start);
+                self.wait(key, path, Begin::Start, None);
             }
             return;
         }
@@ -301,7 +319,7 @@ impl Files {
                     (entry.seen_in, entry.seen_at) = (number, seconds);
                 }
                 if !is_unchanged(&entry, &facts) {
-                    self.wait(key, path, Begin::Start);
+                    self.wait(key, path, Begin::Start, None);
                 }
             }
             Holder::Nobody if self.is_copy(&path) => self.pass.same += 1,
@@ -310,7 +328,8 @@ impl Files {
             }
             Holder::Nobody => {
                 let begin = self.begin_in(&facts);
-                self.wait(key, path, begin);
+                let since = self.absent_since();
+                self.wait(key, path, begin, since);
             }
         }
     }
@@ -354,9 +373,20 @@ impl Files {
         if self.known.is_surveyed || is_new { Begin::Start } else { self.opening.begin }
     }
 
-    fn wait(&mut self, key: PathKey, path: PathBuf, begin: Begin) {
+    /// Returns as of when there was no file at a path that is found now, in nanoseconds: what was rotated away from it
+    /// and made since was never read. To look for that takes a listing of the folder, so it is done for some only.
+    fn absent_since(&mut self) -> Option<i64> {
+        let at = self.last_begun_at?;
+        self.searches_left = self.searches_left.checked_sub(1)?;
+        let since =
+            self.opening.wall.saturating_add(at.saturating_duration_since(self.opening.now));
+        let since = since.saturating_sub(CLOCKS_APART);
+        i64::try_from(since.as_ms()).ok()?.checked_mul(1_000_000)
+    }
+
+    fn wait(&mut self, key: PathKey, path: PathBuf, begin: Begin, since: Option<i64>) {
         if !self.waiting.iter().any(|waiting| waiting.key == key) {
-            self.waiting.push_back(Waiting { key, path, begin });
+            self.waiting.push_back(Waiting { key, path, begin, since });
         }
     }
 
@@ -366,12 +396,15 @@ impl Files {
             if self.open.len() >= self.open_max {
                 return;
             }
-            let Some(Waiting { key, path, begin }) = self.waiting.pop_front() else { return };
+            let Some(Waiting { key, path, begin, since }) = self.waiting.pop_front() else {
+                return;
+            };
             if self.open.iter().any(|open| open.key == key) {
                 continue;
             }
             let place = self.known.get(key).map(|entry| entry.place);
-            let tail = Tail::resume(path, place, begin, Some(Arc::clone(&self.pattern)));
+            let among = Among { pattern: Arc::clone(&self.pattern), since };
+            let tail = Tail::resume(path, place, begin, Some(among));
             if let Status::Unreadable(reason) = tail.status() {
                 let reason = format!("{}: {reason}", tail.path().display());
                 self.cannot_read(&reason);
@@ -406,7 +439,7 @@ impl Files {
             open.is_read = false;
             if is_crowded {
                 let path = open.tail.path().to_owned();
-                self.wait(open.key, path, Begin::Start);
+                self.wait(open.key, path, Begin::Start, None);
                 self.close(open);
             } else {
                 self.open.push_back(open);

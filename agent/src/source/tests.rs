@@ -646,6 +646,8 @@ fn a_file_deleted_while_behind_is_finished() {
     assert_eq!(world.read(), ["a1", "a2"]);
     world.append("eve.json", "b1\n");
     assert_eq!(world.read(), ["b1"]);
+    let stats = world.tail.stats();
+    assert_eq!((stats.rotated, stats.lost_files), (1, 0), "nothing of it was lost");
 }
 
 #[test]

@@ -139,6 +139,26 @@ fn all_files_that_match_are_read_and_so_are_those_made_later() {
 }
 
 #[test]
+fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read_before_its_successor() {
+    let mut world = World::new("*.json", Begin::End, &[("old.json.1", "o1\n")]);
+    std::thread::sleep(2 * CLOCKS_APART); // what cannot be told apart is read
+    world.start();
+    let (start, mut lines) = (world.now, Vec::new());
+    world.read_on(&mut lines);
+    for number in 1..4 {
+        world.append("new.json", &format!("n{number}\n"));
+        world.rename("new.json", &format!("new.json.{number}"));
+    }
+    world.append("new.json", "n4\n");
+    world.append("old.json", "o2\n");
+    world.now = start + PATTERN_INTERVAL;
+    world.read_on(&mut lines);
+    lines.sort();
+    assert_eq!(lines, ["n1", "n2", "n3", "n4", "o2"], "what was there before is left");
+    assert!(world.read().is_empty());
+}
+
+#[test]
 fn files_begun_at_their_end_give_what_is_written_from_then_on_and_new_ones_all() {
     let mut world = World::new("*.json", Begin::End, &[("a.json", "old\n"), ("b.json", "old\n")]);
     assert!(world.read().is_empty());
