@@ -15,8 +15,10 @@
 //! first start, from the end    the newest entry is asked for, and only those after it are handed out
 //! the program is not there     the status says so; it is tried again
 //! the program ends             the status says why; it is started again behind the last entry
-//! the place is gone            the journal was cleaned up further than it was read: the program goes
-//!                              on with the oldest entry there is
+//! the place is gone            the journal was cleaned up further than it was read: that counts as a lost
+//!                              file, since nobody says how many entries it was; reading goes on with
+//!                              the oldest entry there is. The entry at the place is asked for before the
+//!                              program follows, whatever conditions entries must meet by then
 //! ```
 
 #[cfg(unix)]
@@ -89,6 +91,8 @@ impl JournalOptions {
 enum Purpose {
     /// The newest entry, to go on behind it.
     FindEnd,
+    /// The entry at the place: another comes where that is gone.
+    FindPlace,
     /// All entries behind the place.
     Follow,
 }
@@ -119,6 +123,8 @@ pub struct Journal {
     batch: Vec<(u64, Vec<u8>)>,
     /// Of the last entry before that batch.
     before: Option<Vec<u8>>,
+    /// Whether the entry with the cursor was there when it was asked for.
+    is_place_there: bool,
     place: Place,
     retry_at: Option<Instant>,
     status: Status,
@@ -147,6 +153,7 @@ impl Journal {
             before: cursor.clone(),
             cursor,
             batch: Vec::new(),
+            is_place_there: false,
             place: Place::new(checkpoint),
             retry_at: None,
             status: Status::Reading,
@@ -170,6 +177,11 @@ impl Journal {
         let mut command = Command::new(&self.options.program);
         command.args(["--quiet", "--no-pager", "--all", "--merge", "--output=json"]);
         let purpose = match (&self.cursor, self.options.begin) {
+            (Some(cursor), _) if !self.is_place_there => {
+                let cursor = String::from_utf8_lossy(cursor);
+                command.arg("--lines=1").arg(format!("--cursor={cursor}"));
+                Purpose::FindPlace
+            }
             (Some(cursor), _) => {
                 let cursor = String::from_utf8_lossy(cursor);
                 command.args(["--follow", "--no-tail"]).arg(format!("--after-cursor={cursor}"));
@@ -184,7 +196,10 @@ impl Journal {
                 Purpose::FindEnd
             }
         };
-        command.arg("--").args(self.options.conditions());
+        // The entry at the place need not meet what is asked for now.
+        if purpose != Purpose::FindPlace {
+            command.arg("--").args(self.options.conditions());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let Some(output) = child.stdout.take() else {
@@ -198,6 +213,16 @@ impl Journal {
         let Some(mut running) = self.running.take() else { return };
         let ended = running.child.wait();
         let is_well = ended.as_ref().is_ok_and(std::process::ExitStatus::success);
+        if purpose == Purpose::FindPlace && is_well {
+            if !self.is_place_there {
+                self.counts.lost_files += 1;
+                self.is_place_there = true; // as far as it ever will be
+                tracing::error!("the journal was cleaned up further than it was read");
+            }
+            self.retry_at = None;
+            return;
+        }
+        self.is_place_there = false; // it may be cleaned up until the program runs again
         if purpose == Purpose::FindEnd && is_well {
             if self.cursor.is_none() {
                 self.options.begin = Begin::Start; // there is no entry yet
@@ -265,7 +290,8 @@ impl Intake for Journal {
         self.batch.clear();
         let Some(running) = &mut self.running else { return Ok(Batch::EMPTY) };
         match running.pipe.read(&mut running.output, buffer) {
-            Ok(split) => self.counts.over_long += split.cut,
+            Ok(split) if running.purpose == Purpose::Follow => self.counts.over_long += split.cut,
+            Ok(_) => {}
             Err(error) => {
                 self.running = None;
                 self.status = Status::Unreadable(error.to_string());
@@ -273,12 +299,20 @@ impl Intake for Journal {
             }
         }
         let (purpose, is_over) = (running.purpose, running.pipe.is_over());
-        if is_over {
+        if is_over && purpose != Purpose::FindPlace {
             self.end(purpose);
-        } else {
+        } else if !is_over {
             self.status = Status::Reading;
         }
         let batch = Batch::new(buffer, 0);
+        if purpose == Purpose::FindPlace {
+            let mut found = batch.lines().map(|line| cursor_of(line.bytes));
+            self.is_place_there |= found.any(|found| found == self.cursor.as_deref());
+            if is_over {
+                self.end(purpose);
+            }
+            return Ok(Batch::EMPTY);
+        }
         for line in batch.lines() {
             if let Some(cursor) = cursor_of(line.bytes) {
                 self.batch.push((line.end, cursor.to_vec()));

@@ -25,10 +25,16 @@ after=""
 for option in "$@"; do
   case $option in
     --after-cursor=*) after=${option#--after-cursor=} ;;
-    --lines=1) exec tail -n 1 entries ;;
+    --cursor=*) grep "\"${option#--cursor=}\"" entries || head -n 1 entries; exit 0 ;;
+    --lines=1) is_end=1 ;;
   esac
 done
-if [ -n "$after" ]; then sed "1,/\"$after\"/d" entries; else cat entries; fi
+test -n "$is_end" && exec tail -n 1 entries
+if [ -n "$after" ] && grep -q "\"$after\"" entries; then
+  sed "0,/\"$after\"/d" entries
+else
+  cat entries
+fi
 "#;
 
 impl World {
@@ -66,12 +72,18 @@ impl World {
                 std::thread::yield_now();
                 continue;
             }
+            let is_search = self.is_search();
             let batch = self.journal.read_batch(started_at, &mut self.buffer, READ_BYTES).unwrap();
             found
                 .extend(batch.lines().map(|line| String::from_utf8_lossy(line.bytes).into_owned()));
-            ended += usize::from(self.journal.running.is_none());
+            ended += usize::from(self.journal.running.is_none() && !is_search);
         }
         found
+    }
+
+    /// Returns whether the program that runs only looks for the place.
+    fn is_search(&self) -> bool {
+        self.journal.running.as_ref().is_some_and(|running| running.purpose == Purpose::FindPlace)
     }
 
     fn restart(&mut self) {
@@ -95,6 +107,28 @@ fn all_entries_are_read_once_over_restarts_of_both_programs() {
     assert_eq!(world.read(1), [entry("c")]);
     let asked = world.asked();
     assert!(asked.ends_with("--after-cursor=s=1;i=b -- _COMM=gw\n"), "{asked}");
+}
+
+#[test]
+fn entries_that_were_cleaned_up_before_they_were_read_are_a_loss_and_the_oldest_left_comes_next() {
+    let mut world = World::new(Begin::Start, &["a", "b"]);
+    assert_eq!(world.read(1).len(), 2);
+    world.restart();
+    let entries = world.folder.path().join("entries");
+    fs::write(&entries, format!("{}\n", entry("d"))).unwrap();
+    assert_eq!(world.read(1), [entry("d")]);
+    assert_eq!(world.journal.counts().lost_files, 1);
+    // What is asked for may have changed: the place is there all the same.
+    world.restart();
+    world.journal.options.matches = vec!["_COMM=other".to_owned()];
+    world.write("e");
+    assert_eq!(world.read(1), [entry("e")]);
+    assert_eq!(world.journal.counts().lost_files, 0);
+    assert!(world.asked().contains("--lines=1 --cursor=s=1;i=d\n"), "{}", world.asked());
+    world.restart();
+    fs::write(&entries, "").unwrap();
+    assert!(world.read(1).is_empty());
+    assert_eq!(world.journal.counts().lost_files, 1, "nothing at all is left");
 }
 
 #[test]
