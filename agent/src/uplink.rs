@@ -49,7 +49,7 @@ use shared::{
     renewal::RenewRequest,
     session::ProtocolError,
     time::Timestamp,
-    wire::{CLOSE_REVOKED, CLOSE_SUPERSEDED, Gap, GapReason, GoodbyeReason},
+    wire::{CLOSE_ENDED, CLOSE_REVOKED, CLOSE_SUPERSEDED, Gap, GapReason, GoodbyeReason},
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -158,6 +158,8 @@ pub struct Uplink {
     inputs: Inputs,
     boot: BootId,
     backoff: Backoff,
+    /// Whether the certificate has ended by the coordinator's clock.
+    is_ended: bool,
     last_error: Option<String>,
 }
 
@@ -200,7 +202,8 @@ impl Uplink {
         let quic = client(&credentials)?;
         let identity = Identity::new(files, credentials, rand::random());
         let backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
-        Ok(Self { coordinator, identity, quic, inputs, boot, backoff, last_error: None })
+        let (is_ended, last_error) = (false, None);
+        Ok(Self { coordinator, identity, quic, inputs, boot, backoff, is_ended, last_error })
     }
 
     /// Runs until it is told to stop.
@@ -265,10 +268,17 @@ impl Uplink {
             Ok(dialled) => dialled,
             Err(error) => {
                 let refused = match &error {
-                    LinkError::Handshake(lost) => refusal(lost),
+                    LinkError::Handshake(lost) => {
+                        self.is_ended |= close_code(lost) == Some(CLOSE_ENDED);
+                        refusal(lost)
+                    }
                     _ => None,
                 };
                 let Some(state) = refused else {
+                    let error = match error {
+                        LinkError::Handshake(lost) if self.is_too_late(&lost) => self.too_late(),
+                        error => error,
+                    };
                     self.failed(&shown, &error);
                     return Err(());
                 };
@@ -280,11 +290,18 @@ impl Uplink {
         let mut welcomed = false;
         let end = self.session(&connection, stop, &shown, &mut welcomed).await;
         // Whatever the session ran into, the coordinator's own reason says more; it is forgotten once we close, too.
-        let refused = connection.close_reason().and_then(|lost| refusal(&lost));
+        let lost = connection.close_reason();
+        self.is_ended |= lost.as_ref().and_then(close_code) == Some(CLOSE_ENDED);
+        let is_too_late = lost.as_ref().is_some_and(|lost| self.is_too_late(lost));
+        let refused = lost.as_ref().and_then(refusal);
         session::close(&connection, &end);
         if let Some(state) = refused {
             self.note_final(&shown, state);
             return Ok(None);
+        }
+        if is_too_late {
+            self.failed(&shown, &self.too_late());
+            return Err(());
         }
         let settled = welcomed && clock::now().duration_since(since) >= SETTLED_AFTER;
         if settled {
@@ -366,6 +383,7 @@ impl Uplink {
 
     /// Dials with the next certificate from here on.
     fn take_up(&mut self, address: &str) {
+        self.is_ended = false;
         let credentials = self.identity.credentials();
         let (from, until) = (credentials.not_before, credentials.not_after);
         match client(credentials) {
@@ -413,19 +431,23 @@ impl Uplink {
     }
 
     async fn dial(&mut self, address: &Address) -> Result<(Endpoint, Connection), LinkError> {
-        let (until, now) = (self.identity.credentials().not_after, clock::wall());
+        let until = self.identity.credentials().not_after;
+        let now = clock::wall();
         // What was just asked for is not asked for again at each dial.
-        if until <= now && self.identity.due_in(now).is_zero() {
-            self.renew_late(address).await.map_err(|error| match error {
+        if (until <= now || self.is_ended) && self.identity.may_ask(now) {
+            let renewed = self.renew_late(address).await;
+            if let Err(error) = &renewed {
+                self.inputs.status.set_renewal_error(error.to_string());
+            }
+            renewed.map_err(|error| match error {
                 // Whoever was revoked or has lost its place is told so as ever.
                 AskError::Connection(lost) if refusal(&lost).is_some() => {
                     LinkError::Handshake(lost)
                 }
                 AskError::Connection(lost) | AskError::Link(LinkError::Handshake(lost))
-                    if is_too_late(&lost) =>
+                    if is_expired(&lost) =>
                 {
-                    let error = format!("the coordinator does not take it any more; {TOO_LATE}");
-                    LinkError::Renewal { until, error }
+                    self.too_late()
                 }
                 error => LinkError::Renewal { until, error: error.to_string() },
             })?;
@@ -448,6 +470,16 @@ impl Uplink {
 }
 
 impl Uplink {
+    /// Returns whether the coordinator refused a certificate that has ended, and by its clock too long ago.
+    fn is_too_late(&self, lost: &ConnectionError) -> bool {
+        is_expired(lost) && self.identity.credentials().not_after <= clock::wall()
+    }
+
+    fn too_late(&self) -> LinkError {
+        let error = format!("the coordinator does not take it any more; {TOO_LATE}");
+        LinkError::Renewal { until: self.identity.credentials().not_after, error }
+    }
+
     /// Has a certificate renewed that has ended, over a connection that is good for nothing else.
     async fn renew_late(&mut self, address: &Address) -> Result<(), AskError> {
         let malformed = |error: &dyn std::fmt::Display| AskError::Malformed(error.to_string());
@@ -502,16 +534,21 @@ async fn dial_one(
 
 /// Returns how the agent stands, if the coordinator ended a connection because it takes nothing from it any more.
 fn refusal(lost: &ConnectionError) -> Option<LinkState> {
-    let ConnectionError::ApplicationClosed(closed) = lost else { return None };
-    match u32::try_from(closed.error_code.into_inner()).ok()? {
+    match close_code(lost)? {
         CLOSE_REVOKED => Some(LinkState::Revoked),
         CLOSE_SUPERSEDED => Some(LinkState::Superseded),
         _ => None,
     }
 }
 
+/// Returns the code with which the coordinator closed a connection, if it did.
+fn close_code(lost: &ConnectionError) -> Option<u32> {
+    let ConnectionError::ApplicationClosed(closed) = lost else { return None };
+    u32::try_from(closed.error_code.into_inner()).ok()
+}
+
 /// Returns whether the coordinator's TLS refused a certificate for its age.
-fn is_too_late(lost: &ConnectionError) -> bool {
+fn is_expired(lost: &ConnectionError) -> bool {
     /// `certificate_expired` (RFC 8446, section 6), as QUIC carries it (RFC 9001, section 4.8).
     const EXPIRED: u64 = 0x100 + 45;
     let ConnectionError::ConnectionClosed(close) = lost else { return false };

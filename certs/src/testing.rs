@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, SanType};
 use shared::{identity::Identity, time::Timestamp};
 
 use crate::{
@@ -89,6 +89,19 @@ pub fn issue_raw(authority: &Authority, raw: &RawLeaf) -> Result<Leaf, IssueErro
     }
     let key = PrivateKey::generate()?;
     Ok(authority.sign(params, key.pair())?.with_key(&key))
+}
+
+/// Returns a signing request of `key` that asks for a name, which nobody may believe.
+///
+/// # Errors
+/// [`IssueError`] where it cannot be encoded.
+pub fn signing_request_for(key: &PrivateKey, identity: &Identity) -> Result<Vec<u8>, IssueError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, identity.to_string());
+    let uri = identity.to_string().as_str().try_into().map_err(IssueError::Sign)?;
+    params.subject_alt_names.push(SanType::URI(uri));
+    let request = params.serialize_request(key.pair()).map_err(IssueError::Sign)?;
+    Ok(request.der().to_vec())
 }
 
 /// Returns another authority of the same trust domain as `authority`: what an impostor would make.

@@ -166,7 +166,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         trust_domain: config.trust_domain.clone(),
         issuer,
         sites: ingest::Sites::default(),
-        late: ingest::LateRenewals::default(),
+        renewals: ingest::Renewals::default(),
         signings: Arc::new(Semaphore::new(SIGNINGS_MAX)),
         connection_age: config.ingest.connection_age,
         room: ingest::Room::new(Arc::clone(&counters)),

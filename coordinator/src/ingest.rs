@@ -37,7 +37,7 @@ use rand::RngExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{join::Sites, renewal::LateRenewals, room::Room};
+pub use self::{join::Sites, renewal::Renewals, room::Room};
 use self::{
     registry::Registry,
     session::{Close, Ending, Failure},
@@ -70,7 +70,7 @@ pub struct Shared {
     /// Hosts that join now, and guesses of late.
     pub sites: Sites,
     /// Agents that were late with their renewal, of late.
-    pub late: LateRenewals,
+    pub renewals: Renewals,
     /// Places for certificates that are being signed.
     pub signings: Arc<Semaphore>,
     /// Greatest age of a connection.
@@ -253,7 +253,7 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
             if purpose != Purpose::Renew && until < shared.clock.now() {
                 let error = format!("the certificate ended {until}: it may be renewed for a while");
                 refused(HandshakeRefused::Expired, &format!("{agent} of {tenant}: {error}"));
-                close(&connection, Close::Unauthorised, &error);
+                close(&connection, Close::Ended, &error);
                 return None;
             }
             if let Err(failure) = standing::check(shared, &peer).await {

@@ -186,11 +186,17 @@ pub const JOIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub const JOIN_ANSWERS_MAX: u32 = 5;
 /// For how long it is: after that its certificate is renewed otherwise, or it joins anew.
 pub const JOIN_ANSWERS_WINDOW: Duration = Duration::from_secs(60 * 60);
-/// How many agents of one tenant may renew a certificate that has ended within [`LATE_RENEWALS_WINDOW`]: more than come
+/// How many agents of one tenant may renew a certificate that has ended within [`RENEWALS_WINDOW`]: more than come
 /// back from a holiday together, fewer than somebody who stole an archive of keys would like.
 pub const LATE_RENEWALS_MAX: u32 = 500;
-/// For how long they are counted.
-pub const LATE_RENEWALS_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// How often one agent may ask for its next certificate within [`RENEWALS_WINDOW`]: one that gets none asks every ten
+/// minutes.
+pub const RENEWALS_OF_AGENT_MAX: u32 = 8;
+/// How long a refusal of an earlier certificate is the last that the journal has of its agent: whoever shows old ones
+/// by turns does not fill it.
+pub const SUPERSEDED_NOTE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// For how long renewals are counted.
+pub const RENEWALS_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Most certificates that are signed for hosts at once: a signer elsewhere is a process each.
 pub const SIGNINGS_MAX: usize = 4;
 /// How often a secret that no token has may come from an address before such ones are not looked at: more than one

@@ -68,6 +68,9 @@ pub enum RenewRefusal {
     /// Too many agents of the tenant had let theirs run out.
     #[error("too many agents of this tenant had let their certificates run out: later")]
     TooMany,
+    /// The agent has asked too often.
+    #[error("this agent has asked for certificates too often: later")]
+    TooOften,
 }
 
 /// Returns when a certificate is to be renewed: at two thirds of its life, `share` of a twentieth earlier, so that

@@ -53,6 +53,10 @@ pub const CLOSE_REVOKED: u32 = 4;
 /// somebody else uses its identity, or an old copy of it was put in its place.
 pub const CLOSE_SUPERSEDED: u32 = 5;
 
+/// Code with which a coordinator closes the connection of an agent whose certificate has ended by the coordinator's
+/// clock: it may be renewed over [`ALPN_RENEW`](crate::renewal::ALPN_RENEW), whatever the agent's clock says.
+pub const CLOSE_ENDED: u32 = 6;
+
 /// First version with [`Frame::Ledger`] and [`Frame::LedgerAck`].
 pub const LEDGER_VERSION: u16 = 2;
 

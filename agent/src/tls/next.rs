@@ -12,6 +12,7 @@ use std::{
 };
 
 use certs::{CertificateError, PrivateKey, certificates_to_pem};
+use shared::ids::{AgentId, TenantId};
 use thiserror::Error;
 
 use super::{Credentials, CredentialsError};
@@ -77,12 +78,15 @@ impl Credentials {
     /// Loads what is to follow this, if it is the same agent's.
     fn successor(&self, next: &IdentityConfig) -> Result<Self, ReplaceError> {
         let credentials = Self::load(next)?;
-        let whose = |it: &Self| (it.tenant, it.agent, it.trust_domain.clone());
-        if whose(&credentials) == whose(self) {
+        if credentials.whose() == self.whose() {
             return Ok(credentials);
         }
         let Self { tenant, agent, trust_domain, .. } = credentials;
         Err(ReplaceError::Foreign(format!("agent {agent} of {tenant} in {trust_domain}")))
+    }
+
+    fn whose(&self) -> (TenantId, AgentId, &str) {
+        (self.tenant, self.agent, &self.trust_domain)
     }
 }
 
@@ -102,6 +106,13 @@ pub fn finish(config: &IdentityConfig) -> io::Result<bool> {
     if let Err(error) = Credentials::load(&pair) {
         // The key may have been put in place, so that this certificate is the only one for it.
         Credentials::load(config).map_err(|_| io::Error::other(error))?;
+        discard(&next);
+        return Ok(false);
+    }
+    // Where another identity was put in place meanwhile, or a later certificate, that is meant.
+    if let (Ok(next_one), Ok(placed)) = (Credentials::load(&pair), Credentials::load(config))
+        && (next_one.whose() != placed.whose() || next_one.not_before < placed.not_before)
+    {
         discard(&next);
         return Ok(false);
     }
@@ -269,6 +280,19 @@ pub(crate) mod tests {
         fs::write(&world.config.trust_anchor, root).unwrap();
         assert!(finish(&world.config).unwrap());
         assert_eq!(world.texts(), (key.to_pem(), chain));
+    }
+
+    #[test]
+    fn what_was_to_follow_an_earlier_identity_does_not_follow_another() {
+        let world = World::new();
+        let before = world.texts();
+        let next = next_of(&world.config);
+        let key = PrivateKey::generate().unwrap();
+        let chain = certificates_to_pem(&world.certify("globex", &key)).unwrap();
+        world.write_private(&next.key, &key.to_pem());
+        world.write_private(&next.certificate, &chain);
+        assert!(!finish(&world.config).unwrap());
+        assert_eq!((world.texts(), world.names()), (before, NAMES.map(str::to_owned).to_vec()));
     }
 
     #[test]

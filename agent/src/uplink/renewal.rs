@@ -42,6 +42,8 @@ pub(super) struct Identity {
     files: IdentityConfig,
     credentials: Credentials,
     due_at: Timestamp,
+    /// Nothing is asked for before.
+    retry_at: Timestamp,
     key: Option<PrivateKey>,
 }
 
@@ -52,7 +54,7 @@ impl Identity {
         // A certificate begins a little before it was issued.
         let issued_at = credentials.not_before.saturating_add(SKEW).min(credentials.not_after);
         let due_at = due_at(issued_at, credentials.not_after, share);
-        Self { files, credentials, due_at, key: None }
+        Self { files, credentials, due_at, retry_at: Timestamp::ZERO, key: None }
     }
 
     /// Returns what proves it.
@@ -62,7 +64,13 @@ impl Identity {
 
     /// Returns in how long it is time to ask for the next certificate.
     pub(super) fn due_in(&self, now: Timestamp) -> Duration {
-        self.due_at.since(now)
+        self.due_at.max(self.retry_at).since(now)
+    }
+
+    /// Returns whether the next certificate may be asked for although the agent's own clock does not say that it is
+    /// due: not again soon after the last time.
+    pub(super) fn may_ask(&self, now: Timestamp) -> bool {
+        now >= self.retry_at
     }
 
     /// Makes a key, and returns the signing request for it. If nothing comes of it, it is time again after a while.
@@ -70,7 +78,7 @@ impl Identity {
     /// # Errors
     /// [`RenewError::Key`].
     pub(super) fn begin(&mut self, now: Timestamp) -> Result<Vec<u8>, RenewError> {
-        self.due_at = now.saturating_add(RENEW_RETRY_INTERVAL);
+        self.retry_at = now.saturating_add(RENEW_RETRY_INTERVAL);
         let key = PrivateKey::generate()?;
         let signing_request = key.signing_request()?;
         self.key = Some(key);
@@ -95,8 +103,7 @@ impl Identity {
         };
         let credentials = self.credentials.replace(&self.files, &key, &chain)?;
         let next = Self::new(self.files.clone(), credentials, share);
-        let due_at = next.due_at.max(now.saturating_add(RENEW_RETRY_INTERVAL));
-        *self = Self { due_at, ..next };
+        *self = Self { retry_at: now.saturating_add(RENEW_RETRY_INTERVAL), ..next };
         Ok(())
     }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use certs::{AGENT_VALIDITY, Authority, Leaf, SigningRequest, certificates_of_pem};
-use quinn::{Connection, Endpoint, SendStream, ServerConfig, crypto::rustls::QuicServerConfig};
+use quinn::{
+    Connection, Endpoint, SendStream, ServerConfig,
+    crypto::rustls::{HandshakeData, QuicServerConfig},
+};
 use rustls::{
     RootCertStore,
     crypto::ring,
@@ -21,12 +24,13 @@ use shared::{
     block::Block,
     context::{ContextVersion, HostContext},
     ids::{AgentId, Lane, Seq, TenantId},
+    join::encode_frame,
     ledger::Interval,
     limits::FRAME_BYTES_MAX,
     recall::{Recall, RecallEnd},
-    renewal::{RenewRefusal, RenewReply},
+    renewal::{ALPN_RENEW, RenewRefusal, RenewReply, RenewRequest},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
-    wire::{ALPN, CLOSE_REVOKED, Frame, LEN_BYTES, checked_len},
+    wire::{ALPN, CLOSE_ENDED, CLOSE_REVOKED, Frame, LEN_BYTES, checked_len, codec},
 };
 use tokio::sync::mpsc;
 
@@ -45,6 +49,8 @@ pub(crate) struct Stored {
     pub(crate) handled: Vec<(Handling, u64, Option<String>)>,
     /// The newest context.
     pub(crate) context: Option<HostContext>,
+    /// Whether agents' certificates have ended by the coordinator's clock, until one is renewed.
+    pub(crate) is_ended: bool,
     /// Whether agents are refused as revoked.
     pub(crate) is_revoking: bool,
     /// What certifies the next keys of agents, and whose agent that is; without it they are refused.
@@ -102,6 +108,12 @@ impl Coordinator {
                         if store.lock().unwrap().is_revoking {
                             return connection.close(CLOSE_REVOKED.into(), b"revoked");
                         }
+                        if protocol_of(&connection) == ALPN_RENEW {
+                            return renew_late(&connection, &store).await;
+                        }
+                        if store.lock().unwrap().is_ended {
+                            return connection.close(CLOSE_ENDED.into(), b"ended");
+                        }
                         serve(connection, &store).await;
                     }
                 });
@@ -130,8 +142,28 @@ fn server_config(authority: &Authority, leaf: &Leaf) -> ServerConfig {
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
         .unwrap();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_RENEW.to_vec()];
     ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+}
+
+fn protocol_of(connection: &Connection) -> Vec<u8> {
+    let data = connection.handshake_data().unwrap().downcast::<HandshakeData>().unwrap();
+    data.protocol.unwrap()
+}
+
+/// Renews over the protocol of renewals.
+async fn renew_late(connection: &Connection, stored: &Mutex<Stored>) {
+    let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+    let bytes = recv.read_to_end(FRAME_BYTES_MAX).await.unwrap();
+    let request: RenewRequest = codec::decode(&bytes[LEN_BYTES..]).unwrap();
+    let reply = {
+        let mut stored = stored.lock().unwrap();
+        stored.is_ended = false;
+        stored.renew(&request.signing_request)
+    };
+    send.write_all(&encode_frame(&reply).unwrap()).await.unwrap();
+    send.finish().unwrap();
+    connection.closed().await;
 }
 
 async fn serve(connection: Connection, stored: &Mutex<Stored>) {

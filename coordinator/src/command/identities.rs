@@ -14,11 +14,14 @@ use shared::time::Timestamp;
 
 use crate::{
     command::{CommandError, cases::checked_reason, journal},
+    limits::SUPERSEDED_NOTE_INTERVAL,
     store::{
         engine::Staged,
         schema::{AgentKey, CertificateKey, RevokedKey},
         tables::{LoadError, Source, put},
-        values::{Actor, Entry, Event, IdentityEvent, KnownCertificate, Revocation},
+        values::{
+            Actor, Entry, Event, IdentityEvent, KnownCertificate, RefusedCertificate, Revocation,
+        },
     },
 };
 
@@ -122,7 +125,24 @@ pub fn show(
     Ok(())
 }
 
-/// Journals that somebody was refused for a certificate from before an agent's latest; the same one again is not.
+/// Tells whether the journal is to have it that a certificate from before an agent's latest was refused: the same one
+/// again not, and others not more often than once an hour.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn is_to_be_noted<S: Source + ?Sized>(
+    source: &S,
+    agent: AgentKey,
+    shown: &Certificate,
+    now: Timestamp,
+) -> Result<bool, LoadError> {
+    let Some(known) = source.load(&CertificateKey(agent))? else { return Ok(false) };
+    Ok(known.refused.is_none_or(|refused| {
+        refused.serial != shown.serial && now.since(refused.at) >= SUPERSEDED_NOTE_INTERVAL
+    }))
+}
+
+/// Journals that somebody was refused for a certificate from before an agent's latest, if it is to be noted.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -135,10 +155,11 @@ pub fn note_superseded(
 ) -> Result<(), CommandError> {
     let key = CertificateKey(agent);
     let Some(known) = staged.load(&key)? else { return Ok(()) };
-    if known.refused.as_ref() == Some(&shown.serial) {
+    if !is_to_be_noted(&*staged, agent, shown, now)? {
         return Ok(());
     }
-    put(staged, &key, KnownCertificate { refused: Some(shown.serial.clone()), ..known });
+    let refused = Some(RefusedCertificate { serial: shown.serial.clone(), at: now });
+    put(staged, &key, KnownCertificate { refused, ..known });
     let (serial, from) = (hex(&shown.serial), from.to_owned());
     note(staged, agent, IdentityEvent::Superseded { agent: agent.agent, serial, from }, now)
 }
@@ -296,7 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_refused_for_an_earlier_certificate_is_journalled_once() {
+    fn whoever_is_refused_for_earlier_certificates_is_journalled_once_and_once_an_hour_for_others()
+    {
         let engine = MemoryEngine::new(1);
         let agent =
             AgentKey { tenant: "acme".parse().unwrap(), agent: AgentId::from_bytes([1; 16]) };
@@ -305,9 +327,12 @@ mod tests {
             note_superseded(&mut staged, agent, &certificate(1, 1, 2), "x", Timestamp::ZERO);
         assert!(unknown.is_ok(), "of whom nothing is known nothing is noted");
         show(&mut staged, agent, &certificate(9, 30, 40), Timestamp::ZERO).unwrap();
-        for serial in [1, 1, 1, 2, 2] {
-            let early = certificate(serial, 10, 20);
-            note_superseded(&mut staged, agent, &early, "192.0.2.1:7", Timestamp::ZERO).unwrap();
+        let hour = 3_600;
+        for (serial, at) in
+            [(1, 0), (1, 9), (2, 9), (1, 10), (2, hour), (1, hour + 1), (1, 2 * hour)]
+        {
+            let (early, at) = (certificate(serial, 10, 20), Timestamp::from_ms(at * 1_000));
+            note_superseded(&mut staged, agent, &early, "192.0.2.1:7", at).unwrap();
         }
         engine.commit(staged.into_changes()).unwrap();
         let events = read_after(&engine as &dyn Engine, 0, 100).unwrap();
@@ -315,6 +340,7 @@ mod tests {
             Event::Identity(IdentityEvent::Superseded { serial, from, .. }) => (&**serial, &**from),
             other => panic!("{other:?}"),
         });
-        assert!(refused.eq([("01", "192.0.2.1:7"), ("02", "192.0.2.1:7")]));
+        let from = "192.0.2.1:7";
+        assert!(refused.eq([("01", from), ("02", from), ("01", from)]));
     }
 }

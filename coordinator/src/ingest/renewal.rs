@@ -27,27 +27,64 @@ use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 use super::{LINGER, Peer, Shared, standing};
 use crate::{
     command::identities,
-    limits::{JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT, LATE_RENEWALS_MAX, LATE_RENEWALS_WINDOW},
+    limits::{
+        JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT, LATE_RENEWALS_MAX, RENEWALS_OF_AGENT_MAX,
+        RENEWALS_WINDOW,
+    },
     store::schema::AgentKey,
     tls::Issuer,
 };
 
-/// How many agents of each tenant were late with their renewal, since when. There are as many tenants as certificates
-/// were ever issued for.
+/// How often the agents of each tenant have asked for their next certificates lately. There are as many tenants and
+/// agents as certificates were ever issued for: only who has proved one is counted.
 #[derive(Debug, Default)]
-pub struct LateRenewals(Mutex<HashMap<TenantId, (Timestamp, u32)>>);
+pub struct Renewals(Mutex<HashMap<TenantId, Window>>);
 
-impl LateRenewals {
-    /// Counts one more; returns whether it is not one too many.
-    fn count(&self, tenant: TenantId, now: Timestamp) -> bool {
+/// What one tenant's agents have asked for.
+#[derive(Debug)]
+struct Window {
+    since: Timestamp,
+    /// Agents whose certificate had ended.
+    late: u32,
+    of_agents: HashMap<AgentId, Asked>,
+}
+
+/// What one agent has asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    times: u32,
+    /// Whether it is counted among those who were late.
+    is_late: bool,
+}
+
+impl Renewals {
+    /// Counts a request; returns why it is one too many, if it is.
+    fn count(
+        &self,
+        whom: (TenantId, AgentId),
+        is_late: bool,
+        now: Timestamp,
+    ) -> Option<RenewRefusal> {
+        let (tenant, agent) = whom;
         let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = tenants.entry(tenant).or_insert((now, 0));
+        let new = || Window { since: now, late: 0, of_agents: HashMap::new() };
+        let window = tenants.entry(tenant).or_insert_with(new);
         // A clock that was set back begins anew, too.
-        if now < *since || now.since(*since) >= LATE_RENEWALS_WINDOW {
-            (*since, *count) = (now, 0);
+        if now < window.since || now.since(window.since) >= RENEWALS_WINDOW {
+            *window = new();
         }
-        *count = count.saturating_add(1);
-        *count <= LATE_RENEWALS_MAX
+        let asked = window.of_agents.get(&agent).copied().unwrap_or_default();
+        if asked.times >= RENEWALS_OF_AGENT_MAX {
+            return Some(RenewRefusal::TooOften);
+        }
+        let is_one_more = is_late && !asked.is_late;
+        if is_one_more && window.late >= LATE_RENEWALS_MAX {
+            return Some(RenewRefusal::TooMany);
+        }
+        window.late += u32::from(is_one_more);
+        let asked = Asked { times: asked.times + 1, is_late: asked.is_late || is_late };
+        window.of_agents.insert(agent, asked);
+        None
     }
 }
 
@@ -85,12 +122,8 @@ async fn exchange(
         shared.counters.renewals_refused.add_one();
         tracing::error!(%tenant, %agent, %failure, "no certificate for the agent");
         RenewReply::Refused(RenewRefusal::Unavailable)
-    } else if shared.late.count(tenant, shared.clock.now()) {
-        renew(Arc::clone(shared), (tenant, agent), request.signing_request).await
     } else {
-        shared.counters.renewals_refused.add_one();
-        tracing::error!(%tenant, %agent, "too many agents of the tenant renew late");
-        RenewReply::Refused(RenewRefusal::TooMany)
+        renew(Arc::clone(shared), (tenant, agent), true, request.signing_request).await
     };
     let frame = encode_frame(&reply).map_err(|error| text(&error))?;
     send.write_all(&frame).await.map_err(|error| text(&error))?;
@@ -100,10 +133,11 @@ async fn exchange(
     Ok(())
 }
 
-/// Returns what an agent is answered that asks for its next certificate.
+/// Returns what an agent is answered that asks for its next certificate, over a session or late.
 pub(super) async fn renew(
     shared: Arc<Shared>,
     whom: (TenantId, AgentId),
+    is_late: bool,
     signing_request: Vec<u8>,
 ) -> RenewReply {
     let (tenant, agent) = whom;
@@ -112,6 +146,9 @@ pub(super) async fn renew(
         tracing::error!(%tenant, %agent, %error, "no certificate for the agent");
         RenewReply::Refused(refusal)
     };
+    if let Some(refusal) = shared.renewals.count(whom, is_late, shared.clock.now()) {
+        return refused(refusal, &refusal);
+    }
     let request = match SigningRequest::from_der(&signing_request) {
         Ok(request) => request,
         Err(error) => return refused(RenewRefusal::SigningRequest, &error),
@@ -175,17 +212,31 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_ms(1_795_600_000_000);
+
+    fn whom(tenant: &str, agent: u32) -> (TenantId, AgentId) {
+        let agent = format!("00000000-0000-4000-8000-{agent:012}");
+        (tenant.parse().unwrap(), agent.parse().unwrap())
+    }
+
     #[test]
-    fn only_so_many_agents_of_a_tenant_may_be_late_in_an_hour() {
-        let late = LateRenewals::default();
-        let [acme, globex] = ["acme", "globex"].map(|tenant| tenant.parse().unwrap());
-        let at = |seconds: u64| Timestamp::from_ms(seconds * 1_000);
-        assert!((0..LATE_RENEWALS_MAX).all(|_| late.count(acme, at(10_000))));
-        assert!(!late.count(acme, at(10_001)));
-        assert!(late.count(globex, at(10_001)), "L5: of another tenant nothing is counted");
-        let later = at(10_000).saturating_add(LATE_RENEWALS_WINDOW);
-        assert!(!late.count(acme, later.saturating_sub(Duration::from_secs(1))));
-        assert!(late.count(acme, later));
-        assert!(late.count(acme, at(1)), "a clock that was set back keeps nobody out");
+    fn one_agent_takes_up_its_own_renewals_and_not_its_tenants() {
+        let renewals = Renewals::default();
+        let ask = |agent, now| renewals.count(whom("acme", agent), true, now);
+        for _ in 0..RENEWALS_OF_AGENT_MAX {
+            assert_eq!(ask(0, NOW), None);
+        }
+        for _ in 0..2 * LATE_RENEWALS_MAX {
+            assert_eq!(ask(0, NOW), Some(RenewRefusal::TooOften));
+        }
+        assert!((1..LATE_RENEWALS_MAX).all(|agent| ask(agent, NOW).is_none()));
+        assert_eq!(ask(LATE_RENEWALS_MAX, NOW), Some(RenewRefusal::TooMany));
+        assert_eq!(ask(1, NOW), None, "it is among those who were late");
+        let others = [("acme", false), ("globex", true)];
+        for (tenant, is_late) in others {
+            assert_eq!(renewals.count(whom(tenant, 9_999), is_late, NOW), None);
+        }
+        assert_eq!(ask(LATE_RENEWALS_MAX, NOW.saturating_add(RENEWALS_WINDOW)), None);
+        assert_eq!(ask(0, NOW.saturating_sub(Duration::from_secs(1))), None, "set back");
     }
 }

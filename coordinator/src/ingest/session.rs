@@ -20,7 +20,7 @@ use shared::{
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
     renewal::RenewReply,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
-    wire::{CLOSE_REVOKED, CLOSE_SUPERSEDED, DecodeError, Frame, GoodbyeReason},
+    wire::{CLOSE_ENDED, CLOSE_REVOKED, CLOSE_SUPERSEDED, DecodeError, Frame, GoodbyeReason},
 };
 use thiserror::Error;
 use tokio::{
@@ -75,6 +75,8 @@ pub(super) enum Close {
     Revoked = CLOSE_REVOKED,
     /// The agent has shown a later certificate.
     Superseded = CLOSE_SUPERSEDED,
+    /// The certificate has ended, and may be renewed.
+    Ended = CLOSE_ENDED,
 }
 
 /// How a session ended.
@@ -416,7 +418,7 @@ impl<'a> Session<'a> {
                 ReceiverEvent::RecallEnded(end) => self.keep(Part::End(end)),
                 ReceiverEvent::Renew(signing_request) => {
                     let (shared, whom) = (Arc::clone(self.shared), (self.tenant, self.agent));
-                    let reply = renewal::renew(shared, whom, signing_request);
+                    let reply = renewal::renew(shared, whom, false, signing_request);
                     self.noting.push(Box::pin(reply.map(Noted::Renewed).map(Ok)));
                 }
                 ReceiverEvent::Goodbye(reason) => return Ok(Some(reason)),

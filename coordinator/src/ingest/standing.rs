@@ -30,6 +30,13 @@ pub(super) async fn check(shared: &Shared, peer: &Peer) -> Result<(), Failure> {
 pub(super) async fn note_superseded(shared: &Shared, peer: &Peer, from: SocketAddr) {
     let (Peer { key, certificate }, now) = (peer.clone(), shared.clock.now());
     let from = from.to_string();
+    // Looked at before anything waits for the one who writes: whoever shows it again and again costs a reading.
+    let (engine, shown) = (shared.store.engine_handle(), certificate.clone());
+    let looked =
+        spawn_blocking(move || identities::is_to_be_noted(&*engine, key, &shown, now)).await;
+    if matches!(looked, Ok(Ok(false))) {
+        return;
+    }
     let note = move |staged: &mut Staged<'_>| {
         identities::note_superseded(staged, key, &certificate, &from, now)
     };

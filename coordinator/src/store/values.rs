@@ -319,8 +319,17 @@ pub struct KnownCertificate {
     pub not_after: Timestamp,
     /// When it was shown first.
     pub shown_at: Timestamp,
-    /// Serial number of an earlier one that was shown since; the journal has it.
-    pub refused: Option<Vec<u8>>,
+    /// The last earlier one that was shown since and that the journal has.
+    pub refused: Option<RefusedCertificate>,
+}
+
+/// An earlier certificate that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCertificate {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Head of the journal: its newest entry.

@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use certs::{
-    AGENT_VALIDITY, CertificateInfo, Leaf, PrivateKey, certificates_to_pem, testing::impostor_of,
+    AGENT_VALIDITY, CertificateInfo, Leaf, PrivateKey, certificates_to_pem,
+    testing::{impostor_of, signing_request_for},
 };
 use quinn::{Connection, ConnectionError};
 use shared::{
-    identity::Role,
+    identity::{Identity, Role},
     ids::Lane,
     join::encode_frame,
     limits::JOIN_FRAME_BYTES_MAX,
     renewal::{ALPN_RENEW, RenewRefusal, RenewReply, RenewRequest},
     time::Timestamp,
-    wire::{CLOSE_REVOKED, CLOSE_SUPERSEDED, GoodbyeReason, LEN_BYTES, codec},
+    wire::{CLOSE_ENDED, CLOSE_REVOKED, CLOSE_SUPERSEDED, GoodbyeReason, LEN_BYTES, codec},
 };
 
 use super::{
     agent::{self, Agent, block},
-    house::{House, agent_id, eventually, tenant, within},
+    house::{DOMAIN, House, agent_id, eventually, tenant, within},
     *,
 };
 use crate::{
@@ -113,7 +114,10 @@ async fn the_next_certificate_comes_over_the_connection_and_ends_the_one_before_
     let (mut agent, _) = Agent::greeted(&house, &old, &running).await;
     // A request that names another agent of another tenant gets a certificate of whom the connection is.
     let key = PrivateKey::generate().unwrap();
-    let RenewReply::Renewed(chain) = ask(&mut agent, key.signing_request().unwrap()).await else {
+    let role = Role::Agent { tenant: tenant("globex"), agent: agent_id(2) };
+    let foreign = Identity { trust_domain: DOMAIN.to_owned(), role };
+    let request = signing_request_for(&key, &foreign).unwrap();
+    let RenewReply::Renewed(chain) = ask(&mut agent, request).await else {
         panic!("it is refused")
     };
     let info = CertificateInfo::from_der(&chain[0]).unwrap();
@@ -186,7 +190,7 @@ async fn a_certificate_that_ended_lately_is_good_for_its_renewal_and_for_nothing
     let late = ended(&house, hour);
     let refused = Agent::connect(&house, &late, &running).await;
     let (code, said) = refused.closed().await;
-    assert!(code == 3 && said.contains("ended"), "{code} {said}");
+    assert!(code == u64::from(CLOSE_ENDED) && said.contains("ended"), "{code} {said}");
     assert_eq!(running.counters.handshakes_refused.value(HandshakeRefused::Expired), 1);
 
     let key = PrivateKey::generate().unwrap();
