@@ -187,6 +187,76 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_endian = "little")]
+    fn what_the_files_of_a_host_say_of_it_is_gathered_each_from_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let hostname = host_name();
+        let label = hostname.split('.').next().unwrap().to_ascii_lowercase();
+        write("etc/hosts", &format!("127.0.1.1 {label}.acme.example {label} www\n"));
+        write("etc/samba/smb.conf", "[global]\nnetbios name = FILES\nrealm = CORP.EXAMPLE\n");
+        write("etc/resolv.conf", "nameserver 127.0.0.53\n");
+        write("run/systemd/resolve/resolv.conf", "nameserver 10.0.0.53\nsearch acme.example\n");
+        write("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+        write("etc/passwd", "dns:x:101:101::/:/bin/false\n");
+        write("proc/sys/kernel/random/boot_id", "7d444840-9dc0-41d1-b245-5ffdce74fad2\n");
+        write(
+            "proc/net/route",
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
+             eth0\t00000000\t0102000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n",
+        );
+        write(
+            "proc/net/udp",
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n   \
+             0: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101 0 7 \
+             1 0 0\n",
+        );
+        write("proc/meminfo", "MemTotal:        8000000 kB\n");
+        write("sys/class/dmi/id/sys_vendor", "A maker\n");
+        write("run/systemd/sessions/7", "USER=eve\nSTATE=active\nCLASS=user\nTTY=pts/0\n");
+        let context = Looker::at(root.path(), clock::now).look(Timestamp::ZERO);
+        assert!(context.names.contains(&"www".to_owned()), "{:?}", context.names);
+        assert!(context.fqdn.starts_with(&format!("{label}.")), "{}", context.fqdn);
+        assert!(!context.domain.is_empty());
+        assert_eq!(context.netbios_name, "FILES");
+        assert_eq!(context.search_domains, ["acme.example"]);
+        assert_eq!(context.dns_servers, ["10.0.0.53".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(context.boot_id, "7d444840-9dc0-41d1-b245-5ffdce74fad2");
+        assert!(!context.machine_id.is_empty() && !context.machine_id.contains("01234567"));
+        assert_eq!(context.routes[0].gateway, Some("10.0.2.1".parse().unwrap()));
+        let [dns] = context.listeners.as_slice() else { panic!("{:?}", context.listeners) };
+        assert_eq!((dns.port, dns.user.as_str()), (53, "dns"));
+        assert_eq!(
+            (context.hardware.memory_bytes, &*context.hardware.vendor),
+            (8_000_000 << 10, "A maker")
+        );
+        assert_eq!((&*context.users[0].user, &*context.users[0].terminal), ("eve", "pts/0"));
+        assert!(!context.os.is_empty() && !context.kernel.is_empty());
+        assert_eq!(context.hostname, hostname);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_hosts_interfaces_have_their_networks_and_hardware_addresses() {
+        let interfaces = interfaces();
+        let loopback = InterfaceAddress { ip: [127, 0, 0, 1].into(), prefix_len: 8 };
+        let lo = interfaces.iter().find(|interface| interface.name == "lo").unwrap();
+        assert!(lo.addresses.contains(&loopback), "{lo:?}");
+        assert_eq!(lo.mac, "", "it has none");
+        for interface in &interfaces {
+            let said =
+                std::fs::read_to_string(format!("/sys/class/net/{}/address", interface.name));
+            let said = said.unwrap_or_default();
+            let said = said.trim().trim_start_matches("00:00:00:00:00:00");
+            assert_eq!(interface.mac, said, "{}", interface.name);
+        }
+    }
+
+    #[test]
     fn a_host_without_any_of_the_files_has_what_the_system_says() {
         let root = tempfile::tempdir().unwrap();
         let context = Looker::at(root.path(), clock::now).look(Timestamp::ZERO);

@@ -285,8 +285,15 @@ mod tests {
 
     #[test]
     fn the_unit_gives_no_right_that_the_agent_does_not_need() {
-        for line in ["CapabilityBoundingSet=\n", "NoNewPrivileges=yes\n", "ProtectSystem=strict\n"]
-        {
+        for line in [
+            "CapabilityBoundingSet=\n",
+            "NoNewPrivileges=yes\n",
+            "ProtectSystem=strict\n",
+            "User=signalbox-agent\n",
+            "MemoryMax=192M\n",
+            "CPUQuota=100%\n",
+            "WatchdogSec=2min\n",
+        ] {
             assert!(UNIT.contains(&format!("\n{line}")), "{line}");
         }
         assert!(UNIT.contains(&format!("\nExecStart={PACKAGED_PROGRAM} run\n")));

@@ -242,7 +242,7 @@ pub struct FilesStatus {
     pub waiting: u64,
     /// That are not read, because more match than places are remembered.
     pub beyond: u64,
-    /// Paths that lead to a file which another path has, or are copies.
+    /// Paths that lead to a file which another path or an earlier source has, or are copies.
     pub same: u64,
     /// That are compressed, and so are not read.
     pub compressed: u64,

@@ -49,7 +49,7 @@ pub struct Hash(pub [u8; 32]);
 pub enum DropReason {
     /// The operating system dropped datagrams that came faster than they were read.
     SocketBuffer,
-    /// The agent was at a bound that its configuration sets.
+    /// The operating system dropped datagrams while a bound of the agent's configuration made its sources wait.
     Bound,
     /// The source let go of records before they were read, and said how many.
     SourceLost,

@@ -304,12 +304,14 @@ impl Feed {
         }
     }
 
-    /// Tells the ledger, which knows the source by `index`, what was lost since it was told last.
-    pub(super) fn count_losses(&mut self, index: usize, ledger: &mut Ledger) {
+    /// Tells the ledger, which knows the source by `index`, what was lost since it was told last; `is_slowed` says that
+    /// the agent's bounds made its sources wait meanwhile.
+    pub(super) fn count_losses(&mut self, index: usize, ledger: &mut Ledger, is_slowed: bool) {
         let now = self.input.counts();
         let before = std::mem::replace(&mut self.counted, now);
         let dropped = now.dropped.saturating_sub(before.dropped);
-        ledger.dropped(index, DropReason::SocketBuffer, dropped);
+        let reason = if is_slowed { DropReason::Bound } else { DropReason::SocketBuffer };
+        ledger.dropped(index, reason, dropped);
         let gone = now.gone.saturating_sub(before.gone);
         ledger.dropped(index, DropReason::SourceLost, gone);
         let lost_files = now.lost_files.saturating_sub(before.lost_files);

@@ -367,10 +367,11 @@ impl Pipeline {
 
     /// Brings the ledger up to a commit that makes `blocks`, and returns what it stores of it.
     fn account(&mut self, blocks: &[(Lane, Bytes)]) -> Change {
-        let Parts { spool, feeds, policy, ledger, ledger_acked, .. } = &mut self.parts;
+        let Parts { spool, feeds, policy, ledger, ledger_acked, throttle, .. } = &mut self.parts;
+        let is_slowed = throttle.take_waited();
         ledger.set_rules_version(policy.as_ref().map_or(0, Enforcement::version));
         for (index, feed) in feeds.iter_mut().enumerate() {
-            feed.count_losses(index, ledger);
+            feed.count_losses(index, ledger, is_slowed);
         }
         ledger.handle_acked(*ledger_acked.borrow_and_update());
         let mut newest: Newest = spool.newest();

@@ -396,6 +396,27 @@ async fn a_certificate_is_renewed_over_the_connection_with_a_fresh_key_and_nothi
 }
 
 #[tokio::test]
+async fn a_certificate_that_ended_by_the_coordinators_clock_is_renewed_by_an_agent_that_is_behind()
+{
+    let world = World::new();
+    let (tenant, agent) = ("acme".parse().unwrap(), AGENT.parse().unwrap());
+    {
+        let mut stored = world.stored.lock().unwrap();
+        stored.issuer = Some((Arc::clone(&world.authority), tenant, agent));
+        stored.is_ended = true;
+    }
+    let key = || fs::read_to_string(world.path("agent.key")).unwrap();
+    let old = key();
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    world.write(0..10);
+    eventually("all is stored", || world.stored_count() == 10).await;
+    assert_ne!(key(), old);
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_renewed_is_shown_and_used_on() {
     let world = World::aged(AGENT_VALIDITY - Duration::from_secs(86_400 * 5));
     let coordinator = world.start_coordinator();
@@ -408,6 +429,30 @@ async fn a_certificate_that_is_not_renewed_is_shown_and_used_on() {
     let snapshot = world.snapshot().unwrap();
     let matters = snapshot.matters(clock::wall());
     assert!(format!("{matters:?}").contains("was not renewed"), "{matters:?}");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_bound_slows_the_sources_says_so_and_loses_nothing() {
+    let world = World::new();
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    config.limits.memory_bytes_max = 1 << 10; // less than any process has
+    world.write(0..20_000);
+    let stop = CancellationToken::new();
+    let agent = spawn_agent(config, stop.clone());
+    let slowed = || {
+        let snapshot = world.snapshot()?;
+        (snapshot.limits.at == Some(crate::status::Bound::Memory)).then_some(snapshot)
+    };
+    let snapshot = eventually_some("the sources are slowed", slowed).await;
+    assert!(snapshot.limits.slowed_ms > 0, "{:?}", snapshot.limits);
+    assert!(snapshot.render(clock::wall()).contains("AT THE MEMORY'S BOUND"));
+    eventually("all is stored", || world.stored_count() == 20_000).await;
+    let slowed_ms = world.snapshot().unwrap().limits.slowed_ms;
+    assert!(slowed_ms >= 500, "it waits after each read: {slowed_ms} ms");
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
 }

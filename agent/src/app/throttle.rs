@@ -25,6 +25,8 @@ pub(super) struct Throttle {
     slowed: Duration,
     /// The bound that made the sources wait since the last look.
     at: Option<Bound>,
+    /// Whether they waited since that was asked last.
+    has_waited: bool,
     shown: LimitsStatus,
     last_look: Option<(Duration, Instant)>,
 }
@@ -37,6 +39,7 @@ impl Throttle {
             resident_bytes: 0,
             slowed: Duration::ZERO,
             at: None,
+            has_waited: false,
             shown: LimitsStatus::default(),
             last_look: None,
         }
@@ -52,8 +55,15 @@ impl Throttle {
         if !wait.is_zero() {
             self.at = Some(if is_large { Bound::Memory } else { Bound::Cpu });
             self.slowed += wait;
+            self.has_waited = true;
         }
         wait
+    }
+
+    /// Returns whether the sources have waited since this was asked last: what the system dropped meanwhile it dropped
+    /// because of that.
+    pub(super) fn take_waited(&mut self) -> bool {
+        std::mem::take(&mut self.has_waited)
     }
 
     /// Looks at what the process takes, once in a while, and returns what is shown of it.
@@ -102,7 +112,9 @@ mod tests {
         let mut throttle = Throttle::new(limits(None, 1 << 10));
         assert_eq!(throttle.wait(clock::now()), Duration::ZERO, "nobody has looked yet");
         throttle.look(clock::now());
+        assert!(!throttle.take_waited());
         assert_eq!(throttle.wait(clock::now()), MEMORY_WAIT);
+        assert!(throttle.take_waited() && !throttle.take_waited());
         let shown = throttle.look(clock::now());
         assert_eq!((shown.at, shown.slowed_ms), (Some(Bound::Memory), 250));
         assert!(shown.memory_bytes > shown.memory_bytes_max);

@@ -114,3 +114,56 @@ pub(super) fn decode_page(name: &str, bytes: &[u8]) -> Result<Page, RestoreError
     let interval = Interval::decode(bytes).map_err(wrong)?;
     Ok(Page { id, interval, bytes: bytes.len() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use shared::{
+        ids::{Lane, Seq},
+        ledger::{DropReason, LossReason},
+    };
+
+    use super::*;
+
+    fn stored() -> Stored {
+        let mut sums = SourceSums::of("eve");
+        sums.read = 1_000;
+        sums.sent = [1, 200, 3];
+        sums.malformed = [0, 4, 0];
+        sums.dropped = BTreeMap::from([(DropReason::SocketBuffer, 5), (DropReason::Bound, 6)]);
+        sums.losses = BTreeMap::from([(LossReason::Cut, 7)]);
+        let mut newest: Newest = [None; Lane::COUNT];
+        newest[1] = Seq::new(77);
+        let times = (Timestamp::from_ms(1_793_606_400_000), Timestamp::from_ms(1_793_606_401_000));
+        Stored {
+            head: (9, Hash([8; 32])),
+            next_page: 12,
+            from: times.0,
+            until: times.1,
+            newest,
+            rules_version: 3,
+            restarts: 2,
+            unaccounted: true,
+            sums: vec![sums],
+        }
+    }
+
+    #[test]
+    fn what_this_version_wrote_is_read_from_its_bytes_and_is_written_so_now() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ledger_state_v1.bin");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, stored().encode()).unwrap();
+        }
+        let golden = std::fs::read(path).unwrap();
+        assert_eq!(Stored::decode(&golden).unwrap(), Some(stored()));
+        assert_eq!(stored().encode(), golden, "another form is another version");
+    }
+
+    #[test]
+    fn a_state_of_a_later_version_is_refused_and_none_is_none() {
+        assert_eq!(Stored::decode(&[VERSION + 1, 0]), Err(RestoreError::Version(VERSION + 1)));
+        assert_eq!(Stored::decode(&[]), Ok(None));
+        assert!(matches!(Stored::decode(&[VERSION, 1]), Err(RestoreError::State(_))));
+    }
+}

@@ -124,11 +124,11 @@ impl Snapshot {
 
     fn certificate_line(&self, now: Timestamp) -> String {
         let until = self.certificate_until;
-        if until <= now {
-            return format!("EXPIRED {} ago, {until}", ago(now, until));
-        }
         let failed = self.renewal_error.as_ref();
         let failed = failed.map_or_else(String::new, |error| format!("; NOT RENEWED: {error}"));
+        if until <= now {
+            return format!("EXPIRED {} ago, {until}{failed}", ago(now, until));
+        }
         format!("valid until {until}, {} left{failed}", ago(until, now))
     }
 
@@ -210,7 +210,10 @@ fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
         (source.dropped, "datagrams were dropped by the system: they came too fast"),
         (source.refused, "connections were refused: there were too many"),
         (source.gone, "records are gone: their log wrote over them before they were read"),
-        (source.lost_files, "files were not found again: what was not read of them is lost"),
+        (
+            source.lost_files,
+            "files were gone before they were read to their end: their rest is lost",
+        ),
         (
             source.files.map_or(0, |files| files.beyond),
             "files are not read: more match than the agent keeps count of",
@@ -233,11 +236,13 @@ fn write_notes(out: &mut String, source: &SourceStatus) -> fmt::Result {
     if let Some(files) = &source.files {
         writeln!(
             out,
-            "  {}: {} files, {} open, {} waiting",
+            "  {}: {} files, {} open, {} waiting; not read: {} that others have, {} compressed",
             source.path.display(),
             files.known,
             files.open,
-            files.waiting
+            files.waiting,
+            files.same,
+            files.compressed
         )?;
     }
     if let Some(error) = &source.error {

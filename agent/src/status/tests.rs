@@ -67,6 +67,66 @@ fn a_process_that_has_not_written_for_long_is_shown_as_not_running() {
 }
 
 #[test]
+fn an_administrator_sees_each_part_with_its_figures() {
+    let board = board();
+    board.set_connected("192.0.2.1:4433", "box1");
+    let start = board.snapshot().written_at;
+    let ago = |seconds| Some(start.saturating_sub(Duration::from_secs(seconds)));
+    board.update(|snapshot| {
+        snapshot.ledger = LedgerStatus { acked: 41, waiting: 2 };
+        snapshot.held = Some(HeldStatus {
+            records: 500,
+            bytes: 3 << 20,
+            bytes_max: 64 << 20,
+            oldest: ago(7_200),
+            evicted: 9,
+            ..HeldStatus::default()
+        });
+        snapshot.limits = LimitsStatus {
+            cpu_percent: 12,
+            cpu_percent_max: Some(50),
+            memory_bytes: 20 << 20,
+            memory_bytes_max: 64 << 20,
+            slowed_ms: 3_500,
+            at: Some(Bound::Cpu),
+            ..LimitsStatus::default()
+        };
+        let files =
+            FilesStatus { known: 30, open: 4, waiting: 1, same: 2, compressed: 6, beyond: 0 };
+        let eve = SourceStatus {
+            skipped: 70,
+            over_long: 3,
+            rotated: 5,
+            truncated: 1,
+            offset: 12_345,
+            behind_bytes: 2 << 20,
+            behind_since: ago(90),
+            lost_files: 1,
+            files: Some(files),
+            path: PathBuf::from("/var/log/*/eve.json"),
+            ..source("eve", 1_234_567)
+        };
+        snapshot.sources = vec![eve];
+    });
+    let snapshot = board.snapshot();
+    let text = snapshot.render(snapshot.written_at);
+    for line in [
+        "held     500 records, 3.0 MiB of 64.0 MiB, oldest 2 h old, 9 evicted",
+        "ledger   interval 41 acked, 2 waiting",
+        "limits   processor 12 % of 50 %, memory 20.0 MiB of 64.0 MiB, AT THE PROCESSOR'S BOUND: \
+         the sources are slowed; slowed for 3 s so far",
+        "eve                   1234567         70          1          3        5        1        \
+         12345    2.0 MiB   90 s",
+        "  /var/log/*/eve.json: 1 files were gone before they were read to their end: their rest \
+         is lost",
+        "  /var/log/*/eve.json: 30 files, 4 open, 1 waiting; not read: 2 that others have, 6 \
+         compressed",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}\nis not in\n{text}");
+    }
+}
+
+#[test]
 fn what_came_of_attribution_is_shown_once_there_is_any() {
     let board = board();
     let text = |board: &Status| board.snapshot().render(board.snapshot().written_at);
