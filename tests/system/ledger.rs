@@ -47,6 +47,8 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(240);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// For how long an agent has to say that it has read and sent all.
 const STILL: Duration = Duration::from_millis(2_500);
+/// How long an agent takes at most from its first status until its first look is stored.
+const LOOKED: Duration = Duration::from_secs(2);
 /// With more than this unread no further flood begins: a slow machine would be behind all of them in the end.
 const BEHIND_BYTES_MAX: u64 = 16 << 20;
 /// A run of at least this length must have had each trouble.
@@ -257,6 +259,7 @@ fn live(
     for site in sites.iter() {
         eventually("an agent to look at its files", STOP_TIMEOUT, || site.agent.status())?;
     }
+    thread::sleep(LOOKED); // and it has stored that there were none
     let (stop, flood) = (AtomicBool::new(false), AtomicBool::new(false));
     let work: Vec<(Load, StdRng)> = sites
         .iter()

@@ -376,12 +376,14 @@ impl Files {
     /// Returns as of when there was no file at a path that is found now, in nanoseconds: what was rotated away from it
     /// and made since was never read. To look for that takes a listing of the folder, so it is done for some only.
     fn absent_since(&mut self) -> Option<i64> {
-        let at = self.last_begun_at?;
+        let Opening { now, wall, .. } = self.opening;
+        let since = match self.last_begun_at {
+            Some(at) => wall.saturating_add(at.saturating_duration_since(now)),
+            // Of an earlier start: what is not known now was made since, or was forgotten.
+            None => self.known.surveyed_at?.max(wall.saturating_sub(FILE_FORGET_AFTER)),
+        };
         self.searches_left = self.searches_left.checked_sub(1)?;
-        let since =
-            self.opening.wall.saturating_add(at.saturating_duration_since(self.opening.now));
-        let since = since.saturating_sub(CLOCKS_APART);
-        i64::try_from(since.as_ms()).ok()?.checked_mul(1_000_000)
+        i64::try_from(since.saturating_sub(CLOCKS_APART).as_ms()).ok()?.checked_mul(1_000_000)
     }
 
     fn wait(&mut self, key: PathKey, path: PathBuf, begin: Begin, since: Option<i64>) {
@@ -506,8 +508,10 @@ impl Intake for Files {
         if self.turn(now) {
             return true;
         }
-        if self.waiting.is_empty() && self.last.is_some() {
+        if self.waiting.is_empty() && !self.known.is_surveyed && self.last.is_some() {
             self.known.is_surveyed = true;
+            let since = self.begun_at.saturating_duration_since(self.opening.now);
+            self.known.surveyed_at = Some(self.opening.wall.saturating_add(since));
         }
         // The first pass does not rest: what was written while the agent did not run has waited long enough.
         !self.waiting.is_empty() || self.last.is_none() && self.walk.is_some()

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
-use shared::wire::codec;
+use shared::{time::Timestamp, wire::codec};
 
 use super::checkpoint::{Checkpoint, CheckpointError};
 use crate::limits::PLACES_BYTES_MAX;
@@ -85,6 +85,8 @@ pub(super) struct Known {
     inodes: HashMap<u64, PathKey>,
     changed: BTreeSet<u16>,
     pub(super) is_surveyed: bool,
+    /// When that was, where it is known.
+    pub(super) surveyed_at: Option<Timestamp>,
     is_survey_stored: bool,
     len: usize,
 }
@@ -108,6 +110,9 @@ impl Known {
             if name == SURVEYED {
                 known.is_surveyed = true;
                 known.is_survey_stored = true;
+                // Earlier versions did not say when.
+                let ms = bytes[1..].first_chunk().map(|ms| u64::from_le_bytes(*ms));
+                known.surveyed_at = ms.map(Timestamp::from_ms);
                 continue;
             }
             let decoded: (u8, Vec<(u64, Checkpoint)>) =
@@ -204,8 +209,12 @@ impl Known {
         !self.changed.is_empty() || self.is_surveyed != self.is_survey_stored
     }
 
-    /// Returns whether as much is to be stored as one commit may hold.
+    /// Returns whether as much is to be stored as one commit may hold, or what cannot wait.
     pub(super) fn is_full(&self) -> bool {
+        // From then on files are read from their starts: that is not to be forgotten by a kill.
+        if self.is_surveyed && !self.is_survey_stored {
+            return true;
+        }
         let len =
             |group: &u16| self.groups.get(group).map_or(0, Vec::len) * PLACE_BYTES + PLACE_BYTES;
         self.changed.iter().map(len).sum::<usize>() >= PLACES_BYTES_MAX
@@ -215,7 +224,9 @@ impl Known {
     pub(super) fn changed(&self) -> Vec<(String, Vec<u8>)> {
         let mut values = Vec::new();
         if self.is_surveyed != self.is_survey_stored {
-            values.push((SURVEYED.to_owned(), vec![VERSION]));
+            let mut value = vec![VERSION];
+            value.extend(self.surveyed_at.iter().flat_map(|at| at.as_ms().to_le_bytes()));
+            values.push((SURVEYED.to_owned(), value));
         }
         for number in &self.changed {
             let group = self.groups.get(number).into_iter().flatten();

@@ -159,6 +159,21 @@ fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read_before_its_su
 }
 
 #[test]
+fn so_is_one_that_came_and_was_rotated_away_while_the_agent_did_not_run() {
+    let mut world = World::new("*.json", Begin::End, &[]);
+    world.read_on(&mut Vec::new());
+    assert!(world.files().is_full(), "that all files were seen is stored at once");
+    world.restart(|world| {
+        world.append("new.json", "n1\n");
+        world.rename("new.json", "new.json.1");
+        world.append("new.json", "n2\n");
+    });
+    assert_eq!(world.read(), ["n1", "n2"]);
+    world.restart(|_| {});
+    assert!(world.read().is_empty());
+}
+
+#[test]
 fn files_begun_at_their_end_give_what_is_written_from_then_on_and_new_ones_all() {
     let mut world = World::new("*.json", Begin::End, &[("a.json", "old\n"), ("b.json", "old\n")]);
     assert!(world.read().is_empty());
