@@ -142,6 +142,30 @@ PYTHON
 }
 names_process() { "${signalbox[@]}" search --tenant acme --from 10m >"$work/found.json" && grep -q "$1" "$work/found.json"; }
 
+# Installs the program without the package, in the system that is booted, has it join and run, and takes it away again.
+without_package() {
+    step "without the package: install-service, one join, and it runs"
+    dpkg-deb -x "$package" "$work/unpacked"
+    install -D -m 755 "$work/unpacked/usr/bin/signalbox-agent" "$root/usr/local/bin/signalbox-agent"
+    inside signalbox-agent install-service --dry-run | grep -q /etc/systemd/system/signalbox-agent.service ||
+        fail "the plan does not name the unit"
+    inside signalbox-agent install-service
+    inside systemd-sysusers
+    inside systemctl daemon-reload
+    inside install -d -m 700 -o signalbox-agent /var/lib/signalbox/identity
+    configure_and_join
+    inside systemctl enable --now signalbox-agent
+    eventually is_up
+    eventually has_read 100
+    [ "$(property User)" = signalbox-agent ] || fail "it has another user"
+    inside systemctl disable --now signalbox-agent
+    inside signalbox-agent uninstall-service
+    [ ! -e "$root/etc/systemd/system/signalbox-agent.service" ] || fail "the unit is left"
+    inside systemctl daemon-reload
+    rm -rf "$root/usr/local/bin/signalbox-agent" "$root/etc/signalbox" "$root/var/lib/signalbox" \
+        "$root/etc/sysusers.d/signalbox-agent.conf" "$root/var/log/suricata"
+}
+
 remove_and_purge() {
     step "remove"
     inside apt-get remove -y -q signalbox-agent
@@ -323,6 +347,7 @@ SOURCE
     inside systemctl start signalbox-agent
     remove_and_purge
     pgrep -x signalbox-agent >/dev/null && fail "it runs after its removal"
+    without_package
     shut_down
 }
 

@@ -214,6 +214,13 @@ pub struct SourceStatus {
     /// Files that were not found again, with what of them was not read.
     #[serde(default)]
     pub lost_files: u64,
+    /// Of a source with a pattern: how many of the files that are open now an earlier source with a pattern has open,
+    /// too, by links. Each of their records comes twice.
+    #[serde(default)]
+    pub shared: u64,
+    /// One such source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_with: Option<String>,
     /// Of a source with a pattern: its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesStatus>,

@@ -1,6 +1,9 @@
 //! One source within the pipeline: its input, what makes alerts of its lines, and what was counted.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use shared::{
     alert::{Alert, Handling},
@@ -353,6 +356,11 @@ impl Feed {
         self.input.stored();
     }
 
+    /// Returns which of its files are open, if it may have several.
+    pub(super) fn open_files(&self) -> Vec<FileId> {
+        self.input.open_files()
+    }
+
     /// Returns what is shown of the source at `now`.
     pub(super) fn status(&mut self, now: Timestamp) -> SourceStatus {
         let is_reading = self.shown == Status::Reading;
@@ -377,6 +385,23 @@ impl Feed {
         }
         SourceStatus { behind_since: self.behind_since, lost_at: self.lost.1, ..status }
     }
+}
+
+/// Returns what is shown of all sources at `now`.
+pub(super) fn statuses(feeds: &mut [Feed], now: Timestamp) -> Vec<SourceStatus> {
+    let mut statuses: Vec<SourceStatus> = feeds.iter_mut().map(|feed| feed.status(now)).collect();
+    let mut first = HashMap::new();
+    for (index, feed) in feeds.iter().enumerate() {
+        for id in feed.open_files() {
+            let other = *first.entry(id).or_insert(index);
+            if other != index {
+                let name = statuses[other].name.clone();
+                statuses[index].shared += 1;
+                statuses[index].shared_with = Some(name);
+            }
+        }
+    }
+    statuses
 }
 
 /// Returns the lane that an alert goes on.

@@ -536,7 +536,7 @@ impl Pipeline {
             snapshot.lanes = lanes(heads);
             snapshot.ledger = ledger;
             snapshot.limits = limits;
-            snapshot.sources = feeds.iter_mut().map(|feed| feed.status(wall)).collect();
+            snapshot.sources = feed::statuses(feeds, wall);
             snapshot.policy = policy.as_ref().map(|policy| policy.status(now, wall));
             snapshot.attribution = attributor.counts();
         });

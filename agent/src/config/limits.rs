@@ -98,6 +98,7 @@ fn memory_at_most(sources: &[SourceConfig], has_held: bool) -> u64 {
         Input::Http { .. } => {
             (HTTP_BODIES_MAX + 1) * HTTP_BODY_BYTES_MAX + CONNECTIONS_MAX * HTTP_HEAD_BYTES_MAX
         }
+        // The child that reads event logs has a bound of its own, beside this process's.
         Input::Stdin | Input::Journal { .. } | Input::Evtx { .. } => READ_BYTES,
         Input::Udp(_) | Input::File { .. } | Input::Files { .. } => 0,
     };

@@ -545,6 +545,10 @@ impl Intake for Files {
         Some(self.stats())
     }
 
+    fn open_files(&self) -> Vec<FileId> {
+        self.open.iter().filter_map(|open| open.tail.file_id()).collect()
+    }
+
     fn behind_bytes(&self) -> u64 {
         self.open.iter().map(|open| open.tail.behind_bytes()).sum()
     }

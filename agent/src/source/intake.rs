@@ -5,7 +5,7 @@
 use std::os::fd::BorrowedFd;
 use std::{fmt, io, path::Path, time::Instant};
 
-use super::{Batch, FilesStats, ReadBuffer, Status, Tail};
+use super::{Batch, FileId, FilesStats, ReadBuffer, Status, Tail};
 
 /// Something that has records to be read.
 ///
@@ -63,6 +63,11 @@ pub trait Intake: fmt::Debug + Send {
     /// Returns what was found of its files, if it may have several.
     fn files(&self) -> Option<FilesStats> {
         None
+    }
+
+    /// Returns which files of several are open: two sources with the same one read each of its records.
+    fn open_files(&self) -> Vec<FileId> {
+        Vec::new()
     }
 
     /// Returns how many bytes were not looked at yet of the files that are open.

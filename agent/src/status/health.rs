@@ -107,6 +107,7 @@ impl Snapshot {
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
         matters.extend(self.sources.iter().filter_map(|source| loss_matter(source, now)));
         matters.extend(self.sources.iter().filter_map(beyond_matter));
+        matters.extend(self.sources.iter().filter_map(shared_matter));
         matters.sort_by_key(|matter| std::cmp::Reverse(matter.health));
         matters
     }
@@ -295,6 +296,16 @@ fn loss_matter(source: &SourceStatus, now: Timestamp) -> Option<Matter> {
         let text = format!("{} connections were refused", source.refused);
         (text, "let the senders keep one connection each; signalbox-agent status shows how many")
     };
+    Some(degraded(&source.name, text, advice))
+}
+
+fn shared_matter(source: &SourceStatus) -> Option<Matter> {
+    let other = source.shared_with.as_ref()?;
+    let text = format!(
+        "links lead source {other} to {} of its files, too: each of their records comes twice",
+        source.shared
+    );
+    let advice = "let one pattern leave out what the other matches, or remove one of the sources";
     Some(degraded(&source.name, text, advice))
 }
 

@@ -45,6 +45,42 @@ async fn so_it_is_with_one_that_comes_to_be_only_later() {
 }
 
 #[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_links_lead_to_from_two_patterns_is_read_by_both_and_the_status_says_so() {
+    let world = World::new();
+    let log = world.path("0.log");
+    fs::write(&log, "").unwrap();
+    for folder in ["pods", "containers"] {
+        fs::create_dir(world.path(folder)).unwrap();
+        std::os::unix::fs::symlink(&log, world.path(folder).join("web.json")).unwrap();
+    }
+    let coordinator = world.start_coordinator();
+    let mut config = world.config(coordinator.address);
+    for folder in ["pods", "containers"] {
+        let pattern = Pattern::parse(&world.path(folder).join("*.json")).unwrap();
+        let input = Input::Files { pattern, from: crate::config::StartFrom::Start };
+        config.sources.push(source(folder, "suricata_eve", input));
+    }
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(run(config, Notifier::default(), stop.clone()));
+    let lines: String = (0..10).map(|number| line(number) + "\n").collect();
+    fs::write(&log, lines).unwrap();
+    eventually("both have read it", || world.stored_count() == 20).await;
+    let shown = eventually_some("it is shown", || {
+        let snapshot = world.snapshot()?;
+        let shared = snapshot.sources.get(2)?.shared;
+        (shared == 1).then_some(snapshot)
+    });
+    let snapshot = shown.await;
+    assert_eq!(snapshot.sources[2].shared_with.as_deref(), Some("pods"));
+    assert_eq!(snapshot.sources[1].shared, 0);
+    let text = snapshot.render(clock::wall());
+    assert!(text.contains("links lead source pods to 1 of its files, too"), "{text}");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[cfg(unix)]
 async fn two_paths_lead_to_one_file(is_there: bool) {
     let world = World::new();
     match is_there {
