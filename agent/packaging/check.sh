@@ -147,7 +147,8 @@ without_package() {
     step "without the package: install-service, one join, and it runs"
     dpkg-deb -x "$package" "$work/unpacked"
     install -D -m 755 "$work/unpacked/usr/bin/signalbox-agent" "$root/usr/local/bin/signalbox-agent"
-    inside signalbox-agent install-service --dry-run | grep -q /etc/systemd/system/signalbox-agent.service ||
+    inside signalbox-agent install-service --dry-run >"$work/plan"
+    grep -q /etc/systemd/system/signalbox-agent.service "$work/plan" ||
         fail "the plan does not name the unit"
     inside signalbox-agent install-service
     inside systemd-sysusers
@@ -346,7 +347,7 @@ SOURCE
     is_property Result success || fail "it stopped with $(property Result)"
     inside systemctl start signalbox-agent
     remove_and_purge
-    pgrep -x signalbox-agent >/dev/null && fail "it runs after its removal"
+    pgrep --ns "$leader" --nslist pid -x signalbox-agent >/dev/null && fail "it runs after its removal"
     without_package
     shut_down
 }

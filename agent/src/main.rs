@@ -47,6 +47,14 @@ const DOWN: u8 = 2;
 const GRACE_EXCEEDED: u8 = 3;
 const USAGE: u8 = 64;
 
+/// Writes a line to standard output. Whoever does not read on (`| head`, `| grep -q`) has read enough: what a command
+/// does, and the code that it ends with, is the same.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _heard = writeln!(std::io::stdout(), $($text)*).is_ok();
+    }};
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -92,7 +100,6 @@ fn main() -> ExitCode {
 }
 
 /// Makes this host an agent, and starts the service if there is one.
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 fn join(args: &JoinArgs) -> ExitCode {
     let failed = |code: u8, text: &str| {
         report(text);
@@ -119,12 +126,12 @@ fn join(args: &JoinArgs) -> ExitCode {
         Ok(member) => member,
         Err(error) => return failed(FAILED, &format!("{error:#}")),
     };
-    println!("This host is agent {} of {} now.", member.agent, member.tenant);
-    println!("Its identity is in {}, good until {}.", home.identity.display(), member.not_after);
+    say!("This host is agent {} of {} now.", member.agent, member.tenant);
+    say!("Its identity is in {}, good until {}.", home.identity.display(), member.not_after);
     // A configuration of one's own is not the service's.
     let is_service = args.common.config == Path::new(DEFAULT_PATH);
     if args.no_start || !is_service || !has_unit() {
-        println!("Start it: systemctl enable --now signalbox-agent, or signalbox-agent run");
+        say!("Start it: systemctl enable --now signalbox-agent, or signalbox-agent run");
         return ExitCode::SUCCESS;
     }
     for arguments in [["enable", SERVICE], ["restart", SERVICE]] {
@@ -139,7 +146,7 @@ fn join(args: &JoinArgs) -> ExitCode {
             );
         }
     }
-    println!("It runs; signalbox-agent status shows what it does.");
+    say!("It runs; signalbox-agent status shows what it does.");
     ExitCode::SUCCESS
 }
 
@@ -248,12 +255,11 @@ fn notifier() -> Notifier {
     Notifier::new(std::env::var_os("NOTIFY_SOCKET").as_deref(), watchdog)
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 fn check_all(config: &Config, path: &Path) -> ExitCode {
-    println!("{:<8} {:<16} {} is valid", "ok", "configuration", path.display());
+    say!("{:<8} {:<16} {} is valid", "ok", "configuration", path.display());
     let findings = check(config, clock::wall());
     for finding in &findings {
-        println!("{finding}");
+        say!("{finding}");
     }
     if findings.iter().any(|finding| finding.verdict == Verdict::Problem) {
         ExitCode::from(FAILED)
@@ -263,7 +269,6 @@ fn check_all(config: &Config, path: &Path) -> ExitCode {
 }
 
 /// Shows a running agent's state; the exit code is for monitoring.
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
     let snapshot = match Snapshot::load(&config.status_path) {
         Ok(snapshot) => snapshot,
@@ -275,11 +280,11 @@ fn show_status(config: &Config, args: &StatusArgs) -> ExitCode {
     let now = clock::wall();
     if args.json {
         match snapshot.to_json(now) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => say!("{text}"),
             Err(error) => report(&error.to_string()),
         }
     } else {
-        print!("{}", snapshot.render(now));
+        say!("{}", snapshot.render(now).trim_end());
     }
     match snapshot.health(now) {
         Health::Well => ExitCode::SUCCESS,
@@ -463,19 +468,18 @@ fn uninstall_service(args: &ServiceArgs) -> ExitCode {
 }
 
 /// Carries out the steps, or only says what they would do, and then what is left to do.
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 fn carry_out(steps: &[Step], is_dry: bool, after: &dyn std::fmt::Display) -> ExitCode {
     for step in steps {
         let done = if is_dry { Ok(step.foresee()) } else { step.carry_out() };
         match done {
-            Ok(done) => println!("{}", step.say(done)),
+            Ok(done) => say!("{}", step.say(done)),
             Err(error) => {
                 report(&error.to_string());
                 return ExitCode::from(FAILED);
             }
         }
     }
-    println!("{after}");
+    say!("{after}");
     ExitCode::SUCCESS
 }
 
