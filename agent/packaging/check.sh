@@ -303,8 +303,8 @@ SOURCE
     fi
 
     step "which process of another user has a connection: told with attribution.conf, and not without"
-    inside runuser -u nobody -- bash -c "exec 3<>/dev/tcp/127.0.0.1/$((port + 1)); exec sleep 300" &
-    local other=$!
+    inside systemd-run --quiet --unit=other --uid=nobody \
+        bash -c "exec 3<>/dev/tcp/127.0.0.1/$((port + 1)); exec sleep 300"
     eventually alert_about_connection
     eventually attributed permission
     attributed found && fail "it sees other users' processes without the right"
@@ -316,8 +316,7 @@ SOURCE
     alert_about_connection
     eventually attributed found
     eventually names_process /sleep
-    kill "$other" && wait "$other" || true
-    inside pkill -u nobody sleep || true
+    inside systemctl stop other
     inside rm -r /etc/systemd/system/signalbox-agent.service.d
     inside systemctl daemon-reload
     inside systemctl restart signalbox-agent
