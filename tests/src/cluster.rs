@@ -30,6 +30,7 @@ mod programs;
 
 use std::{
     fs,
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
     path::{Path, PathBuf},
@@ -322,6 +323,24 @@ pub fn eventually<T>(
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
+}
+
+/// Appends alerts of Suricata's with these numbers to a file, which is made where it is missing; a number is the second
+/// at which its alert happened.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append_alerts(path: &Path, numbers: Range<usize>) -> Result<()> {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+    for number in numbers {
+        writeln!(
+            file,
+            "{{\"timestamp\":\"2026-01-01T00:00:{number:02}.000000+0000\",\"event_type\":\"alert\",\
+             \"src_ip\":\"10.0.0.1\",\
+             \"alert\":{{\"signature_id\":7,\"signature\":\"a\",\"severity\":3}}}}"
+        )?;
+    }
+    Ok(())
 }
 
 /// Returns addresses on the loopback that nobody listens at, neither with UDP nor with TCP.

@@ -1,29 +1,16 @@
 //! An agent's certificate is renewed by itself, also when it was late, and an old copy of one is told from it: with the
 //! shipped programs, real QUIC and real files.
 
-use std::{fs, io::Write as _, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use agent::status::{LinkState, Snapshot};
 use anyhow::{Context as _, Result, ensure};
 use coordinator::clock::Clock;
-use tests::cluster::{Agent, Cluster, Kind, Source, eventually, records_of};
+use tests::cluster::{Agent, Cluster, Kind, Source, append_alerts, eventually, records_of};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-fn write(path: &std::path::Path, numbers: std::ops::Range<usize>) -> Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
-    for number in numbers {
-        writeln!(
-            file,
-            "{{\"timestamp\":\"2026-01-01T00:00:{number:02}.000000+0000\",\"event_type\":\"alert\",\
-             \"src_ip\":\"10.0.0.1\",\
-             \"alert\":{{\"signature_id\":7,\"signature\":\"a\",\"severity\":3}}}}"
-        )?;
-    }
-    Ok(())
-}
 
 fn started() -> Result<Cluster> {
     let mut cluster = Cluster::new()?;
@@ -76,7 +63,7 @@ fn an_agent_renews_itself_and_an_old_copy_of_its_identity_is_worth_nothing() -> 
         identity(agent).iter().zip(files).try_for_each(|(path, bytes)| Ok(fs::write(path, bytes)?))
     };
     let old = read(&agent)?;
-    write(&eve, 0..10)?;
+    append_alerts(&eve, 0..10)?;
     agent.process.start()?;
     status("the next certificate to be in use", &agent, renewed)?;
     stored(&cluster, "acme", 10)?;
@@ -93,7 +80,7 @@ fn an_agent_renews_itself_and_an_old_copy_of_its_identity_is_worth_nothing() -> 
     let snapshot = status("the old copy to be refused", &agent, is_superseded)?;
     let said = snapshot.link.last_error.unwrap_or_default();
     ensure!(said.contains("knows a later certificate"), "{said}");
-    write(&eve, 10..20)?;
+    append_alerts(&eve, 10..20)?;
     agent.process.kill()?;
     agent.process.start()?; // it is refused again, and journalled once
     eventually("the second refusal to be counted", TIMEOUT, || {
@@ -118,7 +105,7 @@ fn an_agent_that_slept_past_its_certificate_renews_it_unless_it_slept_too_long()
     let now = Clock::wall().now();
     let agent = |tenant: &str, days: u32, ended: Duration| -> Result<Agent> {
         let path = cluster.folder().join(format!("{tenant}.json"));
-        write(&path, 0..10)?;
+        append_alerts(&path, 0..10)?;
         let until = now.saturating_sub(ended);
         let source = Source::new("eve", Kind::SuricataEve, &path);
         let mut agent =

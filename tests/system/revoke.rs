@@ -1,26 +1,13 @@
 //! An agent is let in no more with one command: with the shipped programs, real QUIC and real files.
 
-use std::{fs, io::Write as _, time::Duration};
+use std::{fs, time::Duration};
 
 use agent::status::LinkState;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::cluster::{Agent, Cluster, Kind, Source, eventually, records_of};
+use tests::cluster::{Agent, Cluster, Kind, Source, append_alerts, eventually, records_of};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-fn write(path: &std::path::Path, numbers: std::ops::Range<usize>) -> Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
-    for number in numbers {
-        writeln!(
-            file,
-            "{{\"timestamp\":\"2026-01-01T00:00:{number:02}.000000+0000\",\"event_type\":\"alert\",\
-             \"src_ip\":\"10.0.0.1\",\
-             \"alert\":{{\"signature_id\":7,\"signature\":\"a\",\"severity\":3}}}}"
-        )?;
-    }
-    Ok(())
-}
 
 fn stored(cluster: &Cluster, tenant: &str) -> Result<usize> {
     let found = cluster.cli(&["search", "--tenant", tenant, "--record", "--all"])?;
@@ -41,7 +28,7 @@ fn a_revoked_agent_says_so_sends_nothing_more_and_keeps_what_it_reads() -> Resul
     let mut stolen = cluster.agent("acme", &[Source::new("eve", Kind::SuricataEve, &acme)])?;
     let mut other = cluster.agent("globex", &[Source::new("eve", Kind::SuricataEve, &globex)])?;
     for (agent, path, tenant) in [(&mut stolen, &acme, "acme"), (&mut other, &globex, "globex")] {
-        write(path, 0..10)?;
+        append_alerts(path, 0..10)?;
         agent.process.start()?;
         eventually("ten records to be stored", TIMEOUT, || {
             Ok((stored(&cluster, tenant)? == 10).then_some(()))
@@ -55,8 +42,8 @@ fn a_revoked_agent_says_so_sends_nothing_more_and_keeps_what_it_reads() -> Resul
     let said = stolen.status()?.context("it runs")?.link.last_error.unwrap_or_default();
     ensure!(said.contains("has revoked this agent") && !said.contains("stolen"), "{said}");
 
-    write(&acme, 10..20)?;
-    write(&globex, 10..20)?;
+    append_alerts(&acme, 10..20)?;
+    append_alerts(&globex, 10..20)?;
     eventually("the agent to keep what it reads", TIMEOUT, || {
         let snapshot = stolen.status()?.context("it runs")?;
         let waiting: u64 = snapshot.lanes.iter().map(|lane| lane.waiting).sum();

@@ -517,10 +517,21 @@ mod tests {
         assert_eq!((status.records, status.skipped, status.malformed), (4, 2, 0));
     }
 
-    #[test]
-    fn records_whose_time_is_absent_unreadable_or_far_ahead_are_counted_and_sent() {
+    /// Reads a file of Suricata's with this in it to its end.
+    fn read_eve(bytes: &[u8]) -> SourceStatus {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("eve.json");
+        fs::write(&path, bytes).unwrap();
+        let kind = Kind::of_product("suricata_eve").unwrap();
+        let input = config::Input::File { path, from: StartFrom::Start };
+        let config = SourceConfig { name: "eve".to_owned(), kind, input, utc_offset: None };
+        let mut feed = open(&config, &Stored::new());
+        read(&mut feed);
+        feed.status(Timestamp::ZERO)
+    }
+
+    #[test]
+    fn records_whose_time_is_absent_unreadable_or_far_ahead_are_counted_and_sent() {
         let record = |time: &str| {
             format!("{{{time}\"event_type\":\"alert\",\"alert\":{{\"signature_id\":7}}}}\n")
         };
@@ -529,27 +540,13 @@ mod tests {
             "" => String::new(),
             time => format!("\"timestamp\":\"{time}\","),
         });
-        fs::write(&path, times.map(|time| record(&time)).concat()).unwrap();
-        let kind = Kind::of_product("suricata_eve").unwrap();
-        let input = config::Input::File { path, from: StartFrom::Start };
-        let config = SourceConfig { name: "eve".to_owned(), kind, input, utc_offset: None };
-        let mut feed = open(&config, &Stored::new());
-        read(&mut feed);
-        let status = feed.status(Timestamp::ZERO);
+        let status = read_eve(times.map(|time| record(&time)).concat().as_bytes());
         assert_eq!((status.records, status.malformed, status.untimed), (4, 0, 3));
     }
 
     #[test]
     fn records_that_cannot_be_parsed_are_counted_by_their_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("eve.json");
-        fs::write(&path, b"no object\n{\"event_type\":\n{\"event_type\":\n\xff\n").unwrap();
-        let kind = Kind::of_product("suricata_eve").unwrap();
-        let input = config::Input::File { path, from: StartFrom::Start };
-        let config = SourceConfig { name: "eve".to_owned(), kind, input, utc_offset: None };
-        let mut feed = open(&config, &Stored::new());
-        read(&mut feed);
-        let status = feed.status(Timestamp::ZERO);
+        let status = read_eve(b"no object\n{\"event_type\":\n{\"event_type\":\n\xff\n");
         let reasons: Vec<_> = status.malformed_by_reason.values().copied().collect();
         assert_eq!((status.malformed, reasons), (4, vec![1, 2, 1]), "{status:?}");
         let reason = "record could not be parsed: it ends early";
