@@ -56,8 +56,10 @@ pub(super) fn recover(
     disk: &dyn Disk,
     files: &[(SegmentId, u64)],
 ) -> Result<Option<Recovered>, OpenError> {
-    let Some(epoch) = find_epoch(disk, files)? else { return Ok(None) };
-    let mut replay = Replay::new(epoch, files.first().is_some_and(|(id, _)| *id == FIRST_SEGMENT));
+    let (epoch, skips) = find_epoch(disk, files)?;
+    let Some(epoch) = epoch else { return Ok(None) };
+    let is_known = files.first().is_some_and(|(id, _)| *id == FIRST_SEGMENT);
+    let mut replay = Replay::new(epoch, is_known, skips);
     for (id, size) in files {
         replay.read_segment(disk, *id, *size).map_err(OpenError::io("reading a segment"))?;
     }
@@ -65,15 +67,22 @@ pub(super) fn recover(
 }
 
 /// Returns the epoch in the newest segment header that is whole, or else in the newest segment with a
-/// record that is. Another epoch begins only after all segments there are, when none can be read:
-/// one that can again later is of a spool that was given up.
-fn find_epoch(disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<Option<Epoch>, OpenError> {
+/// record that is, and what its headers say is skipped. Another epoch begins only after all segments
+/// there are, when none can be read: one that can again later is of a spool that was given up.
+fn find_epoch(
+    disk: &dyn Disk,
+    files: &[(SegmentId, u64)],
+) -> Result<(Option<Epoch>, Vec<Skip>), OpenError> {
     let reading = || OpenError::io("reading a segment");
-    let mut epoch = None;
+    let (mut epoch, mut skips) = (None, Vec::new());
     for (id, size) in files.iter().rev() {
         match Scan::new(disk, *id, *size, None).record_at(0).map_err(reading())? {
             Found::Version(version) => return Err(OpenError::Version { segment: *id, version }),
-            Found::Record(head, _) => epoch = epoch.or(Some(head.epoch)),
+            Found::Record(head, _) => {
+                if *epoch.get_or_insert(head.epoch) == head.epoch && head.is_skip() {
+                    skips.push(Skip { segment: *id, commit: head.commit });
+                }
+            }
             Found::Nothing => {}
         }
     }
@@ -83,7 +92,15 @@ fn find_epoch(disk: &dyn Disk, files: &[(SegmentId, u64)]) -> Result<Option<Epoc
             epoch = found.map(|(head, _)| head.epoch);
         }
     }
-    Ok(epoch)
+    Ok((epoch, skips))
+}
+
+/// Where a snapshot says that the numbers after a commit are skipped. Whatever comes after that
+/// commit in an older segment was given up, perhaps as nothing of it could be read: if it can be
+/// again, its numbers have been told to be skipped.
+struct Skip {
+    segment: SegmentId,
+    commit: u64,
 }
 
 /// The state of reading all segments, the oldest first.
@@ -94,6 +111,7 @@ struct Replay {
     next: PerLane<u64>,
     /// Whether `commit` and `next` are known: a record has been seen.
     is_known: bool,
+    skips: Vec<Skip>,
     is_stale: bool,
     segments: Vec<SegmentIndex>,
     /// The newest record seen, not yet taken in: the next one says whether it counts.
@@ -131,13 +149,14 @@ struct Bad {
 impl Replay {
     /// Returns the state before the oldest segment, which is known if that is the first there ever
     /// was.
-    const fn new(epoch: Epoch, is_known: bool) -> Self {
+    const fn new(epoch: Epoch, is_known: bool, skips: Vec<Skip>) -> Self {
         Self {
             epoch,
             state: State { checkpoints: BTreeMap::new(), ledger: Vec::new() },
             commit: 0,
             next: [1; Lane::COUNT],
             is_known,
+            skips,
             is_stale: !is_known,
             segments: Vec::new(),
             held: None,
@@ -194,6 +213,10 @@ impl Replay {
     /// Tells whether a record can follow what was taken in. One that goes back does not belong
     /// here.
     fn continues(&self, head: &Head) -> bool {
+        let gives_up = |skip: &Skip| skip.segment > head.segment && skip.commit < head.commit;
+        if self.skips.iter().any(gives_up) {
+            return false;
+        }
         let before = match &self.held {
             Some(held) if !is_void(&held.head, head) => held.head.end(),
             _ => self.next,
@@ -566,6 +589,9 @@ fn finish_record(disk: &dyn Disk, held: &Held, begin: u64, size: u64) -> io::Res
     if head.is_skip() {
         // Its head says all that matters, and may have been told to the coordinator.
         rewrite(disk, head.segment, begin..head.end_offset().min(size))?;
+        // It is to be durable before what it speaks of is cut off.
+        disk.sync(head.segment)?;
+        disk.sync_dir()?;
         return Ok(true);
     }
     if head.kind == Kind::Commit && head.end_offset() < size {

@@ -198,6 +198,42 @@ fn a_skip_whose_note_is_damaged_is_not_forgotten() {
 }
 
 #[test]
+fn what_can_be_read_again_after_its_numbers_were_skipped_stays_skipped() {
+    let disk = SimDisk::new(0);
+    let (mut spool, _) = open(&disk);
+    for _ in 0..3 {
+        spool.append(&blocks(&[(Lane::Normal, 100)])).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    // The medium gives none of the two newest back when the spool is opened, and cannot be cut.
+    let (id, whole) = (SegmentId(1), disk.contents(SegmentId(1)).unwrap());
+    let mut scan = scan::Scan::new(&disk, id, whole.len() as u64, None);
+    let (first, _) = scan.record_from(1).unwrap().unwrap();
+    let (second, _) = scan.record_from(first.end_offset()).unwrap().unwrap();
+    let mut unread = whole.clone();
+    unread[usize::try_from(second.offset).unwrap()..].fill(0);
+    disk.put(id, unread);
+    disk.fail_truncates(9);
+    let (mut spool, opened) = open_again(&disk);
+    assert_eq!(opened.skipped[1].1, seq(2));
+    let after = spool.append(&blocks(&[(Lane::Normal, 200)])).unwrap().seqs[0].1;
+    spool.sync().unwrap();
+    drop(spool);
+    disk.put(id, whole);
+    disk.fail_truncates(0);
+    for round in 0..3 {
+        let (spool, opened) = open_again(&disk);
+        assert_eq!((opened.damage, opened.skipped), (vec![], vec![]), "{round}");
+        let read = |number| spool.reader().read(Lane::Normal, number).unwrap();
+        assert_eq!((read(seq(1)), read(after)), (block(100), block(200)), "{round}");
+        let last = seq(after.as_u64() - 1);
+        let reason = LostReason::Skipped;
+        assert_eq!(read(seq(2)), ReadBlock::Lost { first: seq(2), last, reason }, "{round}");
+    }
+}
+
+#[test]
 fn a_gap_ends_within_the_spool_whatever_a_head_claims_when_it_is_read_again() {
     let (disk, _) = example();
     let (id, begin) = newest_record(&disk);
