@@ -92,10 +92,7 @@ fn acked_segments_are_deleted_also_between_others() {
     let disk = SimDisk::new(0);
     let (mut spool, _) = open(&disk);
     spool.append(&blocks(&[(Lane::Bulk, 100)])).unwrap();
-    for _ in 0..40 {
-        spool.append(&blocks(&[(Lane::Normal, 1000)])).unwrap();
-        spool.sync().unwrap();
-    }
+    store(&mut spool, Lane::Normal, 40, 1000);
     let reader = spool.reader();
     let before = spool.usage();
     reader.advance(Lane::Normal, seq(40)).unwrap();
@@ -294,6 +291,14 @@ fn open_again(disk: &SimDisk) -> (Spool, Opened) {
 
 fn open_with(disk: &SimDisk, config: SpoolConfig) -> (Spool, Opened) {
     Spool::open(Arc::new(disk.clone()), config, 0xe90c).unwrap()
+}
+
+/// Makes `count` blocks of `len` bytes durable, each by a sync of its own.
+fn store(spool: &mut Spool, lane: Lane, count: usize, len: usize) {
+    for _ in 0..count {
+        spool.append(&blocks(&[(lane, len)])).unwrap();
+        spool.sync().unwrap();
+    }
 }
 
 fn seq(number: u64) -> Seq {

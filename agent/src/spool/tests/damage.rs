@@ -119,10 +119,7 @@ fn numbers_of_a_cut_tail_are_never_used_again() {
             assert_eq!(spool.reader().read(*lane, *first).unwrap(), lost(*first));
             assert_eq!(spool.reader().read(*lane, inside).unwrap(), lost(inside));
         }
-        for _ in 0..9 {
-            spool.append(&blocks(&[(Lane::Normal, 1000)])).unwrap();
-            spool.sync().unwrap();
-        }
+        store(&mut spool, Lane::Normal, 9, 1000);
         spool.collect().unwrap();
         assert!(!copy.list().unwrap().iter().any(|(other, _)| *other <= id));
         drop(spool);
@@ -156,10 +153,7 @@ fn skipped_numbers_are_acked_and_let_their_segment_go_like_blocks() {
         reader.advance(*lane, *last).unwrap();
         assert!(matches!(reader.read(*lane, *last), Err(ReadError::Acked { .. })));
     }
-    for _ in 0..20 {
-        spool.append(&blocks(&[(Lane::Urgent, 900)])).unwrap();
-        spool.sync().unwrap();
-    }
+    store(&mut spool, Lane::Urgent, 20, 900);
     let last = reader.heads()[0].last.unwrap();
     reader.advance(Lane::Urgent, last).unwrap();
     spool.collect().unwrap();
@@ -201,10 +195,7 @@ fn a_skip_whose_note_is_damaged_is_not_forgotten() {
 fn what_can_be_read_again_after_its_numbers_were_skipped_stays_skipped() {
     let disk = SimDisk::new(0);
     let (mut spool, _) = open(&disk);
-    for _ in 0..3 {
-        spool.append(&blocks(&[(Lane::Normal, 100)])).unwrap();
-        spool.sync().unwrap();
-    }
+    store(&mut spool, Lane::Normal, 3, 100);
     drop(spool);
     // The medium gives none of the two newest back when the spool is opened, and cannot be cut.
     let (id, whole) = (SegmentId(1), disk.contents(SegmentId(1)).unwrap());
@@ -306,10 +297,7 @@ fn a_bad_sector_before_a_cut_end_does_not_keep_the_spool_from_opening() {
     let disk = SimDisk::new(0);
     let config = SpoolConfig { segment_bytes: 64 << 10, total_bytes_max: 1 << 20 };
     let (mut spool, _) = open_with(&disk, config);
-    for _ in 0..10 {
-        spool.append(&blocks(&[(Lane::Normal, 5000)])).unwrap();
-        spool.sync().unwrap();
-    }
+    store(&mut spool, Lane::Normal, 10, 5000);
     drop(spool);
     let size = disk.size(SegmentId(1)).unwrap();
     disk.flip(SegmentId(1), size - 1, 1);
@@ -469,10 +457,7 @@ fn a_report_of_damage_everywhere_stays_short() {
     let disk = SimDisk::new(0);
     let config = SpoolConfig { segment_bytes: 1 << 20, total_bytes_max: 8 << 20 };
     let (mut spool, _) = open_with(&disk, config);
-    for _ in 0..2000 {
-        spool.append(&blocks(&[(Lane::Normal, 20)])).unwrap();
-        spool.sync().unwrap();
-    }
+    store(&mut spool, Lane::Normal, 2000, 20);
     drop(spool);
     let bytes = disk.contents(SegmentId(1)).unwrap();
     let heads: Vec<_> = bytes.windows(4).enumerate().filter(|(_, w)| w == b"SBSL").collect();

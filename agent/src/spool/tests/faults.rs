@@ -117,10 +117,7 @@ fn what_failed_writes_leave_never_takes_more_than_the_bound() {
 fn a_failed_deletion_is_tried_again() {
     let disk = SimDisk::new(0);
     let (mut spool, _) = open(&disk);
-    for _ in 0..20 {
-        spool.append(&blocks(&[(Lane::Normal, 1000)])).unwrap();
-        spool.sync().unwrap();
-    }
+    store(&mut spool, Lane::Normal, 20, 1000);
     spool.reader().advance(Lane::Normal, seq(20)).unwrap();
     disk.fail_deletes(1);
     assert!(spool.collect().is_err());
