@@ -49,7 +49,8 @@
 //! - Numbers that an end which was cut off could have had are skipped, for ever: it may have been
 //!   durable and seen, and damaged since (L2). A new segment says so before the end is cut off, and
 //!   readers are told [`LostReason::Skipped`]. As every block takes at least 9 bytes, what is
-//!   skipped on each lane is a ninth of the bytes cut off, and one.
+//!   skipped on each lane is a ninth of the bytes cut off, and one. What was given up so does not count again, also if
+//!   the medium gives it back later: sources were read again from before it.
 //! - A segment is deleted only when there are two newer ones, so that a damaged snapshot can be
 //!   replaced by reading the segment before it, and a newer one whose snapshot is whole.
 //!

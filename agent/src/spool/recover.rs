@@ -56,8 +56,7 @@ pub(super) fn recover(
     disk: &dyn Disk,
     files: &[(SegmentId, u64)],
 ) -> Result<Option<Recovered>, OpenError> {
-    let (epoch, skips) = find_epoch(disk, files)?;
-    let Some(epoch) = epoch else { return Ok(None) };
+    let Some((epoch, skips)) = look_at_headers(disk, files)? else { return Ok(None) };
     let is_known = files.first().is_some_and(|(id, _)| *id == FIRST_SEGMENT);
     let mut replay = Replay::new(epoch, is_known, skips);
     for (id, size) in files {
@@ -69,10 +68,10 @@ pub(super) fn recover(
 /// Returns the epoch in the newest segment header that is whole, or else in the newest segment with a
 /// record that is, and what its headers say is skipped. Another epoch begins only after all segments
 /// there are, when none can be read: one that can again later is of a spool that was given up.
-fn find_epoch(
+fn look_at_headers(
     disk: &dyn Disk,
     files: &[(SegmentId, u64)],
-) -> Result<(Option<Epoch>, Vec<Skip>), OpenError> {
+) -> Result<Option<(Epoch, Vec<Skip>)>, OpenError> {
     let reading = || OpenError::io("reading a segment");
     let (mut epoch, mut skips) = (None, Vec::new());
     for (id, size) in files.iter().rev() {
@@ -92,7 +91,7 @@ fn find_epoch(
             epoch = found.map(|(head, _)| head.epoch);
         }
     }
-    Ok((epoch, skips))
+    Ok(epoch.map(|epoch| (epoch, skips)))
 }
 
 /// Where a snapshot says that the numbers after a commit are skipped. Whatever comes after that

@@ -301,6 +301,22 @@ fn an_end_is_cut_off_only_after_its_skip_is_noted() {
 }
 
 #[test]
+fn a_note_that_may_not_be_durable_is_made_so_before_the_end_that_it_speaks_of_is_cut_off() {
+    let disk = torn();
+    let size = disk.size(SegmentId(1)).unwrap();
+    let heads = || open_again(&disk).0.reader().heads();
+    disk.fail_truncates(9);
+    let expected = heads(); // the note is written, and the end stays
+    disk.fail_truncates(0);
+    disk.fail_syncs(1);
+    assert!(Spool::open(Arc::new(disk.clone()), CONFIG, 1).is_err());
+    assert_eq!(disk.size(SegmentId(1)).unwrap(), size, "the note may be lost yet");
+    assert_eq!(heads(), expected);
+    assert!(disk.size(SegmentId(1)).unwrap() < size);
+    assert_eq!(heads(), expected);
+}
+
+#[test]
 fn a_record_that_counts_after_all_is_not_lost_by_the_remains_that_said_it_does_not() {
     let disk = SimDisk::new(0);
     let (mut spool, _) = open(&disk);
