@@ -6,7 +6,7 @@
 //!
 //! | key struct | family | key | value | written by | removed by |
 //! | --- | --- | --- | --- | --- | --- |
-//! | `MetaKey` | 0x01 | name | by name | migrate, journal | never |
+//! | `MetaKey` | 0x01 | name | by name | journal | never |
 //! | `TenantKey` | 0x02 | tenant | `Tenant` | first contact | never |
 //! | `AgentKey` | 0x03 | tenant ‖ agent | `Agent` | session | never |
 //! | `CursorKey` | 0x04 | tenant ‖ agent ‖ epoch ‖ lane | `Cursor` | commit block | never |
@@ -47,7 +47,8 @@ use crate::triage::{
     entity::{EntityKind, EntityRef},
 };
 
-/// Version of the key space. A store of another version is not opened.
+/// Version of the key space. No store says it yet: each value says its own version, and one that is not known is
+/// refused when it is read.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Bytes that are no key of the family that was asked for.
