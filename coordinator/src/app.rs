@@ -57,6 +57,7 @@ use crate::{
     limits::{ADMIN_TOKEN_LIFE, SHUTDOWN_GRACE, SIGNINGS_MAX},
     store::{
         engine::RocksEngine,
+        upgrade,
         values::{Actor, Role},
         writer::{self, Store, Writer},
     },
@@ -255,6 +256,7 @@ fn open_store(path: &Path) -> Result<(Store, Writer)> {
     if let Some(cut) = engine.cut_at_open() {
         tracing::info!(?cut, "the store dropped what a crash left unfinished");
     }
+    upgrade::run(&engine).with_context(|| format!("use the store {}", path.display()))?;
     let started = writer::start(Arc::new(engine));
     started.with_context(|| format!("start the store {}", path.display()))
 }

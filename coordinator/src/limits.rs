@@ -48,8 +48,8 @@ pub const GROUP_BYTES_MAX: usize = 4 << 20;
 /// stores, and no machine that runs a coordinator lacks them. Beyond it streams are not read, and agents wait.
 pub const IN_FLIGHT_BYTES_MAX: usize = 256 << 20;
 
-/// Most bytes of rows that stay decoded beside the writer, about: some 20,000 cases of a few findings, which is more
-/// than are added to within an hour.
+/// Most bytes of rows that stay decoded beside the writer, about: some 14,000 cases with a few findings, which is
+/// more than are added to within an hour.
 pub const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Most items on a page, and how many where none is asked for.
@@ -83,8 +83,12 @@ pub const CONTEXTS_READ_MAX: usize = 256;
 /// Most journal entries that the tail reads at once.
 pub const TAIL_ENTRIES_MAX: usize = 512;
 
-/// Most cases that are read at once while the view is built: a page is a few megabytes.
+/// Most cases that are read at once while the view is built: a page is less than a megabyte.
 pub const VIEW_SCAN_ROWS_MAX: usize = 1_000;
+
+/// Most cases that are rewritten with one sync when a store is brought to this version: a full one of an earlier
+/// version had some 15 kB, and 64 findings.
+pub const UPGRADE_CASES_MAX: usize = 64;
 
 /// How often leases are looked at. A case that comes back a second late costs nobody their SLA.
 pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);

@@ -88,7 +88,7 @@ mod tests {
     use shared::{alert::Severity, time::Timestamp};
 
     use super::*;
-    use crate::triage::{case::tests::group, queue::TenantScope, sla::Sla};
+    use crate::triage::{case::tests::group, evidence::Evidence, queue::TenantScope, sla::Sla};
 
     fn waiting(view: &View) -> usize {
         view.with(|queue| queue.counts(&TenantScope::All).waiting)
@@ -100,7 +100,7 @@ mod tests {
         let id = CaseId::from_u64(1);
         let group = group("scan", Severity::Low, 0);
         let tenant = "acme".parse().unwrap();
-        let case = Case::open(id, tenant, &group, &Sla::default(), Timestamp::ZERO);
+        let case = Evidence::open(id, tenant, &group, &Sla::default(), Timestamp::ZERO).case;
         let other = view.clone();
         let (seen, ()) = tokio::join!(
             async {

@@ -9,6 +9,7 @@ use coordinator::{
     limits::LEASE_MAX,
     store::{
         engine::{Direction, Engine, Space},
+        reader::cases::findings,
         schema::{BlockKey, CursorKey, GapKey, Key, LedgerGapKey, LedgerKey, range_of},
         tables::Source,
         values::{Actor, Entry, Event, GapRecord},
@@ -174,6 +175,9 @@ impl Checks {
         let mut counted: BTreeMap<TenantId, u64> = BTreeMap::new();
         for case in cases_of(engine).expect("the store can be read") {
             *counted.entry(case.tenant).or_default() += case.alert_count;
+            let findings = findings(engine, &case).expect("the store can be read");
+            let named: u64 = findings.iter().map(|finding| finding.count).sum();
+            assert_eq!(named + case.other_count, case.alert_count, "L2: findings of {}", case.id);
         }
         assert_eq!(counted, alerts, "L2: alerts in cases against alerts in blocks");
     }

@@ -205,7 +205,11 @@ async fn one(
     Named(name): Named,
 ) -> Result<Response, Problem> {
     let case = named(&api, &caller, &name).await?;
-    let mut response = json(&show::case(&case, api.clock.now()))?;
+    let read = read::blocking(&api.store, move |engine| {
+        reader::findings(engine, &case).map(|findings| (case, findings))
+    });
+    let (case, findings) = read.await?;
+    let mut response = json(&show::case(&case, &findings, api.clock.now()))?;
     response.headers_mut().insert(header::ETAG, etag(case.revision));
     Ok(response)
 }
@@ -250,7 +254,8 @@ async fn claim(
     let id = named(&api, &caller, &name).await?.id;
     idempotency::write(&api, once, move |staged, now| {
         let case = command::cases::claim(staged, &caller.command(), id, lease, now)?;
-        let claim = show::claim(&case, vec![ClaimReason::Named], now);
+        let findings = reader::findings(&*staged, &case)?;
+        let claim = show::claim(&case, &findings, vec![ClaimReason::Named], now);
         Answer::json(StatusCode::OK, &claim.ok_or_else(|| unleased(id))?)
     })
     .await
@@ -298,7 +303,8 @@ async fn release(
     idempotency::write(&api, once, move |staged, now| {
         let claim = (id, Fence(body.fence));
         let case = command::cases::release(staged, &caller.command(), claim, &body.reason, now)?;
-        Answer::json(StatusCode::OK, &show::case(&case, now))
+        let findings = reader::findings(&*staged, &case)?;
+        Answer::json(StatusCode::OK, &show::case(&case, &findings, now))
     })
     .await
 }
@@ -323,7 +329,8 @@ async fn decide(
         let judgement = Judgement { kind, reason, revision_read: body.revision };
         let claim = (id, Fence(body.fence));
         let case = command::cases::decide(staged, &caller.command(), claim, judgement, now)?;
-        Answer::json(StatusCode::OK, &show::case(&case, now))
+        let findings = reader::findings(&*staged, &case)?;
+        Answer::json(StatusCode::OK, &show::case(&case, &findings, now))
     })
     .await
 }

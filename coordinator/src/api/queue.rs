@@ -184,8 +184,9 @@ async fn try_claim(
         for id in candidates.cases {
             if let Some(case) = claim_if_waiting(staged, &caller, id, lease, now)? {
                 let reasons = reasons(&case, candidates.waiting, now);
-                let claim = show::claim(&case, reasons, now).ok_or_else(|| unleased(id))?;
-                return Answer::json(StatusCode::OK, &claim);
+                let findings = reader::findings(&*staged, &case)?;
+                let claim = show::claim(&case, &findings, reasons, now);
+                return Answer::json(StatusCode::OK, &claim.ok_or_else(|| unleased(id))?);
             }
         }
         Err(Refusal::NothingWaits)

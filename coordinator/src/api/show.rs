@@ -8,6 +8,7 @@ use crate::{
     store::values,
     triage::{
         case::{self, Case},
+        evidence::Finding,
         queue::{QueueCounts, Reason},
     },
 };
@@ -78,20 +79,6 @@ fn seconds_left(case: &Case, now: Timestamp) -> Option<i64> {
     i64::try_from(left_ms.div_euclid(1_000)).ok()
 }
 
-/// Returns the title of the most severe finding; the earliest where several are as severe.
-fn title(case: &Case) -> String {
-    let by_severity = |best: Option<&'_ case::Finding>, next: &case::Finding| {
-        best.is_none_or(|best: &case::Finding| next.severity > best.severity)
-    };
-    let mut worst: Option<&case::Finding> = None;
-    for finding in &case.findings {
-        if by_severity(worst, finding) {
-            worst = Some(finding);
-        }
-    }
-    worst.map(|finding| finding.title.clone()).unwrap_or_default()
-}
-
 fn holder(case: &Case) -> (Option<String>, Option<Time>) {
     match &case.state {
         case::CaseState::Claimed { holder, until, .. } => {
@@ -130,14 +117,14 @@ pub fn case_summary(case: &Case, now: Timestamp) -> CaseSummary {
         state: state(case),
         severity: case.severity,
         risk: case.risk,
-        title: title(case),
+        title: case.headline.title.clone(),
         opened_at: Time(case.opened_at),
         deadline: Time(case.deadline),
         seconds_left: seconds_left(case, now),
         first_at: Time(case.first_at),
         last_at: Time(case.last_at),
         alert_count: case.alert_count,
-        finding_count: count(case.findings.len()),
+        finding_count: case.headline.finding_count.into(),
         holder,
         lease_until,
         verdict,
@@ -146,9 +133,9 @@ pub fn case_summary(case: &Case, now: Timestamp) -> CaseSummary {
     }
 }
 
-/// Returns a case with all that is known about it.
+/// Returns a case with all that is known about it: it, and the findings that it names.
 #[must_use]
-pub fn case(case: &Case, now: Timestamp) -> types::Case {
+pub fn case(case: &Case, findings: &[Finding], now: Timestamp) -> types::Case {
     let CaseSummary { id, tenant, host, state, severity, risk, title, .. } =
         case_summary(case, now);
     let (holder, lease_until) = holder(case);
@@ -170,13 +157,13 @@ pub fn case(case: &Case, now: Timestamp) -> types::Case {
         first_at: Time(case.first_at),
         last_at: Time(case.last_at),
         alert_count: case.alert_count,
-        finding_count: count(case.findings.len()),
+        finding_count: case.headline.finding_count.into(),
         holder,
         lease_until,
         verdict,
         reopened_count: case.reopened_count,
         revision: case.revision,
-        findings: case.findings.iter().map(|found| finding(found)).collect(),
+        findings: findings.iter().map(finding).collect(),
         other_count: case.other_count,
         fence: case.fence.0,
         last_holder: case.last_holder.clone(),
@@ -194,7 +181,7 @@ fn verdict(verdict: &case::Verdict) -> types::Verdict {
     }
 }
 
-fn finding(finding: &case::Finding) -> types::Finding {
+fn finding(finding: &Finding) -> types::Finding {
     let techniques = finding.techniques.split(',').filter(|technique| !technique.is_empty());
     types::Finding {
         fingerprint: finding.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -209,13 +196,18 @@ fn finding(finding: &case::Finding) -> types::Finding {
     }
 }
 
-/// Returns the claim that `case` shows, or `None` where nobody has it.
+/// Returns the claim that a case shows, with the findings that it names, or `None` where nobody has it.
 #[must_use]
-pub fn claim(claimed: &Case, reasons: Vec<ClaimReason>, now: Timestamp) -> Option<types::Claim> {
+pub fn claim(
+    claimed: &Case,
+    findings: &[Finding],
+    reasons: Vec<ClaimReason>,
+    now: Timestamp,
+) -> Option<types::Claim> {
     let (_, lease_until) = holder(claimed);
     let lease_until = lease_until?;
     let fence = claimed.fence.0;
-    Some(types::Claim { case: case(claimed, now), fence, lease_until, reasons })
+    Some(types::Claim { case: case(claimed, findings, now), fence, lease_until, reasons })
 }
 
 /// Returns the lease that `case` shows, or `None` where nobody has it.

@@ -20,7 +20,11 @@ use shared::time::Timestamp;
 use crate::{
     command::journal::walk,
     config::{ApiConfig, AuthorityConfig, Config, ServerIdentity, StoreConfig},
-    store::engine::{Engine, RocksEngine},
+    store::{
+        engine::{Engine, RocksEngine},
+        schema::SCHEMA_VERSION,
+        upgrade,
+    },
     tls::{self, Issuer, TlsError},
 };
 
@@ -96,7 +100,7 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
         None => Report::of("store", store(&config.store)),
     });
     if holder.is_none() && config.store.path.join(DATABASE_FILE).exists() {
-        findings.push(Report::of("journal", journal(&config.store.path)));
+        findings.extend(stored(&config.store.path));
     }
     let udp = |address| UdpSocket::bind(address).map(drop);
     let tcp = |address| TcpListener::bind(address).map(drop);
@@ -241,10 +245,31 @@ fn store(config: &StoreConfig) -> Result<Report, String> {
     Ok(Report::good(text))
 }
 
-/// Opens the store without changing it, and follows the journal's chain from its first entry to its last.
-fn journal(dir: &Path) -> Result<Report, String> {
-    let engine = RocksEngine::open_to_read(dir).map_err(|error| error.to_string())?;
-    let walked = walk(&engine as &dyn Engine).map_err(|error| format!("{error}: {RESTORE}"))?;
+/// Opens the store without changing it, and looks at what stands in it.
+fn stored(dir: &Path) -> Vec<Finding> {
+    match RocksEngine::open_to_read(dir) {
+        Ok(engine) => {
+            vec![Report::of("schema", schema(&engine)), Report::of("journal", journal(&engine))]
+        }
+        Err(error) => vec![Report::of("journal", Err(error.to_string()))],
+    }
+}
+
+/// Says whether this program reads the store, and whether it rewrites it first.
+fn schema(engine: &dyn Engine) -> Result<Report, String> {
+    let stored = upgrade::version(engine).map_err(|error| error.to_string())?;
+    if stored == SCHEMA_VERSION {
+        return Ok(Report::good(format!("version {stored}")));
+    }
+    Ok(Report::warning(format!(
+        "version {stored}: the next start makes it version {SCHEMA_VERSION}, which earlier \
+         programs do not read: keep a copy of the folder to go back"
+    )))
+}
+
+/// Follows the journal's chain from its first entry to its last.
+fn journal(engine: &dyn Engine) -> Result<Report, String> {
+    let walked = walk(engine).map_err(|error| format!("{error}: {RESTORE}"))?;
     let end = walked.map_err(|what| format!("{what}: somebody changed it: {RESTORE}"))?;
     let hash: String = end.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Report::good(format!("{} entries follow one another; the last has hash {hash}", end.number)))

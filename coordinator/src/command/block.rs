@@ -1,7 +1,7 @@
 //! Makes a block true: stores its bytes as they came, folds its alerts into cases, indexes its entities, moves the
 //! stream's cursor and says so in the journal, all in one write (L2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry as Slot};
 
 use shared::{
     block::{Block, BlockError, FieldBytes},
@@ -16,15 +16,16 @@ use crate::{
     store::{
         engine::{Space, Staged},
         schema::{
-            BlockKey, BlockPlace, CaseBlockKey, CaseKey, CursorKey, EntityKey, GapKey, HostKey,
-            Key, TenantCaseKey,
+            BlockKey, BlockPlace, CaseBlockKey, CaseKey, CursorKey, EntityKey, FindingKey, GapKey,
+            HostKey, Key, KnownKey, TenantCaseKey,
         },
-        tables::{LoadError, Source, put, put_key},
-        values::{Actor, Cursor, Entry, Event, GapRecord, Positions, Tenant},
+        tables::{LoadError, Source, put, put_evidence, put_key},
+        values::{Actor, Cursor, Entry, Event, GapRecord, Positions, Tenant, Value, ValueError},
     },
     triage::{
         case::{Case, CaseId},
         entity::{self, EntityRef},
+        evidence::{Evidence, Finding, Known},
         fold::{self, Group},
     },
 };
@@ -125,7 +126,7 @@ fn fold_into_cases(
     let Prepared { tenant, groups, .. } = prepared;
     // First decide by host and time alone which case each group goes to, so that all cases are read at once.
     let (mut gone, mut salt) = (BTreeSet::new(), 0);
-    let (hosts, assigned, ids, mut cases) = loop {
+    let (hosts, assigned, ids, cases) = loop {
         let mut hosts = load_hosts(staged, *tenant, groups)?;
         hosts.values_mut().for_each(|host| host.forget(&gone));
         let (assigned, opened) = assign(&mut hosts, prepared, salt, now);
@@ -133,43 +134,74 @@ fn fold_into_cases(
         ids.sort_unstable();
         ids.dedup();
         let case_keys: Vec<CaseKey> = ids.iter().copied().map(CaseKey).collect();
-        let loaded = staged.load_many(&case_keys)?;
-        let cases: BTreeMap<CaseId, (Option<Case>, Vec<u16>)> =
-            ids.iter().copied().zip(loaded.into_iter().map(|case| (case, Vec::new()))).collect();
+        let cases = staged.load_many(&case_keys)?;
         // A case that was deleted is not opened again: its id, and its old fences with it, would mean something else.
         let known_gone = gone.len();
-        let absent = cases.iter().filter(|(_, (case, _))| case.is_none()).map(|(id, _)| *id);
+        let absent = ids.iter().zip(&cases).filter(|(_, case)| case.is_none()).map(|(id, _)| *id);
         gone.extend(absent.filter(|id| !opened.contains(id)));
         // An id is 64 bits of a digest: one that another tenant's case has is not opened but passed over (L5).
-        let is_foreign = cases.values().flat_map(|(case, _)| case).any(|it| it.tenant != *tenant);
+        let is_foreign = cases.iter().flatten().any(|case| case.tenant != *tenant);
         salt += u8::from(is_foreign);
         if gone.len() == known_gone && !is_foreign {
             break (hosts, assigned, ids, cases);
         }
     };
 
+    let mut evidence = load_evidence(staged, groups, &assigned, cases.into_iter().flatten())?;
+    let mut positions: BTreeMap<CaseId, Vec<u16>> = BTreeMap::new();
     for (group, id) in groups.iter().zip(assigned) {
-        let (case, positions) = cases.get_mut(&id).expect("every assigned case was read");
-        match case {
-            Some(case) => case.absorb(group, &settings.sla, now),
-            None => {
+        match evidence.entry(id) {
+            Slot::Occupied(mut known) => known.get_mut().absorb(group, &settings.sla, now),
+            Slot::Vacant(free) => {
                 let opened_at = now;
                 put_key(staged, &TenantCaseKey { tenant: *tenant, opened_at, case: id });
-                *case = Some(Case::open(id, *tenant, group, &settings.sla, now));
+                free.insert(Evidence::open(id, *tenant, group, &settings.sla, now));
             }
         }
-        positions.extend_from_slice(&group.positions);
+        positions.entry(id).or_default().extend_from_slice(&group.positions);
     }
-    for (id, (case, mut positions)) in cases {
-        let case = case.expect("a case that was not there was opened");
+    for (case, mut positions) in positions {
         positions.sort_unstable();
-        put(staged, &CaseBlockKey { case: id, place }, Positions(positions));
-        put(staged, &CaseKey(id), case);
+        put(staged, &CaseBlockKey { case, place }, Positions(positions));
     }
+    evidence.into_values().for_each(|evidence| put_evidence(staged, evidence));
     for (host, known) in hosts {
         put(staged, &host_key(*tenant, host), known);
     }
     Ok(ids)
+}
+
+/// Reads what the block's groups may change of the cases that there are: what each knows, and the findings that the
+/// groups are more of.
+fn load_evidence(
+    staged: &Staged<'_>,
+    groups: &[Group],
+    assigned: &[CaseId],
+    cases: impl Iterator<Item = Case>,
+) -> Result<BTreeMap<CaseId, Evidence>, LoadError> {
+    let cases: Vec<Case> = cases.collect();
+    let known_keys: Vec<KnownKey> = cases.iter().map(|case| KnownKey(case.id)).collect();
+    let mut evidence = BTreeMap::new();
+    for (case, known) in cases.into_iter().zip(staged.load_many(&known_keys)?) {
+        let known = known.ok_or_else(|| missing::<Known>(case.id))?;
+        evidence.insert(case.id, Evidence::of(case, known));
+    }
+    let more = groups.iter().zip(assigned).filter_map(|(group, case)| {
+        let number = evidence.get(case)?.known.number_of(&group.fingerprint)?;
+        Some(FindingKey { case: *case, number })
+    });
+    let more: Vec<FindingKey> = more.collect::<BTreeSet<_>>().into_iter().collect();
+    for (key, finding) in more.iter().zip(staged.load_many(&more)?) {
+        let finding = finding.ok_or_else(|| missing::<Finding>(key.case))?;
+        let evidence = evidence.get_mut(&key.case).expect("only of these cases findings are asked");
+        evidence.findings.insert(key.number, finding);
+    }
+    Ok(evidence)
+}
+
+/// Returns that a case lacks a row that is written and deleted with it.
+fn missing<V: Value>(case: CaseId) -> ValueError {
+    ValueError { what: V::NAME, detail: format!("case {case} has none") }
 }
 
 type Hosts<'g> = BTreeMap<&'g str, fold::HostCases>;

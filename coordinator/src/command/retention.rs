@@ -15,9 +15,9 @@ use crate::{
     store::{
         engine::{Direction, Space, Staged},
         schema::{
-            BlockKey, CaseBlockKey, CaseKey, EntityKey, IdempotencyKey, Key, LedgerGapKey,
-            LedgerKey, RecallAgentKey, RecallKey, RecalledKey, TenantCaseKey, TenantRecallKey,
-            range_of,
+            BlockKey, CaseBlockKey, CaseKey, EntityKey, FindingKey, IdempotencyKey, Key, KnownKey,
+            LedgerGapKey, LedgerKey, RecallAgentKey, RecallKey, RecalledKey, TenantCaseKey,
+            TenantRecallKey, range_of,
         },
         tables::{LoadError, Source, delete, put},
         values::{Actor, Entry, Event},
@@ -82,10 +82,7 @@ pub fn run(
     let mut count = 0;
     for (key, case) in keys.iter().zip(cases) {
         if case.as_ref().is_none_or(|case| was_decided(case, before)) {
-            let (from, to) = range_of::<CaseBlockKey>(&key.case.as_u64().to_be_bytes());
-            staged.delete_range(Space::Rows, &from..&to);
-            delete(staged, &CaseKey(key.case));
-            delete(staged, key);
+            drop_case(staged, key);
             if let Some(case) = case {
                 forget_of_host(staged, &case)?;
             }
@@ -135,6 +132,17 @@ fn drop_recalls(
         delete(staged, key);
     }
     Ok(!keys.is_empty())
+}
+
+/// Stages the deletion of all rows of a case.
+fn drop_case(staged: &mut Staged<'_>, key: &TenantCaseKey) {
+    let case = key.case.as_u64().to_be_bytes();
+    for (from, to) in [range_of::<CaseBlockKey>(&case), range_of::<FindingKey>(&case)] {
+        staged.delete_range(Space::Rows, &from..&to);
+    }
+    delete(staged, &KnownKey(key.case));
+    delete(staged, &CaseKey(key.case));
+    delete(staged, key);
 }
 
 /// Stages that new alerts of its host do not join the case.

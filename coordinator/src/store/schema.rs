@@ -1,4 +1,4 @@
-//! # Key space, schema version 1
+//! # Key space, schema version 2
 //!
 //! Integers are big-endian, so byte order is numeric order. Every field has a fixed width; `‖`
 //! joins fields. The first
@@ -6,7 +6,7 @@
 //!
 //! | key struct | family | key | value | written by | removed by |
 //! | --- | --- | --- | --- | --- | --- |
-//! | `MetaKey` | 0x01 | name | by name | journal | never |
+//! | `MetaKey` | 0x01 | name | by name | journal, start | never |
 //! | `TenantKey` | 0x02 | tenant | `Tenant` | first contact | never |
 //! | `AgentKey` | 0x03 | tenant ‖ agent | `Agent` | session | never |
 //! | `CursorKey` | 0x04 | tenant ‖ agent ‖ epoch ‖ lane | `Cursor` | commit block | never |
@@ -30,6 +30,8 @@
 //! | `JoinedKey` | 0x18 | token's digest ‖ SHA-256 of the host's key | `JoinedHost` | join | join commands |
 //! | `RevokedKey` | 0x19 | tenant ‖ agent | `Revocation` | revoke | never |
 //! | `CertificateKey` | 0x1a | tenant ‖ agent | `KnownCertificate` | greet | greet |
+//! | `KnownKey` | 0x1c | case | `Known` | fold | retention |
+//! | `FindingKey` | 0x1d | case ‖ number | `Finding` | fold | retention |
 //! | `RecalledKey` | Blocks 0x02 | tenant ‖ recall ‖ agent ‖ number | block's bytes | answers | retention |
 //! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
@@ -47,9 +49,9 @@ use crate::triage::{
     entity::{EntityKind, EntityRef},
 };
 
-/// Version of the key space. No store says it yet: each value says its own version, and one that is not known is
-/// refused when it is read.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of the key space. A store says its own under [`MetaKey::SCHEMA`]: [`crate::store::upgrade`] rewrites one of
+/// an earlier version, and refuses one of a later. Version 1, which no store says, had a case's findings in its row.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Bytes that are no key of the family that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -268,6 +270,43 @@ impl Key for CaseKey {
     }
     fn read(fields: &mut Cut<'_>) -> Option<Self> {
         fields.u64().map(CaseId::from_u64).map(Self)
+    }
+}
+
+/// Which findings a case has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownKey(pub CaseId);
+
+impl Key for KnownKey {
+    const FAMILY: u8 = 0x1c;
+    const NAME: &'static str = "known findings";
+    fn write(&self, out: &mut Vec<u8>) {
+        CaseKey(self.0).write(out);
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        CaseKey::read(fields).map(|CaseKey(case)| Self(case))
+    }
+}
+
+/// A finding that a case names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FindingKey {
+    /// The case.
+    pub case: CaseId,
+    /// Its number there, in order of appearance, from 0.
+    pub number: u16,
+}
+
+impl Key for FindingKey {
+    const FAMILY: u8 = 0x1d;
+    const NAME: &'static str = "finding";
+    fn write(&self, out: &mut Vec<u8>) {
+        CaseKey(self.case).write(out);
+        out.extend_from_slice(&self.number.to_be_bytes());
+    }
+    fn read(fields: &mut Cut<'_>) -> Option<Self> {
+        let CaseKey(case) = CaseKey::read(fields)?;
+        Some(Self { case, number: u16::from_be_bytes(fields.take()?) })
     }
 }
 

@@ -13,9 +13,9 @@ use crate::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
             AgentKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ContextKey, CursorKey,
-            GapKey, HostKey, IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError, LedgerGapKey,
-            LedgerHeadKey, LedgerKey, MetaKey, RecallAgentKey, RecallKey, RevokedKey, TenantKey,
-            TokenKey,
+            FindingKey, GapKey, HostKey, IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError,
+            KnownKey, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey, RecallAgentKey, RecallKey,
+            RevokedKey, TenantKey, TokenKey,
         },
         values::{
             Agent, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead, KnownCertificate,
@@ -23,7 +23,12 @@ use crate::{
             Revocation, Tenant, Token, Value, ValueError,
         },
     },
-    triage::{case::Case, fold::HostCases, ledger::Chain},
+    triage::{
+        case::Case,
+        evidence::{Evidence, Finding, Known},
+        fold::HostCases,
+        ledger::Chain,
+    },
 };
 
 /// A key that says what stands under it.
@@ -40,7 +45,10 @@ macro_rules! tables {
     };
 }
 
-tables! { true: MetaKey => JournalHead, CursorKey => Cursor, CaseKey => Case, HostKey => HostCases }
+tables! {
+    true: MetaKey => JournalHead, CursorKey => Cursor, HostKey => HostCases,
+    CaseKey => Case, KnownKey => Known, FindingKey => Finding,
+}
 tables! {
     false: TenantKey => Tenant, AgentKey => Agent, ContextKey => KnownContext,
     CaseBlockKey => Positions, TokenKey => Token, IdempotencyKey => Remembered, GapKey => GapRecord,
@@ -223,6 +231,18 @@ pub fn put<K: Table>(staged: &mut Staged<'_>, key: &K, value: K::Value) {
     } else {
         staged.put(Space::Rows, &key.encode(), value.encode());
     }
+}
+
+/// Stages the rows of a case: its own, those findings that are with it, and what it knows where that changed.
+pub fn put_evidence(staged: &mut Staged<'_>, evidence: Evidence) {
+    let Evidence { case, known, knows_more, findings } = evidence;
+    for (number, finding) in findings {
+        put(staged, &FindingKey { case: case.id, number }, finding);
+    }
+    if knows_more {
+        put(staged, &KnownKey(case.id), known);
+    }
+    put(staged, &CaseKey(case.id), case);
 }
 
 /// Stages a key without a value.

@@ -2,11 +2,10 @@
 //! that version stays
 //! (L10): a change of a struct is a new version and a new struct beside the old one.
 
-use std::sync::Arc;
+pub mod case;
 
 use serde::{Deserialize, Serialize};
 use shared::{
-    alert::Severity,
     context::{ContextVersion, HostContext},
     ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
@@ -17,7 +16,7 @@ use shared::{
 use thiserror::Error;
 
 use crate::triage::{
-    case::{Case, CaseId, CaseState, Fence, Finding, VerdictKind},
+    case::{CaseId, VerdictKind},
     fold::HostCases,
     ledger::{Chain, LedgerGap},
     sla::Sla,
@@ -616,85 +615,6 @@ macro_rules! values {
     };
 }
 
-/// A case as version 1 had it: without what tells news from more of the same. Its news counts as read.
-#[derive(Deserialize)]
-struct CaseV1 {
-    id: CaseId,
-    tenant: TenantId,
-    host: String,
-    state: CaseState,
-    severity: Severity,
-    risk: u16,
-    opened_at: Timestamp,
-    deadline: Timestamp,
-    first_at: Timestamp,
-    last_at: Timestamp,
-    alert_count: u64,
-    findings: Vec<Arc<Finding>>,
-    other_count: u64,
-    fence: Fence,
-    last_holder: Option<String>,
-    reopened_count: u32,
-    revision: u64,
-}
-
-impl From<CaseV1> for Case {
-    fn from(old: CaseV1) -> Self {
-        let CaseV1 { id, tenant, host, state, severity, risk, opened_at, deadline, .. } = old;
-        let CaseV1 { first_at, last_at, alert_count, findings, other_count, fence, .. } = old;
-        let CaseV1 { last_holder, reopened_count, revision, .. } = old;
-        Self {
-            id,
-            tenant,
-            host,
-            state,
-            severity,
-            risk,
-            opened_at,
-            deadline,
-            first_at,
-            last_at,
-            alert_count,
-            findings,
-            other_count,
-            fence,
-            last_holder,
-            reopened_count,
-            revision,
-            news_revision: 0,
-            others: Vec::new(),
-        }
-    }
-}
-
-impl Value for Case {
-    const VERSION: u8 = 2;
-    const NAME: &'static str = "case";
-
-    fn decode(bytes: &[u8]) -> Result<Self, ValueError> {
-        match bytes.split_first() {
-            Some((1, rest)) => decode_as::<Self, CaseV1>(rest).map(Self::from),
-            _ => decode_newest(bytes),
-        }
-    }
-
-    fn weight(&self) -> usize {
-        let texts = |finding: &Finding| {
-            let Finding { product, rule_uid, title, techniques, .. } = finding;
-            product.len() + rule_uid.len() + title.len() + techniques.len()
-        };
-        let findings = self.findings.iter().map(|finding| size_of::<Finding>() + texts(finding));
-        let state = match &self.state {
-            CaseState::Open => 0,
-            CaseState::Claimed { holder, .. } => holder.len(),
-            CaseState::Closed(verdict) => verdict.reason.len() + verdict.by.len(),
-        };
-        let last_holder = self.last_holder.as_ref().map_or(0, String::len);
-        let rest = self.host.len() + state + last_holder + size_of_val(self.others.as_slice());
-        size_of::<Self>() + rest + findings.sum::<usize>()
-    }
-}
-
 impl Value for HostCases {
     const NAME: &'static str = "host";
 
@@ -736,10 +656,7 @@ values! {
 
 #[cfg(test)]
 mod tests {
-    use shared::alert::Severity;
-
     use super::*;
-    use crate::triage::case::tests::group;
 
     #[test]
     fn a_value_of_another_version_or_damaged_is_refused_and_says_what_it_was() {
@@ -766,24 +683,5 @@ mod tests {
         for bytes in [&[][..], &[3, 0], &first[..4], &[2, 0]] {
             assert!(KnownContext::decode(bytes).is_err());
         }
-    }
-
-    #[test]
-    fn a_case_stays_readable_byte_by_byte_and_so_does_one_of_version_1() {
-        let group = group("scan", Severity::Medium, 5);
-        let id = CaseId::from_digest([7; 16]);
-        let now = Timestamp::from_ms(1_000);
-        let case = Case::open(id, "acme".parse().unwrap(), &group, &Sla::default(), now);
-        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
-        let plain = "fd70707070707070000461636d6504737276310003fb3701fbe803fce8bddb00050501\
-                     01abb49f619bf3f68746f7f103a71a6aed0474657374000473\
-                     63616e055431313130030105050000000001";
-        assert_eq!(hex(&case.encode()), format!("02{plain}0100"));
-        let mut first = case.encode();
-        first.truncate(first.len() - 2);
-        first[0] = 1;
-        assert_eq!(hex(&first), format!("01{plain}"));
-        assert_eq!(Case::decode(&first), Ok(Case { news_revision: 0, ..case.clone() }));
-        assert_eq!(Case::decode(&case.encode()), Ok(case));
     }
 }

@@ -10,15 +10,15 @@
 //! when the case is given back, and when new evidence re-opens it. A write that brings an older one is refused.
 //! `revision` goes up with each change.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use shared::{alert::Severity, ids::TenantId, time::Timestamp};
 use thiserror::Error;
 
 use crate::{
-    limits::{FINDINGS_MAX, LEASE_MAX, LEASE_MIN, OTHERS_MAX},
-    triage::{fold::Group, sla::Sla},
+    limits::{LEASE_MAX, LEASE_MIN},
+    triage::{evidence::Headline, fold::Group, sla::Sla},
 };
 
 /// Id of a case: 60 bits of the digest of what opened it, so that it can be computed again (L9).
@@ -154,30 +154,8 @@ pub struct Judgement<'j> {
     pub revision_read: Option<u64>,
 }
 
-/// The same rule about the same host, again and again: alerts of one fingerprint within a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// Digest of (tenant, product, rule, entities).
-    pub fingerprint: [u8; 16],
-    /// Product that raised it.
-    pub product: String,
-    /// The rule's id in that product; empty where it has none.
-    pub rule_uid: String,
-    /// What it says.
-    pub title: String,
-    /// ATT&CK technique ids, joined by `,`.
-    pub techniques: String,
-    /// The worst severity among its alerts.
-    pub severity: Severity,
-    /// How many alerts, those included that an agent folded into one.
-    pub count: u64,
-    /// Event time of the earliest.
-    pub first_at: Timestamp,
-    /// Event time of the latest.
-    pub last_at: Timestamp,
-}
-
-/// A case as it is stored. A change of this struct is a new version in `store::values` (L10).
+/// A case as it is stored, without its findings ([`crate::triage::evidence`]). A change of this struct is a new version
+/// in `store::values` (L10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// Its id.
@@ -202,9 +180,9 @@ pub struct Case {
     pub last_at: Timestamp,
     /// How many alerts it stands for, those included that an agent folded into one.
     pub alert_count: u64,
-    /// What was found, at most [`FINDINGS_MAX`], in order of appearance.
-    pub findings: Vec<Arc<Finding>>,
-    /// Alerts of findings beyond that bound.
+    /// What lists show of what was found.
+    pub headline: Headline,
+    /// Alerts of findings beyond those that are named.
     pub other_count: u64,
     /// Of the newest claim, or newer than any that was.
     pub fence: Fence,
@@ -216,8 +194,6 @@ pub struct Case {
     pub revision: u64,
     /// Revision with which the newest evidence came that is not more of the same.
     pub news_revision: u64,
-    /// Of findings beyond those that are named, the beginnings of their fingerprints; at most [`OTHERS_MAX`].
-    pub others: Vec<u64>,
 }
 
 /// Why nothing may be done to a case.
@@ -259,10 +235,15 @@ pub enum Refused {
 }
 
 impl Case {
-    /// Opens a case with its first group of alerts.
-    #[must_use]
-    pub fn open(id: CaseId, tenant: TenantId, group: &Group, sla: &Sla, now: Timestamp) -> Self {
-        let mut case = Self {
+    /// Returns the case that a group opens, before any alert is counted.
+    pub(super) fn without_evidence(
+        id: CaseId,
+        tenant: TenantId,
+        group: &Group,
+        sla: &Sla,
+        now: Timestamp,
+    ) -> Self {
+        Self {
             id,
             tenant,
             host: group.host.clone(),
@@ -274,73 +255,14 @@ impl Case {
             first_at: group.first_at,
             last_at: group.last_at,
             alert_count: 0,
-            findings: Vec::new(),
+            headline: Headline::default(),
             other_count: 0,
             fence: Fence(0),
             last_holder: None,
             reopened_count: 0,
             revision: 0,
             news_revision: 0,
-            others: Vec::new(),
-        };
-        case.absorb(group, sla, now);
-        case
-    }
-
-    /// Takes in a group of alerts that belong to this case. A closed case is opened again by evidence that was not
-    /// judged: another finding, or a worse severity. More of the same is counted and nobody is asked again; so is a
-    /// finding beyond those that the case can know.
-    pub fn absorb(&mut self, group: &Group, sla: &Sla, now: Timestamp) {
-        let known = self.findings.iter().position(|f| f.fingerprint == group.fingerprint);
-        let is_new = known.is_none() && self.notes_new(group);
-        let is_news = is_new || group.severity > self.severity;
-        match known {
-            Some(index) => {
-                let finding = Arc::make_mut(&mut self.findings[index]);
-                finding.count = finding.count.saturating_add(group.count());
-                finding.severity = finding.severity.max(group.severity);
-                finding.first_at = finding.first_at.min(group.first_at);
-                finding.last_at = finding.last_at.max(group.last_at);
-            }
-            None if self.findings.len() < FINDINGS_MAX => {
-                self.findings.push(Arc::new(group.finding()));
-            }
-            None => self.other_count = self.other_count.saturating_add(group.count()),
         }
-        self.alert_count = self.alert_count.saturating_add(group.count());
-        self.first_at = self.first_at.min(group.first_at);
-        self.last_at = self.last_at.max(group.last_at);
-        self.severity = self.severity.max(group.severity);
-        let deadline = sla.deadline(group.severity, now);
-        if is_news && matches!(self.state, CaseState::Closed(_)) {
-            // The claim that closed it judged something else.
-            *self = self.given_back();
-            self.reopened_count += 1;
-            self.deadline = deadline;
-        }
-        // A worse severity may bring the deadline forward, never push it back.
-        self.deadline = self.deadline.min(deadline);
-        if is_news {
-            self.risk = self.assess();
-        }
-        self.revision += 1;
-        if is_news {
-            self.news_revision = self.revision;
-        }
-    }
-
-    /// Returns whether a finding that is not among the named ones is new, and notes it where those are full.
-    fn notes_new(&mut self, group: &Group) -> bool {
-        if self.findings.len() < FINDINGS_MAX {
-            return true;
-        }
-        let head = group.fingerprint.first_chunk().expect("16 bytes have 8");
-        let head = u64::from_be_bytes(*head);
-        let is_new = self.others.len() < OTHERS_MAX && !self.others.contains(&head);
-        if is_new {
-            self.others.push(head);
-        }
-        is_new
     }
 
     /// Gives the case to `holder` for `lease`.
@@ -455,29 +377,13 @@ impl Case {
     }
 
     /// Returns the case back in the queue, and the claim over: its fence is good for nothing any more.
-    fn given_back(&self) -> Self {
+    pub(super) fn given_back(&self) -> Self {
         let fence = Fence(self.fence.0 + 1);
         Self { fence, last_holder: None, ..self.changed(CaseState::Open) }
     }
 
     fn changed(&self, state: CaseState) -> Self {
         Self { state, revision: self.revision + 1, ..self.clone() }
-    }
-
-    /// Severity counts most, then how many different things were found, then how many techniques they name.
-    fn assess(&self) -> u16 {
-        let severity = match self.severity {
-            Severity::Unknown => Severity::Medium.id(),
-            known => known.id(),
-        };
-        let findings = self.findings.len().min(9);
-        let mut techniques: Vec<&str> =
-            self.findings.iter().flat_map(|f| f.techniques.split(',')).collect();
-        techniques.retain(|technique| !technique.is_empty());
-        techniques.sort_unstable();
-        techniques.dedup();
-        let small = findings * 10 + techniques.len().min(9);
-        u16::from(severity) * 100 + u16::try_from(small).unwrap_or(99)
     }
 }
 

@@ -22,8 +22,9 @@ use shared::{
 use crate::{
     limits::{CASE_GAP, CASE_SPAN_MAX, HOST_CASES_MAX},
     triage::{
-        case::{CaseId, Finding},
+        case::CaseId,
         entity::{InsideCache, digest, subject},
+        evidence::Finding,
     },
 };
 

@@ -259,13 +259,13 @@ pub fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::triage::{case::tests::group, sla::Sla};
+    use crate::triage::{case::tests::group, evidence::Evidence, sla::Sla};
 
     fn case(n: u64, tenant: &str, severity: Severity, opened: u64) -> Case {
         let group = group("scan", severity, 0);
         let opened = Timestamp::from_ms(opened);
         let tenant = tenant.parse().unwrap();
-        Case::open(CaseId::from_u64(n), tenant, &group, &Sla::default(), opened)
+        Evidence::open(CaseId::from_u64(n), tenant, &group, &Sla::default(), opened).case
     }
 
     fn only(tenant: &str) -> TenantScope {

@@ -21,12 +21,13 @@ use crate::{
     store::{
         engine::{Direction, Engine, MemoryEngine, RocksEngine, Space, Staged},
         schema::{BlockKey, CaseKey, IdempotencyKey, range_of},
-        tables::{Source, put},
+        tables::{Source, put, put_evidence},
         values::{Actor, Event, Remembered},
         writer::{Writer, start},
     },
     triage::{
-        case::{Case, CaseId, CaseState, Fence, Judgement, VerdictKind, tests::group},
+        case::{CaseId, CaseState, Fence, Judgement, VerdictKind, tests::group},
+        evidence::Evidence,
         queue::{QueueView, TenantScope},
         sla::Sla,
     },
@@ -230,7 +231,8 @@ async fn a_view_is_built_of_more_open_cases_than_a_page_holds() {
     let command = move |staged: &mut Staged<'_>| {
         for n in 0..count {
             let (id, group) = (CaseId::from_u64(n), group("scan", Severity::Low, n));
-            put(staged, &CaseKey(id), Case::open(id, acme(), &group, &Sla::default(), at(n)));
+            let rows = Evidence::open(id, acme(), &group, &Sla::default(), at(n));
+            put_evidence(staged, rows);
         }
         Ok::<(), CommandError>(())
     };

@@ -17,6 +17,7 @@ use coordinator::{
     },
     triage::{
         case::{Case, CaseId},
+        evidence::Evidence,
         fold::Group,
         queue::{self, TenantScope},
         sla::Sla,
@@ -121,7 +122,7 @@ impl Cases {
             positions: vec![1, 2, 3],
             further: 0,
         };
-        Ok(Case::open(id, tenant, &group, &Sla::default(), at))
+        Ok(Evidence::open(id, tenant, &group, &Sla::default(), at).case)
     }
 
     fn pick(&self, now: Timestamp) -> Result<CaseId> {

@@ -11,6 +11,7 @@ use coordinator::{
     },
     store::{
         engine::{Direction, Engine, RocksEngine, Space},
+        reader::cases::findings,
         schema::{BlockKey, CaseKey, GapKey, Key, range_of},
         tables::Source as _,
         values::GapRecord,
@@ -191,6 +192,10 @@ fn the_rest_follows(
     let mut counted: BTreeMap<TenantId, u64> = BTreeMap::new();
     for (_, case) in engine.load_range::<CaseKey>(&from..&to, Direction::Forward, usize::MAX)? {
         *counted.entry(case.tenant).or_default() += case.alert_count;
+        let named: u64 = findings(engine, &case)?.iter().map(|finding| finding.count).sum();
+        if named + case.other_count != case.alert_count {
+            faults.push(format!("L2: case {} counts otherwise than its findings", case.id));
+        }
     }
     if counted != *alerts {
         faults.push(format!("L2: alerts in cases {counted:?}, in blocks {alerts:?}"));

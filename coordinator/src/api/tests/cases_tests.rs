@@ -107,16 +107,15 @@ async fn four_letters_name_a_case_where_they_fit_one_only() {
 #[tokio::test]
 async fn an_ambiguous_beginning_lists_what_fits() {
     use crate::{
-        store::{engine::Staged, schema::CaseKey, tables::put},
-        triage::{case::Case, case::tests::group, sla::Sla},
+        store::{engine::Staged, tables::put_evidence},
+        triage::{case::tests::group, evidence::Evidence, sla::Sla},
     };
     let house = House::new();
     let mut staged = Staged::new(&house.engine);
     for n in 0..7 {
         let (group, tenant) = (group("scan", Severity::Low, 0), "acme".parse().unwrap());
-        let case =
-            Case::open(CaseId::from_u64(n), tenant, &group, &Sla::default(), Timestamp::ZERO);
-        put(&mut staged, &CaseKey(case.id), case);
+        let (id, now) = (CaseId::from_u64(n), Timestamp::ZERO);
+        put_evidence(&mut staged, Evidence::open(id, tenant, &group, &Sla::default(), now));
     }
     house.engine.commit(staged.into_changes()).unwrap();
     let token = house.token(Role::Customer, &["acme"]).await;

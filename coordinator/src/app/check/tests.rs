@@ -5,9 +5,9 @@ use crate::{
     app::tests::house::House,
     command::journal::append,
     store::{
-        engine::{Space, Staged},
-        schema::{JournalKey, Key as _},
-        values::{Actor, Entry, Event},
+        engine::{Changes, Space, Staged},
+        schema::{JournalKey, Key as _, MetaKey},
+        values::{Actor, Entry, Event, Value as _},
     },
 };
 
@@ -142,6 +142,24 @@ fn a_store_at_rest_has_its_journal_followed_and_is_left_as_it_was() {
     drop(engine);
     let (verdict, text) = verdict_of(&check(&house.config, house.now()), "journal");
     assert!(verdict == Verdict::Problem && text.contains("entry 2 is missing"), "{text}");
+}
+
+#[test]
+fn a_store_at_rest_says_whether_this_program_reads_it_and_whether_an_earlier_one_will() {
+    let house = House::new();
+    let written = |version: u32| {
+        let engine = RocksEngine::open(&house.config.store.path).unwrap();
+        let mut changes = Changes::new();
+        changes.put(Space::Rows, MetaKey::SCHEMA.encode(), version.encode());
+        engine.commit(changes).unwrap();
+        drop(engine);
+        verdict_of(&check(&house.config, house.now()), "schema")
+    };
+    let (verdict, text) = written(SCHEMA_VERSION - 1);
+    assert!(verdict == Verdict::Warning && text.contains("keep a copy of the folder"), "{text}");
+    assert_eq!(written(SCHEMA_VERSION).0, Verdict::Ok);
+    let (verdict, text) = written(SCHEMA_VERSION + 1);
+    assert!(verdict == Verdict::Problem && text.contains("start the program that"), "{text}");
 }
 
 fn in_use_text(house: &House) -> String {

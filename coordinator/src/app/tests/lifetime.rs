@@ -8,6 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use shared::{
+    alert::Severity,
     ids::Lane,
     session::Stream,
     wire::{Frame, GoodbyeReason},
@@ -25,6 +26,17 @@ use super::{
 use crate::{
     app::{ADMIN_TOKEN_FILE, Outcome, Parts, start},
     clock::Clock,
+    store::{
+        engine::{Changes, Engine as _, RocksEngine, Space},
+        schema::{CaseKey, Key as _, MetaKey},
+        tables::Source as _,
+        values::{Value as _, case::encode_whole},
+    },
+    triage::{
+        case::{CaseId, tests::group},
+        evidence::Evidence,
+        sla::Sla,
+    },
 };
 
 #[tokio::test]
@@ -58,6 +70,31 @@ async fn a_shutdown_stores_and_acks_what_was_taken_and_the_next_start_goes_on_fr
     agent.acked(Lane::Normal, 4).await;
     assert_eq!(blocks(&running, "acme"), [1, 2, 3, 4]);
     assert_eq!(running.shut_down().await.unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn a_store_of_an_earlier_program_is_gone_on_with_and_one_of_a_later_is_left_alone() {
+    let house = House::new();
+    let write = |key: Vec<u8>, value: Vec<u8>| {
+        let engine = RocksEngine::open(&house.config.store.path).unwrap();
+        let mut changes = Changes::new();
+        changes.put(Space::Rows, key, value);
+        engine.commit(changes).unwrap();
+    };
+    let (id, tenant) = (CaseId::from_u64(1), "acme".parse().unwrap());
+    let group = group("scan", Severity::High, 5);
+    let rows = Evidence::open(id, tenant, &group, &Sla::default(), house.now());
+    write(CaseKey(id).encode(), encode_whole(2, &rows));
+
+    let running = house.start().await;
+    assert_eq!(waiting(&running, "acme").await, [id]);
+    assert_eq!(running.store.engine().load(&CaseKey(id)), Ok(Some(rows.case)));
+    assert_eq!(running.shut_down().await.unwrap(), Outcome::Drained);
+
+    write(MetaKey::SCHEMA.encode(), 99_u32.encode());
+    let refused = start(house.config.clone(), Clock::wall()).await.unwrap_err();
+    let text = format!("{refused:#}");
+    assert!(text.contains("its schema has version 99, and this program reads"), "{text}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use super::*;
 use crate::{
     command::journal::{ChainCheck, check, read_after},
     store::{
-        engine::{Engine, MemoryEngine},
+        engine::{Change, Engine, MemoryEngine},
+        reader::cases::findings,
         tables::delete,
     },
 };
@@ -89,7 +90,56 @@ fn alerts_of_one_host_become_one_case_and_another_tenants_their_own() {
     assert_eq!(scan, next);
     assert_ne!(scan, other, "L5: no fold crosses a tenant");
     let case = case_of(&engine, scan);
-    assert_eq!((case.alert_count, case.findings.len()), (3, 2));
+    assert_eq!((case.alert_count, case.headline.finding_count), (3, 2));
+}
+
+#[test]
+fn a_block_writes_of_a_case_what_it_changes_and_not_its_other_findings() {
+    let engine = MemoryEngine::new(1);
+    let mut id = None;
+    for n in 1..=9 {
+        let block = block(&format!("rule {n}"), "srv1", 1);
+        id = Some(only_case(&commit_one(&engine, "acme", n, block).unwrap()));
+    }
+    let id = id.unwrap();
+    let bytes = block("rule 3", "srv1", 2);
+    let prepared = Prepared::new("acme".parse().unwrap(), stream(), seq(10), bytes).unwrap();
+    let mut staged = Staged::new(&engine);
+    commit(&mut staged, &prepared, Timestamp::from_ms(3_000_000)).unwrap();
+    let changes = staged.into_changes();
+    let of_findings = changes.iter().filter_map(|change| match change {
+        Change::Put { key, .. } if key[0] == FindingKey::FAMILY => Some(FindingKey::decode(key)),
+        Change::Put { key, .. } => {
+            assert_ne!(key[0], KnownKey::FAMILY, "nothing new is known");
+            None
+        }
+        Change::Delete { .. } | Change::DeleteRange { .. } => panic!("nothing is deleted"),
+    });
+    assert_eq!(of_findings.collect::<Vec<_>>(), [Ok(FindingKey { case: id, number: 2 })]);
+    engine.commit(changes).unwrap();
+    let engine: &dyn Engine = &engine;
+    let case = engine.load(&CaseKey(id)).unwrap().unwrap();
+    let findings = findings(engine, &case).unwrap();
+    let counts: Vec<u64> = findings.iter().map(|finding| finding.count).collect();
+    assert_eq!((counts, case.alert_count), (vec![1, 1, 3, 1, 1, 1, 1, 1, 1], 11));
+}
+
+#[test]
+fn a_case_without_what_it_knows_takes_nothing_in_and_the_block_is_not_stored() {
+    let engine = MemoryEngine::new(1);
+    let id = only_case(&commit_one(&engine, "acme", 1, block("scan", "srv1", 1)).unwrap());
+    let mut staged = Staged::new(&engine);
+    delete(&mut staged, &FindingKey { case: id, number: 0 });
+    engine.commit(staged.into_changes()).unwrap();
+    let refused = commit_one(&engine, "acme", 2, block("scan", "srv1", 1)).unwrap_err();
+    let text = format!("stored finding cannot be read: case {id} has none");
+    assert_eq!(refused.to_string(), text);
+    let mut staged = Staged::new(&engine);
+    delete(&mut staged, &KnownKey(id));
+    engine.commit(staged.into_changes()).unwrap();
+    let refused = commit_one(&engine, "acme", 2, block("exploit", "srv1", 1)).unwrap_err();
+    let text = format!("stored known findings cannot be read: case {id} has none");
+    assert_eq!(refused.to_string(), text);
 }
 
 #[test]

@@ -6,9 +6,13 @@ use super::*;
 use crate::{
     command::journal::read_after,
     limits::LEASE_DEFAULT,
-    store::engine::{Engine, MemoryEngine},
+    store::{
+        engine::{Engine, MemoryEngine},
+        tables::put_evidence,
+    },
     triage::{
         case::{Refused, tests::group},
+        evidence::Evidence,
         sla::Sla,
     },
 };
@@ -27,9 +31,9 @@ fn store_with_case() -> (MemoryEngine, CaseId) {
     let engine = MemoryEngine::new(1);
     let id = CaseId::from_u64(7);
     let group = group("scan", Severity::High, 5);
-    let case = Case::open(id, "acme".parse().unwrap(), &group, &Sla::default(), at(1_000));
+    let rows = Evidence::open(id, "acme".parse().unwrap(), &group, &Sla::default(), at(1_000));
     let mut staged = Staged::new(&engine);
-    put(&mut staged, &CaseKey(id), case);
+    put_evidence(&mut staged, rows);
     engine.commit(staged.into_changes()).unwrap();
     (engine, id)
 }

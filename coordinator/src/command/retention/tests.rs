@@ -10,12 +10,13 @@ use crate::{
     store::{
         engine::{Engine, MemoryEngine},
         schema::BlockPlace,
-        tables::{put, put_key},
+        tables::{put, put_evidence, put_key},
         values::{Positions, Remembered},
     },
     triage::{
         case::{CaseId, Judgement, VerdictKind, tests::group},
         entity::{EntityKind, EntityRef},
+        evidence::Evidence,
         fold::HostCases,
         sla::Sla,
     },
@@ -49,14 +50,14 @@ fn put_block(staged: &mut Staged<'_>, name: &str, ms: u64) {
 fn put_case(staged: &mut Staged<'_>, n: u64, ms: u64, decided: Option<u64>) -> CaseId {
     let id = CaseId::from_u64(n);
     let group = group("scan", Severity::High, ms);
-    let open = Case::open(id, tenant("acme"), &group, &Sla::default(), at(ms));
-    let case = decided.map_or(open.clone(), |decided| {
-        let claimed = open.claim("ann", LEASE_DEFAULT, at(decided)).unwrap();
+    let mut rows = Evidence::open(id, tenant("acme"), &group, &Sla::default(), at(ms));
+    if let Some(decided) = decided {
+        let claimed = rows.case.claim("ann", LEASE_DEFAULT, at(decided)).unwrap();
         let kind = VerdictKind::BenignExpected;
         let judgement = Judgement { kind, reason: "known", revision_read: None };
-        claimed.decide("ann", claimed.fence, judgement, at(decided)).unwrap()
-    });
-    put(staged, &CaseKey(id), case);
+        rows.case = claimed.decide("ann", claimed.fence, judgement, at(decided)).unwrap();
+    }
+    put_evidence(staged, rows);
     put_key(staged, &TenantCaseKey { tenant: tenant("acme"), opened_at: at(ms), case: id });
     put(staged, &CaseBlockKey { case: id, place: place(ms) }, Positions(vec![0]));
     id
@@ -125,8 +126,10 @@ fn only_cases_that_were_decided_before_the_cut_go_and_all_of_them_goes() {
         count::<CaseKey>(&staged),
         count::<TenantCaseKey>(&staged),
         count::<CaseBlockKey>(&staged),
+        count::<KnownKey>(&staged),
+        count::<FindingKey>(&staged),
     );
-    assert_eq!(left, (3, 3, 3));
+    assert_eq!(left, (3, 3, 3, 3, 3), "all rows of a case go with it");
 }
 
 #[test]

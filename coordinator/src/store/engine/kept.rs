@@ -1,13 +1,14 @@
 //! Rows that stay decoded beside the writer.
 //!
-//! Cases, cursors and the journal's head are read and written again by group after group. What a
+//! Cases, their findings, cursors and the journal's head are read and written again by group after group. What a
 //! commit made true is kept here as it was before it was encoded, so that the next group neither
 //! asks the engine for it nor decodes it.
 //!
 //! # Bound
 //! Two generations. What is written goes into the young one; when that weighs
 //! [`KEPT_BYTES_MAX`]` / 2`, it becomes the old one, and the old one before it is forgotten. So
-//! what was written last stays longest, and nothing has to be counted or sorted.
+//! what was written last stays longest, and nothing has to be counted or sorted. What is only read
+//! is forgotten in the end, as that which a case knows of its findings, and then read anew each time.
 //!
 //! # Invariants
 //! - A key that is kept has this value in the engine, durably. Only a commit that succeeded puts

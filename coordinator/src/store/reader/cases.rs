@@ -11,11 +11,12 @@ use crate::{
     limits::{CASE_MATCHES_MAX, CASES_LOOKED_MAX},
     store::{
         engine::Direction,
-        schema::{CaseKey, Key, TenantCaseKey, TenantKey, range_of},
+        schema::{CaseKey, FindingKey, Key, TenantCaseKey, TenantKey, range_of},
         tables::{LoadError, Source},
     },
     triage::{
         case::{Case, CaseId, CaseState},
+        evidence::Finding,
         queue::TenantScope,
     },
 };
@@ -248,6 +249,18 @@ pub fn by_ids<S: Source + ?Sized>(source: &S, ids: &[CaseId]) -> Result<Vec<Case
     Ok(source.load_many(&keys)?.into_iter().flatten().collect())
 }
 
+/// Reads the findings that a case names, in order of appearance. They are rows of their own: read behind the case they
+/// may be newer than it and are never older, and where the case was deleted meanwhile they are left out.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn findings<S: Source + ?Sized>(source: &S, case: &Case) -> Result<Vec<Finding>, LoadError> {
+    let numbers = 0..case.headline.finding_count;
+    let keys: Vec<FindingKey> =
+        numbers.map(|number| FindingKey { case: case.id, number }).collect();
+    Ok(source.load_many(&keys)?.into_iter().flatten().collect())
+}
+
 /// What the beginning of an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
@@ -303,14 +316,14 @@ mod tests {
             engine::{Engine, MemoryEngine, Staged},
             tables::{put, put_key},
         },
-        triage::{case::tests::group, sla::Sla},
+        triage::{case::tests::group, evidence::Evidence, sla::Sla},
     };
 
     fn case(n: u64, tenant: &str, severity: Severity, opened: u64) -> Case {
         let opened = Timestamp::from_ms(opened);
         let group = group("scan", severity, 0);
         let tenant = tenant.parse().unwrap();
-        Case::open(CaseId::from_u64(n), tenant, &group, &Sla::default(), opened)
+        Evidence::open(CaseId::from_u64(n), tenant, &group, &Sla::default(), opened).case
     }
 
     fn store(cases: &[Case]) -> MemoryEngine {

@@ -39,6 +39,9 @@ fn byte_order_is_the_order_of_the_fields_for_every_family() {
     check(&[CursorKey { tenant: a, stream }, CursorKey { tenant: b, stream }]);
     check(&[1, 256].map(|ms| ContextKey { tenant: a, agent, received_at: at(ms) }));
     check(&[1, 256].map(|n| CaseKey(CaseId::from_u64(n))));
+    check(&[1, 256].map(|n| KnownKey(CaseId::from_u64(n))));
+    let finding = |n, number| FindingKey { case: CaseId::from_u64(n), number };
+    check(&[(1, 1), (1, 256), (256, 0)].map(|(n, number)| finding(n, number)));
     let case = CaseId::from_u64(1);
     check(&[1, 256].map(|ms| TenantCaseKey { tenant: a, opened_at: at(ms), case }));
     check(&[[0; 16], [9; 16]].map(|host| HostKey { tenant: a, host }));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::LEASE_DEFAULT;
+use crate::{limits::LEASE_DEFAULT, triage::evidence::Evidence};
 
 pub(crate) fn group(title: &str, severity: Severity, at_ms: u64) -> Group {
     Group {
@@ -21,10 +21,21 @@ fn at(ms: u64) -> Timestamp {
     Timestamp::from_ms(ms)
 }
 
-fn case() -> Case {
+fn evidence() -> Evidence {
     let tenant = "acme".parse().unwrap();
     let id = CaseId::from_digest([7; 16]);
-    Case::open(id, tenant, &group("scan", Severity::Medium, 5), &Sla::default(), at(1_000))
+    Evidence::open(id, tenant, &group("scan", Severity::Medium, 5), &Sla::default(), at(1_000))
+}
+
+fn case() -> Case {
+    evidence().case
+}
+
+/// Returns `case`, which [`evidence`] opened, after a group of this title came for it.
+fn absorbed(case: &Case, title: &str, severity: Severity) -> Case {
+    let mut rows = Evidence { case: case.clone(), ..evidence() };
+    rows.absorb(&group(title, severity, 6), &Sla::default(), at(3_000));
+    rows.case
 }
 
 fn decide(case: &Case, holder: &str, now: u64) -> Result<Case, Refused> {
@@ -100,15 +111,11 @@ fn a_verdict_after_the_lease_counts_while_nobody_else_has_the_case() {
 fn more_of_the_same_does_not_reopen_a_closed_case_and_news_does() {
     let claimed = case().claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
     let closed = decide(&claimed, "ann", 2_500).unwrap();
-    let absorb = |title: &str, severity| {
-        let mut case = closed.clone();
-        case.absorb(&group(title, severity, 6), &Sla::default(), at(3_000));
-        case
-    };
-    let same = absorb("scan", Severity::Medium);
+    let same = absorbed(&closed, "scan", Severity::Medium);
     assert!(matches!(same.state, CaseState::Closed(_)));
-    assert_eq!((same.alert_count, same.findings[0].count), (2, 2));
-    for news in [absorb("exploit", Severity::Low), absorb("scan", Severity::High)] {
+    assert_eq!(same.alert_count, 2);
+    let news = [("exploit", Severity::Low), ("scan", Severity::High)];
+    for news in news.map(|(title, severity)| absorbed(&closed, title, severity)) {
         assert_eq!((&news.state, news.reopened_count), (&CaseState::Open, 1));
         assert!(news.deadline > at(3_000), "the clock starts again");
     }
@@ -118,8 +125,8 @@ fn more_of_the_same_does_not_reopen_a_closed_case_and_news_does() {
 fn a_claim_that_is_over_for_good_decides_nothing_any_more() {
     let claimed = case().claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
     let released = claimed.release("ann", claimed.fence).unwrap();
-    let mut reopened = decide(&claimed, "ann", 2_500).unwrap();
-    reopened.absorb(&group("exploit", Severity::Low, 6), &Sla::default(), at(3_000));
+    let closed = decide(&claimed, "ann", 2_500).unwrap();
+    let reopened = absorbed(&closed, "exploit", Severity::Low);
     for over in [released, reopened] {
         assert_eq!(over.state, CaseState::Open);
         let again = over.decide("ann", claimed.fence, judgement(None), at(3_000));
@@ -135,38 +142,16 @@ fn a_verdict_on_less_than_the_case_holds_is_refused_and_more_of_the_same_is_no_r
     let claimed = case().claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
     let decide = |case: &Case, read| case.decide("ann", case.fence, judgement(read), at(4_000));
     let read = claimed.revision;
-    let absorb = |title: &str, severity| {
-        let mut case = claimed.clone();
-        case.absorb(&group(title, severity, 6), &Sla::default(), at(3_000));
-        case
-    };
-    let same = decide(&absorb("scan", Severity::Low), Some(read)).unwrap();
+    let same = decide(&absorbed(&claimed, "scan", Severity::Low), Some(read)).unwrap();
     let CaseState::Closed(verdict) = same.state else { panic!("closed") };
     assert_eq!(verdict.revision_seen, read, "what was read and not what is there");
-    for news in [absorb("exploit", Severity::Low), absorb("scan", Severity::High)] {
+    let news = [("exploit", Severity::Low), ("scan", Severity::High)];
+    for news in news.map(|(title, severity)| absorbed(&claimed, title, severity)) {
         let refused = Refused::NewEvidence { read, news: news.revision };
         assert_eq!(decide(&news, Some(read)), Err(refused));
         assert!(decide(&news, Some(news.revision)).is_ok());
         assert!(decide(&news, None).is_ok(), "who does not say what was read has read it all");
     }
-}
-
-#[test]
-fn a_finding_beyond_the_named_ones_reopens_a_closed_case_once() {
-    let mut case = case();
-    let absorb = |case: &mut Case, n: usize| {
-        case.absorb(&group(&format!("rule {n}"), Severity::Low, 6), &Sla::default(), at(2_000));
-    };
-    (0..FINDINGS_MAX + 5).for_each(|n| absorb(&mut case, n));
-    for (n, reopens) in [(FINDINGS_MAX + 4, false), (FINDINGS_MAX + 5, true)] {
-        let claimed = case.claim("ann", LEASE_DEFAULT, at(2_000)).unwrap();
-        let mut closed = decide(&claimed, "ann", 2_500).unwrap();
-        absorb(&mut closed, n);
-        assert_eq!(closed.state == CaseState::Open, reopens, "rule {n}");
-        absorb(&mut case, n);
-    }
-    (0..2 * (FINDINGS_MAX + OTHERS_MAX)).for_each(|n| absorb(&mut case, n));
-    assert_eq!(case.others.len(), OTHERS_MAX, "L7");
 }
 
 #[test]
@@ -176,39 +161,4 @@ fn a_lease_that_no_clock_can_have_given_is_none() {
     assert!(claimed.expire(ahead).is_none());
     assert!(claimed.expire(at(2_000)).is_some());
     assert!(claimed.claim("bob", LEASE_DEFAULT, at(2_000)).is_ok());
-}
-
-#[test]
-fn a_worse_alert_brings_the_deadline_forward_and_a_milder_one_does_not_push_it_back() {
-    let mut case = case();
-    let before = case.deadline;
-    case.absorb(&group("noise", Severity::Low, 6), &Sla::default(), at(2_000));
-    assert_eq!(case.deadline, before);
-    case.absorb(&group("exploit", Severity::Critical, 7), &Sla::default(), at(2_000));
-    assert_eq!(case.deadline.since(at(2_000)), Duration::from_secs(900));
-}
-
-#[test]
-fn findings_have_a_bound_and_what_is_beyond_it_is_counted() {
-    let mut case = case();
-    for n in 0..FINDINGS_MAX + 5 {
-        case.absorb(&group(&format!("rule {n}"), Severity::Low, 6), &Sla::default(), at(2_000));
-    }
-    assert_eq!(case.findings.len(), FINDINGS_MAX);
-    let named: u64 = case.findings.iter().map(|finding| finding.count).sum();
-    assert_eq!(named + case.other_count, case.alert_count);
-}
-
-#[test]
-fn the_risk_is_always_that_of_what_the_case_holds() {
-    let mut case = case();
-    let titles: Vec<String> =
-        (0..FINDINGS_MAX + 4).map(|n| format!("finding {}", n % 70)).collect();
-    for (n, title) in titles.iter().chain(&titles).enumerate() {
-        let severity = Severity::ALL[n * 5 % Severity::ALL.len()];
-        let technique = format!("T{:04}", n % 12);
-        let group = Group { techniques: technique, ..group(title, severity, 5) };
-        case.absorb(&group, &Sla::default(), at(2_000));
-        assert_eq!(case.risk, case.assess(), "after {n} groups");
-    }
 }
