@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check sigma-check deb deb-check fmt lint doc deny deps
+.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check sigma-check identity-check deb deb-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -20,7 +20,7 @@ deny_offline = if cargo deny --version >/dev/null 2>&1; then cargo deny --locked
 	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
 
 help: ## list what one can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps ## run everything on this machine and look at it (EVE=, WAZUH= for own files, KEEP=1 to go on with the last one)
 	$(call step,build,$(with_rocksdb) cargo build --workspace --bins --locked)
@@ -89,6 +89,10 @@ edge-check: deps ## read real detectors' records where they are at hand; writes 
 sigma-check: deps ## try all public Sigma rules where they are at hand; writes target/reports/sigma.json
 	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin sigma_check)
 	$(call step,sigma,"$${CARGO_TARGET_DIR:-target}/debug/sigma_check")
+
+identity-check: deps ## a thousand agents renew, are copied, set back, moved and revoked; writes target/reports/identity.json
+	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin identity_check)
+	$(call step,identity,"$${CARGO_TARGET_DIR:-target}/debug/identity_check")
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh

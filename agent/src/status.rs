@@ -26,7 +26,9 @@ use crate::{attribution, clock};
 mod health;
 mod render;
 
-pub use health::{EXPIRY_WARNING, Health, Matter, REVOKED_ADVICE, SUPERSEDED_ADVICE};
+pub use health::{
+    EXPIRY_WARNING, Health, Matter, QUARANTINED_ADVICE, REVOKED_ADVICE, SUPERSEDED_ADVICE,
+};
 
 /// How often the file is rewritten.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,6 +70,8 @@ pub enum LinkState {
     Revoked,
     /// Somebody has used a later certificate of this agent: a person must act.
     Superseded,
+    /// Another host uses this agent's identity, and the coordinator takes nothing from this one: a person must act.
+    Quarantined,
     /// Ended.
     Stopped,
 }

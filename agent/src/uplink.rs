@@ -6,7 +6,8 @@
 //! # States
 //! ```text
 //! connecting ──▶ connected ──▶ waiting ──▶ connecting ...     the usual life
-//!                    └───────▶ set_back ──▶ connecting ...    an older spool: a person must act
+//!                    ├───────▶ set_back ──▶ connecting ...    an older spool: a person must act
+//!                    └───────▶ quarantined ─▶ connecting ...  two hosts with one identity: a person decides which
 //! ```
 //! All addresses are tried one after the other before a wait. A session that the coordinator ends
 //! for its age is followed by the next at once.
@@ -49,7 +50,10 @@ use shared::{
     renewal::RenewRequest,
     session::ProtocolError,
     time::Timestamp,
-    wire::{CLOSE_ENDED, CLOSE_REVOKED, CLOSE_SUPERSEDED, Gap, GapReason, GoodbyeReason},
+    wire::{
+        CLOSE_ENDED, CLOSE_QUARANTINED, CLOSE_REVOKED, CLOSE_SUPERSEDED, Gap, GapReason,
+        GoodbyeReason,
+    },
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -66,7 +70,7 @@ use crate::{
     config::{Address, CoordinatorConfig, IdentityConfig},
     held::HeldReader,
     spool::{LostReason, ReadBlock, ReadError, SpoolReader},
-    status::{LinkState, REVOKED_ADVICE, SUPERSEDED_ADVICE, Status},
+    status::{LinkState, QUARANTINED_ADVICE, REVOKED_ADVICE, SUPERSEDED_ADVICE, Status},
     tls::{Credentials, PeerError},
 };
 
@@ -237,7 +241,8 @@ impl Uplink {
         if state == LinkState::Connecting {
             return true; // a session was ended for its age
         }
-        let is_final = [LinkState::SetBack, LinkState::Revoked, LinkState::Superseded];
+        let is_final =
+            [LinkState::SetBack, LinkState::Revoked, LinkState::Superseded, LinkState::Quarantined];
         let wait = if is_final.contains(&state) {
             BACKOFF_MAX // only a person can change it
         } else {
@@ -348,6 +353,11 @@ impl Uplink {
                 self.take_up(address);
                 Ok(None)
             }
+            Ok(End::Goodbye(GoodbyeReason::Resolved)) => {
+                tracing::info!(address, "it is decided whose this identity is, dialling again");
+                self.inputs.status.set_link(LinkState::Connecting, Some(address));
+                Ok(None)
+            }
             Ok(End::Goodbye(GoodbyeReason::MaxAge)) if settled => {
                 tracing::info!(address, "connection has reached its greatest age, dialling again");
                 self.inputs.status.set_link(LinkState::Connecting, Some(address));
@@ -356,7 +366,9 @@ impl Uplink {
             Ok(End::Goodbye(reason)) => {
                 let text = match reason {
                     GoodbyeReason::Shutdown => "coordinator is shutting down",
-                    GoodbyeReason::MaxAge => "coordinator ended a connection that had just begun",
+                    GoodbyeReason::MaxAge | GoodbyeReason::Resolved => {
+                        "coordinator ended a connection that had just begun"
+                    }
                     GoodbyeReason::Replaced => {
                         "another process connected with this agent's certificate: if that is not \
                          this agent after a restart, two hosts share one identity"
@@ -398,6 +410,9 @@ impl Uplink {
 
     fn note_final(&mut self, address: &str, state: LinkState) {
         let text = match state {
+            LinkState::Quarantined => format!(
+                "another host uses this agent's identity, the spool keeps all; {QUARANTINED_ADVICE}"
+            ),
             LinkState::Superseded => format!(
                 "coordinator knows a later certificate of this agent, the spool keeps all; \
                  {SUPERSEDED_ADVICE}"
@@ -422,7 +437,10 @@ impl Uplink {
             tracing::debug!(address, error, "link still fails");
         } else if state == LinkState::SetBack {
             tracing::error!(address, error, "coordinator refuses this spool");
-        } else if matches!(state, LinkState::Revoked | LinkState::Superseded) {
+        } else if matches!(
+            state,
+            LinkState::Revoked | LinkState::Superseded | LinkState::Quarantined
+        ) {
             tracing::error!(address, error, "coordinator refuses this agent");
         } else {
             tracing::warn!(address, error, "no link to the coordinator, the spool keeps all");
@@ -537,6 +555,7 @@ fn refusal(lost: &ConnectionError) -> Option<LinkState> {
     match close_code(lost)? {
         CLOSE_REVOKED => Some(LinkState::Revoked),
         CLOSE_SUPERSEDED => Some(LinkState::Superseded),
+        CLOSE_QUARANTINED => Some(LinkState::Quarantined),
         _ => None,
     }
 }

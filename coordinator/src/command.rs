@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod block;
 pub mod cases;
+pub mod claims;
 pub mod identities;
 pub mod joins;
 pub mod journal;

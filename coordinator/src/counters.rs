@@ -382,6 +382,8 @@ counters! {
     sessions_open: Gauge = "Sessions of agents that are open now.";
     sessions_replaced: Counter = "Sessions that ended because the same agent connected anew.";
     sessions_revoked: Counter = "Sessions that ended because the agent was revoked, or might be.";
+    sessions_quarantined: Counter = "Sessions of hosts whose identity another one uses, too.";
+    spools_set_back: Counter = "Times that an agent found its spool to be an older copy.";
     sessions_silent: Counter = "Sessions that ended because the agent fell silent.";
     frames_waited: Counter = "Frames that waited for others to be stored: there was no room.";
     frames_refused: Counter = "Frames that broke the protocol; each ended its connection.";

@@ -21,6 +21,19 @@ pub const OTHERS_MAX: usize = 192;
 /// Most cases that are remembered by host for joining, the newest by event time. A backlog of a month is 31.
 pub const HOST_CASES_MAX: usize = 32;
 
+/// Most hosts that are remembered of those that use one identity: a person decides between two, and an image that was
+/// copied to a hundred is told by eight as well.
+pub const CLAIMING_HOSTS_MAX: usize = 8;
+/// How long whoever has a session may take to show that it lives when another host greets with its identity, besides
+/// what packets take to it and back. A living agent answers in a millisecond; for a dead one its next process waits.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Most processes that are remembered to have been replaced, over all agents: one that comes back was not dead. Of as
+/// many agents as connect at once after an hour without a coordinator.
+pub const REPLACED_MAX: usize = 4_096;
+/// How long a conflict that was decided stays when none of the other hosts is heard of, where it does not end by the
+/// next certificate of the one that keeps the identity.
+pub const CONFLICT_QUIET: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Most notes on a case, and the longest text that a person may attach, in bytes.
 pub const NOTES_MAX: usize = 256;
 /// Longest note or reason, in bytes: a page of text.

@@ -467,6 +467,13 @@ impl Block {
         &self.bytes
     }
 
+    /// Returns its checksum, which was compared when it was parsed.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        let bytes = self.bytes[CRC_AT].try_into().expect("a block has a whole header");
+        u32::from_le_bytes(bytes)
+    }
+
     /// Returns how many alerts it holds: 1 to [`BLOCK_ALERTS_MAX`].
     #[must_use]
     pub fn alerts(&self) -> u16 {

@@ -14,6 +14,10 @@
 //!   Ledger intervals               ──────▶       event Ledger  ─▶ driver checks, commits and syncs
 //!   event LedgerAcked              ◀──────       LedgerAck {up_to}
 //! ```
+//! Two hosts with one identity are told apart by `Probe`, which whoever has a session answers, when a second one
+//! greets. That one is answered `Quarantined`: it says which host it is and that it lives, and no more, until a person
+//! has decided. A spool that was set back shows by `Checks`, which come before `Welcome`.
+//!
 //! Recalls go the other way; see `recall.rs`. How an agent renews its certificate stands in [`crate::renewal`].
 
 mod recall;

@@ -16,7 +16,8 @@
 //! # Versions
 //! Version 2 adds the ledger, recalls and the second form of a host's context. Each side says the highest version that
 //! it speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
-//! gets no ledger, and contexts in their first form. Version 3 adds renewals.
+//! gets no ledger, and contexts in their first form. Version 3 adds renewals, version 4 what tells two hosts with one
+//! identity apart, and a spool that was set back.
 //!
 //! Kinds 25-31 are kept for policy.
 
@@ -43,7 +44,7 @@ use crate::{
 pub const ALPN: &[u8] = b"signalbox/1";
 
 /// Version of the frames within `signalbox/1`; the coordinator answers with the lower of both sides'.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;
 
 /// Code with which a coordinator closes the connection of an agent that was revoked: it is to say so plainly, to keep
 /// what it has, and to go on asking at leisure.
@@ -57,6 +58,10 @@ pub const CLOSE_SUPERSEDED: u32 = 5;
 /// clock: it may be renewed over [`ALPN_RENEW`](crate::renewal::ALPN_RENEW), whatever the agent's clock says.
 pub const CLOSE_ENDED: u32 = 6;
 
+/// Code with which a coordinator closes the connection of an agent whose identity another host uses, too, until a
+/// person has decided whose it is.
+pub const CLOSE_QUARANTINED: u32 = 7;
+
 /// First version with [`Frame::Ledger`] and [`Frame::LedgerAck`].
 pub const LEDGER_VERSION: u16 = 2;
 
@@ -66,6 +71,9 @@ pub const CONTEXT_VERSION: u16 = 2;
 pub const RECALL_VERSION: u16 = 2;
 /// First version with [`Frame::Renew`] and [`Frame::Renewed`].
 pub const RENEW_VERSION: u16 = 3;
+/// First version with [`Frame::Probe`], [`Frame::Alive`], [`Frame::Quarantined`], [`Frame::RenewNow`],
+/// [`Frame::Checks`] and [`Frame::SetBack`].
+pub const CLAIM_VERSION: u16 = 4;
 
 /// Bytes of a frame's length.
 pub const LEN_BYTES: usize = 4;
@@ -141,6 +149,8 @@ pub enum GoodbyeReason {
     MaxAge,
     /// The same agent has connected anew; this connection is the old one.
     Replaced,
+    /// A person has decided which of two hosts keeps their identity; dial again.
+    Resolved,
 }
 
 /// One frame.
@@ -200,6 +210,20 @@ pub enum Frame {
     },
     /// What it is answered; on the control stream.
     Renewed(Box<RenewReply>),
+    /// The agent is to show that it lives; on the control stream.
+    Probe,
+    /// It does.
+    Alive,
+    /// In place of `Welcome`: another host uses this agent's identity, and nothing is taken from this one until a
+    /// person has decided. It says which host it is, and stays.
+    Quarantined(Quarantined),
+    /// The agent is to ask for its next certificate now, so that nobody else's copy of the present one is worth
+    /// anything; on the control stream.
+    RenewNow,
+    /// Before `Welcome`: the checksum of the newest durable block, by lane, where it is known.
+    Checks([Option<u32>; Lane::COUNT]),
+    /// The agent's spool is an older copy: what it holds under a number is not what the coordinator has.
+    SetBack(SetBack),
 }
 
 /// Fields of [`Frame::Hello`].
@@ -245,6 +269,26 @@ pub struct Heartbeat {
     pub last: [Option<Seq>; Lane::COUNT],
     /// Counters.
     pub stats: AgentStats,
+}
+
+/// Fields of [`Frame::Quarantined`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Version of the frames that both sides use from here on.
+    pub version: u16,
+    /// Since when two hosts use the identity.
+    pub since: Timestamp,
+}
+
+/// Fields of [`Frame::SetBack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetBack {
+    /// On which lane.
+    pub lane: Lane,
+    /// The coordinator's newest block.
+    pub committed: Seq,
+    /// This spool's newest.
+    pub last: Option<Seq>,
 }
 
 /// Fields of [`Frame::Gap`].
@@ -298,6 +342,18 @@ pub enum FrameKind {
     Renewed = 23,
     /// [`Frame::Context`] in its second form
     HostContext = 24,
+    /// [`Frame::Probe`]
+    Probe = 32,
+    /// [`Frame::Alive`]
+    Alive = 33,
+    /// [`Frame::Quarantined`]
+    Quarantined = 34,
+    /// [`Frame::RenewNow`]
+    RenewNow = 35,
+    /// [`Frame::Checks`]
+    Checks = 36,
+    /// [`Frame::SetBack`]
+    SetBack = 37,
 }
 
 /// Why bytes are not a frame.
@@ -373,6 +429,12 @@ impl Frame {
             Self::RecallEnd(_) => FrameKind::RecallEnd,
             Self::Renew { .. } => FrameKind::Renew,
             Self::Renewed(_) => FrameKind::Renewed,
+            Self::Probe => FrameKind::Probe,
+            Self::Alive => FrameKind::Alive,
+            Self::Quarantined(_) => FrameKind::Quarantined,
+            Self::RenewNow => FrameKind::RenewNow,
+            Self::Checks(_) => FrameKind::Checks,
+            Self::SetBack(_) => FrameKind::SetBack,
         }
     }
 
@@ -396,10 +458,13 @@ impl Frame {
             Self::LedgerAck { up_to } => codec::encode(up_to),
             Self::Recall(recall) => codec::encode(recall),
             Self::RecallOpen { id } => codec::encode(id),
-            Self::RecallBlock { .. } => Ok(Vec::new()),
+            Self::RecallBlock { .. } | Self::Probe | Self::Alive | Self::RenewNow => Ok(Vec::new()),
             Self::RecallEnd(end) => codec::encode(end),
             Self::Renew { signing_request } => codec::encode(signing_request),
             Self::Renewed(reply) => codec::encode(reply),
+            Self::Quarantined(quarantined) => codec::encode(quarantined),
+            Self::Checks(checks) => codec::encode(checks),
+            Self::SetBack(set_back) => codec::encode(set_back),
         }
         .expect("frames are plain data");
         let tail = if let Self::Block { block, .. } | Self::RecallBlock { block } = self {
@@ -479,8 +544,21 @@ impl Frame {
                 valid(FrameKind::Renewed, reply.is_bounded(), "a chain that is empty or too long")?;
                 Ok(Self::Renewed(reply))
             }
-            unknown => Err(DecodeError::UnknownKind(unknown)),
+            kind => claim(kind, &body),
         }
+    }
+}
+
+/// Decodes the frames of version 4.
+fn claim(kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
+    match kind {
+        32 => fields(FrameKind::Probe, body).map(|()| Frame::Probe),
+        33 => fields(FrameKind::Alive, body).map(|()| Frame::Alive),
+        34 => Ok(Frame::Quarantined(fields(FrameKind::Quarantined, body)?)),
+        35 => fields(FrameKind::RenewNow, body).map(|()| Frame::RenewNow),
+        36 => Ok(Frame::Checks(fields(FrameKind::Checks, body)?)),
+        37 => Ok(Frame::SetBack(fields(FrameKind::SetBack, body)?)),
+        unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }
 

@@ -364,7 +364,8 @@ impl AgentSide {
         loop {
             while let Some(event) = sender.poll_event() {
                 match event {
-                    SenderEvent::Welcomed(welcome) => {
+                    SenderEvent::Welcomed { welcome, checks } => {
+                        compare(&reader, &welcome.committed, &checks);
                         self.window_blocks = welcome.window_blocks as usize;
                         self.backoff.reset();
                     }
@@ -375,7 +376,10 @@ impl AgentSide {
                         pumped.acked.push((lane, up_to));
                     }
                     SenderEvent::LedgerAcked { up_to } => self.ledger_acked = up_to,
-                    SenderEvent::Recall(_) | SenderEvent::Renewed(_) => unreachable!("nobody asks"),
+                    SenderEvent::Recall(_)
+                    | SenderEvent::Renewed(_)
+                    | SenderEvent::RenewNow
+                    | SenderEvent::Quarantined(_) => unreachable!("nobody asks"),
                     SenderEvent::HeartbeatDue => {
                         sender.handle_heartbeat(wall, AgentStats::default());
                     }
@@ -479,4 +483,19 @@ fn restore(spool: &Spool, opened: &Opened, wall: Timestamp) -> Ledger {
 
 pub(crate) fn heads(reader: &SpoolReader) -> [LaneHead; Lane::COUNT] {
     reader.heads().map(|head| LaneHead { first: head.first, last: head.last })
+}
+
+/// Checks that what the coordinator has under a number was made here.
+fn compare(
+    reader: &SpoolReader,
+    committed: &[Option<Seq>; Lane::COUNT],
+    checks: &[Option<u32>; Lane::COUNT],
+) {
+    for (lane, (committed, check)) in Lane::ALL.into_iter().zip(committed.iter().zip(checks)) {
+        let (Some(committed), Some(check)) = (*committed, *check) else { continue };
+        if let Ok(ReadBlock::Block(block)) = reader.read(lane, committed) {
+            let own = Block::parse(block).expect("a spool's block is whole");
+            assert_eq!(own.checksum(), check, "what is durable there was made here");
+        }
+    }
 }

@@ -257,7 +257,9 @@ impl CoordinatorSide {
                 ReceiverEvent::RecallOpened(_)
                 | ReceiverEvent::RecallBlock { .. }
                 | ReceiverEvent::RecallEnded(_)
-                | ReceiverEvent::Renew(_) => continue,
+                | ReceiverEvent::Renew(_)
+                | ReceiverEvent::Alive
+                | ReceiverEvent::SetBack(_) => continue,
                 ReceiverEvent::Goodbye(_) => {
                     is_over = true;
                     continue;
@@ -360,8 +362,9 @@ impl CoordinatorSide {
                 Reply::Nothing(_) => {}
                 Reply::Greeted(id, greeting) => {
                     if let Some(session) = process.sessions.get_mut(&id) {
-                        session.receiver.handle_cursors(greeting.committed, greeting.context);
-                        session.receiver.handle_ledger_committed(greeting.ledger);
+                        let Greeting { committed, checks, context, ledger } = greeting;
+                        session.receiver.handle_cursors(committed, checks, context);
+                        session.receiver.handle_ledger_committed(ledger);
                         answered.touched.push(id);
                     }
                 }

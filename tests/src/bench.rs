@@ -26,7 +26,7 @@ mod backlog;
 mod blocks;
 mod ceiling;
 mod claim;
-mod client;
+pub(crate) mod client;
 mod file;
 mod filter;
 mod footprint;

@@ -37,10 +37,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent::status::Snapshot;
+use agent::{config::IdentityConfig, status::Snapshot};
 use anyhow::{Context as _, Result, bail, ensure};
 use certs::{
-    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, PrivateKey, SKEW, Store,
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, LeafPaths, PrivateKey, SKEW,
+    Store,
     testing::{RawLeaf, issue_raw},
 };
 use coordinator::clock::Clock;
@@ -216,6 +217,40 @@ impl Cluster {
         Ok(Agent { process, tenant, id, spool: folder.join("spool") })
     }
 
+    /// Issues a certificate for the agent that is `number` of a tenant's, into a folder of its own.
+    ///
+    /// # Errors
+    /// `tenant` is no tenant's name, or files cannot be written.
+    pub fn identity(&self, tenant: &str, number: u64) -> Result<(AgentId, IdentityConfig)> {
+        let agent: AgentId = format!("00000000-0000-4000-8000-{number:012x}").parse()?;
+        let key = PrivateKey::generate()?;
+        let (now, tenant) = (Clock::wall().now(), tenant.parse()?);
+        let leaf = self.authority.issue_agent(tenant, agent, now, AGENT_VALIDITY, &key)?;
+        let folder = self.folder.path().join(format!("identity-{number}"));
+        let paths = Store::new(&folder).write_bundle(&leaf, self.authority.root_pem())?;
+        let LeafPaths { certificate, key } = paths;
+        let trust_anchor = folder.join("root.pem");
+        Ok((agent, IdentityConfig { certificate, key, trust_anchor }))
+    }
+
+    /// Sets up a copy of an agent that was not started yet, as another host that reads `path` where that reads
+    /// `source`; it is not started.
+    ///
+    /// # Errors
+    /// Files cannot be read or written.
+    pub fn copy_of(&self, agent: &Agent, source: &Path, path: &Path) -> Result<Agent> {
+        let folder = agent.spool.parent().context("an agent's folder")?;
+        let copy = folder.with_extension("copy");
+        copy_folder(folder, &copy)?;
+        let text = fs::read_to_string(agent.process.config())?;
+        let shown = |path: &Path| path.display().to_string();
+        let text = text.replace(&shown(folder), &shown(&copy));
+        let config = copy.join("agent.toml");
+        fs::write(&config, text.replace(&shown(source), &shown(path)))?;
+        let process = Process::new(&self.programs.agent, &config, copy.join("log"));
+        Ok(Agent { process, tenant: agent.tenant, id: agent.id, spool: copy.join("spool") })
+    }
+
     /// Leaves the folder where it is, for a person to look at, and returns where.
     #[must_use]
     pub fn keep(self) -> PathBuf {
@@ -301,6 +336,26 @@ impl Agent {
         let path = self.status_path();
         Ok(if path.exists() { Some(Snapshot::load(&path)?) } else { None })
     }
+}
+
+/// Copies a folder and all in it.
+///
+/// # Errors
+/// Files cannot be read or written.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let (path, to) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy_folder(&path, &to)?;
+        } else {
+            fs::copy(&path, &to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks again and again until `look` finds something, and returns it.

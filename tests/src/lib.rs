@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cluster;
 pub mod edge;
+pub mod identity;
 pub mod ocsf_schema;
 pub mod report;
 pub mod sigma;

@@ -328,6 +328,74 @@ async fn a_spool_that_was_set_back_is_shown_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_spool_that_was_set_back_and_went_on_sends_nothing_and_tells_the_coordinator() {
+    let world = World::new();
+    world.write(0..100);
+    let nobody = UdpSocket::bind(LOOPBACK).unwrap();
+    let (stop, agent) = world.start_agent(nobody.local_addr().unwrap());
+    eventually("a block of each lane is durable", || {
+        world.snapshot().is_some_and(|snapshot| {
+            snapshot.lanes.iter().filter(|lane| lane.waiting > 0).count() >= 2
+        })
+    })
+    .await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+
+    let normal = Lane::Normal.index();
+    {
+        let mut stored = world.stored.lock().unwrap();
+        (stored.committed[normal], stored.checks[normal]) = (Some(Seq::FIRST), Some(0xbad));
+    }
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("the coordinator is told", || {
+        let stored = world.stored.lock().unwrap();
+        stored.set_backs.iter().any(|it| it.lane == Lane::Normal && it.committed == Seq::FIRST)
+    })
+    .await;
+    eventually("the state is shown", || {
+        world.snapshot().is_some_and(|snapshot| snapshot.link.state == LinkState::SetBack)
+    })
+    .await;
+    assert_eq!(world.stored_count(), 0);
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+}
+
+#[tokio::test]
+async fn in_quarantine_an_agent_keeps_all_and_goes_on_at_once_when_it_is_decided() {
+    let world = World::new();
+    world.stored.lock().unwrap().is_contested = true;
+    let coordinator = world.start_coordinator();
+    world.write(0..10);
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("what was kept is stored", || world.stored_count() == 10).await;
+    assert!(!world.stored.lock().unwrap().is_contested, "it was in quarantine before");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn an_agent_renews_when_the_coordinator_wants_it_though_it_is_not_due() {
+    let world = World::new();
+    let (tenant, agent) = ("acme".parse().unwrap(), AGENT.parse().unwrap());
+    {
+        let mut stored = world.stored.lock().unwrap();
+        stored.issuer = Some((Arc::clone(&world.authority), tenant, agent));
+        stored.is_renewal_wanted = true;
+    }
+    let key = || fs::read_to_string(world.path("agent.key")).unwrap();
+    let old = key();
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it connects anew", || world.stored.lock().unwrap().sessions == 2).await;
+    assert_ne!(key(), old);
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
 async fn an_agent_that_was_revoked_says_so_keeps_all_and_goes_on_asking() {
     let world = World::new();
     world.stored.lock().unwrap().is_revoking = true;

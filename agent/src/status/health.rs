@@ -27,6 +27,11 @@ pub const SUPERSEDED_ADVICE: &str = "if an old copy of the identity's folder was
                                      this host is a copy of another, signalbox-agent join \
                                      --again TOKEN makes it another agent; if not, tell whoever \
                                      runs the coordinator: somebody else has its identity";
+/// What to do where another host uses this agent's identity.
+pub const QUARANTINED_ADVICE: &str = "whoever runs the coordinator decides which of the two keeps \
+                                      it (signalbox agent resolve); where this host is a copy of \
+                                      another, signalbox-agent join --again TOKEN makes it another \
+                                      agent";
 /// Share of the spool, in percent, from which on its end is near: with the default of 1 GiB some hours are left.
 const SPOOL_PERCENT_WARNING: u64 = 80;
 
@@ -202,6 +207,11 @@ impl Snapshot {
             LinkState::Superseded => {
                 let text = "the coordinator knows a later certificate of this agent";
                 return Some(degraded("link", text.to_owned(), SUPERSEDED_ADVICE));
+            }
+            LinkState::Quarantined => {
+                let text = "another host uses this agent's identity, and the coordinator takes \
+                            nothing from this one";
+                return Some(degraded("link", text.to_owned(), QUARANTINED_ADVICE));
             }
             LinkState::Connecting | LinkState::Waiting => {}
         }
@@ -395,6 +405,9 @@ mod tests {
         snapshot.link.state = LinkState::Revoked;
         let matter = only(&snapshot, later);
         assert!(matter.text.contains("revoked") && matter.advice.contains("join --again TOKEN"));
+        snapshot.link.state = LinkState::Quarantined;
+        let matter = only(&snapshot, later);
+        assert!(matter.text.contains("another host") && matter.advice.contains("agent resolve"));
     }
 
     #[test]

@@ -159,6 +159,10 @@ impl Snapshot {
                 "the coordinator knows a later certificate of this agent: a person must act"
                     .to_owned()
             }
+            LinkState::Quarantined => {
+                "another host uses this agent's identity, nothing is taken: a person must act"
+                    .to_owned()
+            }
             LinkState::Stopped => "closed".to_owned(),
         }
     }

@@ -43,6 +43,7 @@ use crate::{
     clock,
     held::{Query, Step},
     spool::{AdvanceError, ReadBlock, ReadError, SpoolReader},
+    status::{LinkState, QUARANTINED_ADVICE},
 };
 
 /// Most bytes in flight on the lanes that are not urgent, together, before the next block of theirs
@@ -240,8 +241,15 @@ impl<'a> Driver<'a> {
     ) -> Result<End, SessionError> {
         let mut draining = false;
         loop {
-            if let Some(end) = self.carry()? {
-                return Ok(end);
+            match self.carry() {
+                Ok(Some(end)) => return Ok(end),
+                Ok(None) => {}
+                Err(error) => {
+                    if matches!(error, SessionError::Protocol(ProtocolError::SpoolSetBack { .. })) {
+                        self.flush(flushed).await;
+                    }
+                    return Err(error);
+                }
             }
             let is_settled = self.sender.is_ledger_settled();
             if draining && is_settled && is_all_acked(&self.inputs.spool) {
@@ -316,10 +324,20 @@ impl<'a> Driver<'a> {
         loop {
             while let Some(event) = self.sender.poll_event() {
                 match event {
-                    SenderEvent::Welcomed(_) => {
+                    SenderEvent::Welcomed { welcome, checks } => {
+                        self.compare(&welcome.committed, &checks)?;
                         *self.welcomed = true;
                         self.renew_if_due();
                     }
+                    SenderEvent::Quarantined(since) => {
+                        tracing::error!(
+                            %since, advice = QUARANTINED_ADVICE,
+                            "another host uses this agent's identity: nothing is taken from this \
+                             one until a person has decided, the spool keeps all"
+                        );
+                        self.inputs.status.set_link(LinkState::Quarantined, None);
+                    }
+                    SenderEvent::RenewNow => self.renew_now(),
                     SenderEvent::Acked { lane, up_to } => self.acked(lane, up_to)?,
                     SenderEvent::LedgerAcked { up_to } => {
                         self.inputs.ledger_acked.send_replace(up_to);
@@ -344,6 +362,30 @@ impl<'a> Driver<'a> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Compares the newest blocks that the coordinator has with the spool's own, where that still has them: under the
+    /// same number stands another only if the spool is an older copy, which went on by itself.
+    fn compare(
+        &mut self,
+        committed: &[Option<Seq>; Lane::COUNT],
+        checks: &[Option<u32>; Lane::COUNT],
+    ) -> Result<(), SessionError> {
+        for (lane, (committed, check)) in Lane::ALL.into_iter().zip(committed.iter().zip(checks)) {
+            let (Some(committed), Some(check)) = (*committed, *check) else { continue };
+            let Ok(ReadBlock::Block(block)) = self.inputs.spool.read(lane, committed) else {
+                continue;
+            };
+            if Block::parse(block).is_ok_and(|block| block.checksum() == check) {
+                continue;
+            }
+            let set_back = self.sender.handle_set_back(lane, committed);
+            while let Some(transmit) = self.sender.poll_transmit() {
+                self.transmit(transmit)?;
+            }
+            set_back?;
+        }
+        Ok(())
     }
 
     fn acked(&mut self, lane: Lane, up_to: Seq) -> Result<(), SessionError> {
@@ -400,9 +442,21 @@ impl<'a> Driver<'a> {
     /// Asks for the next certificate, if it is time to and nothing is ending.
     fn renew_if_due(&mut self) {
         let now = clock::wall();
-        if !self.can_renew() || !self.identity.due_in(now).is_zero() {
-            return;
+        if self.can_renew() && self.identity.due_in(now).is_zero() {
+            self.begin_renewal(now);
         }
+    }
+
+    /// Asks for the next certificate because the coordinator wants it, unless that was done just now.
+    fn renew_now(&mut self) {
+        let now = clock::wall();
+        if self.can_renew() && self.identity.may_ask(now) {
+            tracing::info!("coordinator wants this agent to renew its certificate now");
+            self.begin_renewal(now);
+        }
+    }
+
+    fn begin_renewal(&mut self, now: Timestamp) {
         match self.identity.begin(now) {
             Ok(signing_request) => self.sender.handle_renewal(signing_request),
             Err(error) => self.renewal_failed(&error),
@@ -487,13 +541,18 @@ impl<'a> Driver<'a> {
         while let Some(transmit) = self.sender.poll_transmit() {
             self.transmit(transmit)?;
         }
+        self.flush(flushed).await;
+        Ok(End::Drained)
+    }
+
+    /// Ends the control stream, and waits a while until the coordinator has all of it.
+    async fn flush(&mut self, flushed: &Notify) {
         self.control = None; // the stream's writer finishes it once it has written all
         tokio::select! {
             () = flushed.notified() => {}
             () = tokio::time::sleep(FLUSH_TIMEOUT) => {}
             () = self.stop.abort.cancelled() => {}
         }
-        Ok(End::Drained)
     }
 }
 

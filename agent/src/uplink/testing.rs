@@ -30,7 +30,10 @@ use shared::{
     recall::{Recall, RecallEnd},
     renewal::{ALPN_RENEW, RenewRefusal, RenewReply, RenewRequest},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
-    wire::{ALPN, CLOSE_ENDED, CLOSE_REVOKED, Frame, LEN_BYTES, checked_len, codec},
+    wire::{
+        ALPN, CLOSE_ENDED, CLOSE_REVOKED, Frame, GoodbyeReason, LEN_BYTES, SetBack, checked_len,
+        codec,
+    },
 };
 use tokio::sync::mpsc;
 
@@ -51,6 +54,13 @@ pub(crate) struct Stored {
     pub(crate) context: Option<HostContext>,
     /// Whether agents' certificates have ended by the coordinator's clock, until one is renewed.
     pub(crate) is_ended: bool,
+    /// Whether another host has the agents' identity: until the first heartbeat of one in quarantine.
+    pub(crate) is_contested: bool,
+    /// The checksum of each lane's newest block, where a test sets it, and what came of it.
+    pub(crate) checks: [Option<u32>; Lane::COUNT],
+    pub(crate) set_backs: Vec<SetBack>,
+    /// Whether agents are to renew as soon as they have greeted.
+    pub(crate) is_renewal_wanted: bool,
     /// Whether agents are refused as revoked.
     pub(crate) is_revoking: bool,
     /// What certifies the next keys of agents, and whose agent that is; without it they are refused.
@@ -201,10 +211,21 @@ async fn serve(connection: Connection, stored: &Mutex<Stored>) {
 fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
     let mut stored = stored.lock().unwrap();
     match event {
+        ReceiverEvent::Greeted(_) if stored.is_contested => {
+            assert!(receiver.handle_quarantine(clock::wall()));
+        }
+        ReceiverEvent::Heartbeat(_) if stored.is_contested => {
+            assert!(stored.context.is_some() && stored.sessions == 0);
+            stored.is_contested = false;
+            receiver.handle_close(GoodbyeReason::Resolved);
+        }
         ReceiverEvent::Greeted(_) => {
             stored.sessions += 1;
-            receiver.handle_cursors(stored.committed, ContextVersion::default());
+            receiver.handle_cursors(stored.committed, stored.checks, ContextVersion::default());
             receiver.handle_ledger_committed(stored.ledger.len() as u64);
+            if std::mem::take(&mut stored.is_renewal_wanted) {
+                receiver.handle_renew_now();
+            }
             if let Some(recall) = stored.recall.clone() {
                 receiver.handle_recall(recall);
             }
@@ -232,7 +253,8 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
             stored.ledger.extend(intervals.into_iter().filter(|it| it.number > known));
             receiver.handle_ledger_committed(stored.ledger.len() as u64);
         }
-        ReceiverEvent::Heartbeat(_) | ReceiverEvent::RecallOpened(_) => {}
+        ReceiverEvent::Heartbeat(_) | ReceiverEvent::RecallOpened(_) | ReceiverEvent::Alive => {}
+        ReceiverEvent::SetBack(set_back) => stored.set_backs.push(set_back),
         ReceiverEvent::RecallBlock { block, .. } => {
             let records = Block::parse(block).unwrap().records().unwrap();
             let texts = records.iter().map(|record| String::from_utf8_lossy(record).into_owned());

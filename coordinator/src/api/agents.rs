@@ -5,7 +5,7 @@ mod host;
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use shared::{
-    ids::{AgentId, Lane, Seq, TenantId},
+    ids::{AgentId, BootId, Lane, Seq, TenantId},
     time::Timestamp,
 };
 use utoipa::IntoParams;
@@ -21,12 +21,13 @@ use super::{
     problem::Problem,
     read, show,
     types::{
-        Agent, AgentCertificate, AgentRevocation, AgentStats, Context, Gap, LaneState, Lanes,
-        RevokeRequest, Revoked, Time,
+        Agent, AgentCertificate, AgentRevocation, AgentStats, ClaimingHost, Context, Gap,
+        IdentityConflict, IdentityDecision, LaneState, Lanes, ResolveRequest, RevokeRequest,
+        Revoked, SpoolFault, SpoolNotice, Time, process,
     },
 };
 use crate::{
-    command::{CommandError, identities},
+    command::{CommandError, claims, identities},
     store::{
         engine::Engine,
         reader::{
@@ -35,7 +36,7 @@ use crate::{
         },
         schema::{AgentKey, GapKey, Key, TenantKey},
         tables::{LoadError, Source},
-        values::{GapRecord, KnownCertificate, Revocation},
+        values::{self, Conflict, GapRecord, KnownCertificate, Revocation},
     },
     triage::queue::TenantScope,
 };
@@ -48,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(list_contexts))
         .routes(routes!(list_gaps))
         .routes(routes!(revoke))
+        .routes(routes!(resolve))
 }
 
 /// Which agents.
@@ -218,6 +220,71 @@ async fn revoke(
     Ok(answer)
 }
 
+/// Decides which of several hosts keeps an agent's identity. It is served from its next heartbeat on, and made to renew
+/// its certificate; with that the others' copies are worth nothing, and they have to join as agents of their own.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/resolve", operation_id = "resolve_agent", tag = "agents",
+    params(("agent" = String, Path, description = "Its id, a UUID")),
+    request_body = ResolveRequest,
+    responses((status = 200, description = "The conflict, decided", body = IdentityConflict))
+)]
+async fn resolve(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(name): Named,
+    Sent { body, once }: Sent<ResolveRequest>,
+) -> Result<Answer, Problem> {
+    caller.require(LEADS)?;
+    let id: AgentId = name.parse()?;
+    let is_process = body.process.len() == 16;
+    let boot = u64::from_str_radix(&body.process, 16).ok().filter(|_| is_process).map(BootId);
+    let boot = boot.ok_or_else(|| Problem::invalid("process", "16 of 0-9 and a-f"))?;
+    let answer = idempotency::write(&api, once, move |staged, now| {
+        let found = agents::find(&*staged, &caller.scope, id)?;
+        let key = found.ok_or_else(|| CommandError::not_found("agent", id))?.key;
+        let conflict = claims::resolve(staged, key, boot, &body.reason, &caller.actor(), now)?;
+        Answer::json(StatusCode::OK, &contested(&conflict, None))
+    });
+    answer.await
+}
+
+/// Returns a conflict as the API shows it. What is known of the host that is served stands with the agent.
+fn contested(conflict: &Conflict, agent: Option<&AgentStanding>) -> IdentityConflict {
+    let served = claims::served(conflict);
+    let decision = conflict.kept.as_ref().map(|kept| IdentityDecision {
+        process: process(conflict.hosts[served].claimant.boot),
+        at: Time(kept.at),
+        by: (&kept.by).into(),
+        reason: kept.reason.clone(),
+    });
+    let hosts = conflict.hosts.iter().enumerate().map(|(place, it)| {
+        let it_serves = |of: &&AgentStanding| place == served && of.agent.boot == it.claimant.boot;
+        let agent = agent.filter(it_serves);
+        let context = it.context.as_ref().or(agent.and_then(|agent| agent.host.as_ref()));
+        ClaimingHost {
+            process: process(it.claimant.boot),
+            spool: it.claimant.epoch.to_string(),
+            is_served: place == served,
+            from: it.claimant.from.clone(),
+            version: it.claimant.version.clone(),
+            first_seen_at: Time(it.first_seen_at),
+            last_seen_at: Time(agent.map_or(it.last_seen_at, |agent| agent.agent.last_seen_at)),
+            context: context.cloned().map(host::shown),
+        }
+    });
+    IdentityConflict { since: Time(conflict.since), decision, hosts: hosts.collect() }
+}
+
+fn noticed(notice: &values::SpoolNotice) -> SpoolNotice {
+    let fault = match notice.fault {
+        values::SpoolFault::SetBack { lane, committed, last } => {
+            SpoolFault::SetBack { lane, committed: committed.as_u64(), last: last.map(Seq::as_u64) }
+        }
+        values::SpoolFault::Returned { after } => SpoolFault::Returned { after: after.to_string() },
+    };
+    SpoolNotice { spool: notice.epoch.to_string(), since: Time(notice.since), fault }
+}
+
 fn revoked(revocation: &Revocation) -> Revoked {
     let Revocation { at, by, reason } = revocation;
     Revoked { at: Time(*at), by: by.into(), reason: reason.clone() }
@@ -231,8 +298,7 @@ fn find(engine: &dyn Engine, scope: &TenantScope, id: AgentId) -> Result<AgentSt
 
 /// Returns an agent as the API shows it.
 fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
-    let AgentStanding { key, agent, host, lanes, gaps, revoked: revocation, certificate } =
-        standing;
+    let AgentStanding { key, agent, host, lanes, gaps, certificate, .. } = standing;
     let [urgent, normal, bulk] = lanes.map(|lane| lane_state(&lane));
     let stats = &agent.stats;
     let lag_blocks = standing.lag_blocks();
@@ -254,7 +320,7 @@ fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
         last_seen_at: Time(agent.last_seen_at),
         silent_seconds: now.since(agent.last_seen_at).as_secs(),
         epoch: agent.epoch.to_string(),
-        boot: format!("{:016x}", agent.boot.0),
+        boot: process(agent.boot),
         context: has_context.then(|| ocsf::version(agent.context)),
         clock_ahead_ms: agent.clock_ahead_ms,
         stats: AgentStats {
@@ -269,8 +335,10 @@ fn agent(standing: &AgentStanding, now: Timestamp) -> Agent {
         lag_blocks,
         lag_seconds,
         gaps: show::count(*gaps),
-        revoked: revocation.as_ref().map(revoked),
+        revoked: standing.revoked.as_ref().map(revoked),
         certificate: certificate.as_ref().map(shown),
+        conflict: standing.conflict.as_ref().map(|it| contested(it, Some(standing))),
+        spool_notice: standing.spool_notice.as_ref().map(noticed),
     }
 }
 

@@ -5,7 +5,7 @@
 //! | [`READERS`] | read what their scope allows |
 //! | [`WORKERS`] | take cases from the queue and decide them |
 //! | [`JOURNAL_READERS`] | read the journal |
-//! | [`LEADS`] | name the case that they claim, change tenants, revoke agents |
+//! | [`LEADS`] | name the case that they claim, change tenants, revoke agents, decide whose an identity is |
 //! | [`ADMINS`] | list, make and revoke tokens |
 
 use std::collections::BTreeSet;

@@ -24,15 +24,16 @@ mod ledger;
 mod recalls;
 
 pub use agents::{
-    Agent, AgentCertificate, AgentRevocation, AgentStats, Gap, LaneState, Lanes, RevokeRequest,
-    Revoked,
+    Agent, AgentCertificate, AgentRevocation, AgentStats, ClaimingHost, Gap, IdentityConflict,
+    IdentityDecision, LaneState, Lanes, ResolveRequest, RevokeRequest, Revoked, SpoolFault,
+    SpoolNotice,
 };
 pub use context::{Context, Hardware, HostContext, Interface, Listener, LoggedIn, Route};
 pub use forms::{
     AgentName, CaseName, GapReasonName, LaneName, LedgerGapKindName, RoleName, SeverityName,
     TenantName, Time, TimeError, VerdictName,
 };
-pub use journal::{JournalActor, JournalEntry, JournalEvent};
+pub use journal::{JournalActor, JournalEntry, JournalEvent, process};
 pub use ledger::{LaneCounts, LedgerCoverage, LedgerGap};
 
 /// What is wrong with a stretch of a ledger.

@@ -2,9 +2,9 @@
 
 use shared::{
     context::{ContextVersion, HostContext},
-    ids::{AgentId, Lane, Seq, StreamId, TenantId},
+    ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
     time::Timestamp,
-    wire::{AgentStats, Heartbeat, Hello},
+    wire::{AgentStats, Heartbeat, Hello, SetBack},
 };
 
 use crate::{
@@ -12,9 +12,11 @@ use crate::{
     store::{
         engine::Staged,
         reader::agents,
-        schema::{AgentKey, ContextKey},
-        tables::{Source, put},
-        values::{Actor, Agent, Entry, Event, KnownContext},
+        schema::{AgentKey, ContextKey, SpoolNoticeKey},
+        tables::{LoadError, Source, delete, put},
+        values::{
+            Actor, Agent, Entry, Event, IdentityEvent, KnownContext, SpoolFault, SpoolNotice,
+        },
     },
 };
 
@@ -23,15 +25,16 @@ use crate::{
 pub struct Greeting {
     /// The newest durable block, by lane.
     pub committed: [Option<Seq>; Lane::COUNT],
+    /// That block's checksum, by lane, where it is known.
+    pub checks: [Option<u32>; Lane::COUNT],
     /// The newest context that is known of its host.
     pub context: ContextVersion,
     /// The newest interval of its ledger; zero where there is none.
     pub ledger: u64,
 }
 
-/// Notes that an agent connected, makes its tenant if need be, records what its spool has lost, and
-/// returns from where
-/// it goes on.
+/// Notes that an agent connected, makes its tenant if need be, records what its spool has lost and whether it is an
+/// older one, and returns from where it goes on.
 ///
 /// # Errors
 /// The agent was revoked, or the store cannot be read.
@@ -50,6 +53,7 @@ pub fn greet(
     tenants::ensure(staged, tenant, &actor, now)?;
     let known = staged.load(&key)?;
     let context = known.as_ref().map(|agent| agent.context).unwrap_or_default();
+    let before = known.as_ref().map(|agent| agent.epoch);
     let value = Agent {
         first_seen_at: known.as_ref().map_or(now, |agent| agent.first_seen_at),
         last_seen_at: now,
@@ -64,14 +68,75 @@ pub fn greet(
     put(staged, &key, value);
     let event = Event::AgentConnected { agent, epoch: hello.epoch, boot: hello.boot };
     journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?;
-    let mut committed = [None; Lane::COUNT];
+    let (mut committed, mut checks) = ([None; Lane::COUNT], [None; Lane::COUNT]);
+    let mut fault = None;
     for lane in Lane::ALL {
         let stream = StreamId { agent, epoch: hello.epoch, lane };
         let head = hello.heads[lane.index()];
-        committed[lane.index()] = block::resume(staged, tenant, stream, head, now)?;
+        let Some((seq, check)) = block::resume(staged, tenant, stream, head, now)? else {
+            continue;
+        };
+        (committed[lane.index()], checks[lane.index()]) = (Some(seq), check);
+        fault = fault.or_else(|| {
+            let after = before.filter(|before| *before != hello.epoch);
+            after.map(|after| SpoolFault::Returned { after })
+        });
+        if head.last < Some(seq) {
+            fault = Some(SpoolFault::SetBack { lane, committed: seq, last: head.last });
+        }
     }
+    note_spool(staged, key, hello.epoch, fault, now)?;
     let ledger = ledger::newest(staged, tenant, agent, hello.epoch)?;
-    Ok(Greeting { committed, context, ledger })
+    Ok(Greeting { committed, checks, context, ledger })
+}
+
+/// Notes that an agent found its spool to be an older copy, by the checksums that it was given.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn set_back(
+    staged: &mut Staged<'_>,
+    agent: AgentKey,
+    epoch: Epoch,
+    SetBack { lane, committed, last }: SetBack,
+    now: Timestamp,
+) -> Result<(), LoadError> {
+    note_spool(staged, agent, epoch, Some(SpoolFault::SetBack { lane, committed, last }), now)
+}
+
+/// Notes what is the matter with an agent's spool, or that nothing is. The same again is journalled no second time.
+fn note_spool(
+    staged: &mut Staged<'_>,
+    agent: AgentKey,
+    epoch: Epoch,
+    fault: Option<SpoolFault>,
+    now: Timestamp,
+) -> Result<(), LoadError> {
+    let key = SpoolNoticeKey(agent);
+    let known = staged.load(&key)?.filter(|known| known.epoch == epoch);
+    let fault = match (fault, known.map(|known| known.fault)) {
+        // Only checksums show it while the numbers fit, and those are compared behind the greeting; and that a spool
+        // has returned stays true for as long as it is used.
+        (None | Some(SpoolFault::Returned { .. }), Some(known)) => Some(known),
+        (fault, _) => fault,
+    };
+    let Some(fault) = fault else {
+        delete(staged, &key);
+        return Ok(());
+    };
+    if known.is_some_and(|known| known.fault == fault) {
+        return Ok(());
+    }
+    put(staged, &key, SpoolNotice { epoch, fault, since: now });
+    let AgentKey { tenant, agent } = agent;
+    let event = Event::Identity(match fault {
+        SpoolFault::SetBack { lane, committed, last } => {
+            IdentityEvent::SetBack { agent, epoch, lane, committed, last }
+        }
+        SpoolFault::Returned { after } => IdentityEvent::SpoolReturned { agent, epoch, after },
+    });
+    let (actor, tenant) = (Actor::Agent(agent), Some(tenant));
+    journal::append(staged, &Entry { at: now, actor, tenant, event })
 }
 
 /// Notes that an agent lives, and its counters. Not journalled: nothing of ours changes.

@@ -106,7 +106,8 @@ pub fn commit(
     }
     staged.put(Space::Blocks, &BlockKey { tenant, place }.encode(), block.bytes().clone());
     let alerts = cursor.map_or(0, |cursor| cursor.alerts) + u64::from(block.alerts());
-    put(staged, &cursor_key, Cursor { committed: seq, committed_at: now, alerts });
+    let check = Some(block.checksum());
+    put(staged, &cursor_key, Cursor { committed: seq, committed_at: now, alerts, check });
     let grouped: usize = groups.iter().map(|group: &Group| group.positions.len()).sum();
     debug_assert!(grouped == usize::from(block.alerts()));
     let event = Event::BlockCommitted { stream, seq, alerts: block.alerts(), cases: cases.clone() };
@@ -280,7 +281,8 @@ pub fn record_gap(
     }
     let gap = Gap { first: next, ..gap };
     let alerts = cursor.map_or(0, |cursor| cursor.alerts);
-    put(staged, &cursor_key, Cursor { committed: gap.last, committed_at: now, alerts });
+    let check = None;
+    put(staged, &cursor_key, Cursor { committed: gap.last, committed_at: now, alerts, check });
     let record = GapRecord { last: gap.last, reason: gap.reason, noticed_at: now };
     put(staged, &GapKey { tenant, stream, first: gap.first }, record);
     let event = Event::GapRecorded { stream, gap };
@@ -289,7 +291,8 @@ pub fn record_gap(
     Ok(())
 }
 
-/// Returns up to where a stream is durable, and stages the gap if the agent's spool begins behind that.
+/// Returns up to where a stream is durable, with the newest block's checksum if it is known, and stages the gap if the
+/// agent's spool begins behind that.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -299,17 +302,18 @@ pub fn resume(
     stream: StreamId,
     head: LaneHead,
     now: Timestamp,
-) -> Result<Option<Seq>, CommandError> {
+) -> Result<Option<(Seq, Option<u32>)>, CommandError> {
     let key = CursorKey { tenant, stream };
-    let committed = staged.load(&key)?.map(|cursor| cursor.committed);
+    let cursor = staged.load(&key)?;
+    let committed = cursor.map(|cursor| cursor.committed);
     let next = committed.and_then(Seq::next).unwrap_or(Seq::FIRST);
     if head.first <= next {
-        return Ok(committed);
+        return Ok(cursor.map(|cursor| (cursor.committed, cursor.check)));
     }
     let last = Seq::new(head.first.as_u64() - 1).unwrap_or(Seq::FIRST);
     let gap = Gap { first: next, last, reason: GapReason::Missing };
     record_gap(staged, tenant, stream, gap, now)?;
-    Ok(Some(last))
+    Ok(Some((last, None)))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{cmp::Ordering, time::Duration};
 use shared::time::Timestamp;
 
 use crate::{
-    command::{CommandError, cases::checked_reason, journal},
+    command::{CommandError, cases::checked_reason, claims, journal},
     limits::SUPERSEDED_NOTE_INTERVAL,
     store::{
         engine::Staged,
@@ -119,6 +119,7 @@ pub fn show(
         let serial = hex(&serial);
         let event = IdentityEvent::Renewed { agent: agent.agent, serial, not_after };
         note(staged, agent, event, now)?;
+        claims::settle_renewed(staged, agent, now)?;
     }
     let value = KnownCertificate { serial, not_before, not_after, shown_at: now, refused: None };
     put(staged, &key, value);

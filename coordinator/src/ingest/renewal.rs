@@ -122,6 +122,11 @@ async fn exchange(
         shared.counters.renewals_refused.add_one();
         tracing::error!(%tenant, %agent, %failure, "no certificate for the agent");
         RenewReply::Refused(RenewRefusal::Unavailable)
+    } else if standing::is_contested(shared, peer.key).await {
+        // Nobody can tell which of the hosts asks: a later certificate would decide between them.
+        shared.counters.renewals_refused.add_one();
+        tracing::error!(%tenant, %agent, "no certificate: several hosts use this identity");
+        RenewReply::Refused(RenewRefusal::Unavailable)
     } else {
         renew(Arc::clone(shared), (tenant, agent), true, request.signing_request).await
     };

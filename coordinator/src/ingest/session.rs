@@ -15,12 +15,17 @@ use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, stream::Fu
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use shared::{
     block::BlockError,
-    ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
+    context::HostContext,
+    ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
     renewal::RenewReply,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
-    wire::{CLOSE_ENDED, CLOSE_REVOKED, CLOSE_SUPERSEDED, DecodeError, Frame, GoodbyeReason},
+    time::Timestamp,
+    wire::{
+        CLOSE_ENDED, CLOSE_QUARANTINED, CLOSE_REVOKED, CLOSE_SUPERSEDED, DecodeError, Frame,
+        GoodbyeReason, Heartbeat, Hello, SetBack,
+    },
 };
 use thiserror::Error;
 use tokio::{
@@ -33,7 +38,7 @@ use super::{
     Peer, Shared,
     lane::{CommitFailure, Outcome, Work, commit_lane},
     recall::{self, Part, Recalled, Recalling},
-    registry::{Place, Registry},
+    registry::{Place, Registry, Seat},
     renewal,
     streams::{Read, ReadError, read, write},
 };
@@ -42,11 +47,12 @@ use crate::{
     command::{
         CommandError,
         agents::{self, Greeting},
+        claims::{self, Admission, Standing},
         identities::{self, Certificate},
         ledger::{self, Recorded},
     },
     limits::{CONTROL_PENDING_MAX, FRAME_WRITE_TIMEOUT},
-    store::{engine::Staged, schema::AgentKey, writer::WriteError},
+    store::{engine::Staged, schema::AgentKey, values::Claimant, writer::WriteError},
 };
 
 /// Room for outcomes of lanes: each lane's next; more would only wait here instead of there.
@@ -58,6 +64,10 @@ const REVOKED: &str = "this agent was revoked: ask whoever runs the coordinator"
 /// What is told whoever shows a certificate from before the agent's latest.
 const SUPERSEDED: &str = "a later certificate of this agent was used: two hosts share an identity, \
                           or an old copy of one was put in its place";
+
+/// What is told whoever uses an identity that another host uses, too.
+const QUARANTINED: &str = "another host uses this agent's identity: nothing is taken from this one \
+                           until whoever runs the coordinator has decided";
 
 /// Codes with which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +87,8 @@ pub(super) enum Close {
     Superseded = CLOSE_SUPERSEDED,
     /// The certificate has ended, and may be renewed.
     Ended = CLOSE_ENDED,
+    /// Another host uses the agent's identity, too.
+    Quarantined = CLOSE_QUARANTINED,
 }
 
 /// How a session ended.
@@ -119,6 +131,9 @@ pub(super) enum Failure {
     /// The agent has shown a later certificate.
     #[error("{SUPERSEDED}")]
     Superseded,
+    /// Another host uses the agent's identity, too.
+    #[error("{QUARANTINED}")]
+    Quarantined,
     /// Nobody can tell whether the agent was revoked.
     #[error("whether this agent was revoked cannot be told: {0}")]
     Unknown(String),
@@ -158,6 +173,7 @@ impl Failure {
             | Self::Control { error: WriteError::Refused(CommandError::Superseded), .. } => {
                 Close::Superseded
             }
+            Self::Quarantined => Close::Quarantined,
             Self::Protocol(_)
             | Self::Frame { .. }
             | Self::Stream { .. }
@@ -176,7 +192,11 @@ impl Failure {
 
 /// What the store answered about a control frame.
 enum Noted {
-    Greeted(Box<Greeting>),
+    Greeted(Box<(Greeting, Claimant)>),
+    Quarantined(Timestamp),
+    Stands(Standing),
+    /// Whether it is to greet again.
+    Waits(bool),
     Ledger(Recorded),
     Recalled(Recalled),
     Renewed(RenewReply),
@@ -194,7 +214,10 @@ pub(super) struct Session<'a> {
     tenant: TenantId,
     agent: AgentId,
     certificate: Certificate,
-    epoch: Option<Epoch>,
+    /// Spool and process of the agent, once it has greeted.
+    process: Option<(Epoch, BootId)>,
+    /// Whether nothing is taken of it but which host it is.
+    is_quarantined: bool,
     receiver: Receiver,
     control: Option<SendStream>,
     lanes: [LaneSide; Lane::COUNT],
@@ -254,7 +277,8 @@ impl<'a> Session<'a> {
             tenant,
             agent,
             certificate,
-            epoch: None,
+            process: None,
+            is_quarantined: false,
             receiver: Receiver::new(ReceiverConfig::default(), clock::instant()),
             control: None,
             lanes: Default::default(),
@@ -306,7 +330,11 @@ impl<'a> Session<'a> {
                 () = self.old_age.as_mut() => return Ok(GoodbyeReason::MaxAge),
                 () = until(wake) => self.receiver.handle_timeout(clock::instant())?,
                 Some(outcome) = self.outcomes.next() => self.durable(outcome)?,
-                Some(noted) = self.noting.next() => self.noted(noted?),
+                Some(noted) = self.noting.next() => {
+                    if let Some(reason) = self.noted(noted?)? {
+                        return Ok(reason);
+                    }
+                }
                 Some(came) = self.reading.next() => self.take(came)?,
                 opened = self.connection.accept_bi() => self.open(opened)?,
                 // An answer is awaited: nobody else has reason to open such a stream.
@@ -316,6 +344,7 @@ impl<'a> Session<'a> {
                     self.read(recv, stream, None);
                 }
                 () = self.recalling.rung() => self.look_for_recalls(),
+                () = asked(self.place.as_ref()) => self.receiver.handle_probe(),
             }
             if let Some(reason) = self.work_off_events()? {
                 return Ok(reason);
@@ -373,17 +402,7 @@ impl<'a> Session<'a> {
     fn work_off_events(&mut self) -> Result<Option<GoodbyeReason>, Failure> {
         while let Some(event) = self.receiver.poll_event() {
             match event {
-                ReceiverEvent::Greeted(hello) => {
-                    self.epoch = Some(hello.epoch);
-                    let (tenant, agent) = (self.tenant, self.agent);
-                    let (now, certificate) = (self.shared.clock.now(), self.certificate.clone());
-                    self.note("greeting", move |staged| {
-                        let key = AgentKey { tenant, agent };
-                        identities::show(staged, key, &certificate, now)?;
-                        let greeting = agents::greet(staged, tenant, agent, &hello, now)?;
-                        Ok(Noted::Greeted(Box::new(greeting)))
-                    })?;
-                }
+                ReceiverEvent::Greeted(hello) => self.greeted(hello),
                 ReceiverEvent::Block { lane, seq, block } => {
                     self.hand_over(lane, seq, Work::Block { seq, bytes: block })?;
                 }
@@ -395,24 +414,14 @@ impl<'a> Session<'a> {
                     self.hand_over(lane, gap.last, Work::Gap(gap))?;
                 }
                 ReceiverEvent::Ledger(intervals) => self.note_ledger(intervals)?,
-                ReceiverEvent::Context(context) => {
-                    let (tenant, agent) = (self.tenant, self.agent);
-                    let now = self.shared.clock.now();
-                    self.shared.counters.contexts_stored.add_one();
-                    self.note("context", move |staged| {
-                        agents::set_context(staged, tenant, agent, &context, now)?;
-                        Ok(Noted::Done)
-                    })?;
+                ReceiverEvent::Context(context) => self.note_context(context)?,
+                ReceiverEvent::Heartbeat(heartbeat) => self.note_heartbeat(heartbeat)?,
+                ReceiverEvent::Alive => {
+                    if let Some(place) = &self.place {
+                        place.seat.answered.notify_waiters();
+                    }
                 }
-                ReceiverEvent::Heartbeat(heartbeat) => {
-                    let (tenant, agent) = (self.tenant, self.agent);
-                    let now = self.shared.clock.now();
-                    self.shared.counters.heartbeats.add_one();
-                    self.note("heartbeat", move |staged| {
-                        agents::heartbeat(staged, tenant, agent, &heartbeat, now)?;
-                        Ok(Noted::Done)
-                    })?;
-                }
+                ReceiverEvent::SetBack(set_back) => self.note_set_back(set_back),
                 ReceiverEvent::RecallOpened(id) => self.keep(Part::Begin(id)),
                 ReceiverEvent::RecallBlock { id, block } => self.keep(Part::Block(id, block)),
                 ReceiverEvent::RecallEnded(end) => self.keep(Part::End(end)),
@@ -429,7 +438,7 @@ impl<'a> Session<'a> {
 
     /// Hands work to its lane. The receiver keeps what is under way within the window, so there is room.
     fn hand_over(&mut self, lane: Lane, last: Seq, work: Work) -> Result<(), Failure> {
-        let Some(epoch) = self.epoch else { return Ok(()) };
+        let Some((epoch, _)) = self.process else { return Ok(()) };
         let side = &mut self.lanes[lane.index()];
         let sender = side.work.get_or_insert_with(|| {
             let (sender, inbox) = mpsc::channel(WINDOW_BLOCKS_MAX as usize);
@@ -468,20 +477,14 @@ impl<'a> Session<'a> {
         if self.noting.len() >= CONTROL_PENDING_MAX {
             return Err(Failure::ControlFlood);
         }
-        let store = self.shared.store.clone();
-        self.noting.push(Box::pin(async move {
-            match timeout(COMMIT_TIMEOUT, store.write(command)).await {
-                Ok(Ok(noted)) => Ok(noted),
-                Ok(Err(error)) => Err(Failure::Control { what, error }),
-                Err(_late) => Err(Failure::ControlLate(what)),
-            }
-        }));
+        let shared = Arc::clone(self.shared);
+        self.noting.push(Box::pin(async move { store(&shared, what, command).await }));
         Ok(())
     }
 
     /// Stores intervals of the agent's ledger.
     fn note_ledger(&mut self, intervals: Vec<Interval>) -> Result<(), Failure> {
-        let Some(epoch) = self.epoch else { return Ok(()) };
+        let Some((epoch, _)) = self.process else { return Ok(()) };
         let (tenant, agent) = (self.tenant, self.agent);
         let now = self.shared.clock.now();
         self.note("ledger", move |staged| {
@@ -546,23 +549,127 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn noted(&mut self, noted: Noted) {
-        let greeting = match noted {
-            Noted::Greeted(greeting) => greeting,
-            Noted::Ledger(recorded) => return self.ledger_noted(recorded),
-            Noted::Recalled(recalled) => return self.recalled(recalled),
-            Noted::Renewed(reply) => return self.receiver.handle_renewed(reply),
-            Noted::Done => return,
-        };
+    /// Takes what came of something that was stored. `Some` if the session is over.
+    fn noted(&mut self, noted: Noted) -> Result<Option<GoodbyeReason>, Failure> {
+        match noted {
+            Noted::Greeted(greeting) => self.welcome(*greeting),
+            Noted::Quarantined(since) => return self.quarantine(since).map(|()| None),
+            Noted::Stands(Standing::Lost(_)) => return Err(Failure::Quarantined),
+            Noted::Stands(Standing::HoldsAndRenews) => self.receiver.handle_renew_now(),
+            Noted::Stands(Standing::Holds) | Noted::Waits(false) | Noted::Done => {}
+            Noted::Waits(true) => return Ok(Some(GoodbyeReason::Resolved)),
+            Noted::Ledger(recorded) => self.ledger_noted(recorded),
+            Noted::Recalled(recalled) => self.recalled(recalled),
+            Noted::Renewed(reply) => self.receiver.handle_renewed(reply),
+        }
+        Ok(None)
+    }
+
+    fn welcome(&mut self, (greeting, claimant): (Greeting, Claimant)) {
         let key = (self.tenant, self.agent);
-        let (place, was_there) = self.registry.enter(key, self.replaced.clone());
+        let (place, was_there) =
+            self.registry.enter(key, Seat::new(claimant, self.replaced.clone()));
         if was_there {
             tracing::info!(tenant = %self.tenant, agent = %self.agent, "agent connected anew");
         }
         self.place = Some(place);
-        self.receiver.handle_cursors(greeting.committed, greeting.context);
-        self.receiver.handle_ledger_committed(greeting.ledger);
+        let Greeting { committed, checks, context, ledger } = greeting;
+        self.receiver.handle_cursors(committed, checks, context);
+        self.receiver.handle_ledger_committed(ledger);
         self.look_for_recalls();
+    }
+
+    fn quarantine(&mut self, since: Timestamp) -> Result<(), Failure> {
+        self.shared.counters.sessions_quarantined.add_one();
+        tracing::warn!(
+            tenant = %self.tenant, agent = %self.agent, from = %self.connection.remote_address(),
+            %since, "another host uses this agent's identity: signalbox agent show says which"
+        );
+        self.is_quarantined = true;
+        if self.receiver.handle_quarantine(since) { Ok(()) } else { Err(Failure::Quarantined) }
+    }
+
+    /// Stores that an agent greets, and how it is met. If another process of it may live, that is asked first.
+    fn greeted(&mut self, hello: Hello) {
+        let (epoch, boot) = (hello.epoch, hello.boot);
+        self.process = Some((epoch, boot));
+        let key = AgentKey { tenant: self.tenant, agent: self.agent };
+        let rival = self.registry.rival((self.tenant, self.agent), epoch, boot);
+        let from = self.connection.remote_address().to_string();
+        let claimant = Claimant { epoch, boot, from, version: hello.agent_version.clone() };
+        let (shared, certificate) = (Arc::clone(self.shared), self.certificate.clone());
+        let rtt = self.connection.rtt();
+        self.noting.push(Box::pin(async move {
+            let rival = rival.living(rtt).await;
+            let now = shared.clock.now();
+            let greet = move |staged: &mut Staged<'_>| {
+                identities::check(&*staged, key, &certificate)?;
+                match claims::admit(staged, key, &claimant, rival.as_ref(), now)? {
+                    Admission::Quarantined(since) => Ok(Noted::Quarantined(since)),
+                    Admission::Served => {
+                        identities::show(staged, key, &certificate, now)?;
+                        let greeting = agents::greet(staged, key.tenant, key.agent, &hello, now)?;
+                        Ok(Noted::Greeted(Box::new((greeting, claimant))))
+                    }
+                }
+            };
+            store(&shared, "greeting", greet).await
+        }));
+    }
+
+    fn note_context(&mut self, context: Box<HostContext>) -> Result<(), Failure> {
+        let key = AgentKey { tenant: self.tenant, agent: self.agent };
+        let (now, process) = (self.shared.clock.now(), self.process);
+        if let Some(process) = process.filter(|_| self.is_quarantined) {
+            return self.note("context", move |staged| {
+                claims::describe(staged, key, process, &context)?;
+                Ok(Noted::Done)
+            });
+        }
+        self.shared.counters.contexts_stored.add_one();
+        self.note("context", move |staged| {
+            agents::set_context(staged, key.tenant, key.agent, &context, now)?;
+            Ok(Noted::Done)
+        })
+    }
+
+    /// Notes that an agent lives, and asks whether it is to go on as it does.
+    fn note_heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), Failure> {
+        let Some(process) = self.process else { return Ok(()) };
+        let key = AgentKey { tenant: self.tenant, agent: self.agent };
+        let now = self.shared.clock.now();
+        self.shared.counters.heartbeats.add_one();
+        if self.is_quarantined {
+            return self.note("heartbeat", move |staged| {
+                Ok(Noted::Waits(claims::wait(staged, key, process, now)?))
+            });
+        }
+        self.note("heartbeat", move |staged| {
+            agents::heartbeat(staged, key.tenant, key.agent, &heartbeat, now)?;
+            Ok(Noted::Stands(claims::standing(staged, key, process, now)?))
+        })
+    }
+
+    fn note_set_back(&self, set_back: SetBack) {
+        let Some((epoch, _)) = self.process else { return };
+        let SetBack { lane, committed, last } = set_back;
+        self.shared.counters.spools_set_back.add_one();
+        tracing::error!(
+            tenant = %self.tenant, agent = %self.agent, %epoch, %lane, %committed, ?last,
+            "agent's spool is an older copy that went on by itself: nothing is taken from it"
+        );
+        let key = AgentKey { tenant: self.tenant, agent: self.agent };
+        let (shared, now) = (Arc::clone(self.shared), self.shared.clock.now());
+        // The agent ends the session with it: nobody may wait here any more.
+        self.shared.tasks.spawn(async move {
+            let note = move |staged: &mut Staged<'_>| {
+                agents::set_back(staged, key, epoch, set_back, now)?;
+                Ok(Noted::Done)
+            };
+            if let Err(failure) = store(&shared, "set-back spool", note).await {
+                tracing::error!(%failure, "a spool that was set back is not in the journal");
+            }
+        });
     }
 
     async fn transmit(&mut self) -> Result<(), Failure> {
@@ -610,6 +717,26 @@ impl<'a> Session<'a> {
             let _stopped = send.as_mut().map(SendStream::finish);
         }
         Ok(Ending::Goodbye(reason))
+    }
+}
+
+/// Stores what a control frame says.
+async fn store<F>(shared: &Shared, what: &'static str, command: F) -> Result<Noted, Failure>
+where
+    F: FnOnce(&mut Staged<'_>) -> Result<Noted, CommandError> + Send + 'static,
+{
+    match timeout(COMMIT_TIMEOUT, shared.store.write(command)).await {
+        Ok(Ok(noted)) => Ok(noted),
+        Ok(Err(error)) => Err(Failure::Control { what, error }),
+        Err(_late) => Err(Failure::ControlLate(what)),
+    }
+}
+
+/// Waits until the session is asked to show that its agent lives; for ever where it has none.
+async fn asked(place: Option<&Place<'_>>) {
+    match place {
+        Some(place) => place.seat.asked.notified().await,
+        None => std::future::pending().await,
     }
 }
 

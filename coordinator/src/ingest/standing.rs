@@ -9,7 +9,11 @@ use super::{Peer, Shared, session::Failure};
 use crate::{
     bell::Listener,
     command::{CommandError, identities},
-    store::engine::Staged,
+    store::{
+        engine::Staged,
+        schema::{AgentKey, ConflictKey},
+        tables::Source as _,
+    },
 };
 
 /// Looks into the store whether the agent was revoked, or has shown a later certificate.
@@ -24,6 +28,13 @@ pub(super) async fn check(shared: &Shared, peer: &Peer) -> Result<(), Failure> {
         Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
         Err(error) => Err(Failure::Unknown(error.to_string())),
     }
+}
+
+/// Returns whether several hosts use the agent's identity; also where that cannot be told.
+pub(super) async fn is_contested(shared: &Shared, agent: AgentKey) -> bool {
+    let engine = shared.store.engine_handle();
+    let looked = spawn_blocking(move || (*engine).load(&ConflictKey(agent))).await;
+    !matches!(looked, Ok(Ok(None)))
 }
 
 /// Has it journalled that somebody was refused for an earlier certificate. Where it cannot be, the log says so.

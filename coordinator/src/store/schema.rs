@@ -30,6 +30,8 @@
 //! | `JoinedKey` | 0x18 | token's digest ‖ SHA-256 of the host's key | `JoinedHost` | join | join commands |
 //! | `RevokedKey` | 0x19 | tenant ‖ agent | `Revocation` | revoke | never |
 //! | `CertificateKey` | 0x1a | tenant ‖ agent | `KnownCertificate` | greet | greet |
+//! | `ConflictKey` | 0x1b | tenant ‖ agent | `Conflict` | greet | renewal, heartbeat |
+//! | `SpoolNoticeKey` | 0x1e | tenant ‖ agent | `SpoolNotice` | greet | greet |
 //! | `KnownKey` | 0x1c | case | `Known` | fold | retention |
 //! | `FindingKey` | 0x1d | case ‖ number | `Finding` | fold | retention |
 //! | `RecalledKey` | Blocks 0x02 | tenant ‖ recall ‖ agent ‖ number | block's bytes | answers | retention |
@@ -671,34 +673,35 @@ impl Key for RecallAgentKey {
     }
 }
 
-/// An agent whose identity was revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RevokedKey(pub AgentKey);
+/// Declares families of one row an agent.
+macro_rules! rows_of_agents {
+    ($($(#[$doc:meta])* $key:ident = $family:literal, $name:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $key(pub AgentKey);
 
-impl Key for RevokedKey {
-    const FAMILY: u8 = 0x19;
-    const NAME: &'static str = "revocation";
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-    }
-    fn read(fields: &mut Cut<'_>) -> Option<Self> {
-        AgentKey::read(fields).map(Self)
-    }
+        impl Key for $key {
+            const FAMILY: u8 = $family;
+            const NAME: &'static str = $name;
+            fn write(&self, out: &mut Vec<u8>) {
+                self.0.write(out);
+            }
+            fn read(fields: &mut Cut<'_>) -> Option<Self> {
+                AgentKey::read(fields).map(Self)
+            }
+        }
+    )*};
 }
 
-/// An agent's latest certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CertificateKey(pub AgentKey);
-
-impl Key for CertificateKey {
-    const FAMILY: u8 = 0x1a;
-    const NAME: &'static str = "certificate";
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-    }
-    fn read(fields: &mut Cut<'_>) -> Option<Self> {
-        AgentKey::read(fields).map(Self)
-    }
+rows_of_agents! {
+    /// An agent whose identity was revoked.
+    RevokedKey = 0x19, "revocation";
+    /// An agent's latest certificate.
+    CertificateKey = 0x1a, "certificate";
+    /// Several hosts with one agent's identity.
+    ConflictKey = 0x1b, "conflict of an identity";
+    /// Something about an agent's spool.
+    SpoolNoticeKey = 0x1e, "notice of a spool";
 }
 
 /// A recalled block, in the space of blocks.

@@ -12,15 +12,15 @@ use crate::{
     store::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
-            AgentKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ContextKey, CursorKey,
-            FindingKey, GapKey, HostKey, IdempotencyKey, JoinTokenKey, JoinedKey, Key, KeyError,
-            KnownKey, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey, RecallAgentKey, RecallKey,
-            RevokedKey, TenantKey, TokenKey,
+            AgentKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ConflictKey, ContextKey,
+            CursorKey, FindingKey, GapKey, HostKey, IdempotencyKey, JoinTokenKey, JoinedKey, Key,
+            KeyError, KnownKey, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey, RecallAgentKey,
+            RecallKey, RevokedKey, SpoolNoticeKey, TenantKey, TokenKey,
         },
         values::{
-            Agent, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead, KnownCertificate,
-            KnownContext, LedgerGapRecord, Positions, RecallAnswer, RecallRecord, Remembered,
-            Revocation, Tenant, Token, Value, ValueError,
+            Agent, Conflict, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead,
+            KnownCertificate, KnownContext, LedgerGapRecord, Positions, RecallAnswer, RecallRecord,
+            Remembered, Revocation, SpoolNotice, Tenant, Token, Value, ValueError,
         },
     },
     triage::{
@@ -55,7 +55,7 @@ tables! {
     LedgerHeadKey => Chain, LedgerKey => Interval, LedgerGapKey => LedgerGapRecord,
     JoinTokenKey => JoinToken, JoinedKey => JoinedHost,
     RecallKey => RecallRecord, RecallAgentKey => RecallAnswer, RevokedKey => Revocation,
-    CertificateKey => KnownCertificate,
+    CertificateKey => KnownCertificate, ConflictKey => Conflict, SpoolNoticeKey => SpoolNotice,
 }
 
 impl<V: Value> Stored for V {

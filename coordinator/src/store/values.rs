@@ -22,6 +22,13 @@ use crate::triage::{
     sla::Sla,
 };
 
+mod identity;
+
+pub use identity::{
+    Claimant, ClaimingHost, Conflict, IdentityEvent, Kept, KnownCertificate, RefusedCertificate,
+    Revocation, SpoolFault, SpoolNotice,
+};
+
 /// Bytes that are no value of the kind that the key promises.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("stored {what} cannot be read: {detail}")]
@@ -121,6 +128,32 @@ pub struct Cursor {
     pub committed_at: Timestamp,
     /// How many alerts the stream has brought.
     pub alerts: u64,
+    /// That block's checksum; absent where a gap stands in its place, or where it was stored before this was kept.
+    pub check: Option<u32>,
+}
+
+/// The same as version 1 has it.
+#[derive(Deserialize)]
+struct CursorV1 {
+    committed: Seq,
+    committed_at: Timestamp,
+    alerts: u64,
+}
+
+impl Value for Cursor {
+    const VERSION: u8 = 2;
+    const NAME: &'static str = "cursor";
+
+    fn decode(bytes: &[u8]) -> Result<Self, ValueError> {
+        match bytes.split_first() {
+            Some((1, rest)) => {
+                let CursorV1 { committed, committed_at, alerts } =
+                    decode_as::<Self, CursorV1>(rest)?;
+                Ok(Self { committed, committed_at, alerts, check: None })
+            }
+            _ => decode_newest(bytes),
+        }
+    }
 }
 
 /// Blocks that will never come.
@@ -294,41 +327,6 @@ pub struct RecallAnswer {
     pub bytes: u64,
     /// When that changed last.
     pub changed_at: Timestamp,
-}
-
-/// What made an agent's identity worthless, for good.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// When.
-    pub at: Timestamp,
-    /// Who did it.
-    pub by: Actor,
-    /// Why, in their words.
-    pub reason: String,
-}
-
-/// The latest certificate that an agent has shown: those before it are worth nothing any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownCertificate {
-    /// Its serial number, big-endian.
-    pub serial: Vec<u8>,
-    /// First instant at which it is valid.
-    pub not_before: Timestamp,
-    /// Last instant at which it is.
-    pub not_after: Timestamp,
-    /// When it was shown first.
-    pub shown_at: Timestamp,
-    /// The last earlier one that was shown since and that the journal has.
-    pub refused: Option<RefusedCertificate>,
-}
-
-/// An earlier certificate that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedCertificate {
-    /// Its serial number, big-endian.
-    pub serial: Vec<u8>,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// Head of the journal: its newest entry.
@@ -513,36 +511,6 @@ pub enum Event {
     Identity(IdentityEvent),
 }
 
-/// What happened to agents' identities. Append, never reorder (L10).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum IdentityEvent {
-    /// It was revoked: the agent is let in no more.
-    Revoked {
-        /// Which.
-        agent: AgentId,
-        /// Why, in the words of who did it.
-        reason: String,
-    },
-    /// The agent has shown a later certificate: those before are worth nothing any more.
-    Renewed {
-        /// Which.
-        agent: AgentId,
-        /// The certificate's serial number, in hex.
-        serial: String,
-        /// Last instant at which it is valid.
-        not_after: Timestamp,
-    },
-    /// Somebody has shown a certificate from before the agent's latest, and was refused.
-    Superseded {
-        /// Which agent it names.
-        agent: AgentId,
-        /// The certificate's serial number, in hex.
-        serial: String,
-        /// From which address.
-        from: String,
-    },
-}
-
 /// What happened about hosts that become agents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinEvent {
@@ -644,13 +612,14 @@ impl Value for KnownContext {
 }
 
 values! {
-    u32 = "number", Tenant = "tenant", Agent = "agent", Cursor = "cursor", GapRecord = "gap",
+    u32 = "number", Tenant = "tenant", Agent = "agent", GapRecord = "gap",
     Chain = "head of a ledger", Interval = "interval of a ledger",
     LedgerGapRecord = "gap of a ledger",
     Positions = "positions",
     RecallRecord = "recall", RecallAnswer = "answer to a recall",
     JoinToken = "join token", JoinedHost = "joined host", Revocation = "revocation",
-    KnownCertificate = "certificate",
+    KnownCertificate = "certificate", Conflict = "conflict of an identity",
+    SpoolNotice = "notice of a spool",
     Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

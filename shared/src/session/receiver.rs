@@ -19,9 +19,10 @@ use crate::{
     limits::{GREETING_TIMEOUT, SILENCE_TIMEOUT, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX},
     recall::{Recall, RecallEnd, RecallId},
     renewal::RenewReply,
+    time::Timestamp,
     wire::{
-        Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, RECALL_VERSION, RENEW_VERSION,
-        WIRE_VERSION, Welcome,
+        CLAIM_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, Quarantined,
+        RECALL_VERSION, RENEW_VERSION, SetBack, WIRE_VERSION, Welcome,
     },
 };
 
@@ -56,7 +57,8 @@ impl Default for ReceiverConfig {
 /// What the driver must do or know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverEvent {
-    /// The agent has greeted: the driver reads the cursors and answers with [`Receiver::handle_cursors`].
+    /// The agent has greeted: the driver reads the cursors and answers with [`Receiver::handle_cursors`], or with
+    /// [`Receiver::handle_quarantine`].
     Greeted(Hello),
     /// A block to be made durable; the driver answers with [`Receiver::handle_committed`].
     Block {
@@ -94,6 +96,10 @@ pub enum ReceiverEvent {
     /// The agent asks for its next certificate, with this signing request; the driver answers with
     /// [`Receiver::handle_renewed`].
     Renew(Vec<u8>),
+    /// The agent lives, as it was asked to show by [`Receiver::handle_probe`].
+    Alive,
+    /// The agent's spool is an older copy; the agent ends the session.
+    SetBack(SetBack),
     /// The agent ends the session.
     Goodbye(GoodbyeReason),
 }
@@ -102,6 +108,7 @@ pub enum ReceiverEvent {
 enum Phase {
     AwaitingHello { since: Instant },
     AwaitingCursors { version: u16 },
+    Quarantined,
     Streaming,
     Closed,
 }
@@ -171,12 +178,6 @@ impl Receiver {
                 self.phase = Phase::AwaitingCursors { version: hello.version.min(WIRE_VERSION) };
                 self.events.push_back(ReceiverEvent::Greeted(hello));
             }
-            (Phase::Streaming, Stream::Control, Frame::Heartbeat(heartbeat)) => {
-                self.events.push_back(ReceiverEvent::Heartbeat(heartbeat));
-            }
-            (Phase::Streaming, Stream::Control, Frame::Context(context)) => {
-                self.events.push_back(ReceiverEvent::Context(context));
-            }
             (Phase::Streaming, Stream::Control, Frame::Ledger(intervals))
                 if self.version >= LEDGER_VERSION =>
             {
@@ -212,25 +213,51 @@ impl Receiver {
                 self.events.push_back(ReceiverEvent::Gap { lane, gap });
             }
             (Phase::Closed, ..) => {}
-            (phase, stream, frame) => {
-                let phase = match phase {
-                    Phase::AwaitingHello { .. } => "before the greeting",
-                    Phase::AwaitingCursors { .. } => "before the welcome",
-                    Phase::Streaming | Phase::Closed => "after the greeting",
-                };
-                return Err(ProtocolError::Unexpected { frame: frame.kind(), stream, phase });
-            }
+            (_, stream, frame) => self.events.push_back(self.said(stream, frame)?),
         }
         Ok(())
     }
 
-    /// Takes what is durable of each lane, and the newest context known; the agent is welcomed.
+    /// Returns what the agent says of itself with a frame of the control stream.
+    fn said(&self, stream: Stream, frame: Frame) -> Result<ReceiverEvent, ProtocolError> {
+        let is_served = self.phase == Phase::Streaming && self.version >= CLAIM_VERSION;
+        let has_greeted = matches!(self.phase, Phase::Streaming | Phase::Quarantined);
+        match frame {
+            Frame::Heartbeat(heartbeat) if stream == Stream::Control && has_greeted => {
+                Ok(ReceiverEvent::Heartbeat(heartbeat))
+            }
+            Frame::Context(context) if stream == Stream::Control && has_greeted => {
+                Ok(ReceiverEvent::Context(context))
+            }
+            Frame::Alive if stream == Stream::Control && is_served => Ok(ReceiverEvent::Alive),
+            Frame::SetBack(set_back) if stream == Stream::Control && is_served => {
+                Ok(ReceiverEvent::SetBack(set_back))
+            }
+            frame => {
+                let phase = match self.phase {
+                    Phase::AwaitingHello { .. } => "before the greeting",
+                    Phase::AwaitingCursors { .. } => "before the welcome",
+                    Phase::Quarantined => "in quarantine",
+                    Phase::Streaming | Phase::Closed => "after the greeting",
+                };
+                Err(ProtocolError::Unexpected { frame: frame.kind(), stream, phase })
+            }
+        }
+    }
+
+    /// Takes what is durable of each lane, with the checksum of the newest block where it is known, and the newest
+    /// context known; the agent is welcomed.
     pub fn handle_cursors(
         &mut self,
         committed: [Option<Seq>; Lane::COUNT],
+        checks: [Option<u32>; Lane::COUNT],
         context: ContextVersion,
     ) {
         let Phase::AwaitingCursors { version } = self.phase else { return };
+        if version >= CLAIM_VERSION && checks.iter().any(Option::is_some) {
+            let frame = Frame::Checks(checks);
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
         for (lane, committed) in self.lanes.iter_mut().zip(committed) {
             lane.received = committed;
             lane.committed = committed;
@@ -242,6 +269,37 @@ impl Receiver {
         let frame = Frame::Welcome(welcome);
         self.transmits.push_back(Transmit { stream: Stream::Control, frame });
         self.phase = Phase::Streaming;
+    }
+
+    /// Takes the news that another host uses this agent's identity, since `since`: nothing of this one is taken but
+    /// which host it is. Returns whether the agent knows what that means; if not, the caller closes the connection.
+    #[must_use]
+    pub fn handle_quarantine(&mut self, since: Timestamp) -> bool {
+        let Phase::AwaitingCursors { version } = self.phase else { return true };
+        if version < CLAIM_VERSION {
+            return false;
+        }
+        self.version = version;
+        let frame = Frame::Quarantined(Quarantined { version, since });
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        self.phase = Phase::Quarantined;
+        true
+    }
+
+    /// Asks the agent to show that it lives, if it can.
+    pub fn handle_probe(&mut self) {
+        self.ask(Frame::Probe);
+    }
+
+    /// Asks the agent to ask for its next certificate now, if it can.
+    pub fn handle_renew_now(&mut self) {
+        self.ask(Frame::RenewNow);
+    }
+
+    fn ask(&mut self, frame: Frame) {
+        if self.phase == Phase::Streaming && self.version >= CLAIM_VERSION {
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
     }
 
     /// Takes the news that all of the lane up to `up_to` is durable: the ack starts here and nowhere else (L1).
@@ -344,7 +402,9 @@ impl Receiver {
             Phase::AwaitingHello { since } => {
                 Some((since + self.config.greeting_timeout, Wake::GreetingOverdue))
             }
-            Phase::Streaming => Some((self.heard_at + self.config.silence_timeout, Wake::Silence)),
+            Phase::Streaming | Phase::Quarantined => {
+                Some((self.heard_at + self.config.silence_timeout, Wake::Silence))
+            }
         }
     }
 

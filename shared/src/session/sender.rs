@@ -25,8 +25,9 @@ use crate::{
     renewal::RenewReply,
     time::Timestamp,
     wire::{
-        AgentStats, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION,
-        LaneHead, RECALL_VERSION, RENEW_VERSION, WIRE_VERSION, Welcome,
+        AgentStats, CLAIM_VERSION, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello,
+        LEDGER_VERSION, LaneHead, Quarantined, RECALL_VERSION, RENEW_VERSION, SetBack,
+        WIRE_VERSION, Welcome,
     },
 };
 
@@ -54,8 +55,18 @@ impl Default for SenderConfig {
 /// What the driver must do or know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderEvent {
-    /// The coordinator has greeted; blocks flow from here on.
-    Welcomed(Welcome),
+    /// The coordinator has greeted; blocks flow from here on. First the driver compares the checksums that came of the
+    /// newest durable blocks with its own, and says by [`Sender::handle_set_back`] if one is another.
+    Welcomed {
+        /// What it said.
+        welcome: Welcome,
+        /// Checksum of the newest durable block, by lane, where the coordinator knows it.
+        checks: [Option<u32>; Lane::COUNT],
+    },
+    /// The coordinator takes nothing, because another host uses this agent's identity since then.
+    Quarantined(Timestamp),
+    /// The coordinator wants the next certificate to be asked for now.
+    RenewNow,
     /// All of the lane up to here is durable at the coordinator: the spool may let go of it.
     Acked {
         /// On which lane.
@@ -82,6 +93,7 @@ pub enum SenderEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Greeting { since: Instant },
+    Quarantined,
     Streaming,
     Draining,
     Closed,
@@ -131,6 +143,7 @@ pub struct Sender {
     /// Whether that is to be sent although the coordinator has its version.
     is_context_news: bool,
     peer_context: ContextVersion,
+    checks: [Option<u32>; Lane::COUNT],
     transmits: VecDeque<Transmit>,
     events: VecDeque<SenderEvent>,
 }
@@ -162,6 +175,7 @@ impl Sender {
             context: None,
             is_context_news: false,
             peer_context: ContextVersion::default(),
+            checks: [None; Lane::COUNT],
             transmits: VecDeque::from([hello]),
             events: VecDeque::new(),
         }
@@ -215,15 +229,41 @@ impl Sender {
                 Ok(())
             }
             (Phase::Closed, ..) => Ok(()),
-            (phase, stream, frame) => Err(ProtocolError::Unexpected {
-                frame: frame.kind(),
-                stream,
-                phase: match phase {
-                    Phase::Greeting { .. } => "before the greeting",
-                    Phase::Streaming | Phase::Draining | Phase::Closed => "after the greeting",
-                },
-            }),
+            (_, stream, frame) => self.handle_claim(stream, &frame, now),
         }
+    }
+
+    /// Takes a frame that is about whose the identity is.
+    fn handle_claim(
+        &mut self,
+        stream: Stream,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let has_greeted = matches!(self.phase, Phase::Streaming | Phase::Draining);
+        match (self.phase, frame) {
+            (Phase::Greeting { .. }, Frame::Checks(checks)) if stream == Stream::Control => {
+                self.checks = *checks;
+            }
+            (Phase::Greeting { .. }, Frame::Quarantined(it)) if stream == Stream::Control => {
+                self.wait_in_quarantine(*it, now)?;
+            }
+            (_, Frame::Probe) if stream == Stream::Control && has_greeted => {
+                self.transmits.push_back(Transmit { stream, frame: Frame::Alive });
+            }
+            (_, Frame::RenewNow) if stream == Stream::Control && has_greeted => {
+                self.events.push_back(SenderEvent::RenewNow);
+            }
+            (phase, frame) => {
+                let phase = match phase {
+                    Phase::Greeting { .. } => "before the greeting",
+                    Phase::Quarantined => "in quarantine",
+                    Phase::Streaming | Phase::Draining | Phase::Closed => "after the greeting",
+                };
+                return Err(ProtocolError::Unexpected { frame: frame.kind(), stream, phase });
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the spool holds durably by now.
@@ -315,6 +355,21 @@ impl Sender {
         self.send_context();
     }
 
+    /// Takes the news that the spool is an older copy: the coordinator's newest block of the lane, `committed`, is
+    /// another than the spool's of that number. The coordinator is told so, and the session is over.
+    ///
+    /// # Errors
+    /// Always, with what is to be said of it.
+    pub fn handle_set_back(&mut self, lane: Lane, committed: Seq) -> Result<(), ProtocolError> {
+        let last = self.lanes[lane.index()].head.last;
+        if self.version >= CLAIM_VERSION {
+            let frame = Frame::SetBack(SetBack { lane, committed, last });
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
+        self.phase = Phase::Closed;
+        Err(ProtocolError::SpoolSetBack { lane, committed, last })
+    }
+
     /// Returns whether the coordinator may be asked for the next certificate: it has greeted, speaks of renewals, and
     /// has answered the last one.
     #[must_use]
@@ -335,7 +390,7 @@ impl Sender {
 
     /// Takes what a heartbeat says, as an answer to [`SenderEvent::HeartbeatDue`].
     pub fn handle_heartbeat(&mut self, sent_at: Timestamp, stats: AgentStats) {
-        if matches!(self.phase, Phase::Streaming | Phase::Draining) {
+        if matches!(self.phase, Phase::Streaming | Phase::Draining | Phase::Quarantined) {
             let last = std::array::from_fn(|lane| self.lanes[lane].head.last);
             let frame = Frame::Heartbeat(Heartbeat { sent_at, last, stats });
             self.transmits.push_back(Transmit { stream: Stream::Control, frame });
@@ -345,7 +400,7 @@ impl Sender {
     /// Stops sending new blocks; `Goodbye` goes out once nothing is in flight. See [`Self::is_drained`].
     pub fn handle_shutdown(&mut self) {
         match self.phase {
-            Phase::Greeting { .. } => self.phase = Phase::Closed,
+            Phase::Greeting { .. } | Phase::Quarantined => self.phase = Phase::Closed,
             Phase::Streaming => {
                 self.phase = Phase::Draining;
                 self.finish_draining();
@@ -397,6 +452,7 @@ impl Sender {
             Phase::Greeting { since } => {
                 Some((since + self.config.greeting_timeout, Wake::GreetingOverdue))
             }
+            Phase::Quarantined => Some((self.heartbeat_at, Wake::HeartbeatDue)),
             Phase::Streaming | Phase::Draining => {
                 let oldest = self.lanes.iter().filter_map(|lane| lane.in_flight.front());
                 let sent_at = oldest.map(|block| block.sent_at);
@@ -421,16 +477,37 @@ impl Sender {
         self.phase == Phase::Closed
     }
 
+    fn wait_in_quarantine(
+        &mut self,
+        Quarantined { version, since }: Quarantined,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        if !(CLAIM_VERSION..=WIRE_VERSION).contains(&version) {
+            return Err(ProtocolError::Version(version));
+        }
+        self.version = version;
+        self.phase = Phase::Quarantined;
+        self.heartbeat_at = now;
+        self.events.push_back(SenderEvent::Quarantined(since));
+        self.send_context();
+        Ok(())
+    }
+
     fn resume_after(&mut self, welcome: Welcome, now: Instant) -> Result<(), ProtocolError> {
         if welcome.version == 0 || welcome.version > WIRE_VERSION {
             return Err(ProtocolError::Version(welcome.version));
         }
         for (lane, committed) in Lane::ALL.into_iter().zip(welcome.committed) {
-            let state = &mut self.lanes[lane.index()];
-            if let Some(committed) = committed.filter(|seq| Some(*seq) > state.head.last) {
-                let last = state.head.last;
+            let last = self.lanes[lane.index()].head.last;
+            if let Some(committed) = committed.filter(|seq| Some(*seq) > last) {
                 return Err(ProtocolError::SpoolSetBack { lane, committed, last });
             }
+        }
+        // Before what is acked: the driver still has the blocks to compare.
+        let (committed, checks) = (welcome.committed, self.checks);
+        self.events.push_back(SenderEvent::Welcomed { welcome: welcome.clone(), checks });
+        for (lane, committed) in Lane::ALL.into_iter().zip(committed) {
+            let state = &mut self.lanes[lane.index()];
             state.sent = committed;
             state.acked = committed;
             if let Some(up_to) = committed {
@@ -443,7 +520,6 @@ impl Sender {
         self.window_bytes = (welcome.window_bytes as usize).min(WINDOW_BYTES_MAX);
         self.peer_context = welcome.context;
         self.version = welcome.version;
-        self.events.push_back(SenderEvent::Welcomed(welcome));
         self.send_context();
         self.send_ledger(now);
         Ok(())
@@ -519,7 +595,7 @@ impl Sender {
     }
 
     fn send_context(&mut self) {
-        if self.phase != Phase::Streaming {
+        if !matches!(self.phase, Phase::Streaming | Phase::Quarantined) {
             return;
         }
         let Some((version, context)) = &self.context else { return };

@@ -10,7 +10,10 @@ use crate::{
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     renewal::{RenewRefusal, RenewReply},
     time::Timestamp,
-    wire::{AgentStats, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
+    wire::{
+        AgentStats, CLAIM_VERSION, Gap, GapReason, GoodbyeReason, Hello, LaneHead, SetBack,
+        WIRE_VERSION,
+    },
 };
 
 /// Both ends of a session and the spool and store behind them, with no socket and no sleep.
@@ -33,6 +36,14 @@ struct Pair {
     answers: Vec<ReceiverEvent>,
     signing_requests: Vec<Vec<u8>>,
     renewed: Vec<RenewReply>,
+    /// Whether another host has the identity.
+    is_contested: bool,
+    quarantined: Option<Timestamp>,
+    renew_asked: usize,
+    alive: usize,
+    checks: [Option<u32>; Lane::COUNT],
+    checked: Option<[Option<u32>; Lane::COUNT]>,
+    set_backs: Vec<SetBack>,
 }
 
 fn seq(n: u64) -> Seq {
@@ -78,6 +89,13 @@ impl Pair {
             answers: Vec::new(),
             signing_requests: Vec::new(),
             renewed: Vec::new(),
+            is_contested: false,
+            quarantined: None,
+            renew_asked: 0,
+            alive: 0,
+            checks: [None; Lane::COUNT],
+            checked: None,
+            set_backs: Vec::new(),
         }
     }
 
@@ -137,7 +155,10 @@ impl Pair {
                 }
                 SenderEvent::Recall(recall) => self.recalled.push(recall),
                 SenderEvent::Renewed(reply) => self.renewed.push(reply),
-                SenderEvent::Welcomed(_) | SenderEvent::Goodbye(_) => {}
+                SenderEvent::Welcomed { checks, .. } => self.checked = Some(checks),
+                SenderEvent::Quarantined(since) => self.quarantined = Some(since),
+                SenderEvent::RenewNow => self.renew_asked += 1,
+                SenderEvent::Goodbye(_) => {}
             }
         }
         for lane in Lane::ALL {
@@ -176,8 +197,11 @@ impl Pair {
 
     fn store(&mut self, event: ReceiverEvent) {
         match event {
+            ReceiverEvent::Greeted(_) if self.is_contested => {
+                assert!(self.receiver.handle_quarantine(Timestamp::from_ms(7)));
+            }
             ReceiverEvent::Greeted(_) => {
-                self.receiver.handle_cursors(self.committed, ContextVersion(0));
+                self.receiver.handle_cursors(self.committed, self.checks, ContextVersion(0));
                 self.receiver.handle_ledger_committed(self.ledger.last().copied().unwrap_or(0));
             }
             ReceiverEvent::Ledger(intervals) => {
@@ -197,6 +221,8 @@ impl Pair {
             | ReceiverEvent::RecallBlock { .. }
             | ReceiverEvent::RecallEnded(_)) => self.answers.push(answer),
             ReceiverEvent::Renew(request) => self.signing_requests.push(request),
+            ReceiverEvent::Alive => self.alive += 1,
+            ReceiverEvent::SetBack(set_back) => self.set_backs.push(set_back),
             ReceiverEvent::Goodbye(_) => {}
         }
     }
@@ -452,7 +478,7 @@ fn a_peer_that_breaks_the_protocol_is_told_how() {
 fn a_spool_that_was_set_back_is_not_used_to_overwrite_the_coordinators() {
     let mut pair = Pair::new([0, 2, 0]);
     pair.receiver.handle_frame(Stream::Control, Frame::Hello(hello([0, 2, 0])), pair.now).unwrap();
-    pair.receiver.handle_cursors([None, Some(seq(5)), None], ContextVersion(0));
+    pair.receiver.handle_cursors([None, Some(seq(5)), None], [None; 3], ContextVersion(0));
     let welcome = pair.receiver.poll_transmit().unwrap();
     assert_eq!(
         pair.sender.handle_frame(welcome.stream, welcome.frame, pair.now),
@@ -462,6 +488,93 @@ fn a_spool_that_was_set_back_is_not_used_to_overwrite_the_coordinators() {
             last: Some(seq(2))
         })
     );
+}
+
+#[test]
+fn a_spool_that_was_set_back_and_went_on_shows_by_the_checksum_of_the_newest_durable_block() {
+    let mut pair = Pair::new([0, 9, 0]);
+    (pair.committed[1], pair.checks[1]) = (Some(seq(5)), Some(0xc0de));
+    pair.greet();
+    assert_eq!(pair.acked[1], Some(seq(5)));
+    let mut pair = Pair::new([0, 9, 0]);
+    (pair.committed[1], pair.checks[1]) = (Some(seq(5)), Some(0xc0de));
+    while let Some(Transmit { stream, frame }) = pair.sender.poll_transmit() {
+        pair.receiver.handle_frame(stream, frame, pair.now).unwrap();
+    }
+    let greeted = pair.receiver.poll_event().unwrap();
+    pair.store(greeted);
+    while let Some(Transmit { stream, frame }) = pair.receiver.poll_transmit() {
+        pair.sender.handle_frame(stream, frame, pair.now).unwrap();
+    }
+    // Before anything is said to be acked, the driver has compared.
+    let first = pair.sender.poll_event();
+    assert!(
+        matches!(first, Some(SenderEvent::Welcomed { checks: [None, Some(0xc0de), None], .. })),
+        "{first:?}"
+    );
+    let (lane, committed, last) = (Lane::Normal, seq(5), Some(seq(9)));
+    let failed = pair.sender.handle_set_back(lane, committed);
+    assert_eq!(failed, Err(ProtocolError::SpoolSetBack { lane, committed, last }));
+    assert_eq!(pair.sender.poll_want(lane), None, "nothing more is sent");
+    while let Some(Transmit { stream, frame }) = pair.sender.poll_transmit() {
+        pair.receiver.handle_frame(stream, frame, pair.now).unwrap();
+    }
+    while let Some(event) = pair.receiver.poll_event() {
+        pair.store(event);
+    }
+    assert_eq!(pair.set_backs, [SetBack { lane, committed, last }]);
+    assert!(pair.stored[1].is_empty());
+}
+
+#[test]
+fn whoever_is_asked_shows_that_it_lives_and_renews() {
+    let mut pair = Pair::new([0; 3]);
+    pair.run();
+    pair.receiver.handle_probe();
+    pair.receiver.handle_renew_now();
+    pair.run();
+    assert_eq!((pair.alive, pair.renew_asked), (1, 1));
+
+    let mut old = Pair::new([0; 3]);
+    let mut hello = hello([0; 3]);
+    hello.version = CLAIM_VERSION - 1;
+    old.receiver.handle_frame(Stream::Control, Frame::Hello(hello.clone()), old.now).unwrap();
+    old.receiver.handle_cursors([None; 3], [Some(1); 3], ContextVersion(0));
+    old.receiver.handle_probe();
+    old.receiver.handle_renew_now();
+    let sent: Vec<_> = std::iter::from_fn(|| old.receiver.poll_transmit()).collect();
+    assert!(matches!(&sent[..], [Transmit { frame: Frame::Welcome(_), .. }]), "{sent:?}");
+
+    let mut old = Pair::new([0; 3]);
+    old.receiver.handle_frame(Stream::Control, Frame::Hello(hello), old.now).unwrap();
+    assert!(!old.receiver.handle_quarantine(Timestamp::ZERO), "it would not know the frame");
+}
+
+#[test]
+fn in_quarantine_an_agent_says_which_host_it_is_and_that_it_lives_and_nothing_more_is_taken() {
+    let mut pair = Pair::new([3, 5, 0]);
+    let context = HostContext { hostname: "web-3".into(), ..HostContext::default() };
+    pair.sender.handle_context(context.clone());
+    pair.offer_ledger(2);
+    pair.is_contested = true;
+    pair.run();
+    assert_eq!(pair.quarantined, Some(Timestamp::from_ms(7)));
+    pair.now += SenderConfig::default().heartbeat_interval;
+    pair.sender.handle_timeout(pair.now).unwrap();
+    pair.run();
+    assert_eq!(pair.contexts, [context]);
+    assert!(pair.heartbeats >= 1 && pair.stored.iter().all(Vec::is_empty));
+    assert!(pair.ledger.is_empty() && pair.acked == [None; 3] && !pair.sender.can_renew());
+    let lane = Stream::Lane(Lane::Urgent);
+    let taken = pair.receiver.handle_frame(lane, Frame::LaneOpen(Lane::Urgent), pair.now);
+    assert!(matches!(taken, Err(ProtocolError::Unexpected { phase: "in quarantine", .. })));
+
+    pair.receiver.handle_close(GoodbyeReason::Resolved);
+    pair.run();
+    pair.is_contested = false;
+    pair.reconnect();
+    pair.run();
+    assert_eq!((pair.acked[0], pair.acked[1]), (Some(seq(3)), Some(seq(5))));
 }
 
 #[test]

@@ -114,7 +114,21 @@ fn one_of_each() -> Vec<Frame> {
     .into_iter()
     .chain(of_recall())
     .chain(of_renewal())
+    .chain(of_claim())
     .collect()
+}
+
+/// The frames about whose an identity is.
+fn of_claim() -> [Frame; 6] {
+    let since = Timestamp::from_ms(1_760_000_000_000);
+    [
+        Frame::Probe,
+        Frame::Alive,
+        Frame::Quarantined(Quarantined { version: WIRE_VERSION, since }),
+        Frame::RenewNow,
+        Frame::Checks([None, Some(0xdead_beef), Some(7)]),
+        Frame::SetBack(SetBack { lane: Lane::Bulk, committed: seq(300), last: Some(seq(2)) }),
+    ]
 }
 
 /// The frames of a renewal.
@@ -165,9 +179,11 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
 fn of_version(version: u16) -> Vec<Frame> {
     let mut frames = one_of_each();
     let is_renewal = |kind| [FrameKind::Renew, FrameKind::Renewed].contains(&kind);
+    let is_claim = |kind| kind as u8 >= FrameKind::Probe as u8;
     frames.retain(|frame| match version {
         1 => frame.kind() as u8 <= FrameKind::Ack as u8,
-        2 => !is_renewal(frame.kind()),
+        2 => !is_renewal(frame.kind()) && !is_claim(frame.kind()),
+        3 => !is_claim(frame.kind()),
         _ => true,
     });
     for frame in &mut frames {

@@ -251,7 +251,11 @@ impl Pair {
             ReceiverEvent::Greeted(hello) => {
                 assert_eq!(hello.epoch, Epoch(1));
                 let cursors = self.stored.each_ref().map(|stored| Seq::new(stored.len() as u64));
-                self.receiver.handle_cursors(cursors, ContextVersion::default());
+                self.receiver.handle_cursors(
+                    cursors,
+                    [None; Lane::COUNT],
+                    ContextVersion::default(),
+                );
                 self.receiver.handle_ledger_committed(self.ledger.stored);
             }
             ReceiverEvent::Ledger(intervals) => {
@@ -271,6 +275,8 @@ impl Pair {
             | ReceiverEvent::RecallEnded(_)
             | ReceiverEvent::Context(_)
             | ReceiverEvent::Heartbeat(_)
+            | ReceiverEvent::Alive
+            | ReceiverEvent::SetBack(_)
             | ReceiverEvent::Goodbye(_) => {}
         }
     }
@@ -335,7 +341,8 @@ impl Pair {
                 SenderEvent::Renewed(reply) => {
                     assert_eq!(reply, RenewReply::Refused(RenewRefusal::Unavailable));
                 }
-                SenderEvent::Welcomed(_) | SenderEvent::Goodbye(_) => {}
+                SenderEvent::Quarantined(_) => panic!("nobody else has this identity"),
+                SenderEvent::Welcomed { .. } | SenderEvent::RenewNow | SenderEvent::Goodbye(_) => {}
             }
         }
     }
@@ -450,9 +457,16 @@ impl LiedTo {
             let (lane, first, last) = match event {
                 ReceiverEvent::Block { lane, seq, .. } => (lane.index(), seq, seq),
                 ReceiverEvent::Gap { lane, gap } => (lane.index(), gap.first, gap.last),
+                ReceiverEvent::Greeted(_) if input.byte().is_multiple_of(8) => {
+                    // In quarantine nothing is taken, whatever comes.
+                    let _is_understood = self.receiver.handle_quarantine(Timestamp::ZERO);
+                    continue;
+                }
                 ReceiverEvent::Greeted(_) => {
                     let committed = self.committed.map(Seq::new);
-                    self.receiver.handle_cursors(committed, ContextVersion::default());
+                    let checks = [commits.then_some(1); Lane::COUNT];
+                    self.receiver.handle_cursors(committed, checks, ContextVersion::default());
+                    self.receiver.handle_probe();
                     self.receiver.handle_ledger_committed(0);
                     continue;
                 }

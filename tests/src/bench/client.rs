@@ -35,7 +35,7 @@ pub(super) struct Client {
 }
 
 /// Returns an endpoint to connect from.
-pub(super) fn endpoint() -> Result<Endpoint> {
+pub(crate) fn endpoint() -> Result<Endpoint> {
     Ok(Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?)
 }
 
@@ -62,8 +62,12 @@ impl Client {
             context: ContextVersion::default(),
         };
         write(&mut control, &Frame::Hello(hello)).await?;
-        let Frame::Welcome(welcome) = read(&mut control_in).await? else {
-            bail!("the coordinator did not say welcome");
+        let welcome = loop {
+            match read(&mut control_in).await? {
+                Frame::Welcome(welcome) => break welcome,
+                Frame::Checks(_) => {} // its spool is new
+                _ => bail!("the coordinator did not say welcome"),
+            }
         };
         Ok(Self { connection, control, _control_in: control_in, welcome })
     }
@@ -136,7 +140,8 @@ pub(super) async fn keep_alive(clients: &mut [Client], now: fn() -> Timestamp) -
     }
 }
 
-async fn write(send: &mut SendStream, frame: &Frame) -> Result<()> {
+/// Writes a frame.
+pub(crate) async fn write(send: &mut SendStream, frame: &Frame) -> Result<()> {
     let encoded = frame.encode();
     if encoded.tail.is_empty() {
         send.write_all(&encoded.head).await?;
@@ -146,7 +151,8 @@ async fn write(send: &mut SendStream, frame: &Frame) -> Result<()> {
     Ok(())
 }
 
-async fn read(recv: &mut RecvStream) -> Result<Frame> {
+/// Reads a frame.
+pub(crate) async fn read(recv: &mut RecvStream) -> Result<Frame> {
     let mut len = [0; LEN_BYTES];
     recv.read_exact(&mut len).await?;
     let mut body = vec![0; checked_len(len, CONTROL_FRAME_BYTES_MAX)?];

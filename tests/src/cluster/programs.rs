@@ -37,8 +37,10 @@ impl Programs {
 
 fn build() -> Result<Programs> {
     let own = env::current_exe().context("find the test's own executable")?;
-    // target/PROFILE/deps/system-0123
-    let folder = own.ancestors().nth(2).context("the test lies in no target folder")?;
+    // target/PROFILE/deps/system-0123, or target/PROFILE/identity_check
+    let folder = own.parent().context("the test lies in no folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    let folder = folder.context("the test lies in no target folder")?;
     let profile = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let profile = if profile == "debug" { "dev" } else { profile };
     let target = folder.parent().context("the profile lies in no target folder")?;

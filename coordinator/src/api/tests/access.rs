@@ -20,6 +20,7 @@ const ROUTES: &[(&str, &str, &[Role])] = &[
     ("get", "/v1/agents/{agent}", ALL),
     ("get", "/v1/agents/{agent}/contexts", ALL),
     ("get", "/v1/agents/{agent}/gaps", ALL),
+    ("post", "/v1/agents/{agent}/resolve", LEADS),
     ("post", "/v1/agents/{agent}/revoke", LEADS),
     ("get", "/v1/tenants/{tenant}/ledger", ALL),
     ("get", "/v1/tenants/{tenant}/ledger/gaps", ALL),
@@ -55,6 +56,7 @@ fn body_of(method: &str, path: &str) -> Option<Value> {
         ("post", "join-tokens") => Some(json!({"tenant": "acme"})),
         ("post", "recalls") => Some(json!({"tenant": "acme", "rule": "dns-noise"})),
         ("post", "revoke") => Some(json!({"reason": "stolen"})),
+        ("post", "resolve") => Some(json!({"process": "0000000000000001", "reason": "a copy"})),
         ("post", "renew") => Some(json!({"fence": 1})),
         ("post", "release") => Some(json!({"fence": 1, "reason": "lunch"})),
         ("post", "verdict") => {

@@ -7,7 +7,7 @@ use shared::{
 };
 use utoipa::ToSchema;
 
-use super::{GapReasonName, JournalActor, LaneName, TenantName, Time};
+use super::{GapReasonName, HostContext, JournalActor, LaneName, TenantName, Time};
 
 /// An agent's counters since its process began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -99,6 +99,105 @@ pub struct Agent {
     /// The latest certificate that it has shown; earlier ones are refused.
     #[schema(required)]
     pub certificate: Option<AgentCertificate>,
+    /// The hosts that use its identity, if there are several: one is served, the others are in quarantine.
+    #[schema(required)]
+    pub conflict: Option<IdentityConflict>,
+    /// What is the matter with its spool; null where nothing is.
+    #[schema(required)]
+    pub spool_notice: Option<SpoolNotice>,
+}
+
+/// Several hosts that use one identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityConflict {
+    /// Since when that is known.
+    pub since: Time,
+    /// What was decided; null until somebody has.
+    #[schema(required)]
+    pub decision: Option<IdentityDecision>,
+    /// The hosts; the first was there before.
+    pub hosts: Vec<ClaimingHost>,
+}
+
+/// Which host keeps an identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityDecision {
+    /// Its process, in hex.
+    pub process: String,
+    /// When that was decided.
+    pub at: Time,
+    /// Who decided.
+    pub by: JournalActor,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// One of several hosts that use one identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClaimingHost {
+    /// Its process, in hex: what a decision names it by.
+    pub process: String,
+    /// Its spool, in hex. Hosts with the same one have copies of it.
+    pub spool: String,
+    /// Whether it is served, or in quarantine.
+    pub is_served: bool,
+    /// Address that it connected from.
+    pub from: String,
+    /// Version of its program.
+    pub version: String,
+    /// When it was met first.
+    pub first_seen_at: Time,
+    /// When it was heard of last.
+    pub last_seen_at: Time,
+    /// What it says of itself; null where it could not say.
+    #[schema(required)]
+    pub context: Option<HostContext>,
+}
+
+/// Something about an agent's spool that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SpoolNotice {
+    /// Which spool, in hex.
+    pub spool: String,
+    /// Since when.
+    pub since: Time,
+    /// What about it.
+    #[serde(flatten)]
+    pub fault: SpoolFault,
+}
+
+/// What may be the matter with a spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum SpoolFault {
+    /// It is an older copy, of which there are newer blocks here: nothing is taken from it.
+    SetBack {
+        /// On which lane.
+        #[schema(value_type = LaneName)]
+        lane: Lane,
+        /// The newest block here.
+        committed: u64,
+        /// The spool's newest; null where it has none.
+        #[schema(required)]
+        last: Option<u64>,
+    },
+    /// It was used before, and another one after it. What it holds is whole, and is taken.
+    Returned {
+        /// The one that was used last, in hex.
+        after: String,
+    },
+}
+
+/// Which of several hosts keeps the identity of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// The host's process, in hex, as the conflict shows it.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    pub process: String,
+    /// Why, 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
+    pub reason: String,
 }
 
 /// A certificate that an agent has shown.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use shared::{
-    ids::{Lane, StreamId},
+    ids::{BootId, Lane, Seq, StreamId},
     wire::GapReason,
 };
 use utoipa::ToSchema;
@@ -261,6 +261,57 @@ pub enum JournalEvent {
         /// From which address.
         from: String,
     },
+    /// A second host uses an agent's identity, and is in quarantine until a person decides.
+    IdentityContested {
+        /// Which agent's.
+        agent: String,
+        /// The second host's process, in hex.
+        process: String,
+        /// Its spool, in hex.
+        spool: String,
+        /// Its address.
+        from: String,
+        /// The process of the one that is served, in hex.
+        served: String,
+    },
+    /// A person has decided which host keeps an identity.
+    IdentityResolved {
+        /// Which agent's.
+        agent: String,
+        /// The process that keeps it, in hex.
+        process: String,
+        /// Why.
+        reason: String,
+    },
+    /// One host alone uses the identity again.
+    IdentitySettled {
+        /// Which agent's.
+        agent: String,
+    },
+    /// An agent's spool is an older copy: nothing is taken from it.
+    SpoolSetBack {
+        /// Which agent's.
+        agent: String,
+        /// Which spool, in hex.
+        spool: String,
+        /// On which lane.
+        #[schema(value_type = LaneName)]
+        lane: Lane,
+        /// The newest block here.
+        committed: u64,
+        /// The spool's newest; null where it has none.
+        #[schema(required)]
+        last: Option<u64>,
+    },
+    /// An agent has come back with a spool that it had before another one.
+    SpoolReturned {
+        /// Which agent.
+        agent: String,
+        /// The spool, in hex.
+        spool: String,
+        /// The one that it had last, in hex.
+        after: String,
+    },
 }
 
 impl JournalEvent {
@@ -291,6 +342,11 @@ impl JournalEvent {
             Self::AgentRevoked { .. } => "agent_revoked",
             Self::AgentRenewed { .. } => "agent_renewed",
             Self::CertificateSuperseded { .. } => "certificate_superseded",
+            Self::IdentityContested { .. } => "identity_contested",
+            Self::IdentityResolved { .. } => "identity_resolved",
+            Self::IdentitySettled { .. } => "identity_settled",
+            Self::SpoolSetBack { .. } => "spool_set_back",
+            Self::SpoolReturned { .. } => "spool_returned",
         }
     }
 }
@@ -313,7 +369,7 @@ impl From<&Event> for JournalEvent {
             Event::TenantChanged { revision } => Self::TenantChanged { revision: *revision },
             Event::AgentConnected { agent, epoch, boot } => {
                 let (agent, epoch) = (agent.to_string(), epoch.to_string());
-                Self::AgentConnected { agent, epoch, boot: format!("{:016x}", boot.0) }
+                Self::AgentConnected { agent, epoch, boot: process(*boot) }
             }
             Event::ContextChanged { agent, version } => Self::ContextChanged {
                 agent: agent.to_string(),
@@ -384,8 +440,41 @@ impl From<&IdentityEvent> for JournalEvent {
                 serial: serial.clone(),
                 from: from.clone(),
             },
+            IdentityEvent::Contested { agent, epoch, boot, from, served } => {
+                Self::IdentityContested {
+                    agent: agent.to_string(),
+                    process: process(*boot),
+                    spool: epoch.to_string(),
+                    from: from.clone(),
+                    served: process(*served),
+                }
+            }
+            IdentityEvent::Resolved { agent, boot, reason } => Self::IdentityResolved {
+                agent: agent.to_string(),
+                process: process(*boot),
+                reason: reason.clone(),
+            },
+            IdentityEvent::Settled { agent } => Self::IdentitySettled { agent: agent.to_string() },
+            IdentityEvent::SetBack { agent, epoch, lane, committed, last } => Self::SpoolSetBack {
+                agent: agent.to_string(),
+                spool: epoch.to_string(),
+                lane: *lane,
+                committed: committed.as_u64(),
+                last: last.map(Seq::as_u64),
+            },
+            IdentityEvent::SpoolReturned { agent, epoch, after } => Self::SpoolReturned {
+                agent: agent.to_string(),
+                spool: epoch.to_string(),
+                after: after.to_string(),
+            },
         }
     }
+}
+
+/// Returns the name of a process.
+#[must_use]
+pub fn process(boot: BootId) -> String {
+    format!("{:016x}", boot.0)
 }
 
 impl From<&JoinEvent> for JournalEvent {

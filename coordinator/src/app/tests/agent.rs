@@ -94,9 +94,11 @@ impl Agent {
     pub(super) async fn greeted(house: &House, leaf: &Leaf, running: &Running) -> (Self, Welcome) {
         let mut agent = Self::connect(house, leaf, running).await;
         agent.send(Stream::Control, &Frame::Hello(hello(1))).await;
-        let Frame::Welcome(welcome) = agent.receive(Stream::Control).await else {
-            panic!("a welcome comes first")
-        };
+        let mut first = agent.receive(Stream::Control).await;
+        if matches!(first, Frame::Checks(_)) {
+            first = agent.receive(Stream::Control).await;
+        }
+        let Frame::Welcome(welcome) = first else { panic!("a welcome comes first: {first:?}") };
         (agent, welcome)
     }
 

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Cases(CasesArgs),
     /// Search alerts by host, address, user, hash, rule or domain.
     Search(SearchArgs),
-    /// List agents and how they are, show one, or revoke it.
+    /// List agents and how they are, show one, revoke it, or decide whose its identity is.
     #[command(alias = "agent")]
     Agents(AgentsArgs),
     /// Show what became of every record of a tenant's sources, and where that cannot be told.
@@ -344,6 +344,18 @@ pub(crate) enum AgentsCommand {
         /// Whose it is; needed where it was never connected.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
+    },
+    /// Decide which of several hosts keeps an identity that they all use.
+    #[command(after_help = help::AGENTS_RESOLVE)]
+    Resolve {
+        /// The agent's id, a UUID.
+        agent: String,
+        /// The host that keeps it: its process, as `agents show` shows it.
+        #[arg(long, value_name = "PROCESS")]
+        keep: String,
+        /// Why, for whoever reads it next year.
+        #[arg(long, short, value_name = "TEXT", value_parser = values::reason)]
+        reason: String,
     },
 }
 

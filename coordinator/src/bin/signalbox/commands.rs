@@ -118,6 +118,9 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
             Some(AgentsCommand::Revoke { agent, reason, tenant }) => {
                 agents::revoke(agent, reason, tenant.as_deref(), desk)
             }
+            Some(AgentsCommand::Resolve { agent, keep, reason }) => {
+                agents::resolve(agent, keep, reason, desk)
+            }
             None => agents::list(&args, desk),
         },
         Command::Ledger(args) => ledger::show(&args, desk),

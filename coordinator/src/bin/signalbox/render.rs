@@ -12,6 +12,7 @@ pub(crate) mod agents;
 pub(crate) mod alerts;
 mod attribution;
 pub(crate) mod cases;
+mod claims;
 mod hosts;
 pub(crate) mod journal;
 pub(crate) mod ledger;

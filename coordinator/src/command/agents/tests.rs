@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     command::journal::read_after,
     store::{
-        engine::{Direction, MemoryEngine},
+        engine::{Direction, Engine, MemoryEngine},
         reader::agents::contexts,
         schema::{GapKey, TenantKey, range_of},
         tables::Rows,
@@ -69,7 +69,7 @@ fn the_first_greeting_makes_tenant_and_agent_and_starts_from_nothing() {
     let mut staged = Staged::new(&engine);
     let greeting = greet(&mut staged, acme(), agent(), &hello(1, 3), at(1_000)).unwrap();
     let (committed, context) = ([None; Lane::COUNT], ContextVersion::default());
-    let nothing = Greeting { committed, context, ledger: 0 };
+    let nothing = Greeting { committed, checks: [None; Lane::COUNT], context, ledger: 0 };
     assert_eq!(greeting, nothing);
     assert!(staged.load(&TenantKey(acme())).unwrap().is_some());
     let known = staged.load(&key()).unwrap().unwrap();
@@ -195,4 +195,45 @@ fn an_agent_that_never_greeted_is_not_known_to_another_tenant_either() {
     assert_eq!(beaten, Err(unknown.clone()), "L5");
     let set = set_context(&mut staged, other, agent(), &context("srv1"), at(1));
     assert_eq!(set, Err(unknown), "L5");
+}
+
+#[test]
+fn a_spool_that_was_set_back_or_has_returned_is_noted_and_journalled_once() {
+    let engine = MemoryEngine::new(1);
+    let write = |command: &dyn Fn(&mut Staged<'_>)| {
+        let mut staged = Staged::new(&engine);
+        command(&mut staged);
+        engine.commit(staged.into_changes()).unwrap();
+    };
+    let notice = || (&engine as &dyn Engine).load(&SpoolNoticeKey(key())).unwrap();
+    let greets = |hello: &Hello, now| {
+        write(&|staged| {
+            greet(staged, acme(), agent(), hello, at(now)).unwrap();
+        });
+        notice().map(|notice| (notice.epoch.0, notice.fault, notice.since))
+    };
+    let gap = Gap { first: Seq::FIRST, last: seq(7).unwrap(), reason: GapReason::Skipped };
+    let stream = StreamId { agent: agent(), epoch: Epoch(5), lane: Lane::Normal };
+    assert_eq!(greets(&hello(1, 9), 1), None);
+    write(&|staged| block::record_gap(staged, acme(), stream, gap, at(2)).unwrap());
+    assert_eq!(greets(&hello(1, 9), 3), None, "it has more than is durable here");
+    let (lane, committed) = (Lane::Normal, seq(7).unwrap());
+    let behind = SpoolFault::SetBack { lane, committed, last: seq(6) };
+    for now in [4, 5] {
+        assert_eq!(greets(&hello(1, 6), now), Some((5, behind, at(4))));
+    }
+    let newer = Hello { epoch: Epoch(6), ..hello(1, 9) };
+    assert_eq!(greets(&newer, 6), None, "another spool is another matter");
+    let returned = SpoolFault::Returned { after: Epoch(6) };
+    for now in [7, 8] {
+        assert_eq!(greets(&hello(1, 9), now), Some((5, returned, at(7))));
+    }
+    // The numbers fit, and the blocks do not: the agent says so.
+    let found = SetBack { lane, committed, last: seq(9) };
+    write(&|staged| set_back(staged, key(), Epoch(5), found, at(9)).unwrap());
+    let went_on = SpoolFault::SetBack { lane, committed, last: seq(9) };
+    assert_eq!(greets(&hello(1, 9), 10), Some((5, went_on, at(9))));
+    let events = read_after(&engine as &dyn Engine, 0, 100).unwrap();
+    let noted = events.iter().filter(|it| matches!(it.entry.event, Event::Identity(_)));
+    assert_eq!(noted.count(), 3);
 }

@@ -183,7 +183,7 @@ fn a_gap_moves_the_cursor_and_is_kept_to_be_shown() {
     let head = LaneHead { first: seq(5), last: Some(seq(7)) };
     let mut staged = Staged::new(&engine);
     let committed = resume(&mut staged, tenant, stream(), head, Timestamp::ZERO).unwrap();
-    assert_eq!(committed, Some(seq(4)));
+    assert_eq!(committed, Some((seq(4), None)));
     let gap = staged.load(&GapKey { tenant, stream: stream(), first: seq(1) }).unwrap().unwrap();
     assert_eq!((gap.last, gap.reason), (seq(4), GapReason::Missing));
     engine.commit(staged.into_changes()).unwrap();

@@ -14,11 +14,11 @@ use crate::{
         engine::Direction,
         reader::gaps,
         schema::{
-            AgentKey, CertificateKey, ContextKey, CursorKey, GapKey, Key, RevokedKey, TenantKey,
-            range_of,
+            AgentKey, CertificateKey, ConflictKey, ContextKey, CursorKey, GapKey, Key, RevokedKey,
+            SpoolNoticeKey, TenantKey, range_of,
         },
-        tables::{LoadError, Rows, Source},
-        values::{Agent, KnownCertificate, KnownContext, Revocation},
+        tables::{LoadError, Rows, Source, Table},
+        values::{Agent, Conflict, KnownCertificate, KnownContext, Revocation, SpoolNotice},
     },
     triage::queue::TenantScope,
 };
@@ -60,6 +60,10 @@ pub struct AgentStanding {
     pub revoked: Option<Revocation>,
     /// The latest certificate that it has shown.
     pub certificate: Option<KnownCertificate>,
+    /// The hosts that use its identity, if there are several.
+    pub conflict: Option<Conflict>,
+    /// What is the matter with its spool.
+    pub spool_notice: Option<SpoolNotice>,
 }
 
 impl AgentStanding {
@@ -157,11 +161,10 @@ fn standings<S: Source + ?Sized>(
         })
         .collect();
     let mut cursors = source.load_many(&cursor_keys)?.into_iter();
-    let revoked_keys: Vec<RevokedKey> = rows.iter().map(|(key, _)| RevokedKey(*key)).collect();
-    let mut revocations = source.load_many(&revoked_keys)?.into_iter();
-    let certificate_keys: Vec<CertificateKey> =
-        rows.iter().map(|(key, _)| CertificateKey(*key)).collect();
-    let mut certificates = source.load_many(&certificate_keys)?.into_iter();
+    let mut revocations = of_each(source, &rows, RevokedKey)?;
+    let mut certificates = of_each(source, &rows, CertificateKey)?;
+    let mut conflicts = of_each(source, &rows, ConflictKey)?;
+    let mut notices = of_each(source, &rows, SpoolNoticeKey)?;
     let mut standings = Vec::with_capacity(rows.len());
     for (key, agent) in rows {
         let mut lanes = [LaneStanding::default(); Lane::COUNT];
@@ -177,11 +180,29 @@ fn standings<S: Source + ?Sized>(
         let (from, to) = gaps::range(key.tenant, key.agent);
         let gaps: Vec<GapKey> =
             source.load_keys(&from..&to, Direction::Forward, GAPS_COUNTED_MAX)?;
-        let (revoked, certificate) = (revocations.next().flatten(), certificates.next().flatten());
-        let gaps = gaps.len();
-        standings.push(AgentStanding { key, agent, host, lanes, gaps, revoked, certificate });
+        standings.push(AgentStanding {
+            key,
+            agent,
+            host,
+            lanes,
+            gaps: gaps.len(),
+            revoked: revocations.next().flatten(),
+            certificate: certificates.next().flatten(),
+            conflict: conflicts.next().flatten(),
+            spool_notice: notices.next().flatten(),
+        });
     }
     Ok(standings)
+}
+
+/// Reads the row of a family for each agent.
+fn of_each<S: Source + ?Sized, K: Table>(
+    source: &S,
+    rows: &Rows<AgentKey>,
+    key: fn(AgentKey) -> K,
+) -> Result<impl Iterator<Item = Option<K::Value>> + use<S, K>, LoadError> {
+    let keys: Vec<K> = rows.iter().map(|(of, _)| key(*of)).collect();
+    Ok(source.load_many(&keys)?.into_iter())
 }
 
 /// Reads at most `limit` contexts of an agent's host that were received before `before`, newest first.

@@ -123,18 +123,33 @@ impl Whole {
     }
 }
 
+/// A little chance that is the same in each run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+/// So many that all that can be named and noted is, and then some.
+const GROUPS: usize = 8 * (FINDINGS_MAX + OTHERS_MAX);
+
 #[test]
 fn rows_of_which_only_some_are_loaded_amount_to_a_case_that_is_kept_whole() {
-    for step in [1, 3, 5, 11] {
+    for seed in 1..=8 {
+        let mut chance = Chance(seed);
         let mut rows = opened();
         let mut stored = std::mem::take(&mut rows.findings);
         let mut whole = Whole::default();
         whole.absorb(&group("scan", Severity::Medium, 5));
-        for n in 0..3 * (FINDINGS_MAX + OTHERS_MAX) {
-            // At first few findings and low severities, so that the worst one changes often.
-            let title = format!("finding {}", n * step % (1 + n / 2));
-            let severity = Severity::ALL[n * step % (1 + n / 120).min(Severity::ALL.len())];
-            let techniques = format!("T{},,T{}", n * step % 12, n % (2 + n / 40));
+        for n in 0..GROUPS {
+            // More and more findings, and worse and worse ones, so that the worst changes often.
+            let some = [10, FINDINGS_MAX, 2 * (FINDINGS_MAX + OTHERS_MAX)][chance.below(3)];
+            let title = format!("finding {}", chance.below(some));
+            let severity = Severity::ALL[chance.below(1 + n * Severity::ALL.len() / GROUPS)];
+            let techniques = format!("T{},,T{}", chance.below(12), chance.below(2));
             let group = Group { techniques, ..group(&title, severity, 5) };
             let loaded = rows.known.number_of(&group.fingerprint);
             rows.findings =
@@ -150,7 +165,7 @@ fn rows_of_which_only_some_are_loaded_amount_to_a_case_that_is_kept_whole() {
         }
         assert!(stored.values().eq(&whole.findings));
         assert_eq!(usize::from(rows.case.headline.finding_count), whole.findings.len());
-        assert_eq!(rows.known.others.len(), whole.others.len());
+        assert_eq!((rows.known.others.len(), whole.others.len()), (OTHERS_MAX, OTHERS_MAX));
         let again = Evidence::of_whole(
             Case { headline: Headline::default(), ..rows.case.clone() },
             whole.findings,

@@ -96,6 +96,16 @@ host may know it.
 Examples:
   signalbox agent revoke 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01 --reason 'laptop stolen'";
 
+pub(super) const AGENTS_RESOLVE: &str = "\
+Two hosts use one identity after an image with an agent in it was copied, or a backup was put on
+another host. The first goes on being served; the other is in quarantine, keeps all and says so.
+`agents show` shows them side by side. The one that keeps the identity is served within half a
+minute and renews its certificate; the others' are worth nothing then, and they have to join anew.
+
+Examples:
+  signalbox agents show 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01
+  signalbox agents resolve 018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01 --keep 5be1f0c2a9d34e70 -r copied";
+
 pub(super) const LEDGER: &str = "\
 For each source: read = sent + malformed + held + folded + skipped + dropped. A gap is a stretch of
 which something of that is not known; agents tell when they were stopped, what the system dropped
@@ -188,6 +198,7 @@ mod tests {
             AGENTS,
             AGENTS_SHOW,
             AGENTS_REVOKE,
+            AGENTS_RESOLVE,
             LEDGER,
             RECALL,
             RECALLS,

@@ -1,6 +1,6 @@
-//! Looking at agents, and letting them in no more.
+//! Looking at agents, letting them in no more, and deciding whose an identity is.
 
-use coordinator::api::types::{Agent, AgentRevocation, Context, Gap};
+use coordinator::api::types::{Agent, AgentRevocation, Context, Gap, IdentityConflict};
 
 use super::Desk;
 use crate::{
@@ -70,4 +70,19 @@ pub(super) fn revoke(
     let ask = Ask::post(path, &body).about(About::Agent);
     let (answer, revoked) = desk.client.read::<AgentRevocation>(&ask)?;
     desk.print(&answer, |_, _| agents::revoked(&revoked))
+}
+
+/// Decides which of several hosts keeps an agent's identity.
+pub(super) fn resolve(
+    agent: &str,
+    keep: &str,
+    reason: &str,
+    desk: &mut Desk<'_>,
+) -> Result<(), Failure> {
+    let body = serde_json::json!({ "process": keep, "reason": reason });
+    let path = format!("/v1/agents/{}/resolve", escape(agent));
+    let ask = Ask::post(path, &body).about(About::Agent);
+    let (answer, conflict) = desk.client.read::<IdentityConflict>(&ask)?;
+    let now = desk.now;
+    desk.print(&answer, |_, columns| agents::resolved(agent, &conflict, now, columns))
 }

@@ -1,11 +1,12 @@
 //! Agents, what they know of their hosts, and what is missing of them.
 
 use coordinator::api::types::{
-    Agent, AgentCertificate, AgentRevocation, Context, Gap, JournalActor, LaneState, Revoked,
+    Agent, AgentCertificate, AgentRevocation, Context, Gap, IdentityConflict, JournalActor,
+    LaneState, Revoked,
 };
 use shared::{limits::SILENCE_TIMEOUT, time::Timestamp};
 
-use super::{cell, cell_or_dash, counted, fields, heading, hosts, table};
+use super::{cell, cell_or_dash, claims, counted, fields, heading, hosts, table};
 use crate::text::{Paint, ago, bytes, instant, length, name_of, paint, safe};
 
 /// Most different from the coordinator's that a clock may be before it is pointed at, in milliseconds: beyond it,
@@ -34,10 +35,21 @@ pub(crate) fn list(agents: &[Agent], columns: usize) -> String {
 }
 
 fn standing(agent: &Agent) -> String {
-    match agent.revoked {
-        Some(_) => paint(Paint::Red, "revoked"),
-        None => heard(agent.silent_seconds),
+    match (&agent.revoked, &agent.conflict) {
+        (Some(_), _) => paint(Paint::Red, "revoked"),
+        (None, Some(conflict)) => paint(Paint::Red, &format!("{} hosts", conflict.hosts.len())),
+        (None, None) => heard(agent.silent_seconds),
     }
+}
+
+/// Says what was decided about an agent's identity.
+pub(crate) fn resolved(
+    agent: &str,
+    conflict: &IdentityConflict,
+    now: Timestamp,
+    columns: usize,
+) -> String {
+    claims::conflict(agent, conflict, now, columns)
 }
 
 /// Says of an agent that it is let in no more.
@@ -128,7 +140,12 @@ pub(crate) fn agent(
             )),
         ),
         ("spool id", Some(format!("{}, process {}", safe(&agent.epoch), safe(&agent.boot)))),
+        ("notice", agent.spool_notice.as_ref().map(claims::notice)),
     ]));
+    if let Some(conflict) = &agent.conflict {
+        text.push_str(&heading("Hosts with this identity"));
+        text.push_str(&claims::conflict(&agent.agent, conflict, now, columns));
+    }
     text.push_str(&heading("Lanes"));
     let lanes = [
         ("urgent", agent.lanes.urgent),
@@ -210,7 +227,8 @@ pub(super) mod tests {
             "stats": {"records_read": 10, "bytes_read": 4096, "malformed": 1, "over_long": 0,
                       "spool_full": 0, "spool_bytes": 2_097_152},
             "lanes": {"urgent": lane(0), "normal": lane(5), "bulk": lane(0)},
-            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1, "revoked": null, "certificate": null
+            "lag_blocks": 27, "lag_seconds": 61, "gaps": 1, "revoked": null, "certificate": null,
+            "conflict": null, "spool_notice": null
         }))
     }
 
@@ -251,6 +269,15 @@ acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 
         let text = plain(&agent(&gone, &[], &[], NOW, 120));
         let wanted = "  revoked   since 2026-01-02 03:02:05Z by ann: stolen\n";
         assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn an_agent_whose_identity_several_hosts_use_shows_them() {
+        let contested = Agent { conflict: Some(claims::tests::sample()), ..sample() };
+        let line = plain(&list(std::slice::from_ref(&contested), 140));
+        assert!(line.contains("0.1.0    2 hosts  27 blocks"), "{line}");
+        let text = plain(&agent(&contested, &[], &[], NOW, 140));
+        assert!(text.contains("Hosts with this identity\n") && text.contains("IN QUARANTINE"));
     }
 
     #[test]

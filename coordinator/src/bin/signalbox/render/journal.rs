@@ -123,6 +123,36 @@ fn what(event: &JournalEvent) -> String {
             cell(serial),
             cell(agent)
         ),
+        JournalEvent::IdentityContested { agent, process, from, served, .. } => format!(
+            "a second host at {} (process {}) uses the identity of agent {}, beside process {}: \
+             in quarantine",
+            cell(from),
+            cell(process),
+            cell(agent),
+            cell(served)
+        ),
+        JournalEvent::IdentityResolved { agent, process, reason } => format!(
+            "process {} keeps the identity of agent {}: {}",
+            cell(process),
+            cell(agent),
+            cell(reason)
+        ),
+        JournalEvent::IdentitySettled { agent } => {
+            format!("one host alone uses the identity of agent {} again", cell(agent))
+        }
+        JournalEvent::SpoolSetBack { agent, spool, lane, committed, last } => format!(
+            "spool {} of agent {} is an older copy: {} lane, {committed} here, {} there",
+            cell(spool),
+            cell(agent),
+            lane.as_str(),
+            last.map_or("none".to_owned(), |last| last.to_string())
+        ),
+        JournalEvent::SpoolReturned { agent, spool, after } => format!(
+            "agent {} came back with spool {}, which it had before {}",
+            cell(agent),
+            cell(spool),
+            cell(after)
+        ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))
