@@ -67,10 +67,7 @@ struct Member {
 /// # Errors
 /// The programs cannot be built or started, or an agent cannot do what it may.
 pub fn run() -> Result<bool> {
-    let mut cluster = Cluster::new()?;
-    cluster.let_hosts_join()?;
-    cluster.coordinator.process.start()?;
-    cluster.coordinator.wait_until_ready(TIMEOUT)?;
+    let mut cluster = Cluster::issuing(TIMEOUT)?;
     let runtime = Runtime::new()?;
     let report = check(&cluster, &runtime)?;
     cluster.coordinator.process.terminate(TIMEOUT)?;

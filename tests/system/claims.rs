@@ -13,14 +13,6 @@ use tests::cluster::{
 /// Longer than two heartbeats and the longest wait between two dials.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-fn started() -> Result<Cluster> {
-    let mut cluster = Cluster::new()?;
-    cluster.let_hosts_join()?;
-    cluster.coordinator.process.start()?;
-    cluster.coordinator.wait_until_ready(TIMEOUT)?;
-    Ok(cluster)
-}
-
 fn found(cluster: &Cluster) -> Result<usize> {
     let found = cluster.cli(&["search", "--tenant", "acme", "--record", "--all"])?;
     Ok(records_of(&found["items"])?.len())
@@ -59,7 +51,7 @@ fn waiting(snapshot: &Snapshot) -> u64 {
 #[test]
 fn a_copy_of_a_host_waits_beside_it_until_a_person_decides_and_nothing_of_either_is_lost()
 -> Result<()> {
-    let mut cluster = started()?;
+    let mut cluster = Cluster::issuing(TIMEOUT)?;
     let [eve, copied] = ["acme.json", "copy.json"].map(|name| cluster.folder().join(name));
     let mut agent = cluster.agent("acme", &[Source::new("eve", Kind::SuricataEve, &eve)])?;
     let mut copy = cluster.copy_of(&agent, &eve, &copied)?;
@@ -115,7 +107,7 @@ fn a_copy_of_a_host_waits_beside_it_until_a_person_decides_and_nothing_of_either
 
 #[test]
 fn a_host_that_was_set_back_and_went_on_is_found_out_and_its_spool_is_not_mixed_up() -> Result<()> {
-    let mut cluster = started()?;
+    let mut cluster = Cluster::issuing(TIMEOUT)?;
     let eve = cluster.folder().join("acme.json");
     let mut agent = cluster.agent("acme", &[Source::new("eve", Kind::SuricataEve, &eve)])?;
     append_alerts(&eve, 0..10)?;

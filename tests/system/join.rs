@@ -13,10 +13,7 @@ fn said(output: &Output) -> String {
 }
 
 fn started() -> Result<Cluster> {
-    let mut cluster = Cluster::new()?;
-    cluster.let_hosts_join()?;
-    cluster.coordinator.process.start()?;
-    cluster.coordinator.wait_until_ready(TIMEOUT)?;
+    let cluster = Cluster::issuing(TIMEOUT)?;
     cluster.cli(&["tenant", "set", "acme", "--display-name", "ACME"])?;
     Ok(cluster)
 }

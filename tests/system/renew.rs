@@ -12,14 +12,6 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn started() -> Result<Cluster> {
-    let mut cluster = Cluster::new()?;
-    cluster.let_hosts_join()?;
-    cluster.coordinator.process.start()?;
-    cluster.coordinator.wait_until_ready(TIMEOUT)?;
-    Ok(cluster)
-}
-
 fn stored(cluster: &Cluster, tenant: &str, count: usize) -> Result<()> {
     eventually("the records to be stored", TIMEOUT, || {
         let found = cluster.cli(&["search", "--tenant", tenant, "--record", "--all"])?;
@@ -51,7 +43,7 @@ fn journalled(cluster: &Cluster, kind: &str) -> Result<usize> {
 
 #[test]
 fn an_agent_renews_itself_and_an_old_copy_of_its_identity_is_worth_nothing() -> Result<()> {
-    let mut cluster = started()?;
+    let mut cluster = Cluster::issuing(TIMEOUT)?;
     let (now, eve) = (Clock::wall().now(), cluster.folder().join("acme.json"));
     let valid = now.saturating_sub(DAY * 5)..now.saturating_add(DAY * 2);
     let source = Source::new("eve", Kind::SuricataEve, &eve);
@@ -101,7 +93,7 @@ fn an_agent_renews_itself_and_an_old_copy_of_its_identity_is_worth_nothing() -> 
 
 #[test]
 fn an_agent_that_slept_past_its_certificate_renews_it_unless_it_slept_too_long() -> Result<()> {
-    let mut cluster = started()?;
+    let mut cluster = Cluster::issuing(TIMEOUT)?;
     let now = Clock::wall().now();
     let agent = |tenant: &str, days: u32, ended: Duration| -> Result<Agent> {
         let path = cluster.folder().join(format!("{tenant}.json"));

@@ -39,6 +39,20 @@ pub(crate) fn endpoint() -> Result<Endpoint> {
     Ok(Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?)
 }
 
+/// Connects as an agent does, with its TLS settings, and greets nobody.
+pub(crate) async fn dial(
+    endpoint: &Endpoint,
+    coordinator: SocketAddr,
+    credentials: &Credentials,
+) -> Result<Connection> {
+    let crypto = QuicClientConfig::try_from(Arc::clone(&credentials.client))?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    let mut transport = TransportConfig::default();
+    transport.keep_alive_interval(Some(HEARTBEAT_INTERVAL));
+    config.transport_config(Arc::new(transport));
+    Ok(endpoint.connect_with(config, coordinator, "coordinator")?.await?)
+}
+
 impl Client {
     /// Connects and greets.
     pub(super) async fn connect(
@@ -46,12 +60,7 @@ impl Client {
         coordinator: SocketAddr,
         credentials: &Credentials,
     ) -> Result<Self> {
-        let crypto = QuicClientConfig::try_from(Arc::clone(&credentials.client))?;
-        let mut config = ClientConfig::new(Arc::new(crypto));
-        let mut transport = TransportConfig::default();
-        transport.keep_alive_interval(Some(HEARTBEAT_INTERVAL));
-        config.transport_config(Arc::new(transport));
-        let connection = endpoint.connect_with(config, coordinator, "coordinator")?.await?;
+        let connection = dial(endpoint, coordinator, credentials).await?;
         let (mut control, mut control_in) = connection.open_bi().await?;
         let hello = Hello {
             version: WIRE_VERSION,

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::{Command, Output},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -39,6 +40,18 @@ impl Cluster {
         );
         let config = self.coordinator.process.config();
         Ok(File::options().append(true).open(config)?.write_all(text.as_bytes())?)
+    }
+
+    /// Sets up a coordinator that issues certificates, and starts it.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or it is not ready within `timeout`.
+    pub fn issuing(timeout: Duration) -> Result<Self> {
+        let mut cluster = Self::new()?;
+        cluster.let_hosts_join()?;
+        cluster.coordinator.process.start()?;
+        cluster.coordinator.wait_until_ready(timeout)?;
+        Ok(cluster)
     }
 
     /// Returns the text of a new join token of a tenant that exists.

@@ -5,20 +5,16 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use agent::tls::Credentials;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use quinn::{
-    ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig,
-    crypto::rustls::QuicClientConfig,
-};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use shared::{
     context::ContextVersion,
     ids::{BootId, Epoch, Lane, Seq},
-    limits::HEARTBEAT_INTERVAL,
     renewal::RenewReply,
     wire::{Frame, Hello, LaneHead, WIRE_VERSION},
 };
 use tokio::sync::{Mutex, mpsc};
 
-use crate::bench::client::{read, write};
+use crate::bench::client::{dial, read, write};
 
 /// As which process of an agent a session is opened, and how many blocks its spool holds.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +55,7 @@ impl Session {
         credentials: &Credentials,
         Process { epoch, boot, made }: Process,
     ) -> Result<Answer> {
-        let crypto = QuicClientConfig::try_from(Arc::clone(&credentials.client))?;
-        let mut config = ClientConfig::new(Arc::new(crypto));
-        let mut transport = TransportConfig::default();
-        transport.keep_alive_interval(Some(HEARTBEAT_INTERVAL));
-        config.transport_config(Arc::new(transport));
-        let connection = endpoint.connect_with(config, coordinator, "coordinator")?.await?;
+        let connection = dial(endpoint, coordinator, credentials).await?;
         let (mut control, mut frames) = connection.open_bi().await?;
         let mut heads = [LaneHead::EMPTY; Lane::COUNT];
         // What is acked is let go of.
