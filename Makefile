@@ -92,7 +92,7 @@ sigma-check: deps ## try all public Sigma rules where they are at hand; writes t
 
 identity-check: deps ## a thousand agents renew, are copied, set back, moved and revoked; writes target/reports/identity.json
 	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin identity_check)
-	$(call step,identity,"$${CARGO_TARGET_DIR:-target}/debug/identity_check")
+	$(call step,identity,$(with_rocksdb) "$${CARGO_TARGET_DIR:-target}/debug/identity_check")
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh
