@@ -66,6 +66,10 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// of the day before under `<year>/<month>/`.
 pub const ROTATED_DEPTH_MAX: usize = 2;
 
+/// Most files of which it is remembered that they were read and bear one time: more than are rotated within a second,
+/// which is how coarse the oldest file systems' times are.
+pub const TWINS_MAX: usize = 256;
+
 /// How often a folder is listed anew in search of a rotated file, because files were renamed
 /// meanwhile. A rotation renames for some microseconds; whoever renames all the time is looked at
 /// again with the next poll.

@@ -46,12 +46,14 @@ mod journal;
 mod known;
 mod lines;
 mod listener;
+mod next;
 mod packed;
 mod pattern;
 mod pipe;
 mod plain;
 mod rotation;
 mod stdin;
+mod twins;
 mod veto;
 mod walk;
 
@@ -67,9 +69,10 @@ use thiserror::Error;
 
 use self::{
     checkpoint::Checkpoint,
-    file::{Age, Facts, TailFile, modified_ns},
+    file::{Facts, TailFile, modified_ns},
     lines::split,
     rotation::Next,
+    twins::Twins,
 };
 pub use self::{
     checkpoint::CheckpointError,
@@ -195,6 +198,13 @@ struct Reading {
     len: u64,
 }
 
+impl Reading {
+    /// Returns whether nothing is known by which to know the file again if it is truncated.
+    fn is_of_nothing(&self) -> bool {
+        self.offset == 0 && self.file.head_len() == 0 && !self.file.is_packed()
+    }
+}
+
 /// Follows the file at one path.
 #[derive(Debug)]
 pub struct Tail {
@@ -207,6 +217,8 @@ pub struct Tail {
     missing_since: Option<i64>,
     /// The open file and the empty one at the path, if any, without a rotated one between them.
     waits_between: Option<[FileId; 2]>,
+    /// Which files were read that bear the time of the open one.
+    twins: Twins,
     generation: u64,
     retry_at: Option<Instant>,
     among: Option<Among>,
@@ -238,14 +250,29 @@ impl Tail {
         checkpoint: Option<&[u8]>,
         begin: Begin,
     ) -> Result<Self, CheckpointError> {
+        Self::go_on(path.into(), checkpoint, None, begin)
+    }
+
+    /// Returns a tail like [`Self::open`], which `twins` were stored of besides.
+    ///
+    /// # Errors
+    /// Fails if they are none, or of a later version; so it does if the checkpoint is.
+    fn go_on(
+        path: PathBuf,
+        checkpoint: Option<&[u8]>,
+        twins: Option<&[u8]>,
+        begin: Begin,
+    ) -> Result<Self, CheckpointError> {
         let resume = checkpoint.map(Checkpoint::decode).transpose()?;
-        Ok(Self::resume(path.into(), resume, begin, None))
+        let twins = twins.map(Twins::decode).transpose()?.unwrap_or_default();
+        Ok(Self::resume(path, resume, twins, begin, None))
     }
 
     /// Returns a tail like [`Self::open`]; `among` says what is known as one of many.
     fn resume(
         path: PathBuf,
         resume: Option<Checkpoint>,
+        twins: Twins,
         begin: Begin,
         among: Option<Among>,
     ) -> Self {
@@ -260,6 +287,7 @@ impl Tail {
             resume,
             missing_since,
             waits_between: None,
+            twins,
             generation: resume.map_or(0, |checkpoint| checkpoint.generation),
             retry_at: None,
             among,
@@ -365,7 +393,7 @@ impl Tail {
         buffer: &'b mut ReadBuffer,
         max_bytes: usize,
     ) -> Result<Batch<'b>, ReadError> {
-        match self.fill(buffer, max_bytes) {
+        match self.read_lines(buffer, max_bytes) {
             Ok(Some(at)) => Ok(Batch::new(buffer, at)),
             Ok(None) => Ok(Batch::EMPTY),
             Err(error) => {
@@ -381,6 +409,11 @@ impl Tail {
     #[must_use]
     pub fn checkpoint(&self) -> Option<Vec<u8>> {
         self.place().map(|checkpoint| checkpoint.encode())
+    }
+
+    /// Returns which files were read that bear the time of the open one, to be stored with its checkpoint.
+    fn encoded_twins(&self) -> Option<Vec<u8>> {
+        self.twins.encode()
     }
 
     /// Returns the checkpoint that covers the lines up to `end`, which is the end of a line of the
@@ -453,16 +486,19 @@ impl Tail {
         if let Some(checkpoint) = self.resume {
             self.resume_from(&checkpoint)?;
         } else {
-            let file = TailFile::open(&self.path)?;
-            let earlier = match self.missing_since {
-                Some(since) => self.made_after(since, file.id)?,
-                None => None,
-            };
+            let mut file = TailFile::open(&self.path)?;
+            if let Some(since) = self.missing_since {
+                let Next { file: earlier, present, unreadable } = self.made_after(since)?;
+                self.stats.lost_files += unreadable;
+                file = earlier.or(present).ok_or(io::ErrorKind::NotFound)?;
+            } else if file.head_len() == 0 {
+                self.note_twins(file.opened_ns)?;
+            }
             let (offset, skipping) = match self.begin {
                 Begin::Start => (0, false),
                 Begin::End => file.last_line_start()?,
             };
-            self.start(earlier.unwrap_or(file), offset, skipping)?;
+            self.start(file, offset, skipping)?;
         }
         self.status = Status::Reading;
         Ok(())
@@ -480,11 +516,11 @@ impl Tail {
             let same_device = file.id.device == checkpoint.device;
             let known = same_device || checkpoint.head_len > 0;
             if known && file.begins_like(checkpoint, file.facts()?.len) {
-                if checkpoint.is_of_nothing()
-                    && let Some(copy) = self.made_after(checkpoint.modified_ns, file.id)?
-                {
-                    self.generation += 1;
-                    return self.start(copy, 0, false);
+                if checkpoint.is_of_nothing() {
+                    self.fill(checkpoint.modified_ns, file.id)?;
+                    if self.reading.is_some() {
+                        return Ok(());
+                    }
                 }
                 return self.start_at_path(at_path, offset, skipping);
             }
@@ -499,12 +535,15 @@ impl Tail {
         if let Some(packed) = rotation::find_packed(&self.path, checkpoint)? {
             return self.start(packed, offset, skipping);
         }
-        let Some(file) = at_path else { return Err(io::ErrorKind::NotFound.into()) };
-        let is_later = |age: Age| age.modified_ns > checkpoint.modified_ns;
-        let Next { file: between, unreadable } = self.next_after(is_later, &[file.id])?;
+        if at_path.is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let is_later = |other: &Facts| other.modified_ns > checkpoint.modified_ns;
+        let Next { file: between, present, unreadable } = self.next_after(is_later, &[])?;
+        let file = between.or(present).ok_or(io::ErrorKind::NotFound)?;
         self.stats.lost_files += 1 + unreadable; // the checkpoint's own file
         self.generation += 1;
-        self.start(between.unwrap_or(file), 0, false)
+        self.start(file, 0, false)
     }
 
     fn start_at_path(
@@ -520,8 +559,13 @@ impl Tail {
     }
 
     fn start(&mut self, file: TailFile, offset: u64, skipping: bool) -> io::Result<()> {
-        let Facts { modified_ns, len, .. } = file.facts()?;
+        let Facts { mut modified_ns, len, .. } = file.facts()?;
         let (scanned, ended) = (offset, false);
+        if file.head_len() == 0 && !file.is_packed() {
+            // What fills it from then on may be copied away before it is looked at again.
+            modified_ns = file.opened_ns;
+            self.twins.go_on(modified_ns);
+        }
         self.reading = Some(Reading { file, offset, skipping, scanned, ended, modified_ns, len });
         self.resume = None;
         self.waits_between = None;
@@ -532,21 +576,15 @@ impl Tail {
     /// Returns whether the open file holds bytes that were not looked at; a truncated one is begun
     /// anew.
     fn has_more(&mut self) -> io::Result<bool> {
-        let Some(reading) = &mut self.reading else { return Ok(false) };
-        let mut facts = reading.file.facts()?;
-        let is_of_nothing = reading.offset == 0 && reading.file.head_len() == 0;
-        if is_of_nothing && facts.modified_ns != reading.modified_ns {
-            let (modified_ns, id) = (reading.modified_ns, reading.file.id);
-            if let Some(copy) = self.made_after(modified_ns, id)? {
-                self.generation += 1;
-                self.start(copy, 0, false)?;
-                return Ok(true);
+        let Some(reading) = &self.reading else { return Ok(false) };
+        if reading.is_of_nothing() {
+            let (facts, since, id) = (reading.file.facts()?, reading.modified_ns, reading.file.id);
+            if facts.len == 0 && facts.modified_ns == since || !self.fill(since, id)? {
+                return Ok(false);
             }
         }
         let Some(reading) = &mut self.reading else { return Ok(false) };
-        if is_of_nothing {
-            reading.modified_ns = facts.modified_ns;
-        }
+        let mut facts = reading.file.facts()?;
         let is_shorter = facts.len < reading.offset && !reading.file.is_packed();
         if is_shorter || !reading.file.has_same_head()? {
             self.begin_anew()?;
@@ -560,6 +598,29 @@ impl Tail {
         reading.scanned = reading.scanned.clamp(reading.offset, facts.len.max(reading.offset));
         let from = if reading.ended { reading.offset } else { reading.scanned };
         Ok(facts.len > from)
+    }
+
+    /// Goes on in what has filled the file `own` since it was empty: in copies of that, and then in the file. Returns
+    /// whether there is something.
+    fn fill(&mut self, since: i64, own: FileId) -> io::Result<bool> {
+        let Next { file: copy, present, unreadable } = self.filled_after(since, own)?;
+        let Some(present) = present.filter(|present| present.id == own) else {
+            // It was renamed and stays as it is, and nobody has copied it.
+            let Some(reading) = &mut self.reading else { return Ok(false) };
+            reading.file.has_same_head()?;
+            reading.modified_ns = reading.file.facts()?.modified_ns;
+            return Ok(reading.file.head_len() > 0);
+        };
+        if let Some(copy) = copy {
+            self.stats.lost_files += unreadable;
+            self.generation += 1;
+            self.start(copy, 0, false)?;
+            return Ok(true);
+        }
+        let is_filled = present.head_len() > 0;
+        self.stats.lost_files += if is_filled { unreadable } else { 0 };
+        self.start(present, 0, false)?;
+        Ok(is_filled)
     }
 
     /// Goes on in a copy of what was truncated, else at the start of what is there now.
@@ -576,7 +637,8 @@ impl Tail {
         }
         let Some(reading) = &mut self.reading else { return Ok(()) };
         // What had been seen of it and not read is nowhere.
-        self.stats.lost_files += u64::from(reading.len > reading.offset);
+        let seen = reading.len.max(reading.file.head_len().into());
+        self.stats.lost_files += u64::from(seen > reading.offset);
         reading.len = 0;
         reading.file.forget_head()?;
         reading.offset = 0;
@@ -587,145 +649,9 @@ impl Tail {
         Ok(())
     }
 
-    /// At the end of the open file: goes on to the next one if the writer has. Returns whether to
-    /// look again.
-    fn move_on(&mut self) -> io::Result<bool> {
-        match Facts::at(&self.path) {
-            Ok(facts) => self.move_on_from(Some(facts)),
-            // The next file is not there yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.move_on_from(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Does what [`Self::move_on`] says, with `at_path` as it was a moment ago.
-    fn move_on_from(&mut self, at_path: Option<Facts>) -> io::Result<bool> {
-        let Some(reading) = &self.reading else { return Ok(false) };
-        if reading.file.is_packed() {
-            return self.move_on_from_packed(at_path);
-        }
-        let own = reading.file.id;
-        if at_path.is_some_and(|at_path| at_path.id == own) {
-            return Ok(false);
-        }
-        // Looked at after the path: what the writer wrote before it went on is there now.
-        let facts = reading.file.facts()?;
-        let newest = at_path.map_or(own, |at_path| at_path.id);
-        let is_written = at_path.is_some_and(|at_path| at_path.len > 0);
-        if !is_written && !self.has_gone_on_between(facts.age(), own, newest)? {
-            return Ok(false);
-        }
-        let Some(reading) = &mut self.reading else { return Ok(false) };
-        if facts.len > reading.offset {
-            reading.ended = true;
-            return Ok(true);
-        }
-        let read_to_its_end = self.place();
-        let Next { file, unreadable } = self.next_to(facts.age(), own)?;
-        let file = match file {
-            Some(file) => file,
-            None => match TailFile::open_seen(&self.path, newest)? {
-                Some(file) => file,
-                // What was there was rotated away meanwhile, and comes first.
-                None => return Ok(true),
-            },
-        };
-        self.stats.lost_files += unreadable;
-        if self.among.is_some() {
-            self.left.extend(read_to_its_end);
-        }
-        self.stats.rotated += 1;
-        self.generation += 1;
-        self.start(file, 0, false)?;
-        Ok(true)
-    }
-
-    /// Does what [`Self::move_on`] says at the end of a compressed file's text, to which nobody writes. Rotation
-    /// compresses the oldest files, so that those that are not compressed are newer than all that are.
-    fn move_on_from_packed(&mut self, at_path: Option<Facts>) -> io::Result<bool> {
-        let Some(reading) = &mut self.reading else { return Ok(false) };
-        if !reading.ended {
-            reading.ended = true;
-            return Ok(true);
-        }
-        let (own, written_ns) = (reading.file.id, reading.modified_ns);
-        let newest = at_path.map_or(own, |at_path| at_path.id);
-        if at_path.is_none() && self.waits_between == Some([own, newest]) {
-            return Ok(false);
-        }
-        let broken = u64::from(reading.file.is_broken());
-        let packed_ns = reading.file.own_modified_ns()?;
-        let mut next =
-            Next { file: rotation::next_packed(&self.path, packed_ns, written_ns)?, unreadable: 0 };
-        if next.file.is_none() {
-            next = self.next_after(|other| other.modified_ns > written_ns, &[own, newest])?;
-        }
-        let file = match (next.file, at_path) {
-            (Some(file), _) => file,
-            (None, None) => {
-                self.waits_between = Some([own, newest]);
-                return Ok(false);
-            }
-            (None, Some(_)) => match TailFile::open_seen(&self.path, newest)? {
-                Some(file) => file,
-                None => return Ok(true),
-            },
-        };
-        self.stats.lost_files += broken + next.unreadable;
-        self.stats.rotated += 1;
-        self.generation += 1;
-        self.start(file, 0, false)?;
-        Ok(true)
-    }
-
-    /// Returns whether a rotated file comes after the open one, `own`, although at the path there is
-    /// nothing, or nothing in it: `newest`, if anything. Looks through the folder once for each such
-    /// pair.
-    fn has_gone_on_between(&mut self, after: Age, own: FileId, newest: FileId) -> io::Result<bool> {
-        if self.waits_between == Some([own, newest]) {
-            return Ok(false);
-        }
-        let has_gone_on = self.next_to(after, own)?.file.is_some();
-        self.waits_between = (!has_gone_on).then_some([own, newest]);
-        Ok(has_gone_on)
-    }
-
-    /// Returns the rotated file that comes after `own`, the open one, which is of that age. One that
-    /// was last written to at the same time and begins alike is a copy that kept the time.
-    fn next_to(&self, age: Age, own: FileId) -> io::Result<Next> {
-        let next = self.next_after(|other| other.is_after(age), &[own])?;
-        let is_of_same_time =
-            |file: &TailFile| file.facts().is_ok_and(|facts| facts.modified_ns == age.modified_ns);
-        let is_alike = |file: &TailFile| {
-            self.reading.as_ref().is_some_and(|reading| file.has_head_like(&reading.file))
-        };
-        if !next.file.as_ref().is_some_and(|file| is_of_same_time(file) && is_alike(file)) {
-            return Ok(next);
-        }
-        self.next_after(|other| other.modified_ns > age.modified_ns, &[own])
-    }
-
-    /// Returns the oldest rotated file whose age `is_later`. One that is a file of the pattern itself
-    /// is read as such.
-    fn next_after(&self, is_later: impl Fn(Age) -> bool, known: &[FileId]) -> io::Result<Next> {
-        let is_own =
-            |path: &Path| self.among.as_ref().is_none_or(|among| !among.pattern.matches(path));
-        rotation::next_after(&self.path, is_later, known, is_own)
-    }
-
-    /// Returns the oldest rotated file that was made after `since`, when there was no file at the
-    /// path, or an empty one that was filled since, copied and truncated: it was never read. One that
-    /// is older was renamed, and has only been written to since.
-    fn made_after(&self, since: i64, at_path: FileId) -> io::Result<Option<TailFile>> {
-        let is_made_after = |age: Age| {
-            age.modified_ns > since && age.created_ns.is_some_and(|created| created > since)
-        };
-        Ok(self.next_after(is_made_after, &[at_path])?.file)
-    }
-
     /// Reads and splits; returns the offset of the buffer's first byte, or `None` if there is
     /// nothing to read.
-    fn fill(&mut self, buffer: &mut ReadBuffer, max_bytes: usize) -> io::Result<Option<u64>> {
+    fn read_lines(&mut self, buffer: &mut ReadBuffer, max_bytes: usize) -> io::Result<Option<u64>> {
         if !self.has_more()? {
             return Ok(None);
         }

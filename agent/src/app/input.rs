@@ -34,7 +34,7 @@ pub(super) fn open(
     let own = stored.get(&config.name).map(Vec::as_slice);
     let parts = parts(stored, &config.name);
     Ok(match &config.input {
-        Input::File { path, from } => Box::new(PlainFile::open(path, own, begin(*from))?),
+        Input::File { path, from } => Box::new(PlainFile::open(path, own, parts, begin(*from))?),
         Input::Files { pattern, from } => {
             let opening = Opening { begin: begin(*from), ..opening };
             Box::new(Files::open(pattern, others, own, parts, opening)?)

@@ -165,6 +165,8 @@ fn nanoseconds(at: SystemTime) -> Option<i64> {
 pub(super) struct TailFile {
     file: File,
     pub(super) id: FileId,
+    /// When it was last written to before its first bytes were read at its opening, in nanoseconds since the epoch.
+    pub(super) opened_ns: i64,
     /// Its first bytes, as they were when they were first seen.
     head: Vec<u8>,
     digest: [u8; 16],
@@ -183,9 +185,9 @@ impl TailFile {
     /// Opens the regular file at `path`, if the host's owner allows it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = veto::open(path)?;
-        let id = Facts::of(&file)?.id;
+        let Facts { id, modified_ns: opened_ns, .. } = Facts::of(&file)?;
         let (head, digest) = (Vec::new(), digest(&[]));
-        let mut opened = Self { file, id, head, digest, packed: None };
+        let mut opened = Self { file, id, opened_ns, head, digest, packed: None };
         opened.has_same_head()?;
         Ok(opened)
     }
@@ -194,10 +196,11 @@ impl TailFile {
     /// that were written to at `written_ns` or later.
     pub(super) fn open_packed(path: &Path, written_ns: i64) -> io::Result<Self> {
         let file = veto::open(path)?;
-        let id = Facts::of(&file)?.id;
+        let Facts { id, modified_ns: opened_ns, .. } = Facts::of(&file)?;
         let text = RefCell::new(Unpacker::new(file.try_clone()?));
         let packed = Some(Box::new(Packed { text, written_ns }));
-        let mut opened = Self { file, id, head: Vec::new(), digest: digest(&[]), packed };
+        let (head, digest_of) = (Vec::new(), digest(&[]));
+        let mut opened = Self { file, id, opened_ns, head, digest: digest_of, packed };
         let mut head = vec![0; HEAD_BYTES];
         let len = opened.read_full(&mut head, 0)?;
         head.truncate(len);
@@ -297,6 +300,14 @@ impl TailFile {
     pub(super) fn is_begun_copy_of(&self, other: &Self) -> bool {
         let both = self.head.len().min(other.head.len());
         both > 0 && self.head[..both] == other.head[..both]
+    }
+
+    /// Returns whether, of two openings of one path, this one found what the earlier one did; more may have been
+    /// written to it, but to an empty one nothing.
+    pub(super) fn is_still(&self, earlier: &Self) -> bool {
+        let is_begun = !earlier.head.is_empty() || self.opened_ns == earlier.opened_ns;
+        let is_empty = self.head.is_empty() == earlier.head.is_empty();
+        self.id == earlier.id && is_begun && is_empty && self.head.starts_with(&earlier.head)
     }
 
     /// Returns whether the file begins like another, with as many bytes known of both.

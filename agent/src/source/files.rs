@@ -44,6 +44,7 @@ use super::{
     file::{Facts, TailFile},
     known::{Entry, Known, PathKey},
     rotation,
+    twins::Twins,
     walk::{Step, Walk},
 };
 use crate::limits::{
@@ -406,7 +407,7 @@ impl Files {
             }
             let place = self.known.get(key).map(|entry| entry.place);
             let among = Among { pattern: Arc::clone(&self.pattern), since };
-            let tail = Tail::resume(path, place, begin, Some(among));
+            let tail = Tail::resume(path, place, Twins::default(), begin, Some(among));
             if let Status::Unreadable(reason) = tail.status() {
                 let reason = format!("{}: {reason}", tail.path().display());
                 self.cannot_read(&reason);

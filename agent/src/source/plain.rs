@@ -7,27 +7,33 @@ use super::{
     intake::Place,
 };
 
+/// What is stored behind a source's name of the files that were read and bear the time of the one that is.
+const TWINS: &str = "twins";
+
 /// Follows the file at one path.
 #[derive(Debug)]
 pub struct PlainFile {
     tail: Tail,
     place: Place,
+    twins: Place,
     stored_offset: u64,
 }
 
 impl PlainFile {
-    /// Returns the follower of the file at `path`; see [`Tail::open`].
+    /// Returns the follower of the file at `path`; see [`Tail::open`]. What else was stored of it is among `parts`.
     ///
     /// # Errors
-    /// Fails if `checkpoint` is none, or one of a later version.
-    pub fn open(
+    /// Fails if what was stored is something else, or of a later version.
+    pub fn open<'s>(
         path: &Path,
         checkpoint: Option<&[u8]>,
+        mut parts: impl Iterator<Item = (&'s str, &'s [u8])>,
         begin: Begin,
     ) -> Result<Self, CheckpointError> {
-        let tail = Tail::open(path, checkpoint, begin)?;
-        let stored_offset = tail.offset();
-        Ok(Self { tail, place: Place::new(checkpoint), stored_offset })
+        let twins = parts.find(|(part, _)| *part == TWINS).map(|(_, stored)| stored);
+        let tail = Tail::go_on(path.to_owned(), checkpoint, twins, begin)?;
+        let (place, stored_offset) = (Place::new(checkpoint), tail.offset());
+        Ok(Self { tail, place, twins: Place::new(twins), stored_offset })
     }
 }
 
@@ -79,14 +85,17 @@ impl Intake for PlainFile {
 
     fn has_changed(&self) -> bool {
         self.place.is_other(self.tail.checkpoint().as_ref())
+            || self.twins.is_other(self.tail.encoded_twins().as_ref())
     }
 
     fn changed(&mut self, end: Option<u64>) -> Vec<(String, Vec<u8>)> {
         let now = end.map_or_else(|| self.tail.checkpoint(), |end| self.tail.checkpoint_at(end));
-        self.place.offer("", now)
+        let twins = self.twins.offer(TWINS, self.tail.encoded_twins());
+        self.place.offer("", now).into_iter().chain(twins).collect()
     }
 
     fn stored(&mut self) {
+        self.twins.settle();
         if self.place.settle() {
             self.stored_offset = self.tail.offset();
         }

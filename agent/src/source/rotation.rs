@@ -24,7 +24,7 @@ use std::{
 
 use super::{
     checkpoint::Checkpoint,
-    file::{Age, Facts, FileId, TailFile},
+    file::{Facts, FileId, TailFile},
 };
 use crate::limits::{ROTATED_DEPTH_MAX, ROTATED_ENTRIES_MAX, ROTATED_LISTINGS_MAX};
 
@@ -42,6 +42,8 @@ struct Listed {
 pub(super) struct Next {
     /// The oldest file that can be read, if there is one.
     pub(super) file: Option<TailFile>,
+    /// What the path leads to, as it was then; nothing if nothing can be opened there.
+    pub(super) present: Option<TailFile>,
     /// How many older ones could not be opened: they must not keep the agent from what follows.
     pub(super) unreadable: u64,
 }
@@ -148,28 +150,29 @@ fn find_among(
     })
 }
 
-/// Returns the oldest rotated file with something in it whose age `is_later`, and that is none of
+/// Returns the oldest rotated file with something in it that `is_later`, and that is none of
 /// `known`: the next to be read. `is_own` says whether a path is one of this file's.
 ///
-/// A copy of what is at the path now is none: it is read there, or, if it is truncated there before
-/// it was read, found then.
+/// A copy of what is at the path is none: it is read there, or, if it is truncated there before it
+/// was read, found then. What is at the path was opened before the folder was listed, and is the
+/// same afterwards: so each rotated file is listed, or comes after what was opened.
 ///
 /// # Errors
-/// Files are renamed faster than they can be listed.
+/// Files are rotated faster than they can be listed.
 pub(super) fn next_after(
     path: &Path,
-    is_later: impl Fn(Age) -> bool,
+    is_later: impl Fn(&Facts) -> bool,
     known: &[FileId],
     is_own: impl Fn(&Path) -> bool,
 ) -> io::Result<Next> {
     let is_wanted = |entry: &DirEntry| is_rotated_name(path, entry) && is_own(&entry.path());
     until_settled(|| {
+        let present = TailFile::open(path).ok();
         let mut later = list(path, 0, &is_wanted)?;
         later.retain(|Listed { facts, .. }| {
-            facts.len > 0 && is_later(facts.age()) && !known.contains(&facts.id)
+            facts.len > 0 && is_later(facts) && !known.contains(&facts.id)
         });
         later.sort_by(|a, b| (a.facts.age(), &a.path).cmp(&(b.facts.age(), &b.path)));
-        let present = TailFile::open(path).ok();
         let mut next = Next::default();
         for listed in later {
             match listed.open() {
@@ -182,8 +185,23 @@ pub(super) fn next_after(
                 Err(_) => next.unreadable += 1,
             }
         }
-        Some(next)
+        let is_same = match (&present, TailFile::open(path).ok()) {
+            (Some(before), Some(now)) => now.is_still(before),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        next.present = present;
+        is_same.then_some(next)
     })
+}
+
+/// Returns the rotated files that were last written to at this time, in nanoseconds since the epoch.
+///
+/// # Errors
+/// Files are renamed faster than they can be listed.
+pub(super) fn written_at(path: &Path, modified_ns: i64) -> io::Result<Vec<Facts>> {
+    let listed = until_settled(|| list(path, 0, &|entry| is_rotated_name(path, entry)))?;
+    let facts = listed.into_iter().map(|listed| listed.facts);
+    Ok(facts.filter(|facts| facts.modified_ns == modified_ns).collect())
 }
 
 /// Asks until there is an answer; there is none while files are renamed.
@@ -200,21 +218,20 @@ fn list(
 ) -> Option<Vec<Listed>> {
     let look = || {
         let entries = entries(path, depth_max).into_iter().filter(|entry| is_wanted(entry));
-        let mut files: Vec<Listed> = entries
-            .filter_map(|entry| {
-                let path = entry.path();
-                Some(Listed { facts: Facts::of_entry(&path).ok()?, path })
-            })
-            .collect();
-        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut files: Vec<(PathBuf, Option<u64>)> =
+            entries.map(|entry| (entry.path(), inode(&entry))).collect();
+        files.sort_unstable();
         files
     };
-    let (first, second) = (look(), look());
-    let ids =
-        |files: &[Listed]| -> Vec<FileId> { files.iter().map(|file| file.facts.id).collect() };
-    let is_same = ids(&first) == ids(&second)
-        && first.iter().zip(&second).all(|(first, second)| first.path == second.path);
-    is_same.then_some(second)
+    let first = look();
+    let listed: Option<Vec<Listed>> = first
+        .iter()
+        .map(|(path, inode)| {
+            let facts = Facts::of_entry(path).ok()?;
+            (Some(facts.id.inode) == *inode).then(|| Listed { facts, path: path.clone() })
+        })
+        .collect();
+    listed.filter(|_| look() == first)
 }
 
 impl Listed {
@@ -383,9 +400,9 @@ mod tests {
             let age = read.facts().unwrap().age();
             let (looks, lists) = (Cell::new(0), Cell::new(0));
             let count = |counter: &Cell<usize>| counter.replace(counter.get() + 1);
-            let is_later = |other: Age| {
+            let is_later = |other: &Facts| {
                 look(count(&looks));
-                other.is_after(age)
+                other.age().is_after(age)
             };
             let is_own = |_: &Path| {
                 list(count(&lists));
