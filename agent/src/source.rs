@@ -217,7 +217,7 @@ pub struct Tail {
     missing_since: Option<i64>,
     /// The open file and the empty one at the path, if any, without a rotated one between them.
     waits_between: Option<[FileId; 2]>,
-    /// Which files were read that bear the time of the open one.
+    /// What was read before, where times do not tell.
     twins: Twins,
     generation: u64,
     retry_at: Option<Instant>,
@@ -411,7 +411,7 @@ impl Tail {
         self.place().map(|checkpoint| checkpoint.encode())
     }
 
-    /// Returns which files were read that bear the time of the open one, to be stored with its checkpoint.
+    /// Returns what was read before, where times do not tell, to be stored with the checkpoint.
     fn encoded_twins(&self) -> Option<Vec<u8>> {
         self.twins.encode()
     }
@@ -489,9 +489,9 @@ impl Tail {
             let mut file = TailFile::open(&self.path)?;
             if let Some(since) = self.missing_since {
                 let Next { file: earlier, present, unreadable } = self.made_after(since)?;
-                self.stats.lost_files += unreadable;
                 file = earlier.or(present).ok_or(io::ErrorKind::NotFound)?;
-            } else if file.head_len() == 0 {
+                self.stats.lost_files += unreadable;
+            } else if self.among.is_none() {
                 self.note_twins(file.opened_ns)?;
             }
             let (offset, skipping) = match self.begin {
@@ -524,11 +524,17 @@ impl Tail {
                 }
                 return self.start_at_path(at_path, offset, skipping);
             }
-            let copy = rotation::find_copy(&self.path, checkpoint)?;
-            self.stats.truncated += 1;
+            let mut copy = rotation::find_copy(&self.path, checkpoint)?;
+            if copy.is_none() {
+                copy = rotation::find_packed(&self.path, checkpoint)?;
+            }
             if let Some(copy) = copy {
+                self.stats.truncated += 1;
                 return self.start(copy, offset, skipping);
             }
+            self.begin_after(checkpoint, true)?;
+            self.stats.truncated += 1;
+            return Ok(());
         } else if let Some(file) = rotation::find(&self.path, checkpoint)? {
             return self.start(file, offset, skipping);
         }
@@ -538,12 +544,20 @@ impl Tail {
         if at_path.is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
+        self.begin_after(checkpoint, true)
+    }
+
+    /// Begins with the oldest file that was written to after the checkpoint's, which is nowhere, else with what is at the
+    /// path. `is_lost` says whether that may have held more than was read; so it has if a file came between.
+    fn begin_after(&mut self, checkpoint: &Checkpoint, is_lost: bool) -> io::Result<()> {
         let is_later = |other: &Facts| other.modified_ns > checkpoint.modified_ns;
         let Next { file: between, present, unreadable } = self.next_after(is_later, &[])?;
+        let is_lost = is_lost || between.is_some();
         let file = between.or(present).ok_or(io::ErrorKind::NotFound)?;
-        self.stats.lost_files += 1 + unreadable; // the checkpoint's own file
+        self.start(file, 0, false)?;
+        self.stats.lost_files += u64::from(is_lost) + unreadable;
         self.generation += 1;
-        self.start(file, 0, false)
+        Ok(())
     }
 
     fn start_at_path(
@@ -604,8 +618,9 @@ impl Tail {
     /// whether there is something.
     fn fill(&mut self, since: i64, own: FileId) -> io::Result<bool> {
         let Next { file: copy, present, unreadable } = self.filled_after(since, own)?;
-        let Some(present) = present.filter(|present| present.id == own) else {
-            // It was renamed and stays as it is, and nobody has copied it.
+        let is_own = present.as_ref().is_some_and(|present| present.id == own);
+        let Some(present) = present.filter(|_| is_own) else {
+            // It was renamed, so that nobody has emptied it.
             let Some(reading) = &mut self.reading else { return Ok(false) };
             reading.file.has_same_head()?;
             reading.modified_ns = reading.file.facts()?.modified_ns;
@@ -623,28 +638,42 @@ impl Tail {
         Ok(is_filled)
     }
 
-    /// Goes on in a copy of what was truncated, else at the start of what is there now.
+    /// Goes on in a copy of what was truncated, else with what came after it.
     fn begin_anew(&mut self) -> io::Result<()> {
         let Some(reading) = &self.reading else { return Ok(()) };
         let checkpoint = self.checkpoint_of(reading, reading.offset);
+        // What had been seen of it and not read is nowhere, if there is no copy.
+        let seen = reading.len.max(reading.file.head_len().into());
+        let is_lost = seen > reading.offset;
         let mut copy = rotation::find_copy(&self.path, &checkpoint)?;
-        if copy.is_none() && reading.len > reading.offset {
+        if copy.is_none() {
             copy = rotation::find_packed(&self.path, &checkpoint)?;
         }
-        self.stats.truncated += 1;
-        if let Some(copy) = copy {
-            return self.start(copy, checkpoint.offset, checkpoint.skipping);
+        match copy {
+            Some(copy) => self.start(copy, checkpoint.offset, checkpoint.skipping)?,
+            None if self.is_at_path()? => self.begin_after(&checkpoint, is_lost)?,
+            None => self.begin_same(is_lost)?,
         }
+        self.stats.truncated += 1;
+        Ok(())
+    }
+
+    /// Returns whether the path leads to the open file.
+    fn is_at_path(&self) -> io::Result<bool> {
+        match Facts::at(&self.path) {
+            Ok(facts) => Ok(self.file_id() == Some(facts.id)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins anew with the open file, which was truncated after it was renamed.
+    fn begin_same(&mut self, is_lost: bool) -> io::Result<()> {
         let Some(reading) = &mut self.reading else { return Ok(()) };
-        // What had been seen of it and not read is nowhere.
-        let seen = reading.len.max(reading.file.head_len().into());
-        self.stats.lost_files += u64::from(seen > reading.offset);
-        reading.len = 0;
         reading.file.forget_head()?;
-        reading.offset = 0;
-        reading.scanned = 0;
-        reading.skipping = false;
-        reading.ended = false;
+        (reading.offset, reading.scanned, reading.len) = (0, 0, 0);
+        (reading.skipping, reading.ended) = (false, false);
+        self.stats.lost_files += u64::from(is_lost);
         self.generation += 1;
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Which file a [`Tail`] reads when it has come to the end of one.
 //!
-//! Each answer is of one moment: what the path leads to was opened before the folder was listed, and led there, with
-//! the same beginning, afterwards. Were the two asked for one after the other, a file that is rotated between them
-//! would be in neither.
+//! What comes after a file is an answer of one moment: what the path leads to was opened before the folder was listed,
+//! and led there, with the same beginning, afterwards. Were the two asked for one after the other, a file that is rotated
+//! between them would be in neither.
 
 use std::{io, path::Path};
 
@@ -48,8 +48,10 @@ impl Tail {
             return Ok(true);
         }
         let read_to_its_end = self.place();
+        let packed = self.unread_packed(facts.modified_ns)?;
         let Next { file, present, unreadable } = self.next_to(facts.age(), own)?;
-        let Some(file) = file.or_else(|| present.filter(|present| present.id == newest)) else {
+        let Some(file) = packed.or(file).or_else(|| present.filter(|present| present.id == newest))
+        else {
             // What was there is not any more.
             return TailFile::open(&self.path).map(|_| true);
         };
@@ -94,18 +96,41 @@ impl Tail {
             (None, Some(_)) => return TailFile::open(&self.path).map(|_| true),
         };
         self.stats.lost_files += broken + next.unreadable;
+        if let Some(reading) = &self.reading {
+            let (facts, head) = (reading.file.facts()?, reading.file.head_digest());
+            self.twins.leave(&facts, head);
+        }
         self.stats.rotated += 1;
         self.generation += 1;
         self.start(file, 0, false)?;
         Ok(true)
     }
 
-    /// Notes that a file was read to its end.
+    /// Notes that the open file was read to its end.
     fn leave(&mut self, facts: &Facts) {
-        if !self.twins.leave(facts) {
+        let Some(reading) = &self.reading else { return };
+        if !self.twins.leave(facts, reading.file.head_digest()) {
             // More files of one time than can be told apart: those that come now are not read.
             self.stats.lost_files += 1;
         }
+    }
+
+    /// Returns the text of the oldest file that was compressed and that was written to after `since`, if none of it was
+    /// read: it was rotated while nobody looked. The open file and the one before it are known by what they begin with,
+    /// whenever they were compressed; where no file was left yet nothing is known of the others, and none is taken.
+    pub(super) fn unread_packed(&self, since: i64) -> io::Result<Option<TailFile>> {
+        let (Some(left), Some(reading)) = (self.twins.left(), &self.reading) else {
+            return Ok(None);
+        };
+        let mut after = since;
+        for _ in 0..ROTATED_LISTINGS_MAX {
+            let Some(file) = rotation::next_packed(&self.path, after, since)? else { break };
+            if !file.is_begun_copy_of(&reading.file) && file.head_digest() != left {
+                return Ok(Some(file));
+            }
+            after = file.own_modified_ns()?;
+        }
+        Ok(None)
     }
 
     /// Returns whether a rotated file comes after the open one, `own`, although at the path there is
@@ -124,7 +149,9 @@ impl Tail {
     /// was last written to at the same time and begins alike is a copy that kept the time.
     fn next_to(&self, age: Age, own: FileId) -> io::Result<Next> {
         let is_later = |other: &Facts| {
-            other.age().is_after(age) || other.age() == age && self.twins.is_unread(other)
+            let is_told = age.created_ns.is_some() || self.twins.is_of(age.modified_ns);
+            other.age().is_after(age)
+                || other.age() == age && is_told && self.twins.is_unread(other)
         };
         let is_alike = |file: &TailFile| {
             file.facts().is_ok_and(|facts| facts.modified_ns == age.modified_ns)
@@ -175,13 +202,13 @@ impl Tail {
         self.next_after(is_filled_after, &[at_path])
     }
 
-    /// Notes which files bear the time of an empty one, where nothing is known of what was read: whoever emptied it may
-    /// have copied it just before.
+    /// Notes which files bear the time of the first one that is read: they were there before, and are not to be read.
+    /// Whoever emptied it may have copied it just before.
     pub(super) fn note_twins(&mut self, modified_ns: i64) -> io::Result<()> {
-        for facts in rotation::written_at(&self.path, modified_ns)? {
-            self.leave(&facts);
-        }
         self.twins.begin(modified_ns);
+        for facts in rotation::written_at(&self.path, modified_ns)? {
+            self.twins.note(&facts);
+        }
         Ok(())
     }
 }

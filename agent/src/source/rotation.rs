@@ -218,20 +218,22 @@ fn list(
 ) -> Option<Vec<Listed>> {
     let look = || {
         let entries = entries(path, depth_max).into_iter().filter(|entry| is_wanted(entry));
-        let mut files: Vec<(PathBuf, Option<u64>)> =
-            entries.map(|entry| (entry.path(), inode(&entry))).collect();
-        files.sort_unstable();
+        // What cannot be looked at is left out, each time.
+        let mut files: Vec<Listed> = entries
+            .filter_map(|entry| {
+                let path = entry.path();
+                Some(Listed { facts: Facts::of_entry(&path).ok()?, path })
+            })
+            .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
         files
     };
-    let first = look();
-    let listed: Option<Vec<Listed>> = first
-        .iter()
-        .map(|(path, inode)| {
-            let facts = Facts::of_entry(path).ok()?;
-            (Some(facts.id.inode) == *inode).then(|| Listed { facts, path: path.clone() })
-        })
-        .collect();
-    listed.filter(|_| look() == first)
+    let (first, second) = (look(), look());
+    let is_same = |(first, second): (&Listed, &Listed)| {
+        first.facts.id == second.facts.id && first.path == second.path
+    };
+    let are_same = first.len() == second.len() && first.iter().zip(&second).all(is_same);
+    are_same.then_some(second)
 }
 
 impl Listed {

@@ -161,3 +161,83 @@ fn what_is_compressed_after_it_was_read_is_not_read_again() {
     assert!(world.read().is_empty());
     assert_eq!(world.lost_files(), 0);
 }
+
+/// Puts a file away as rotation does: under the name with this number, compressed.
+fn put_away(world: &World, number: u32) {
+    world.rename("eve.json", "some");
+    world.pack("some", &format!("eve.json.{number}.gz"));
+    // Files' times are no finer than the system's ticks.
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+#[test]
+fn files_that_were_rotated_and_compressed_while_nobody_looked_at_an_open_one_are_read() {
+    let mut world = World::new(&record("z1"));
+    assert_eq!(names(&world.read()), ["z1"]);
+    put_away(&world, 9);
+    world.append("eve.json", &record("a1"));
+    assert_eq!(names(&world.read()), ["a1"]);
+    for (text, number) in [("a2", 3), ("b1", 2), ("c1", 1)] {
+        world.append("eve.json", &record(text));
+        put_away(&world, number);
+    }
+    world.append("eve.json", &record("d1"));
+    assert_eq!(names(&world.read()), ["a2", "b1", "c1", "d1"]);
+    assert_eq!(world.lost_files(), 0);
+    put_away(&world, 0);
+    world.append("eve.json", &record("e1"));
+    assert_eq!(names(&world.read()), ["e1"], "nor is any of them read again");
+}
+
+#[test]
+fn copies_that_were_compressed_at_once_while_nobody_looked_are_read() {
+    let mut world = World::new(&record("a1"));
+    assert_eq!(names(&world.read()), ["a1"]);
+    for (text, number) in [("a2", 2), ("b1", 1)] {
+        world.append("eve.json", &record(text));
+        copy(&world, "some");
+        world.pack("some", &format!("eve.json.{number}.gz"));
+        truncate(&world);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    world.append("eve.json", &record("c1"));
+    assert_eq!(names(&world.read()), ["a2", "b1", "c1"]);
+    assert_eq!(world.lost_files(), 0);
+}
+
+#[test]
+fn what_was_read_is_not_read_again_by_whatever_time_its_compressor_gave_it() {
+    let mut world = World::new(&record("a1"));
+    let mut before: Option<String> = None;
+    for (number, text) in ["a1", "b1", "c1", "d1"].into_iter().enumerate() {
+        assert_eq!(names(&world.read()), [text]);
+        world.restart(|_| {});
+        // The file before is compressed now, and bears the time of that.
+        if let Some(before) = before {
+            std::thread::sleep(Duration::from_millis(20));
+            let bytes = fs::read(world.path(&before)).unwrap();
+            fs::remove_file(world.path(&before)).unwrap();
+            pack(&world.path(&format!("{before}.gz")), &bytes);
+        }
+        let rotated = format!("eve.json.{number}");
+        world.rename("eve.json", &rotated);
+        before = Some(rotated);
+        let next = ["b1", "c1", "d1", "e1"][number];
+        world.append("eve.json", &record(next));
+    }
+    assert_eq!(names(&world.read()), ["e1"]);
+    assert_eq!(world.lost_files(), 0);
+}
+
+#[test]
+fn a_file_that_was_emptied_twice_without_a_copy_of_what_was_seen_goes_on_in_what_came_between() {
+    let mut world = World::new(&record("a1"));
+    assert_eq!(names(&world.read()), ["a1"]);
+    truncate(&world);
+    world.append("eve.json", &record("b1"));
+    copy(&world, "eve.json.1");
+    truncate(&world);
+    world.append("eve.json", &record("c1"));
+    assert_eq!(names(&world.read()), ["b1", "c1"]);
+    assert_eq!(world.lost_files(), 1, "what followed a1, if anything, is nowhere");
+}
