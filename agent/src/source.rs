@@ -547,8 +547,8 @@ impl Tail {
         self.begin_after(checkpoint, true)
     }
 
-    /// Begins with the oldest file that was written to after the checkpoint's, which is nowhere, else with what is at the
-    /// path. `is_lost` says whether that may have held more than was read; so it has if a file came between.
+    /// Begins with the oldest file that was written to after the checkpoint's, which is nowhere, else with what is at
+    /// the path. `is_lost` says whether that may have held more than was read; so it has if a file came between.
     fn begin_after(&mut self, checkpoint: &Checkpoint, is_lost: bool) -> io::Result<()> {
         let is_later = |other: &Facts| other.modified_ns > checkpoint.modified_ns;
         let Next { file: between, present, unreadable } = self.next_after(is_later, &[])?;

@@ -1,8 +1,8 @@
 //! Which file a [`Tail`] reads when it has come to the end of one.
 //!
 //! What comes after a file is an answer of one moment: what the path leads to was opened before the folder was listed,
-//! and led there, with the same beginning, afterwards. Were the two asked for one after the other, a file that is rotated
-//! between them would be in neither.
+//! and led there, with the same beginning, afterwards. Were the two asked for one after the other, a file that is
+//! rotated between them would be in neither.
 
 use std::{io, path::Path};
 

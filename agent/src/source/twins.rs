@@ -2,8 +2,8 @@
 //!
 //! Which file comes next is told by when files were last written to, and that is as coarse as the system's ticks (some
 //! milliseconds, on old file systems a second). Files that were begun and left within one tick bear one time, so that
-//! of them only this says which were read. And a file that is compressed after it was read may bear the time of that: the
-//! one that was left last is known by what it begins with.
+//! of them only this says which were read. And a file that is compressed after it was read may bear the time of that:
+//! the one that was left last is known by what it begins with.
 //!
 //! # Format
 //! ```text
