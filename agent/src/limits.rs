@@ -72,7 +72,7 @@ pub const TWINS_MAX: usize = 256;
 
 /// How often a folder is listed anew in search of a rotated file, because files were renamed
 /// meanwhile. A rotation renames for some microseconds; whoever renames all the time is looked at
-/// again with the next poll.
+/// again after [`OPEN_RETRY_INTERVAL`].
 pub const ROTATED_LISTINGS_MAX: usize = 8;
 
 /// Most files whose places the sources with patterns remember together; what matches beyond a

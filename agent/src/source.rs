@@ -17,8 +17,9 @@
 //!                            its first bytes. If it was not open then and there is no copy, it
 //!                            counts as lost, since it may have held more than was read
 //! deleted while behind       the open file is read to its end; if it was not open, it counts as lost
-//! rotated and compressed     if it was not open: what was not read of it is unpacked (gzip), and then all that was
+//! rotated and compressed     what was not read of it is unpacked (gzip), unless it is open, and then all that was
 //!                            compressed after it; what is broken or compressed otherwise counts as lost
+//! rotated within a tick      all that bear one time are read once: which were is stored
 //! inode used again           known by its first bytes: as if the file had been truncated
 //! not there yet              it is read from its start once it is; so is, before it, one that came and was rotated
 //!                            away between two looks

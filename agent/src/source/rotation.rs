@@ -5,10 +5,11 @@
 //! the wanted inode is found under any name, also in the folders below, where Wazuh keeps the days
 //! before.
 //!
-//! A file that gzip compressed is looked at only for what was not read of the checkpoint's file, and
+//! A file that gzip compressed is looked at for what was not read of the checkpoint's file, and
 //! is known by what it begins with when unpacked, whatever its name; so are, once there is such a
-//! file, those that were compressed after it. Others that are compressed were read before, or are
-//! another tool's.
+//! file, those that were compressed after it. At the end of an open file it is looked at if it is
+//! newer than that and neither it nor the one that was left before. Others that are compressed were
+//! read before, or are another tool's.
 //!
 //! A folder is listed and its files are opened one after the other, while whoever rotates them may
 //! be at work: a file that is renamed meanwhile may be listed twice or not at all, and what is
