@@ -25,6 +25,38 @@ pub const HEAD_BYTES: usize = 256;
 /// How long a file that cannot be opened or read is left alone before the next try.
 pub const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How much sooner UDP is tried than TCP: three times the handshake over a bad line. Longer is only waiting where UDP
+/// is blocked; shorter makes a slow line a blocked one.
+pub const UDP_HEAD_START: Duration = Duration::from_secs(3);
+
+/// How long an agent that is connected over TCP waits before it tries UDP again, at first: a firewall that was mended
+/// is not to be noticed hours later.
+pub const UDP_RETRY_MIN: Duration = Duration::from_secs(10);
+
+/// The same after many tries: where UDP is blocked for good, some dozen packets an hour are lost.
+pub const UDP_RETRY_MAX: Duration = Duration::from_secs(600);
+
+/// How long a connection over UDP must be good before the one over TCP is left: firewalls that look at the first packets
+/// let a handshake begin.
+pub const UDP_PROOF: Duration = Duration::from_secs(2);
+
+/// After how many connections over UDP in a row that fell silent TCP is tried first: one may be a coordinator that was
+/// switched off.
+pub const UDP_SILENCES_MAX: u32 = 2;
+
+/// A connection over UDP that lasted this long has shown that UDP can be relied on: some times the silence after which
+/// one is given up.
+pub const UDP_LASTING: Duration = Duration::from_secs(600);
+
+/// How long an address that failed is tried last: longer than a dial of another takes, over both ways.
+pub const ADDRESS_REST: Duration = Duration::from_secs(60);
+
+/// Most datagrams that came through a tunnel over TCP and wait to be taken: 128 KiB.
+pub const TUNNEL_QUEUE: usize = 32;
+
+/// Bytes that the system may keep of a tunnel that are not sent yet, so that an urgent packet waits behind little.
+pub const TUNNEL_UNSENT_BYTES: u32 = 64 << 10;
+
 /// After how long the next certificate is asked for again: often enough in the third of a life that is left, and no
 /// load where thousands of agents are refused.
 pub const RENEW_RETRY_INTERVAL: Duration = Duration::from_secs(600);

@@ -105,6 +105,9 @@ pub struct LinkStatus {
     pub address: Option<String>,
     /// Name in the coordinator's certificate, while connected.
     pub coordinator: Option<String>,
+    /// Why the connection is over TCP and not over UDP, if it is.
+    #[serde(default)]
+    pub udp_error: Option<String>,
     /// What went wrong last.
     pub last_error: Option<String>,
     /// When that was.
@@ -576,13 +579,16 @@ impl Status {
             link.address = Some(address.to_owned());
         }
         link.coordinator = None;
+        link.udp_error = None;
         link.retry_at = None;
     }
 
-    /// Notes that the link is up.
-    pub fn set_connected(&self, address: &str, coordinator: &str) {
+    /// Notes that the link is up; over TCP, if UDP failed.
+    pub fn set_connected(&self, address: &str, coordinator: &str, udp_error: Option<&str>) {
         self.set_link(LinkState::Connected, Some(address));
-        self.lock().link.coordinator = Some(coordinator.to_owned());
+        let link = &mut self.lock().link;
+        link.coordinator = Some(coordinator.to_owned());
+        link.udp_error = udp_error.map(str::to_owned);
     }
 
     /// Notes what went wrong with the link.

@@ -53,7 +53,7 @@ use crate::{
     command::tokens::{self, Grant},
     config::Config,
     counters::Counters,
-    ingest::{self, Ingest, QuicSettings},
+    ingest::{self, Ingest, QuicSettings, TunnelSettings},
     limits::{ADMIN_TOKEN_LIFE, SHUTDOWN_GRACE, SIGNINGS_MAX},
     store::{
         engine::RocksEngine,
@@ -143,6 +143,12 @@ impl Parts {
 /// Says which part cannot start, and why.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let server = tls::ingest(&config).context("set up TLS for agents")?;
+    let tunnels = config.ingest.tcp_listen.map(|listen| {
+        let tls = Arc::new(tls::tunnels(&config.ingest)?);
+        let server = tls::tunnelled(&config, &server);
+        Ok::<_, tls::TlsError>(TunnelSettings { listen, tls, server })
+    });
+    let tunnels = tunnels.transpose().context("set up TLS for agents over TCP")?;
     let (issuer, terms) = authority(&config).context("set up [authority]")?.unzip();
     let api_tls = Arc::new(tls::api(&config.api).context("set up HTTPS")?);
     let path = config.store.path.clone();
@@ -171,10 +177,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         signings: Arc::new(Semaphore::new(SIGNINGS_MAX)),
         connection_age: config.ingest.connection_age,
         room: ingest::Room::new(Arc::clone(&counters)),
+        doors: ingest::Doors::new(config.ingest.address_handshakes),
+        quotas: Arc::new(ingest::Quotas::new(config.quota, Arc::clone(&counters))),
         tasks: TaskTracker::new(),
         shutdown: stop.clone(),
     };
-    let settings = QuicSettings { endpoint, server };
+    let has_tunnels = tunnels.is_some();
+    let settings = QuicSettings { endpoint, server, tunnels };
     let ingest_addr = start_ingest(settings, config.ingest.listen, shared, &parts).await?;
 
     let counted = Arc::clone(&counters);
@@ -190,7 +199,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     parts.spawn("metrics listener", serve.map(Ok));
     start_upkeep(&config, &store, &view, &clock, &parts);
     tracing::info!(
-        agents = %ingest_addr, api = %api_addr, metrics = %metrics_addr,
+        agents = %ingest_addr, tunnels = has_tunnels, api = %api_addr, metrics = %metrics_addr,
         store = %config.store.path.display(), "coordinator serves"
     );
     Ok(Running { ingest_addr, api_addr, metrics_addr, store, view, counters, bells, parts, writer })
@@ -291,7 +300,7 @@ async fn start_ingest(
     };
     thread::Builder::new().name("ingest".to_owned()).spawn(serve).context("start a thread")?;
     let bound: io::Result<SocketAddr> = bound.await.context("the endpoint's thread")?;
-    let address = bound.with_context(|| format!("[ingest] listen: bind UDP {listen}"))?;
+    let address = bound.with_context(|| format!("[ingest] listen: bind {listen}"))?;
     parts.spawn("ingest", ended.map(|ended| ended.context("its thread panicked")));
     Ok(address)
 }

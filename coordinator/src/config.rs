@@ -37,6 +37,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where agents connect.
     pub ingest: IngestConfig,
+    /// How fast tenants and agents may send.
+    pub quota: QuotaConfig,
     /// What issues agents' certificates; without it they are issued elsewhere.
     pub authority: Option<AuthorityConfig>,
     /// Where analysts and programs connect.
@@ -63,12 +65,34 @@ pub struct StoreConfig {
 pub struct IngestConfig {
     /// UDP address.
     pub listen: SocketAddr,
+    /// TCP address, for agents whose networks let no UDP out; without one, they cannot connect.
+    pub tcp_listen: Option<SocketAddr>,
     /// What proves the coordinator to agents.
     pub identity: ServerIdentity,
     /// The roots' certificates (PEM, one or more): an agent's must lead to one of them.
     pub roots: PathBuf,
     /// Greatest age of a connection; whole hours.
     pub connection_age: Duration,
+    /// How many handshakes a second one address may ask for.
+    pub address_handshakes: u32,
+}
+
+/// How much may come in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Frames: blocks, and gaps.
+    pub blocks: u64,
+}
+
+/// How much each tenant and each agent may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// All agents of a tenant together.
+    pub tenant: Rate,
+    /// Each agent.
+    pub agent: Rate,
 }
 
 /// What issues agents' certificates.
@@ -224,18 +248,30 @@ impl Config {
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
         let check = Check { text, base };
         let raw: RawConfig = toml::from_str(text).map_err(|error| check.syntax(error))?;
-        let ingest = check.ingest(&raw.ingest)?;
+        let mut ingest = check.ingest(&raw.ingest)?;
         let api = check.api(&raw.api, &ingest.identity)?;
+        if raw.ingest.tcp_listen.is_none() && meet(api.listen, ingest.listen) {
+            ingest.tcp_listen = None; // the API has had that port before there was anything else
+        }
+        let metrics = check.metrics(&raw.metrics, &api)?;
+        check.tunnels(&raw.ingest, &ingest, [("api", api.listen), ("metrics", metrics.listen)])?;
         Ok(Self {
             trust_domain: check.trust_domain(&raw.trust_domain)?,
             store: check.store(&raw.store)?,
-            metrics: check.metrics(&raw.metrics, &api)?,
+            metrics,
             authority: raw.authority.map(|raw| check.authority(&raw)).transpose()?,
             log: check.log(&raw.log)?,
+            quota: check.quota(&raw.quota)?,
             ingest,
             api,
         })
     }
+}
+
+/// Returns whether one of two TCP listeners would be in the other's place.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (is_any || one.ip() == other.ip())
 }
 
 impl LogLevel {

@@ -135,7 +135,7 @@ pub trait Label: Copy + 'static {
 }
 
 /// Most values of a label.
-const LABEL_VALUES_MAX: usize = 8;
+const LABEL_VALUES_MAX: usize = 12;
 
 /// A counter for each value of a label.
 #[derive(Debug)]
@@ -191,6 +191,8 @@ label! {
     HandshakeRefused, "reason", {
         /// There are as many connections or handshakes as there may be.
         Full = "full",
+        /// Its address knocks too often.
+        TooMany = "too_many",
         /// It did not finish in time.
         TimedOut = "timed_out",
         /// TLS failed: no certificate, one of another authority, one that has run out, or another protocol.
@@ -205,6 +207,20 @@ label! {
         Superseded = "superseded",
         /// Nobody could tell whether it was let in.
         Unknown = "unknown",
+    }
+}
+
+label! {
+    /// Why a connection over TCP carries nothing.
+    TunnelRefused, "reason", {
+        /// There are as many connections or handshakes as there may be.
+        Full = "full",
+        /// Its address knocks too often.
+        TooMany = "too_many",
+        /// It did not finish in time.
+        TimedOut = "timed_out",
+        /// TLS failed, or it speaks another protocol.
+        Tls = "tls",
     }
 }
 
@@ -374,6 +390,11 @@ counters! {
     connections_accepted: Counter = "Connections of agents whose certificate was accepted.";
     handshakes_open: Gauge = "Handshakes of agents that are going on now.";
     handshakes_refused: CounterBy<HandshakeRefused> = "Handshakes that failed, by reason.";
+    addresses_asked: Counter = "Packets that were answered by asking for a proof of the address.";
+    tunnels_open: Gauge = "Connections over TCP that carry an agent's QUIC now.";
+    tunnels_accepted: Counter = "Connections over TCP that were accepted.";
+    tunnels_refused: CounterBy<TunnelRefused> = "Connections over TCP that were refused, and why.";
+    tunnel_datagrams_dropped: Counter = "Packets for agents over TCP that they did not take.";
     joins_open: Gauge = "Hosts that are joining, and agents that renew what has ended, now.";
     agents_joined: Counter = "Certificates that were given to hosts for a join token.";
     certificates_renewed: Counter = "Next certificates that were signed for agents.";
@@ -386,6 +407,7 @@ counters! {
     spools_set_back: Counter = "Times that an agent found its spool to be an older copy.";
     sessions_silent: Counter = "Sessions that ended because the agent fell silent.";
     frames_waited: Counter = "Frames that waited for others to be stored: there was no room.";
+    frames_over_quota: Counter = "Frames that waited because their tenant or agent sends too fast.";
     frames_refused: Counter = "Frames that broke the protocol; each ended its connection.";
     heartbeats: Counter = "Heartbeats of agents that were noted.";
     recalls_asked: Counter = "Recalls that agents were asked for.";

@@ -3,7 +3,8 @@
 //!
 //! # Tasks
 //! ```text
-//! Ingest::run           accepts; never awaits a handshake
+//! Ingest::run           accepts, over UDP and out of tunnels; never awaits a handshake
+//!  ├ Gate::run          accepts tunnels over TCP, each a task that carries datagrams
 //!  └ one a connection   handshake, identity, then session::run: owns the pure Receiver and all its streams
 //!     └ one a lane      lane::commit_lane: prepares blocks on the blocking pool, hands them to the writer in order
 //! ```
@@ -14,8 +15,11 @@
 //!
 //! Not here: certificates (see [`crate::tls`]), and what a block means (see [`crate::command::block`]).
 
+mod doors;
 mod join;
 mod lane;
+mod meter;
+mod quota;
 mod recall;
 mod registry;
 mod renewal;
@@ -23,6 +27,7 @@ mod room;
 mod session;
 mod standing;
 mod streams;
+mod tunnel;
 
 use std::{
     io,
@@ -34,17 +39,20 @@ use std::{
 use certs::CertificateInfo;
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
 use rand::RngExt as _;
-use tokio::sync::Semaphore;
+use shared::tunnel::DATAGRAM_BYTES_MAX;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{join::Sites, renewal::Renewals, room::Room};
 use self::{
+    doors::Answer,
     registry::Registry,
     session::{Close, Ending, Failure},
+    tunnel::{Gate, Tunnels},
 };
+pub use self::{doors::Doors, join::Sites, quota::Quotas, renewal::Renewals, room::Room};
 use crate::{
     bell::{Bells, Listener},
-    clock::Clock,
+    clock::{self, Clock},
     command::identities::Certificate,
     counters::{Counters, HandshakeRefused},
     limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
@@ -77,6 +85,10 @@ pub struct Shared {
     pub connection_age: Duration,
     /// For what came and is not stored yet.
     pub room: Room,
+    /// How fast tenants and agents may send.
+    pub quotas: Arc<Quotas>,
+    /// How often addresses knocked.
+    pub doors: Doors,
     /// The tasks of connections and lanes.
     pub tasks: TaskTracker,
     /// Cancelled to end all sessions in order.
@@ -90,12 +102,27 @@ pub struct QuicSettings {
     pub endpoint: quinn::EndpointConfig,
     /// Of each connection.
     pub server: quinn::ServerConfig,
+    /// Of what comes through tunnels, if any may.
+    pub tunnels: Option<TunnelSettings>,
+}
+
+/// The settings of tunnels over TCP.
+#[derive(Debug)]
+pub struct TunnelSettings {
+    /// Where they are taken; of port 0 the one of UDP.
+    pub listen: SocketAddr,
+    /// Of the TLS around.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Of each connection within.
+    pub server: quinn::ServerConfig,
 }
 
 /// The endpoint that agents connect to.
 #[derive(Debug)]
 pub struct Ingest {
     endpoint: Endpoint,
+    /// What is met through tunnels, and what takes these.
+    tunnels: Option<(Endpoint, Gate, Arc<Tunnels>)>,
     shared: Arc<Shared>,
     registry: Arc<Registry>,
 }
@@ -113,10 +140,23 @@ impl Ingest {
         listen: SocketAddr,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
-        let socket = std::net::UdpSocket::bind(listen)?;
+        let QuicSettings { endpoint: mut config, server, tunnels } = settings;
         let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("no runtime"))?;
-        let endpoint = Endpoint::new(settings.endpoint, Some(settings.server), socket, runtime)?;
-        Ok(Self { endpoint, shared, registry: Arc::default() })
+        let (socket, listener) = bind_both(listen, tunnels.as_ref().map(|it| it.listen))?;
+        let udp = Endpoint::new(config.clone(), Some(server), socket, Arc::clone(&runtime))?;
+        let tunnels = match tunnels.zip(listener) {
+            None => None,
+            Some((settings, listener)) => {
+                let counters = Arc::clone(&shared.counters);
+                let (gate, socket) = Gate::new(listener, settings.tls, counters)?;
+                config.max_udp_payload_size(DATAGRAM_BYTES_MAX).map_err(io::Error::other)?;
+                let server = Some(settings.server);
+                let endpoint =
+                    Endpoint::new_with_abstract_socket(config, server, socket.clone(), runtime)?;
+                Some((endpoint, gate, socket))
+            }
+        };
+        Ok(Self { endpoint: udp, tunnels, shared, registry: Arc::default() })
     }
 
     /// Returns the address that agents connect to.
@@ -128,29 +168,75 @@ impl Ingest {
     }
 
     /// Meets agents until the shutdown, then lets every session store and ack what it has, and say goodbye.
-    pub async fn run(self) {
-        let shutdown = self.shared.shutdown.clone();
-        while let Some(Some(incoming)) = shutdown.run_until_cancelled(self.endpoint.accept()).await
-        {
-            self.meet(incoming);
-        }
-        self.endpoint.set_server_config(None);
+    pub async fn run(mut self) {
+        let (shutdown, carriers) = (self.shared.shutdown.clone(), TaskTracker::new());
+        let tunnelled = match self.tunnels.take() {
+            None => None,
+            Some((endpoint, gate, tunnels)) => {
+                let shared = Arc::clone(&self.shared);
+                carriers.spawn(gate.run(shared, carriers.clone(), shutdown.clone()));
+                Some((endpoint, tunnels))
+            }
+        };
+        let through_tunnels = async {
+            match &tunnelled {
+                Some((endpoint, tunnels)) => self.accept(endpoint, Some(tunnels)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let both = futures_util::future::join(self.accept(&self.endpoint, None), through_tunnels);
+        shutdown.run_until_cancelled(both).await;
+        let tunnelled = tunnelled.as_ref().map(|(endpoint, _)| endpoint);
+        let endpoints = [Some(&self.endpoint), tunnelled].into_iter().flatten();
+        endpoints.clone().for_each(|endpoint| endpoint.set_server_config(None));
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
-        self.endpoint.close(Close::Goodbye.code(), b"coordinator stopped");
-        let _late = tokio::time::timeout(LINGER, self.endpoint.wait_idle()).await.is_err();
+        let idle = endpoints.map(|endpoint| {
+            endpoint.close(Close::Goodbye.code(), b"coordinator stopped");
+            endpoint.wait_idle()
+        });
+        let idle = futures_util::future::join_all(idle);
+        let _late = tokio::time::timeout(LINGER, idle).await.is_err();
+    }
+
+    /// Meets all that knock at an endpoint until it is closed.
+    async fn accept(&self, endpoint: &Endpoint, tunnels: Option<&Arc<Tunnels>>) {
+        while let Some(incoming) = endpoint.accept().await {
+            self.meet(incoming, tunnels);
+        }
+    }
+
+    /// Returns how one that knocks is to be met.
+    fn answer_to(&self, incoming: &Incoming, is_tunnelled: bool) -> Answer {
+        // What comes through a tunnel has proved its address, and knocked, when that was opened.
+        if is_tunnelled {
+            return Answer::Enter;
+        }
+        let (from, is_proven) =
+            (incoming.remote_address().ip(), incoming.remote_address_validated());
+        let answer = self.shared.doors.knock(from, is_proven, clock::instant());
+        let is_busy = self.shared.counters.handshakes_open.value() >= HANDSHAKES_UNPROVEN_MAX;
+        if is_busy && !is_proven { Answer::Prove } else { answer }
     }
 
     /// Takes or refuses one that knocks. Nothing here waits.
-    fn meet(&self, incoming: Incoming) {
-        let counters = &self.shared.counters;
-        let going_on = counters.handshakes_open.value();
-        if !incoming.remote_address_validated() && going_on >= HANDSHAKES_UNPROVEN_MAX {
-            // Whoever holds its address proves it for a round trip; whoever forged it costs us nothing more.
-            if incoming.retry().is_err() {
-                tracing::debug!("an incoming connection cannot be asked to prove its address");
+    fn meet(&self, incoming: Incoming, tunnels: Option<&Arc<Tunnels>>) {
+        let (counters, is_tunnelled) = (&self.shared.counters, tunnels.is_some());
+        let from = incoming.remote_address();
+        match self.answer_to(&incoming, is_tunnelled) {
+            Answer::Enter => {}
+            Answer::Prove => {
+                // Whoever holds its address proves it for a round trip; whoever forged it costs us nothing more.
+                counters.addresses_asked.add_one();
+                if incoming.retry().is_err() {
+                    tracing::debug!("an incoming connection cannot be asked to prove its address");
+                }
+                return;
             }
-            return;
+            Answer::Refuse => {
+                counters.handshakes_refused.add_one(HandshakeRefused::TooMany);
+                return incoming.refuse();
+            }
         }
         let is_full = counters.connections_open.value() >= CONNECTIONS_MAX as u64;
         if is_full || !counters.handshakes_open.raise_below(HANDSHAKES_MAX as u64) {
@@ -159,11 +245,15 @@ impl Ingest {
             return;
         }
         let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
+        let tunnels = tunnels.cloned();
         self.shared.tasks.spawn(async move {
             // From before the agent is looked at: no revocation falls in between.
             let revocations = shared.bells.revocations.listen();
             let met = shake_hands(&shared, incoming).await;
             shared.counters.handshakes_open.lower();
+            if let (Some(_), Some(tunnels)) = (&met, tunnels) {
+                tunnels.let_in(from);
+            }
             match met {
                 Some(Met::Agent(connection, peer)) => {
                     serve(&shared, &registry, connection, peer, revocations).await;
@@ -191,6 +281,40 @@ impl Ingest {
                 None => {}
             }
         });
+    }
+}
+
+/// Binds UDP, and TCP if it is wanted; of port 0 both get the same.
+fn bind_both(
+    udp: SocketAddr,
+    tcp: Option<SocketAddr>,
+) -> io::Result<(std::net::UdpSocket, Option<TcpListener>)> {
+    const ATTEMPTS: usize = 16;
+    let mut attempt = 0;
+    loop {
+        let socket = std::net::UdpSocket::bind(udp)?;
+        let Some(mut tcp) = tcp else { return Ok((socket, None)) };
+        let is_drawn = tcp.port() == 0;
+        if is_drawn {
+            tcp.set_port(socket.local_addr()?.port());
+        }
+        let bound = std::net::TcpListener::bind(tcp).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        attempt += 1;
+        match bound {
+            Ok(listener) => return Ok((socket, Some(listener))),
+            Err(error) if is_drawn && error.kind() == io::ErrorKind::AddrInUse => {
+                if attempt == ATTEMPTS {
+                    return Err(error);
+                }
+            }
+            Err(error) => {
+                let text = format!("[ingest] tcp_listen: bind TCP {tcp}: {error}");
+                return Err(io::Error::new(error.kind(), text));
+            }
+        }
     }
 }
 

@@ -238,6 +238,22 @@ pub const HANDSHAKES_UNPROVEN_MAX: u64 = 64;
 pub const CONTROL_PENDING_MAX: usize = 7;
 /// How long an agent may take to take a frame of ours; they are tens of bytes and fit the first window.
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long an address may have knocked ahead of its rate: by default a thousand agents behind it dial at once.
+pub const KNOCK_BURST: Duration = Duration::from_secs(10);
+/// Most addresses whose knocks are remembered, at about 60 bytes each.
+pub const SITES_MAX: usize = 16_384;
+/// How much more than its quota allows a tenant or an agent may send at once, as the time that it then has no more:
+/// what a detector writes within a few seconds is not to wait.
+pub const QUOTA_BURST: Duration = Duration::from_secs(4);
+/// What a frame of the control stream counts: 20 a second, and 80 at once. An agent has a heartbeat, an interval of its
+/// ledger and now and then its host's context to say, some frames a minute.
+pub const CONTROL_FRAME_COST: Duration = Duration::from_millis(50);
+/// Most datagrams that wait to be written to one agent over TCP, 128 KiB: acks and a welcome are tens of bytes each.
+pub const TUNNEL_QUEUE: usize = 32;
+/// Most datagrams that came over TCP and were not looked at yet, 4 MiB for all agents together.
+pub const TUNNEL_COME_MAX: usize = 1024;
+/// How long a listener rests when the system gives no connection, such as for want of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a handshake may take before it is given up.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest age of a connection; up to a tenth less is drawn, so that not all are dialled anew at once.

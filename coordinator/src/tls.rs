@@ -46,6 +46,7 @@ use shared::{
     join::ALPN_JOIN,
     limits::JOIN_FRAME_BYTES_MAX,
     renewal::ALPN_RENEW,
+    tunnel::{ALPN_TUNNEL, DATAGRAM_BYTES_MAX},
     wire::ALPN,
 };
 use thiserror::Error;
@@ -204,11 +205,44 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| mismatch(error.to_string()))?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server
-        .transport_config(Arc::new(transport(can_join)))
+        .transport_config(Arc::new(transport(window_of(config))))
         .max_incoming(HANDSHAKES_MAX)
         .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
         .incoming_buffer_size_total(HANDSHAKE_BYTES_MAX * HANDSHAKES_MAX as u64);
     Ok(server)
+}
+
+/// Returns the settings of what is met through tunnels, from those of what is met over UDP.
+#[must_use]
+pub fn tunnelled(config: &Config, udp: &quinn::ServerConfig) -> quinn::ServerConfig {
+    let mut transport = transport(window_of(config));
+    transport.initial_mtu(DATAGRAM_BYTES_MAX).min_mtu(DATAGRAM_BYTES_MAX);
+    let mut server = udp.clone();
+    // The address is that of a TCP connection, and changes with it only.
+    server.transport_config(Arc::new(transport)).migration(false);
+    server
+}
+
+/// Returns how tunnels are met: the coordinator shows its certificate, and the agent's is asked for within.
+///
+/// # Errors
+/// Each [`TlsError`] about certificate and key; the text says which file and what to do.
+pub fn tunnels(config: &IngestConfig) -> Result<rustls::ServerConfig, TlsError> {
+    let ServerIdentity { certificate, .. } = &config.identity;
+    let chain = load_certificates(certificate)?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| TlsError::Mismatch {
+            certificate: certificate.clone(),
+            error: error.to_string(),
+        })?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shown(config, chain)?));
+    tls.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    Ok(tls)
 }
 
 /// What the coordinator shows: to a host that joins, the roots as well, of which it knows a digest only.
@@ -220,7 +254,8 @@ struct Shown {
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let is_joining = hello.alpn().is_some_and(|mut names| names.any(|name| name == ALPN_JOIN));
+        let may_join = |name: &[u8]| name == ALPN_JOIN || name == ALPN_TUNNEL;
+        let is_joining = hello.alpn().is_some_and(|mut names| names.any(may_join));
         Some(Arc::clone(if is_joining { &self.to_hosts } else { &self.to_agents }))
     }
 }
@@ -335,10 +370,14 @@ fn provider() -> Arc<CryptoProvider> {
 /// How much an agent may have sent that was not read yet, once it is known that it is one.
 pub const RECEIVE_WINDOW: VarInt = VarInt::from_u32(CONNECTION_RECEIVE_BYTES_MAX);
 
-/// What one agent may hold of the coordinator. The agent keeps the connection alive, not we. Where hosts can join, a
-/// peer of which nothing is known yet may hold little.
-fn transport(can_join: bool) -> TransportConfig {
-    let window = if can_join { UNPROVEN_RECEIVE_WINDOW } else { RECEIVE_WINDOW };
+/// Returns how much a peer may have sent at first. Where hosts can join, one of which nothing is known yet may hold
+/// little.
+const fn window_of(config: &Config) -> VarInt {
+    if config.authority.is_some() { UNPROVEN_RECEIVE_WINDOW } else { RECEIVE_WINDOW }
+}
+
+/// What one agent may hold of the coordinator. The agent keeps the connection alive, not we.
+fn transport(window: VarInt) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))

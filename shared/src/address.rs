@@ -2,12 +2,12 @@
 
 use std::{fmt, net::Ipv6Addr};
 
-/// A host's name or address, and a UDP port.
+/// A host's name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// DNS name, IPv4 or IPv6 address (without brackets).
     pub host: String,
-    /// UDP port, not zero.
+    /// The port, of UDP or TCP, not zero.
     pub port: u16,
 }
 

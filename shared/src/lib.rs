@@ -23,4 +23,5 @@ pub mod renewal;
 pub mod session;
 pub mod sigma;
 pub mod time;
+pub mod tunnel;
 pub mod wire;

@@ -75,7 +75,7 @@ pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a peer may take from connecting to its first frame, and the other to answer.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an agent waits for the oldest block in flight to be acked before it dials anew.
+/// How long an agent waits for the next ack of a lane with blocks in flight before it dials anew.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a coordinator may take to make a block durable before it gives up on the connection.

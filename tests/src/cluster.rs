@@ -27,6 +27,7 @@ mod cli;
 mod joining;
 mod process;
 mod programs;
+mod relay;
 
 use std::{
     fs,
@@ -57,6 +58,7 @@ pub use self::{
     joining::Host,
     process::{Process, terminate},
     programs::Programs,
+    relay::Relay,
 };
 
 /// Name in the coordinator's certificate, which is also where agents look for it by default.
@@ -270,11 +272,13 @@ impl Coordinator {
             authority.issue_coordinator(COORDINATOR, &names, now, COORDINATOR_VALIDITY, &key)?;
         let paths = Store::new(&folder).write_bundle(&leaf, authority.root_pem())?;
         let [ingest, api, metrics] = addresses()?;
+        // All agents are behind one address.
         let (domain, certificate, key) = (authority.trust_domain(), paths.certificate, paths.key);
         let text = format!(
             "trust_domain = {domain:?}\n\
              [store]\npath = \"store\"\n\
-             [ingest]\nlisten = \"{ingest}\"\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             [ingest]\naddress_handshakes_per_second = 100000\n\
+             listen = \"{ingest}\"\ncertificate = {certificate:?}\nkey = {key:?}\n\
              roots = \"root.pem\"\n\
              [api]\nlisten = \"{api}\"\n\
              [metrics]\nlisten = \"{metrics}\"\n"

@@ -10,12 +10,17 @@
 //! set_back_detected                  one greets with a spool that holds less than is durable
 //! roamed_without_reconnect           the socket under a connection becomes another; the next block is acked
 //! revoke_to_close_ms_p50, _p99       from calling `signalbox agents revoke` until the connection is closed
+//! tcp_fallback_ms                    from an agent's start, with UDP blocked, until its first block is stored: median
+//! flood_other_tenant_p99_ratio       a tenant's urgent p99 beside another's flood, over that without: median
+//! flood_times_quota                  how many times its quota the flood came to where the quota was no bound
 //! resume_after_revoke                sessions that a revoked agent got after that, with the state of its TLS sessions
 //! ```
 #![expect(clippy::disallowed_methods, reason = "what is measured is how long something takes")]
 #![expect(clippy::print_stdout, reason = "whoever runs the check sees how it goes")]
 
+mod flood;
 mod session;
+mod tcp;
 
 use std::{
     net::UdpSocket,
@@ -33,7 +38,7 @@ use serde_json::{Value, json};
 use shared::{
     alert::Alert,
     block::BlockBuilder,
-    ids::{AgentId, BootId, Epoch},
+    ids::{AgentId, BootId, Epoch, Lane},
     renewal::RenewReply,
 };
 use tokio::runtime::Runtime;
@@ -52,6 +57,11 @@ const AT_ONCE: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// What is promised of a revocation.
 const CLOSE_MS_MAX: f64 = 2_000.0;
+/// An agent behind a firewall is not to be missed for longer than a handshake may take.
+const FALLBACK_MS_MAX: f64 = 10_000.0;
+/// What is promised of a flood, and how large it has to be to count as one.
+const FLOOD_RATIO_MAX: f64 = 1.2;
+const FLOOD_TIMES_MIN: f64 = 100.0;
 
 /// An agent of this process.
 struct Member {
@@ -69,8 +79,12 @@ struct Member {
 pub fn run() -> Result<bool> {
     let mut cluster = Cluster::issuing(TIMEOUT)?;
     let runtime = Runtime::new()?;
-    let report = check(&cluster, &runtime)?;
+    let mut report = check(&cluster, &runtime)?;
     cluster.coordinator.process.terminate(TIMEOUT)?;
+    println!("== one tenant floods the coordinator");
+    let flood = flood::run(&runtime)?;
+    report["flood_other_tenant_p99_ratio"] = flood.ratio.into();
+    report["flood_times_quota"] = flood.times.into();
     report::write("identity", &report)?;
     Ok(verdict(&report))
 }
@@ -94,6 +108,9 @@ fn check(cluster: &Cluster, runtime: &Runtime) -> Result<Value> {
     runtime.block_on(set_back(cluster, &mut members))?;
     let found_out = count_shown(cluster, "spool_notice")?;
     let roamed = runtime.block_on(roam(cluster, roaming, &mut members, &block))?;
+    println!("== UDP is blocked");
+    let mut fallbacks = tcp::fallbacks(cluster, "globex")?;
+    fallbacks.sort_by(f64::total_cmp);
     println!("== {REVOKED} of them are revoked");
     let (closed, resumed) = revoke(cluster, runtime, &mut members)?;
     Ok(json!({
@@ -106,6 +123,7 @@ fn check(cluster: &Cluster, runtime: &Runtime) -> Result<Value> {
         "set_back_detected": found_out,
         "roaming_tried": ROAMING,
         "roamed_without_reconnect": roamed,
+        "tcp_fallback_ms": percentile(&fallbacks, 0.5),
         "revoked": REVOKED,
         "revoke_to_close_ms_p50": percentile(&closed, 0.5),
         "revoke_to_close_ms_p99": percentile(&closed, 0.99),
@@ -122,8 +140,14 @@ fn verdict(report: &Value) -> bool {
         ("every copy is detected", of("clones_detected") == of("clones_tried")),
         ("every older spool is found out", of("set_back_detected") == of("set_back_tried")),
         ("an address may change", of("roamed_without_reconnect") == of("roaming_tried")),
+        ("TCP takes over within 10 s", of("tcp_fallback_ms") <= FALLBACK_MS_MAX),
         ("a revocation closes within 2 s", of("revoke_to_close_ms_p99") <= CLOSE_MS_MAX),
         ("nobody resumes after it", of("resume_after_revoke") == 0.0),
+        ("a flood is a hundred times the quota", of("flood_times_quota") >= FLOOD_TIMES_MIN),
+        (
+            "another tenant's urgent blocks do not wait for it",
+            of("flood_other_tenant_p99_ratio") <= FLOOD_RATIO_MAX,
+        ),
     ];
     let missed = claims.iter().filter(|(_, holds)| !holds);
     missed.clone().for_each(|(claim, _)| println!("missed: {claim}"));
@@ -157,7 +181,7 @@ async fn gather(cluster: &Cluster, endpoint: &Endpoint) -> Result<Vec<Member>> {
 /// Lets each send its next block.
 async fn send(members: &mut [Member], block: &Bytes) -> Result<()> {
     let sends = members.iter_mut().map(|member| async move {
-        member.acked = member.session.send(member.acked + 1, block).await?;
+        member.acked = member.session.send(Lane::Normal, member.acked + 1, block).await?;
         anyhow::Ok(())
     });
     stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await
@@ -229,7 +253,7 @@ async fn roam(
     endpoint.rebind(UdpSocket::bind(("0.0.0.0", 0))?)?;
     let mut roamed = 0;
     for member in roaming {
-        member.acked = member.session.send(member.acked + 1, block).await?;
+        member.acked = member.session.send(Lane::Normal, member.acked + 1, block).await?;
         roamed += usize::from(member.acked == 3);
     }
     Ok(roamed)

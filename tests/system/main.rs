@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is test code, its helpers, too")]
 
+mod blackout;
 mod claims;
 mod crash;
 mod demo;

@@ -222,7 +222,7 @@ impl Snapshot {
         let address = link.address.as_deref().unwrap_or("the coordinator");
         let error = link.last_error.as_deref().unwrap_or("no answer");
         let advice = format!(
-            "let UDP to {address} leave this host and its network, and run signalbox-agent check; \
+            "let UDP to {address}, or else TCP, leave this host and its network, and run signalbox-agent check; \
              nothing is lost while the spool has room"
         );
         Some(degraded("link", format!("not connected: {error}"), &advice))
@@ -348,7 +348,7 @@ mod tests {
             spool_bytes_max: 1 << 30,
             spool_damage: 0,
         });
-        board.set_connected("192.0.2.1:4433", "box1");
+        board.set_connected("192.0.2.1:4433", "box1", None);
         let mut snapshot = board.snapshot();
         let now = snapshot.written_at;
         snapshot.certificate_until = now.saturating_add(30 * DAY);

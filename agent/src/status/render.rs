@@ -137,10 +137,13 @@ impl Snapshot {
         let since = ago(now, self.link.since);
         match self.link.state {
             LinkState::Connecting => format!("connecting to {address}"),
-            LinkState::Connected => format!(
-                "connected to {} at {address} for {since}",
-                self.link.coordinator.as_deref().unwrap_or("a coordinator")
-            ),
+            LinkState::Connected => {
+                let coordinator = self.link.coordinator.as_deref().unwrap_or("a coordinator");
+                let over = self.link.udp_error.as_ref().map_or_else(String::new, |why| {
+                    format!(" over TCP (UDP failed: {why}; it is tried again)")
+                });
+                format!("connected to {coordinator} at {address} for {since}{over}")
+            }
             LinkState::Waiting => {
                 let wait = self.link.retry_at.map_or_else(String::new, |at| {
                     format!(", next try in {:.1} s", at.since(now).as_secs_f64())

@@ -23,7 +23,7 @@ fn a_snapshot_reads_back_as_it_was_written() {
     let path = dir.path().join("status.json");
     assert!(matches!(Snapshot::load(&path), Err(LoadError::Missing(_))));
     let board = board();
-    board.set_connected("127.0.0.1:4433", "box1");
+    board.set_connected("127.0.0.1:4433", "box1", None);
     board.update(|snapshot| snapshot.sources = vec![source("eve", 5)]);
     let snapshot = board.snapshot();
     snapshot.store(&path).unwrap();
@@ -69,7 +69,7 @@ fn a_process_that_has_not_written_for_long_is_shown_as_not_running() {
 #[test]
 fn an_administrator_sees_each_part_with_its_figures() {
     let board = board();
-    board.set_connected("192.0.2.1:4433", "box1");
+    board.set_connected("192.0.2.1:4433", "box1", None);
     let start = board.snapshot().written_at;
     let ago = |seconds| Some(start.saturating_sub(Duration::from_secs(seconds)));
     board.update(|snapshot| {

@@ -3,17 +3,15 @@
 //! One connection of its own protocol, one request, one answer. The coordinator is believed by the root's digest in the
 //! token, before anything of the token is sent.
 
-use std::sync::Arc;
-
-use quinn::{ClientConfig, ConnectionError, crypto::rustls::QuicClientConfig};
+use quinn::ConnectionError;
 use shared::join::{JoinRefusal, JoinReply, JoinRequest, JoinToken, Joined};
 use thiserror::Error;
-use tokio::time::timeout;
 
 use super::{
-    CLOSE_TIMEOUT, LinkError,
+    LinkError,
     ask::{AskError, ask},
-    chain_of, dial, transport,
+    chain_of,
+    dial::{Ways, dial},
 };
 use crate::{config::Address, tls::Joining};
 
@@ -27,7 +25,7 @@ pub enum JoinError {
     #[error("not now: {}", .0.join("; "))]
     Later(Vec<String>),
     /// No coordinator answered.
-    #[error("no coordinator answered: {}; UDP to that port must be let out", .0.join("; "))]
+    #[error("no coordinator answered: {}; UDP or TCP to that port must be let out", .0.join("; "))]
     Unreachable(Vec<String>),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
@@ -44,14 +42,11 @@ pub async fn join(
     joining: &Joining,
 ) -> Result<Joined, JoinError> {
     let tls = joining.client().map_err(|error| JoinError::Tls(error.to_string()))?;
-    let crypto =
-        QuicClientConfig::try_from(tls).map_err(|error| JoinError::Tls(error.to_string()))?;
-    let mut quic = ClientConfig::new(Arc::new(crypto));
-    quic.transport_config(Arc::new(transport()));
+    let ways = Ways::new(tls).map_err(|error| JoinError::Tls(error.to_string()))?;
     let (mut failures, mut later, mut refused) = (Vec::new(), Vec::new(), None);
     for text in &token.addresses {
         let asked = match Address::parse(text) {
-            Ok(address) => ask_one(&address, token, request, &quic, joining).await,
+            Ok(address) => ask_one(&address, token, request, &ways, joining).await,
             Err(error) => Err(AskError::Malformed(error)),
         };
         match asked {
@@ -80,13 +75,13 @@ async fn ask_one(
     address: &Address,
     token: &JoinToken,
     request: &JoinRequest,
-    quic: &ClientConfig,
+    ways: &Ways,
     joining: &Joining,
 ) -> Result<JoinReply, AskError> {
-    let (endpoint, connection) = dial(address, &token.server_name, quic).await?;
-    joining.check_peer(&chain_of(&connection)).map_err(LinkError::Peer)?;
-    let reply = ask(&connection, request).await;
-    let _late = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err();
+    let dialled = dial(address, &token.server_name, ways, false).await?;
+    joining.check_peer(&chain_of(&dialled.connection)).map_err(LinkError::Peer)?;
+    let reply = ask(&dialled.connection, request).await;
+    dialled.flush().await;
     reply
 }
 

@@ -68,6 +68,8 @@ pub(super) enum End {
     Goodbye(GoodbyeReason),
     /// The agent has its next certificate, and is to connect with that.
     Renewed,
+    /// There is a connection over UDP again.
+    Moved,
 }
 
 /// Why a session broke.
@@ -76,6 +78,9 @@ pub(super) enum SessionError {
     /// The connection is gone.
     #[error("connection lost: {0}")]
     Connection(#[from] ConnectionError),
+    /// What carried the connection over TCP is gone.
+    #[error("the TCP connection was lost")]
+    TcpLost,
     /// A stream ended while the connection lives.
     #[error("{stream:?} stream: {error}")]
     Stream {
@@ -181,6 +186,7 @@ pub(super) fn close(connection: &Connection, end: &Result<End, SessionError>) {
         Ok(End::Aborted) => (0, b"stopped"),
         Ok(End::Goodbye(_)) => (0, b"goodbye"),
         Ok(End::Renewed) => (0, b"renewed"),
+        Ok(End::Moved) => (0, b"moved to UDP"),
         Err(SessionError::Protocol(_)) => (1, b"protocol error"),
         Err(_) => (2, b"agent's fault"),
     };

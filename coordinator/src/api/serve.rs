@@ -1,6 +1,6 @@
 //! Carries connections to the router: accepts, shakes hands, serves HTTP/1.1 and HTTP/2, and drains.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::Router;
 use hyper_util::{
@@ -17,11 +17,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     counters::Counters,
-    limits::{API_CONNECTIONS_MAX, API_HEAD_TIMEOUT, API_STREAMS_MAX, HANDSHAKE_TIMEOUT},
+    limits::{
+        ACCEPT_PAUSE, API_CONNECTIONS_MAX, API_HEAD_TIMEOUT, API_STREAMS_MAX, HANDSHAKE_TIMEOUT,
+    },
 };
 
-/// How long the accept loop rests when the system gives no connection, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: u32 = 16 << 10;
 

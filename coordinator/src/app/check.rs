@@ -109,6 +109,11 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     };
     let (ingest, api, metrics) = (config.ingest.listen, config.api.listen, config.metrics.listen);
     findings.push(Report::of("ingest listener", listener(ingest, "UDP", udp(ingest))));
+    let over_tcp = match config.ingest.tcp_listen {
+        Some(address) => listener(address, "TCP", tcp(address)),
+        None => Ok(Report::good("off: agents whose networks let no UDP out cannot connect")),
+    };
+    findings.push(Report::of("ingest over TCP", over_tcp));
     findings.push(Report::of("api listener", listener(api, "TCP", tcp(api))));
     let bound = listener(metrics, "TCP", tcp(metrics));
     findings.push(Report::of("metrics listener", bound.map(|report| not_for_all(metrics, report))));

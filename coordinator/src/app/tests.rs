@@ -8,6 +8,7 @@ mod recalls;
 mod refusals;
 mod renewals;
 mod revocations;
+mod tunnels;
 
 use futures_util::FutureExt as _;
 use shared::{

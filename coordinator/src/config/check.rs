@@ -12,8 +12,8 @@ use toml::Spanned;
 
 use super::{
     ApiConfig, AuthorityConfig, AuthorityKey, ConfigError, IngestConfig, LogConfig, LogFormat,
-    LogLevel, MetricsConfig, ServerIdentity, StoreConfig,
-    raw::{RawApi, RawAuthority, RawIngest, RawLog, RawMetrics, RawStore},
+    LogLevel, MetricsConfig, QuotaConfig, Rate, ServerIdentity, StoreConfig, meet,
+    raw::{RawApi, RawAuthority, RawIngest, RawLog, RawMetrics, RawQuota, RawStore},
 };
 use crate::limits::CONNECTION_AGE_MAX;
 
@@ -38,6 +38,18 @@ const AGENT_DAYS_DEFAULT: i64 = 7;
 const GRACE_DAYS: RangeInclusive<i64> = 0..=366;
 /// Longer than a laptop lies in a drawer over a holiday.
 const GRACE_DAYS_DEFAULT: i64 = 30;
+
+/// One a second is for tests; more than a million no machine does.
+const ADDRESS_HANDSHAKES: RangeInclusive<i64> = 1..=1_000_000;
+/// 6 % of a processor, and three times what a thousand agents behind one address need to come back.
+const ADDRESS_HANDSHAKES_DEFAULT: u32 = 100;
+/// The largest block within a second, and more than any network brings.
+const QUOTA_KIB: RangeInclusive<i64> = 512..=1 << 24;
+const QUOTA_BLOCKS: RangeInclusive<i64> = 1..=1 << 20;
+/// KiB and blocks a second of all agents of a tenant: 160,000 alerts, a third of what two cores take.
+const TENANT_QUOTA: (u64, u64) = (16 << 10, 2_000);
+/// The same of one agent: 80,000 alerts, so that one host that runs wild leaves its tenant as much again.
+const AGENT_QUOTA: (u64, u64) = (8 << 10, 1_000);
 
 const INGEST_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4433);
 const API_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
@@ -76,15 +88,41 @@ impl Check<'_> {
         let key = "ingest.connection_age_hours";
         let hours = self.number(key, raw.connection_age_hours.as_ref(), &CONNECTION_AGE_HOURS)?;
         let age = hours.map(|hours| Duration::from_secs(hours * HOUR.as_secs()));
+        let key = "ingest.address_handshakes_per_second";
+        let knocks = raw.address_handshakes_per_second.as_ref();
+        let knocks = self.number(key, knocks, &ADDRESS_HANDSHAKES)?;
+        let knocks = knocks.and_then(|number| u32::try_from(number).ok());
+        let listen = self.address("ingest.listen", raw.listen.as_ref(), INGEST_LISTEN)?;
+        let tcp_listen = match &raw.tcp_listen {
+            Some(text) if text.get_ref() == "off" => None,
+            text => Some(self.address("ingest.tcp_listen", text.as_ref(), listen)?),
+        };
         Ok(IngestConfig {
-            listen: self.address("ingest.listen", raw.listen.as_ref(), INGEST_LISTEN)?,
+            listen,
+            tcp_listen,
             identity: ServerIdentity {
                 certificate: self.base.join(&raw.certificate),
                 key: self.base.join(&raw.key),
             },
             roots: self.base.join(&raw.roots),
             connection_age: age.unwrap_or(CONNECTION_AGE_MAX),
+            address_handshakes: knocks.unwrap_or(ADDRESS_HANDSHAKES_DEFAULT),
         })
+    }
+
+    pub(super) fn quota(&self, raw: &RawQuota) -> Result<QuotaConfig, ConfigError> {
+        let rate = |of: &str, kib: &Option<_>, blocks: &Option<_>, default: (u64, u64)| {
+            let key = format!("quota.{of}_kib_per_second");
+            let kib = self.number(&key, kib.as_ref(), &QUOTA_KIB)?.unwrap_or(default.0);
+            let key = format!("quota.{of}_blocks_per_second");
+            let blocks = self.number(&key, blocks.as_ref(), &QUOTA_BLOCKS)?;
+            Ok(Rate { bytes: kib << 10, blocks: blocks.unwrap_or(default.1) })
+        };
+        let (kib, blocks) = (&raw.tenant_kib_per_second, &raw.tenant_blocks_per_second);
+        let tenant = rate("tenant", kib, blocks, TENANT_QUOTA)?;
+        let (kib, blocks) = (&raw.agent_kib_per_second, &raw.agent_blocks_per_second);
+        let agent = rate("agent", kib, blocks, AGENT_QUOTA)?;
+        Ok(QuotaConfig { tenant, agent })
     }
 
     pub(super) fn authority(
@@ -171,6 +209,24 @@ impl Check<'_> {
         };
         let listen = self.address("api.listen", raw.listen.as_ref(), API_LISTEN)?;
         Ok(ApiConfig { listen, identity })
+    }
+
+    /// Checks that nothing else listens where tunnels are to be taken.
+    pub(super) fn tunnels(
+        &self,
+        raw: &RawIngest,
+        ingest: &IngestConfig,
+        others: [(&str, SocketAddr); 2],
+    ) -> Result<(), ConfigError> {
+        let Some(listen) = ingest.tcp_listen else { return Ok(()) };
+        let Some((other, _)) = others.into_iter().find(|(_, other)| meet(*other, listen)) else {
+            return Ok(());
+        };
+        let key = raw.tcp_listen.as_ref().or(raw.listen.as_ref());
+        let span = key.map_or(0..0, Spanned::span);
+        let text =
+            format!("{other}.listen has {listen} over TCP: give another address, or \"off\"");
+        Err(self.error("ingest.tcp_listen", span, text))
     }
 
     pub(super) fn metrics(

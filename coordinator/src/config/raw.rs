@@ -18,6 +18,8 @@ pub(super) struct RawConfig {
     pub(super) ingest: RawIngest,
     pub(super) authority: Option<Spanned<RawAuthority>>,
     #[serde(default)]
+    pub(super) quota: RawQuota,
+    #[serde(default)]
     pub(super) api: RawApi,
     #[serde(default)]
     pub(super) metrics: RawMetrics,
@@ -37,10 +39,12 @@ pub(super) struct RawStore {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIngest {
     pub(super) listen: Option<Spanned<String>>,
+    pub(super) tcp_listen: Option<Spanned<String>>,
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
     pub(super) roots: PathBuf,
     pub(super) connection_age_hours: Option<Spanned<i64>>,
+    pub(super) address_handshakes_per_second: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +57,15 @@ pub(super) struct RawAuthority {
     pub(super) agent_days: Option<Spanned<i64>>,
     pub(super) grace_days: Option<Spanned<i64>>,
     pub(super) addresses: Spanned<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawQuota {
+    pub(super) tenant_kib_per_second: Option<Spanned<i64>>,
+    pub(super) tenant_blocks_per_second: Option<Spanned<i64>>,
+    pub(super) agent_kib_per_second: Option<Spanned<i64>>,
+    pub(super) agent_blocks_per_second: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -100,6 +100,21 @@ fn values_that_cannot_be_right_are_refused_with_line_and_key() {
             "[metrics]\nlisten = \"127.0.0.1:8443\"\n[store]".into(),
             "4:10: metrics.listen: 127.0.0.1:8443 is api.listen already",
         ),
+        (
+            "[ingest]",
+            ingest("tcp_listen = \"0.0.0.0:8443\""),
+            "6:14: ingest.tcp_listen: api.listen has 0.0.0.0:8443 over TCP: ",
+        ),
+        (
+            "[ingest]",
+            ingest("address_handshakes_per_second = 0"),
+            "6:33: ingest.address_handshakes_per_second: ",
+        ),
+        (
+            "[store]",
+            "[quota]\nagent_blocks_per_second = 0\n[store]".into(),
+            "4:27: quota.agent_blocks_per_second: ",
+        ),
         ("[store]", "[log]\nlevel = \"loud\"\n[store]".into(), "4:9: log.level: "),
         ("[store]", "[log]\nformat = \"xml\"\n[store]".into(), "4:10: log.format: "),
     ];

@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Peer, Shared,
     lane::{CommitFailure, Outcome, Work, commit_lane},
+    quota::Allowance,
     recall::{self, Part, Recalled, Recalling},
     registry::{Place, Registry, Seat},
     renewal,
@@ -214,6 +215,7 @@ pub(super) struct Session<'a> {
     tenant: TenantId,
     agent: AgentId,
     certificate: Certificate,
+    allowance: Allowance,
     /// Spool and process of the agent, once it has greeted.
     process: Option<(Epoch, BootId)>,
     /// Whether nothing is taken of it but which host it is.
@@ -277,6 +279,7 @@ impl<'a> Session<'a> {
             tenant,
             agent,
             certificate,
+            allowance: shared.quotas.of(tenant, agent),
             process: None,
             is_quarantined: false,
             receiver: Receiver::new(ReceiverConfig::default(), clock::instant()),
@@ -363,8 +366,8 @@ impl<'a> Session<'a> {
 
     /// Reads a stream's next frame beside everything else that goes on.
     fn read(&mut self, recv: RecvStream, stream: Option<Stream>, send: Option<SendStream>) {
-        let room = self.shared.room.clone();
-        self.reading.push(Box::pin(read(recv, stream, send, room)));
+        let bounds = (self.allowance.clone(), self.shared.room.clone());
+        self.reading.push(Box::pin(read(recv, stream, send, bounds)));
     }
 
     /// Gives what came to the receiver, and reads on.

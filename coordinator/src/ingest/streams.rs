@@ -9,7 +9,7 @@ use shared::{
 };
 use thiserror::Error;
 
-use super::room::Room;
+use super::{quota::Allowance, room::Room};
 
 /// Why no further frame comes on a stream.
 #[derive(Debug, Error)]
@@ -35,20 +35,20 @@ pub(super) struct Read {
 }
 
 /// Reads the next frame. The future owns the stream, so dropping it never loses half a frame of a stream that is
-/// read on. A frame's length is checked before anything is set aside for it, and one of a lane waits for its place in
-/// `room` with its body unread.
+/// read on. A frame's length is checked before anything is set aside for it, and one of a lane waits with its body
+/// unread until its tenant and its agent may send it, and for its place in `room`.
 pub(super) async fn read(
     mut recv: RecvStream,
     stream: Option<Stream>,
     send: Option<SendStream>,
-    room: Room,
+    (allowance, room): (Allowance, Room),
 ) -> Read {
     let max = match stream {
         Some(Stream::Lane(_) | Stream::Recall) => FRAME_BYTES_MAX,
         Some(Stream::Control) | None => CONTROL_FRAME_BYTES_MAX,
     };
     let room = matches!(stream, Some(Stream::Lane(_) | Stream::Recall)).then_some(room);
-    let frame = read_frame(&mut recv, max, room).await;
+    let frame = read_frame(&mut recv, max, (&allowance, stream), room).await;
     let named = match &frame {
         Ok(Some(Frame::LaneOpen(lane))) => Some(Stream::Lane(*lane)),
         Ok(_) | Err(_) => Some(Stream::Control),
@@ -59,6 +59,7 @@ pub(super) async fn read(
 async fn read_frame(
     recv: &mut RecvStream,
     max: usize,
+    (allowance, stream): (&Allowance, Option<Stream>),
     room: Option<Room>,
 ) -> Result<Option<Frame>, ReadError> {
     let mut len = [0; LEN_BYTES];
@@ -68,6 +69,12 @@ async fn read_frame(
         Err(error) => return Err(error.into()),
     }
     let len = checked_len(len, max)?;
+    match stream {
+        Some(Stream::Lane(lane)) => allowance.take(lane, len).await,
+        Some(Stream::Control) => allowance.take_control().await,
+        // Whoever was asked for what it held back is not to wait for its backlog, nor this for that.
+        Some(Stream::Recall) | None => {}
+    }
     let place = match room {
         Some(room) => Some(room.place(len).await),
         None => None,

@@ -36,7 +36,7 @@ use crate::{
 pub struct SenderConfig {
     /// How long to wait for `Welcome`.
     pub greeting_timeout: Duration,
-    /// How long the oldest block in flight may stay unacked.
+    /// How long a lane with blocks in flight may be without an ack.
     pub ack_timeout: Duration,
     /// How often to send a heartbeat.
     pub heartbeat_interval: Duration,
@@ -103,7 +103,8 @@ enum Phase {
 struct InFlight {
     last: Seq,
     bytes: usize,
-    sent_at: Instant,
+    /// When it was sent or, if that is later, when the one before it was acked.
+    waits_since: Instant,
 }
 
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Sender {
                 self.resume_after(welcome, now)
             }
             (Phase::Streaming | Phase::Draining, Stream::Lane(lane), Frame::Ack { up_to }) => {
-                self.acknowledge(lane, up_to)
+                self.acknowledge(lane, up_to, now)
             }
             (Phase::Streaming | Phase::Draining, Stream::Control, Frame::LedgerAck { up_to })
                 if self.version >= LEDGER_VERSION =>
@@ -455,7 +456,7 @@ impl Sender {
             Phase::Quarantined => Some((self.heartbeat_at, Wake::HeartbeatDue)),
             Phase::Streaming | Phase::Draining => {
                 let oldest = self.lanes.iter().filter_map(|lane| lane.in_flight.front());
-                let sent_at = oldest.map(|block| block.sent_at);
+                let sent_at = oldest.map(|block| block.waits_since);
                 let sent_at = sent_at.chain(self.ledger.in_flight.map(|(_, sent_at)| sent_at));
                 let overdue = sent_at.min().map(|sent_at| sent_at + self.config.ack_timeout);
                 let beat = (self.phase == Phase::Streaming)
@@ -525,7 +526,7 @@ impl Sender {
         Ok(())
     }
 
-    fn acknowledge(&mut self, lane: Lane, up_to: Seq) -> Result<(), ProtocolError> {
+    fn acknowledge(&mut self, lane: Lane, up_to: Seq, now: Instant) -> Result<(), ProtocolError> {
         let state = &mut self.lanes[lane.index()];
         if Some(up_to) > state.sent {
             return Err(ProtocolError::AckAhead { lane, up_to, last_sent: state.sent });
@@ -535,6 +536,10 @@ impl Sender {
         }
         while let Some(block) = state.in_flight.pop_front_if(|block| block.last <= up_to) {
             state.bytes_in_flight -= block.bytes;
+        }
+        // A coordinator that takes one after the other, as slowly as its quotas say, is there.
+        if let Some(next) = state.in_flight.front_mut() {
+            next.waits_since = now;
         }
         state.acked = Some(up_to);
         self.events.push_back(SenderEvent::Acked { lane, up_to });
@@ -589,7 +594,7 @@ impl Sender {
             self.transmits.push_back(Transmit { stream, frame: Frame::LaneOpen(lane) });
         }
         state.sent = Some(last);
-        state.in_flight.push_back(InFlight { last, bytes, sent_at: now });
+        state.in_flight.push_back(InFlight { last, bytes, waits_since: now });
         state.bytes_in_flight += bytes;
         self.transmits.push_back(Transmit { stream, frame });
     }

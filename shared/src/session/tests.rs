@@ -433,6 +433,29 @@ fn a_coordinator_that_does_not_answer_is_left() {
 }
 
 #[test]
+fn a_coordinator_that_acks_slowly_is_not_left() {
+    let mut pair = Pair::new([0, 3, 0]);
+    pair.commits_held = true;
+    pair.run();
+    let (sent_at, step) = (pair.now, SenderConfig::default().ack_timeout * 2 / 3);
+    for seq in 1..=2 {
+        pair.now += step;
+        let ack = Frame::Ack { up_to: Seq::new(seq).unwrap() };
+        pair.sender.handle_frame(Stream::Lane(Lane::Normal), ack, pair.now).unwrap();
+    }
+    assert!(pair.now - sent_at > SenderConfig::default().ack_timeout);
+    let overdue = pair.now + SenderConfig::default().ack_timeout;
+    let error = loop {
+        let (at, _) = pair.sender.poll_timeout().unwrap();
+        if let Err(error) = pair.sender.handle_timeout(at) {
+            assert_eq!(at, overdue);
+            break error;
+        }
+    };
+    assert_eq!(error, ProtocolError::Timeout(Wake::AckOverdue));
+}
+
+#[test]
 fn shutdown_waits_for_what_is_in_flight_and_sends_nothing_new() {
     let mut pair = Pair::new([0, 9, 0]);
     pair.commits_held = true;

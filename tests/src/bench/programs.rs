@@ -87,7 +87,10 @@ impl Site {
         let (ingest, api, metrics) = (free_udp()?, free_tcp()?, free_tcp()?);
         let config = format!(
             "trust_domain = \"signalbox.internal\"\n[store]\npath = \"store\"\n\
-             [ingest]\nlisten = \"{ingest}\"\ncertificate = \"coordinator.pem\"\n\
+             [quota]\ntenant_kib_per_second = 1048576\nagent_kib_per_second = 1048576\n\
+             tenant_blocks_per_second = 1000000\nagent_blocks_per_second = 1000000\n\
+             [ingest]\naddress_handshakes_per_second = 1000000\n\
+             listen = \"{ingest}\"\ncertificate = \"coordinator.pem\"\n\
              key = \"coordinator.key\"\nroots = \"root.pem\"\n[api]\nlisten = \"{api}\"\n\
              [metrics]\nlisten = \"{metrics}\"\n[log]\nlevel = \"warn\"\n"
         );

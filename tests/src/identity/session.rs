@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use agent::tls::Credentials;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use shared::{
@@ -35,7 +35,7 @@ pub(super) struct Session {
     connection: Connection,
     control: Arc<Mutex<SendStream>>,
     renewed: mpsc::Receiver<RenewReply>,
-    lane: Option<(SendStream, RecvStream)>,
+    lane: Option<(Lane, SendStream, RecvStream)>,
 }
 
 impl Answer {
@@ -78,14 +78,15 @@ impl Session {
         Ok(Answer::Welcomed(Self { connection, control, renewed, lane: None }))
     }
 
-    /// Sends a block, and returns up to where it is acked.
-    pub(super) async fn send(&mut self, number: u64, block: &Bytes) -> Result<u64> {
+    /// Sends a block on a lane, each time the same, and returns up to where it is acked.
+    pub(super) async fn send(&mut self, lane: Lane, number: u64, block: &Bytes) -> Result<u64> {
         if self.lane.is_none() {
             let (mut send, recv) = self.connection.open_bi().await?;
-            write(&mut send, &Frame::LaneOpen(Lane::Normal)).await?;
-            self.lane = Some((send, recv));
+            write(&mut send, &Frame::LaneOpen(lane)).await?;
+            self.lane = Some((lane, send, recv));
         }
-        let (send, recv) = self.lane.as_mut().context("it was opened just now")?;
+        let (opened, send, recv) = self.lane.as_mut().context("it was opened just now")?;
+        ensure!(*opened == lane, "{opened} is open");
         let seq = Seq::new(number).context("a block's number")?;
         write(send, &Frame::Block { seq, block: block.clone() }).await?;
         let Frame::Ack { up_to } = read(recv).await? else { bail!("no ack") };

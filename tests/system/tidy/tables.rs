@@ -110,8 +110,11 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("clock", May::Import(&[])),
     // Plain numbers that every driver raises and the metrics listener shows.
     ("counters", May::Import(&[])),
-    // `certs` for the signing requests of hosts that join.
-    ("ingest", May::Import(&["bell", "certs", "clock", "command", "counters", "store", "tls"])),
+    // `certs` for the signing requests of hosts that join, `config` for its checked values.
+    (
+        "ingest",
+        May::Import(&["bell", "certs", "clock", "command", "config", "counters", "store", "tls"]),
+    ),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     ("main", May::Import(&["app", "args", "clock", "config"])),

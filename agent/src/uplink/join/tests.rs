@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "the test ends its tasks with its runtime")]
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use certs::{AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey};
 use quinn::{Endpoint, ServerConfig, crypto::rustls::QuicServerConfig};

@@ -23,7 +23,7 @@ fn a_house_in_order_has_nothing_to_say_and_is_left_as_it_was() {
     let findings = check(&house.config, house.now());
     assert!(findings.iter().all(|finding| finding.verdict == Verdict::Ok), "{findings:?}");
     let parts: Vec<&str> = findings.iter().map(|finding| finding.part).collect();
-    let listeners = ["ingest listener", "api listener", "metrics listener"];
+    let listeners = ["ingest listener", "ingest over TCP", "api listener", "metrics listener"];
     assert_eq!(parts, [&["identity", "roots", "store"][..], &listeners[..]].concat());
     assert!(!house.config.store.path.exists(), "a check changes nothing");
     let json = serde_json::to_value(&findings).unwrap();
