@@ -175,6 +175,10 @@ impl Failure {
                 Close::Superseded
             }
             Self::Quarantined => Close::Quarantined,
+            // What an agent says that cannot be: it is none that can come again and say the same.
+            Self::Control { error: WriteError::Refused(CommandError::Invalid { .. }), .. } => {
+                Close::Protocol
+            }
             Self::Protocol(_)
             | Self::Frame { .. }
             | Self::Stream { .. }

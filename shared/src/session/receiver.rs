@@ -137,6 +137,8 @@ pub struct Receiver {
     recall: Asking,
     /// Whether a certificate was asked for and not answered yet.
     is_renewing: bool,
+    /// Whether the agent has said that its spool is an older copy, which it says once.
+    is_set_back: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ReceiverEvent>,
 }
@@ -154,6 +156,7 @@ impl Receiver {
             ledger: VecDeque::new(),
             recall: Asking::default(),
             is_renewing: false,
+            is_set_back: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -190,6 +193,12 @@ impl Receiver {
                 if self.version >= RENEW_VERSION =>
             {
                 self.take_renewal(signing_request)?;
+            }
+            (Phase::Streaming, Stream::Control, Frame::SetBack(set_back))
+                if self.version >= CLAIM_VERSION && !self.is_set_back =>
+            {
+                self.is_set_back = true;
+                self.events.push_back(ReceiverEvent::SetBack(set_back));
             }
             (_, Stream::Control, Frame::Goodbye(reason)) => {
                 self.phase = Phase::Closed;
@@ -230,9 +239,6 @@ impl Receiver {
                 Ok(ReceiverEvent::Context(context))
             }
             Frame::Alive if stream == Stream::Control && is_served => Ok(ReceiverEvent::Alive),
-            Frame::SetBack(set_back) if stream == Stream::Control && is_served => {
-                Ok(ReceiverEvent::SetBack(set_back))
-            }
             frame => {
                 let phase = match self.phase {
                     Phase::AwaitingHello { .. } => "before the greeting",

@@ -546,6 +546,9 @@ fn a_spool_that_was_set_back_and_went_on_shows_by_the_checksum_of_the_newest_dur
         pair.store(event);
     }
     assert_eq!(pair.set_backs, [SetBack { lane, committed, last }]);
+    let again = Frame::SetBack(SetBack { lane, committed: seq(6), last });
+    let refused = pair.receiver.handle_frame(Stream::Control, again, pair.now);
+    assert!(matches!(refused, Err(ProtocolError::Unexpected { .. })), "L7: it is said once");
     assert!(pair.stored[1].is_empty());
 }
 

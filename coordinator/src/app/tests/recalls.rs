@@ -128,6 +128,7 @@ async fn an_agent_that_answers_with_what_is_no_block_or_lies_about_it_is_refused
         let (_, said) = agent.closed().await;
         assert!(said.contains(reason), "{reason} in {said}");
     }
+    assert_eq!(running.counters.frames_refused.value(), 3);
     assert_eq!(state(&running, id), (RecallState::Answering, 0));
     assert_eq!(agent_id(1), answers(running.store.engine(), id).unwrap()[0].0.agent);
     running.shut_down().await.unwrap();
