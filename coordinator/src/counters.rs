@@ -211,7 +211,7 @@ label! {
 }
 
 label! {
-    /// Why a connection over TCP carries nothing.
+    /// Why a connection over TCP carries nothing, or nothing more.
     TunnelRefused, "reason", {
         /// There are as many connections or handshakes as there may be.
         Full = "full",
@@ -221,6 +221,8 @@ label! {
         TimedOut = "timed_out",
         /// TLS failed, or it speaks another protocol.
         Tls = "tls",
+        /// What came through it is no datagram.
+        Framing = "framing",
     }
 }
 
@@ -241,6 +243,8 @@ label! {
         TooMany = "too_many",
         /// No certificate could be issued, or the store did not answer.
         Unavailable = "unavailable",
+        /// What came is no request, or none came in time.
+        NoRequest = "no_request",
     }
 }
 

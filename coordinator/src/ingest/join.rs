@@ -31,6 +31,7 @@ pub use self::sites::Sites;
 use super::{LINGER, Shared, renewal::sign};
 use crate::{
     command::{CommandError, joins},
+    counters::JoinRefused,
     limits::{JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT},
     store::{engine::Staged, schema::JoinTokenKey, tables::Source as _, writer::WriteError},
     tls::Issuer,
@@ -51,6 +52,13 @@ enum JoinError {
     Write(#[from] quinn::WriteError),
 }
 
+impl JoinError {
+    /// Returns whether what came is no request, or none came.
+    const fn is_of_request(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Malformed(_) | Self::Silent)
+    }
+}
+
 /// Serves a host that wants to become an agent; `from` is the address that its handshake has proved.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
@@ -61,7 +69,12 @@ pub(super) async fn serve(
     let exchange = timeout(JOIN_TIMEOUT, exchange(shared, issuer, connection, from));
     match shared.shutdown.run_until_cancelled(exchange).await {
         Some(Ok(Ok(()))) | None => {}
-        Some(Ok(Err(error))) => tracing::info!(%from, %error, "join broke off"),
+        Some(Ok(Err(error))) => {
+            if error.is_of_request() {
+                shared.counters.joins_refused.add_one(JoinRefused::NoRequest);
+            }
+            tracing::info!(%from, %error, "join broke off");
+        }
         Some(Err(_late)) => tracing::info!(%from, "join took too long"),
     }
 }

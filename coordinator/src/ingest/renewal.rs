@@ -115,7 +115,8 @@ async fn exchange(
         let request: RenewRequest = codec::decode(&body).map_err(|error| text(&error))?;
         Ok::<_, String>((send, request))
     });
-    let (mut send, request) = asked.await.map_err(|late| text(&late))??;
+    let asked = asked.await.map_err(|late| text(&late)).flatten();
+    let (mut send, request) = asked.inspect_err(|_| shared.counters.renewals_refused.add_one())?;
     let AgentKey { tenant, agent } = peer.key;
     // Much may have happened since the handshake: the host may have shown a later certificate meanwhile.
     let reply = if let Err(failure) = standing::check(shared, peer).await {

@@ -24,7 +24,7 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use shared::tunnel::{ALPN_TUNNEL, DATAGRAM_BYTES_MAX, put, take};
+use shared::tunnel::{ALPN_TUNNEL, DATAGRAM_BYTES_MAX, TunnelError, put, take};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
     net::{TcpListener, TcpStream},
@@ -191,6 +191,10 @@ impl Tunnels {
             ending = send(write, outbox) => ending,
             () = nobody_comes(place, is_let_in) => Err(io::ErrorKind::TimedOut.into()),
         };
+        let cause = ending.as_ref().err().and_then(io::Error::get_ref);
+        if cause.is_some_and(|cause| cause.is::<TunnelError>()) {
+            self.counters.tunnels_refused.add_one(TunnelRefused::Framing);
+        }
         tracing::debug!(%from, ?ending, "connection over TCP has ended");
     }
 }

@@ -235,3 +235,21 @@ async fn an_authority_under_another_root_is_refused_at_the_start() {
     let error = format!("{:#}", start(house.config.clone(), Clock::wall()).await.unwrap_err());
     assert!(error.contains("[authority]") && error.contains("issues nothing under"), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_no_request_is_not_answered_and_counted() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let running = house.start().await;
+    for bytes in [&[0; 4][..], &[255; 4], &[4, 0, 0, 0, 7, 7], b""] {
+        let (_endpoint, connection) = connect(&house, &running, ALPN_JOIN).await;
+        let (mut send, mut recv) = within(connection.open_bi()).await.unwrap();
+        within(send.write_all(bytes)).await.unwrap();
+        send.finish().unwrap();
+        let answer = within(recv.read_to_end(JOIN_FRAME_BYTES_MAX)).await;
+        assert!(!answer.is_ok_and(|answer| !answer.is_empty()), "{bytes:?}");
+    }
+    let refused = || running.counters.joins_refused.value(JoinRefused::NoRequest);
+    eventually("all are counted", || refused() == 4).await;
+    running.shut_down().await.unwrap();
+}

@@ -248,3 +248,21 @@ async fn who_slept_too_long_or_was_revoked_or_never_was_an_agent_is_not_renewed(
     assert_eq!(close_code(&lost), u64::from(CLOSE_REVOKED));
     running.shut_down().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_no_request_for_a_late_renewal_is_not_answered_and_counted() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let running = house.start().await;
+    let late = ended(&house, Duration::from_secs(3_600));
+    for bytes in [&[255; 4][..], &[4, 0, 0, 0, 7, 7], b""] {
+        let connection = dial_late(&house, &late, &running).await.unwrap();
+        let (mut send, mut recv) = within(connection.open_bi()).await.unwrap();
+        within(send.write_all(bytes)).await.unwrap();
+        send.finish().unwrap();
+        let answer = within(recv.read_to_end(1 << 10)).await;
+        assert!(!answer.is_ok_and(|answer| !answer.is_empty()), "{bytes:?}");
+    }
+    eventually("all are counted", || running.counters.renewals_refused.value() == 3).await;
+    running.shut_down().await.unwrap();
+}

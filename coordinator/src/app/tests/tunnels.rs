@@ -64,6 +64,7 @@ async fn a_tunnel_with_bytes_that_are_no_datagrams_is_closed_and_others_go_on() 
         ended(bad).await;
     }
     eventually("they are gone", || running.counters.tunnels_open.value() == 1).await;
+    assert_eq!(running.counters.tunnels_refused.value(TunnelRefused::Framing), 3);
     // Whole datagrams that are not QUIC are no matter of the tunnel's.
     let mut noise = Vec::new();
     (0..100_u8).for_each(|number| put(&[number; 1200], &mut noise));
