@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     command::{CommandError, joins},
-    store::schema::JoinTokenKey,
+    store::{schema::JoinTokenKey, values},
 };
 
 /// Life of a token where none is asked for, in hours: a working day and the night before it.
@@ -52,11 +52,14 @@ async fn list(
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     caller.require(ADMINS)?;
-    let (rows, next) =
-        read::page_by_digest(&api.store, "join_tokens", &query, JoinTokenKey, |key| &key.0).await?;
-    let now = api.clock.now();
-    let mine = rows.iter().filter(|(_, token)| caller.scope.allows(token.tenant));
-    json(&Page { items: mine.map(|(_, token)| show::join_token(token, now)).collect(), next })
+    let is_shown = move |token: &values::JoinToken| caller.scope.allows(token.tenant);
+    let name = "join_tokens";
+    let page = read::page_by_digest(&api.store, name, &query, JoinTokenKey, |key| &key.0, is_shown);
+    let ((rows, next), now) = (page.await?, api.clock.now());
+    json(&Page {
+        items: rows.iter().map(|(_, token)| show::join_token(token, now)).collect(),
+        next,
+    })
 }
 
 /// Makes a join token: whoever has it makes a host an agent of the tenant with it, by `signalbox-agent join`. Its text

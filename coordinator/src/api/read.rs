@@ -4,11 +4,14 @@ use super::{
     page::{self, Filter, PageQuery},
     problem::Problem,
 };
-use crate::store::{
-    engine::{Direction, Engine},
-    schema::range_of,
-    tables::{Rows, Source as _, Table},
-    writer::Store,
+use crate::{
+    limits::PAGE_ITEMS_MAX,
+    store::{
+        engine::{Direction, Engine},
+        schema::range_of,
+        tables::{LoadError, Rows, Source as _, Table},
+        writer::Store,
+    },
 };
 
 /// Runs `read` where it may block, and returns what it read.
@@ -31,7 +34,8 @@ where
     }
 }
 
-/// Reads a page of the table whose keys are digests, and the cursor of the next one, in the list of this name.
+/// Reads a page of the table whose keys are digests, and the cursor of the next one, in the list of this name. A row
+/// that is not shown to the caller is passed over: the cursor may name none.
 ///
 /// # Errors
 /// The query's own problem, or the read's.
@@ -41,6 +45,7 @@ pub async fn page_by_digest<K>(
     query: &PageQuery,
     key_of: fn([u8; 32]) -> K,
     digest_of: fn(&K) -> &[u8; 32],
+    is_shown: impl Fn(&K::Value) -> bool + Send + 'static,
 ) -> Result<(Rows<K>, Option<String>), Problem>
 where
     K: Table + Send + 'static,
@@ -55,7 +60,20 @@ where
             from = after.encode();
             from.push(0);
         }
-        engine.load_range::<K>(&from..&to, Direction::Forward, limit + 1)
+        let mut shown = Vec::new();
+        loop {
+            let rows: Rows<K> =
+                engine.load_range(&from..&to, Direction::Forward, PAGE_ITEMS_MAX)?;
+            let is_last = rows.len() < PAGE_ITEMS_MAX;
+            if let Some((key, _)) = rows.last() {
+                from = key.encode();
+                from.push(0);
+            }
+            shown.extend(rows.into_iter().filter(|(_, row)| is_shown(row)));
+            if is_last || shown.len() > limit {
+                return Ok::<_, LoadError>(shown);
+            }
+        }
     });
     let mut rows = rows.await?;
     let more = rows.len() > limit;

@@ -68,11 +68,10 @@ async fn list(
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     caller.require(ADMINS)?;
-    let (rows, next) =
-        read::page_by_digest(&api.store, "tokens", &query, TokenKey, |key| &key.0).await?;
-    let now = api.clock.now();
-    let mine = rows.iter().filter(|(_, token)| within(&caller.scope, token));
-    json(&Page { items: mine.map(|(_, token)| show::token(token, now)).collect(), next })
+    let is_shown = move |token: &values::Token| within(&caller.scope, token);
+    let page = read::page_by_digest(&api.store, "tokens", &query, TokenKey, |key| &key.0, is_shown);
+    let ((rows, next), now) = (page.await?, api.clock.now());
+    json(&Page { items: rows.iter().map(|(_, token)| show::token(token, now)).collect(), next })
 }
 
 /// Makes a token. Its secret is shown this once: an idempotent replay returns the token without it.

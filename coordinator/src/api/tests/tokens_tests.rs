@@ -80,3 +80,28 @@ async fn an_admin_of_some_tenants_cannot_reach_beyond_them() {
         house.get("/v1/me", &other).await.ok();
     }
 }
+
+#[tokio::test]
+async fn the_cursor_of_a_list_names_no_token_that_the_caller_may_not_see() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let house = House::new();
+    let admin = house.token(Role::Admin, &["acme"]).await;
+    let mut hidden = Vec::new();
+    for _ in 0..16 {
+        let other = house.token(Role::Analyst, &["globex"]).await;
+        hidden.push(house.get("/v1/me", &other).await.ok()["token"].as_str().unwrap().to_owned());
+        house.token(Role::Analyst, &["acme"]).await;
+    }
+    let (mut path, mut seen) = ("/v1/tokens?limit=1".to_owned(), 0);
+    loop {
+        let page = house.get(&path, &admin).await.ok();
+        seen += page["items"].as_array().unwrap().len();
+        let Some(next) = page["next"].as_str() else { break };
+        let bytes = URL_SAFE_NO_PAD.decode(next).unwrap();
+        let named: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!hidden.iter().any(|id| named.contains(id.as_str())), "L5: {named}");
+        path = format!("/v1/tokens?limit=1&cursor={next}");
+    }
+    assert_eq!(seen, 17, "each of their own is on a page");
+}
