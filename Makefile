@@ -1,7 +1,7 @@
 # The names of everything one can do here; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check sigma-check identity-check deb deb-check fmt lint doc deny deps
+.PHONY: help test demo crash ledger-check simulate bench fuzz api-check edge-check sigma-check identity-check attack deb deb-check fmt lint doc deny deps
 
 export ROCKSDB_STATIC = 1
 export CARGO_TERM_PROGRESS_WHEN = $(if $(CI),never,auto)
@@ -93,6 +93,10 @@ sigma-check: deps ## try all public Sigma rules where they are at hand; writes t
 identity-check: deps ## a thousand agents renew, are copied, set back, moved and revoked; writes target/reports/identity.json
 	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin identity_check)
 	$(call step,identity,$(with_rocksdb) "$${CARGO_TARGET_DIR:-target}/debug/identity_check")
+
+attack: deps ## try to get what nobody may get; writes target/reports/attack.json (ONLY="api joins" tries only these)
+	$(call step,build,$(with_rocksdb) cargo build --locked -p tests --bin attack)
+	$(call step,attack,$(with_rocksdb) "$${CARGO_TARGET_DIR:-target}/debug/attack" $(ONLY))
 
 deps: ## install what a build needs, and compile RocksDB once for this machine
 	@tests/install.sh

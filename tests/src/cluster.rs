@@ -173,6 +173,12 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// Returns what issues the certificates.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Sets up a new agent of a tenant; it is not started.
     ///
     /// # Errors

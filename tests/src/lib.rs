@@ -1,5 +1,6 @@
 //! Tests that need more than one crate; they are the targets under `system` and `simulation`. What they share is here.
 
+pub mod attack;
 pub mod bench;
 pub mod cluster;
 pub mod edge;
