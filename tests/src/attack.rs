@@ -55,7 +55,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 const COUNT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What stands in the names of numbers that count what was refused, or taken and shown as wrong.
-const REFUSALS: [&str; 3] = ["refused", "unexplained", "silent"];
+const REFUSALS: [&str; 5] = ["refused", "unexplained", "silent", "unreadable", "addresses_asked"];
 
 /// What must happen.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! Alerts of a case, and the search for alerts by entity and by when they were received.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -19,6 +21,7 @@ use super::{
     types::{Alert, AlertPage, Time},
 };
 use crate::{
+    counters::Counters,
     limits::{SEARCH_BLOCKS_MAX, TEXT_BYTES_MAX},
     store::{
         reader::alerts::{self, AlertPlace, Found, Search, Window},
@@ -100,8 +103,10 @@ async fn list_of_case(
     let filter = Filter::new("alerts of case", &[Some(&name)]);
     let before = filter.start(query.cursor.as_deref(), |at| position(tenant, at))?;
     let window = Window { before, limit, blocks: SEARCH_BLOCKS_MAX, records: query.record };
+    let counters = Arc::clone(&api.counters);
     let page = read::blocking(&api.store, move |engine| {
         let page = alerts::of_case(engine, tenant, id, window)?;
+        count_unreadable(&counters, &page);
         Ok::<_, Problem>(show(tenant, Some(&name), page, filter))
     });
     json(&page.await?)
@@ -135,8 +140,10 @@ async fn search(
     let before = filter.start(query.cursor.as_deref(), |at| position(tenant, at))?;
     let window = Window { before, limit, blocks: SEARCH_BLOCKS_MAX, records: query.record };
     let search = Search { tenant, entity, from, to };
+    let counters = Arc::clone(&api.counters);
     let page = read::blocking(&api.store, move |engine| {
         let page = alerts::search(engine, &search, window)?;
+        count_unreadable(&counters, &page);
         Ok::<_, Problem>(show(tenant, None, page, filter))
     });
     json(&page.await?)
@@ -188,6 +195,12 @@ fn position(tenant: TenantId, bytes: &[u8]) -> Option<AlertPlace> {
     Some(AlertPlace { block: key.place, position: u16::from_be_bytes(*position) })
 }
 
+/// Counts the records that were asked for and cannot be shown: an operator learns that an agent sends such.
+fn count_unreadable(counters: &Counters, page: &alerts::AlertPage) {
+    let unreadable = page.alerts.iter().filter(|found| matches!(found.record, Some(Err(_))));
+    counters.records_unreadable.add(unreadable.count() as u64);
+}
+
 /// Returns a page as the API shows it.
 fn show(
     tenant: TenantId,
@@ -204,9 +217,14 @@ fn show(
 
 fn alert(tenant: TenantId, case: Option<&str>, found: &Found) -> Alert {
     let AlertPlace { block, position } = found.place;
-    let record = found.record.as_ref().map(|record| String::from_utf8_lossy(record));
-    let is_lossy = matches!(&record, Some(std::borrow::Cow::Owned(_)));
-    let bytes = found.record.as_ref().filter(|_| is_lossy);
+    let (record, unreadable) = match found.record.as_ref() {
+        Some(Ok(record)) => (Some(record), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+        None => (None, None),
+    };
+    let text = record.map(|record| String::from_utf8_lossy(record));
+    let is_lossy = matches!(&text, Some(std::borrow::Cow::Owned(_)));
+    let bytes = record.filter(|_| is_lossy);
     Alert {
         case: case.map(str::to_owned),
         tenant: tenant.to_string(),
@@ -218,7 +236,8 @@ fn alert(tenant: TenantId, case: Option<&str>, found: &Found) -> Alert {
         received_at: Time(block.received_at),
         finding: ocsf::finding(tenant, found),
         record_base64: bytes.map(|bytes| STANDARD.encode(bytes)),
-        record: record.map(std::borrow::Cow::into_owned),
+        record: text.map(std::borrow::Cow::into_owned),
+        record_unreadable: unreadable,
     }
 }
 

@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header, request::Builder},
     response::Response,
 };
+use bytes::Bytes;
 use serde_json::Value;
 use shared::{
     alert::{Alert, Field, Severity},
@@ -188,10 +189,21 @@ impl Fixture {
         seq: u64,
         builder: &mut BlockBuilder,
     ) -> Vec<CaseId> {
+        self.block_bytes(tenant, agent, seq, builder.finish(1)).await
+    }
+
+    /// Stores a block as an agent sent it; returns the cases that it touched.
+    pub(super) async fn block_bytes(
+        &self,
+        tenant: &str,
+        agent: u8,
+        seq: u64,
+        block: Bytes,
+    ) -> Vec<CaseId> {
         let agent = AgentId::from_bytes([agent; 16]);
         let stream = StreamId { agent, epoch: Epoch(7), lane: Lane::Normal };
         let (tenant, seq) = (tenant.parse().unwrap(), Seq::new(seq).unwrap());
-        let prepared = Prepared::new(tenant, stream, seq, builder.finish(1)).unwrap();
+        let prepared = Prepared::new(tenant, stream, seq, block).unwrap();
         match self.write(move |staged, now| block::commit(staged, &prepared, now)).await {
             Committed::Stored(cases) => cases,
             Committed::Before => panic!("the block was there before"),

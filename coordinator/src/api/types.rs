@@ -385,6 +385,10 @@ pub struct Alert {
     /// The record's bytes in base64, if it was asked for and is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_base64: Option<String>,
+    /// Why there is no record although it was asked for: the agent sent it in a form that cannot be unpacked. The rest
+    /// of the alert is as the agent said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_unreadable: Option<String>,
 }
 
 /// One page of alerts.

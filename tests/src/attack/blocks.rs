@@ -1,7 +1,7 @@
 //! Blocks that are none, whose parts disagree, or that unpack to more than they say.
 //!
 //! The coordinator looks at a block's fields before it stores it, and at its records when somebody reads them: a block
-//! whose records are broken is stored, and nobody is harmed by it.
+//! whose records are broken is stored, and its alerts are shown with why they have none.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -28,8 +28,16 @@ const CRC_AT: usize = 24;
 
 const STORED: Must = Must::new(
     "it is stored, and the tenant's alerts can still be read",
-    &["stored and read"],
+    &["stored and read with records"],
     &["signalbox_blocks_stored_total"],
+);
+
+/// What the search says in place of a record that cannot be unpacked.
+const NO_RECORD: &str = "record_unreadable";
+const UNREADABLE: Must = Must::new(
+    "the tenant's alerts can still be read, with why they have no record, and that is counted",
+    &["stored and read without records"],
+    &["signalbox_records_unreadable_total"],
 );
 
 /// A block's fields as its format has them.
@@ -203,7 +211,7 @@ fn compressions(
         ),
         ("a block whose records are not packed", build(header, &packed, records)),
     ];
-    stored.iter().try_for_each(|(name, block)| harmless(suite, name, block))?;
+    stored.iter().try_for_each(|(name, block)| stored_and_read(suite, name, &UNREADABLE, block))?;
     ensure_good(suite, good)
 }
 
@@ -212,28 +220,36 @@ fn ensure_good(suite: &mut Suite<'_>, good: &Bytes) -> Result<()> {
     harmless(suite, "a block as it should be", good)
 }
 
+/// Sends a block that is stored and as good as any.
+fn harmless(suite: &mut Suite<'_>, name: &str, block: &Bytes) -> Result<()> {
+    stored_and_read(suite, name, &STORED, block)
+}
+
 /// Sends a block that is stored, and reads all that its tenant has.
 ///
 /// The tenant has nothing else: what one block spoils is not to be laid to the next.
-fn harmless(suite: &mut Suite<'_>, name: &str, block: &Bytes) -> Result<()> {
+fn stored_and_read(suite: &mut Suite<'_>, name: &str, must: &Must, block: &Bytes) -> Result<()> {
     let arena = suite.arena;
     let tenant = format!("{ATTACKER}-{}", suite.attempts.len());
-    suite.attempt(name, &STORED, async {
+    suite.attempt(name, must, async {
         let (stored, member) = send(arena, &tenant, block).await?;
         if stored != "acked 1" {
             return Ok(stored);
         }
         let tenant = member.tenant.as_str();
+        let mut found = String::new();
         for args in [
             &["search", "--tenant", tenant, "--record", "--all"][..],
             &["search", "--tenant", tenant, "--all"],
             &["cases", "--tenant", tenant, "--all"],
         ] {
-            if let Err(error) = arena.cluster.cli(args) {
-                return Ok(format!("stored, and then {error:#}"));
+            match arena.cluster.cli(args) {
+                Ok(answer) => found.push_str(&answer.to_string()),
+                Err(error) => return Ok(format!("stored, and then {error:#}")),
             }
         }
-        Ok("stored and read".to_owned())
+        let how = if found.contains(NO_RECORD) { "without" } else { "with" };
+        Ok(format!("stored and read {how} records"))
     })
 }
 

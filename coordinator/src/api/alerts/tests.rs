@@ -1,5 +1,6 @@
+use bytes::Bytes;
 use serde_json::{Value, json};
-use shared::block::BlockBuilder;
+use shared::block::{BlockBuilder, HEADER_BYTES};
 
 use super::super::fixture::{Fixture, START_MS};
 use super::*;
@@ -125,6 +126,60 @@ async fn a_record_that_is_no_text_is_given_in_base64_too() {
         (&items[0]["record"], &items[0]["record_base64"]),
         (&json!("a\u{fffd}b"), &json!("Yf9i"))
     );
+}
+
+/// Returns a block whose records are no zstd frame, under a checksum that is right.
+fn with_broken_records() -> Bytes {
+    let mut builder = BlockBuilder::new();
+    let mut alert = shared::alert::Alert::default();
+    alert.set(shared::alert::Field::Title, "scan of srv9");
+    builder.push(&alert, b"a record that nobody will see").unwrap();
+    let mut block = builder.finish(1).to_vec();
+    let fields = u32::from_le_bytes(block[12..16].try_into().unwrap()) as usize;
+    block[HEADER_BYTES + fields] ^= 0xff;
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&block[..24]), &block[HEADER_BYTES..]);
+    block[24..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    block.into()
+}
+
+#[tokio::test]
+async fn an_alert_whose_record_cannot_be_unpacked_is_shown_without_it_and_says_why() {
+    let (fixture, case) = filled().await;
+    fixture.block_bytes("acme", 2, 1, with_broken_records()).await;
+    let token = fixture.token(Role::Analyst, &["acme"]).await;
+    let items = fixture.all("/v1/alerts?record=true&limit=2", &token).await;
+    assert_eq!(items.len(), 6, "the others are found as ever");
+    assert_eq!(titles(&items)[0], "scan of srv9");
+    let said = "block's records cannot be decompressed to their size";
+    assert_eq!((items[0].get("record"), &items[0]["record_unreadable"]), (None, &json!(said)));
+    assert_eq!(
+        (&items[1]["record"], items[1].get("record_unreadable")),
+        (&json!("record of srv1"), None)
+    );
+    assert_eq!(fixture.api.counters.records_unreadable.value(), 1);
+    let items = fixture.all("/v1/alerts", &token).await;
+    assert_eq!(items[0].get("record_unreadable"), None, "nobody asked");
+    let path = format!("/v1/cases/{case}/alerts?record=true");
+    assert!(fixture.get(&path, &token).await.items().iter().all(|it| it["record"].is_string()));
+    assert_eq!(fixture.api.counters.records_unreadable.value(), 1);
+}
+
+#[tokio::test]
+async fn a_stored_block_whose_checksum_is_wrong_is_our_own_damage_and_no_answer() {
+    let (fixture, _) = filled().await;
+    let token = fixture.token(Role::Analyst, &["acme"]).await;
+    let tenant = "acme".parse().unwrap();
+    let search = Search { tenant, entity: None, from: Timestamp::ZERO, to: Timestamp::MAX };
+    let engine: &dyn Engine = &*fixture.engine;
+    let page = alerts::search(engine, &search, Window::first(1)).unwrap();
+    let mut block = with_broken_records().to_vec();
+    *block.last_mut().unwrap() ^= 1;
+    let mut staged = Staged::new(&*fixture.engine);
+    let key = BlockKey { tenant, place: page.alerts[0].place.block }.encode();
+    staged.put(Space::Blocks, &key, Bytes::from(block));
+    fixture.engine.commit(staged.into_changes()).unwrap();
+    assert_eq!(fixture.get("/v1/alerts?record=true", &token).await.status, 500);
+    assert_eq!(fixture.api.counters.records_unreadable.value(), 0);
 }
 
 #[tokio::test]

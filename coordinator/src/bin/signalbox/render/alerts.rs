@@ -9,7 +9,8 @@ use crate::text::{Paint, instant, paint, safe, severity};
 
 /// Writes alerts: as a table, or each with its record where records were asked for.
 pub(crate) fn list(alerts: &[Alert], columns: usize) -> String {
-    if alerts.iter().any(|alert| alert.record.is_some()) {
+    let has_record = |alert: &Alert| alert.record.is_some() || alert.record_unreadable.is_some();
+    if alerts.iter().any(has_record) {
         return alerts.iter().map(with_record).collect();
     }
     let has_processes = alerts.iter().any(|alert| process(&alert.finding).is_some());
@@ -87,6 +88,9 @@ fn with_record(alert: &Alert) -> String {
     lines.extend(attribution::lines(finding).into_iter().map(|(end, line)| (end, Some(line))));
     // Whole: who asks for the record wants to see all of it.
     lines.push(("record", alert.record.as_deref().map(safe)));
+    let unreadable = alert.record_unreadable.as_deref();
+    lines
+        .push(("no record", unreadable.map(|why| format!("it cannot be unpacked: {}", safe(why)))));
     out.push_str(&fields(&lines));
     out.push('\n');
     out
@@ -285,6 +289,15 @@ TIME                  SEVERITY  HOST   TITLE           FROM > TO                
             "{text}"
         );
         assert!(text.contains("\n  hash       d41d8c\n"), "{text}");
+    }
+
+    #[test]
+    fn an_alert_whose_record_cannot_be_unpacked_is_shown_with_why() {
+        let mut broken = alert(None);
+        broken.record_unreadable = Some("block's records \u{1b}[2J".to_owned());
+        let text = plain(&list(&[alert(Some("{}")), broken], 120));
+        let line = "\n  no record  it cannot be unpacked: block's records \\u{1b}[2J\n";
+        assert!(text.contains(line) && text.contains("\n  hash       d41d8c\n"), "{text}");
     }
 
     #[test]

@@ -162,7 +162,8 @@ fn a_search_gives_what_the_block_holds_and_the_record_if_asked_for() {
     assert_eq!(found.record, None);
     let with_records = Window { records: true, ..Window::first(9) };
     let page = search(engine, &everything(host), with_records).unwrap();
-    assert_eq!(page.alerts[0].record.as_deref(), Some(b"record of 1 1 1".as_slice()));
+    let record = Bytes::from_static(b"record of 1 1 1");
+    assert_eq!(page.alerts[0].record, Some(Ok(record)));
 }
 
 #[test]
