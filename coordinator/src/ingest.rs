@@ -43,19 +43,18 @@ use shared::tunnel::DATAGRAM_BYTES_MAX;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{doors::Doors, join::Sites, quota::Quotas, renewal::Renewals, room::Room};
 use self::{
-    doors::Answer,
     registry::Registry,
     session::{Close, Ending, Failure},
     tunnel::{Gate, Tunnels},
 };
-pub use self::{doors::Doors, join::Sites, quota::Quotas, renewal::Renewals, room::Room};
 use crate::{
     bell::{Bells, Listener},
     clock::{self, Clock},
     command::identities::Certificate,
     counters::{Counters, HandshakeRefused},
-    limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX},
+    limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX},
     store::{schema::AgentKey, writer::Store},
     tls::{self, Issuer, Purpose},
 };
@@ -206,34 +205,21 @@ impl Ingest {
         }
     }
 
-    /// Returns how one that knocks is to be met.
-    fn answer_to(&self, incoming: &Incoming, is_tunnelled: bool) -> Answer {
-        // What comes through a tunnel has proved its address, and knocked, when that was opened.
-        if is_tunnelled {
-            return Answer::Enter;
-        }
-        let (from, is_proven) =
-            (incoming.remote_address().ip(), incoming.remote_address_validated());
-        let answer = self.shared.doors.knock(from, is_proven, clock::instant());
-        let is_busy = self.shared.counters.handshakes_open.value() >= HANDSHAKES_UNPROVEN_MAX;
-        if is_busy && !is_proven { Answer::Prove } else { answer }
-    }
-
     /// Takes or refuses one that knocks. Nothing here waits.
     fn meet(&self, incoming: Incoming, tunnels: Option<&Arc<Tunnels>>) {
         let (counters, is_tunnelled) = (&self.shared.counters, tunnels.is_some());
         let from = incoming.remote_address();
-        match self.answer_to(&incoming, is_tunnelled) {
-            Answer::Enter => {}
-            Answer::Prove => {
-                // Whoever holds its address proves it for a round trip; whoever forged it costs us nothing more.
+        // What comes through a tunnel has proved its address, and knocked, when that was opened.
+        if !is_tunnelled {
+            if !incoming.remote_address_validated() {
+                // A forged address is sent less than came from it; whoever holds it proves it for a round trip.
                 counters.addresses_asked.add_one();
                 if incoming.retry().is_err() {
                     tracing::debug!("an incoming connection cannot be asked to prove its address");
                 }
                 return;
             }
-            Answer::Refuse => {
+            if !self.shared.doors.knock(from.ip(), clock::instant()) {
                 counters.handshakes_refused.add_one(HandshakeRefused::TooMany);
                 return incoming.refuse();
             }

@@ -230,9 +230,6 @@ pub const JOIN_SITES_MAX: usize = 10_000;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Most handshakes at once; each costs 0.6 ms of processor time, so a burst waits at most a second.
 pub const HANDSHAKES_MAX: usize = 512;
-/// Handshakes with peers that have not proved their address, before further ones must: 64 are ten a processor's
-/// millisecond of a healthy start, and what a flood of forged addresses may hold.
-pub const HANDSHAKES_UNPROVEN_MAX: u64 = 64;
 /// Control frames of one session that wait for the store: a greeting, a context, a heartbeat, two frames of the ledger,
 /// one part of an answer to a recall, and one more.
 pub const CONTROL_PENDING_MAX: usize = 7;
@@ -240,6 +237,12 @@ pub const CONTROL_PENDING_MAX: usize = 7;
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long an address may have knocked ahead of its rate: by default a thousand agents behind it dial at once.
 pub const KNOCK_BURST: Duration = Duration::from_secs(10);
+/// For how much longer than a connection may last a token proves its agent's address: until an agent that was told to
+/// dial anew has done so, or whose network was away for a while.
+pub const ADDRESS_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
+/// Most used tokens that are remembered of one lifetime, at some 40 bytes each, and as many of the one before: three for
+/// each agent.
+pub const ADDRESS_TOKENS_MAX: usize = 65_536;
 /// Most addresses whose knocks are remembered, at about 60 bytes each.
 pub const SITES_MAX: usize = 16_384;
 /// How much more than its quota allows a tenant or an agent may send at once, as the time that it then has no more:

@@ -4,7 +4,7 @@
 //! connection proves both identities anew. A peer is an agent when its certificate leads to one of
 //! the configured roots and names an agent of the coordinator's own trust domain
 //! ([`peer_identity`]): the root also signs other roles, and a coordinator's certificate must not
-//! do (L5).
+//! do (L5). A token saves an agent that comes back the proof of its address, and nothing else.
 //!
 //! Analysts: HTTPS without client certificates; they show a bearer token instead.
 //!
@@ -16,6 +16,7 @@
 
 mod authority;
 mod late;
+mod tokens;
 
 use std::{
     fs, io,
@@ -25,7 +26,7 @@ use std::{
 
 use certs::{CertificateError, CertificateInfo};
 use quinn::{
-    Connection, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+    Connection, EndpointConfig, IdleTimeout, TransportConfig, ValidationTokenConfig, VarInt,
     crypto::rustls::{HandshakeData, QuicServerConfig},
 };
 use quinn_proto::HashedConnectionIdGenerator;
@@ -52,12 +53,12 @@ use shared::{
 use thiserror::Error;
 
 pub use self::authority::{AuthorityError, ChainError, Issuer};
-use self::late::Late;
+use self::{late::Late, tokens::UsedTokens};
 use crate::{
     config::{ApiConfig, Config, IngestConfig, ServerIdentity},
     limits::{
-        ANSWERS_MAX, CONNECTION_RECEIVE_BYTES_MAX, CONNECTION_SEND_BYTES_MAX, HANDSHAKE_BYTES_MAX,
-        HANDSHAKES_MAX, IDLE_TIMEOUT, LANE_RECEIVE_BYTES_MAX, STREAMS_MAX,
+        ADDRESS_TOKEN_MARGIN, ANSWERS_MAX, CONNECTION_RECEIVE_BYTES_MAX, CONNECTION_SEND_BYTES_MAX,
+        HANDSHAKE_BYTES_MAX, HANDSHAKES_MAX, IDLE_TIMEOUT, LANE_RECEIVE_BYTES_MAX, STREAMS_MAX,
     },
 };
 
@@ -204,8 +205,14 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
     tls.max_early_data_size = 0;
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| mismatch(error.to_string()))?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let mut tokens = ValidationTokenConfig::default();
+    tokens
+        .sent(1)
+        .lifetime(config.ingest.connection_age + ADDRESS_TOKEN_MARGIN)
+        .log(Arc::new(UsedTokens::default()));
     server
         .transport_config(Arc::new(transport(window_of(config))))
+        .validation_token_config(tokens)
         .max_incoming(HANDSHAKES_MAX)
         .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
         .incoming_buffer_size_total(HANDSHAKE_BYTES_MAX * HANDSHAKES_MAX as u64);
@@ -218,8 +225,9 @@ pub fn tunnelled(config: &Config, udp: &quinn::ServerConfig) -> quinn::ServerCon
     let mut transport = transport(window_of(config));
     transport.initial_mtu(DATAGRAM_BYTES_MAX).min_mtu(DATAGRAM_BYTES_MAX);
     let mut server = udp.clone();
-    // The address is that of a TCP connection, and changes with it only.
+    // The address is that of a TCP connection, which proves it and changes with it only.
     server.transport_config(Arc::new(transport)).migration(false);
+    server.validation_token.sent(0);
     server
 }
 

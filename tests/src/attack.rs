@@ -1,5 +1,5 @@
 //! Attempts to get what nobody may get, against the shipped coordinator: who one is, what one sends, what one asks for,
-//! and how one knocks.
+//! where one says that one is, and how one knocks.
 //!
 //! Each attempt has a name and says what must happen. It is wrong if anything else happens, and also if a refusal is
 //! counted nowhere: an operator who cannot see an attack does not know of it.
@@ -16,6 +16,7 @@
 #![expect(clippy::disallowed_methods, reason = "an attacker has a clock, tasks and pauses")]
 #![expect(clippy::print_stdout, reason = "whoever runs the suite sees how it goes")]
 
+mod addresses;
 mod answers;
 mod api;
 mod arena;
@@ -44,6 +45,7 @@ const SUITES: &[(&str, Run)] = &[
     ("answers", answers::run),
     ("joins", joins::run),
     ("api", api::run),
+    ("addresses", addresses::run),
     ("listener", listener::run),
 ];
 

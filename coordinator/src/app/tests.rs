@@ -1,5 +1,6 @@
 //! The whole coordinator in one process: RocksDB, QUIC and TLS are real, only the agent is the test's.
 
+mod addresses;
 mod agent;
 pub(super) mod house;
 mod joins;

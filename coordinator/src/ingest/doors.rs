@@ -1,8 +1,7 @@
 //! How often one address may knock: a handshake costs its signatures, whoever asks for it.
 //!
-//! An address that was not proved may be forged, so nobody is refused for what came from it: who knocks too often is
-//! asked to prove it (a Retry, RFC 9000, section 8.1.2), which costs a round trip. What was proved has a rate of its
-//! own, and beyond that is refused. Of IPv6 a network counts (64 bits): whoever has one address there has all.
+//! Only addresses that were proved knock here: one that was not may be forged, and nobody is refused for what came from
+//! it. Of IPv6 a network counts (64 bits): whoever has one address there has all.
 
 use std::{
     collections::HashMap,
@@ -14,28 +13,11 @@ use std::{
 use super::meter::Meter;
 use crate::limits::{KNOCK_BURST, SITES_MAX};
 
-/// What becomes of one that knocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It may come in.
-    Enter,
-    /// It is to prove its address first.
-    Prove,
-    /// It is to come later.
-    Refuse,
-}
-
 /// The addresses that knocked of late.
 #[derive(Debug)]
 pub struct Doors {
     cost: Duration,
-    sites: Mutex<HashMap<IpAddr, Site>>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Site {
-    unproven: Meter,
-    proven: Meter,
+    sites: Mutex<HashMap<IpAddr, Meter>>,
 }
 
 impl Doors {
@@ -46,25 +28,24 @@ impl Doors {
         Self { cost, sites: Mutex::default() }
     }
 
-    /// Answers one that knocks from this address.
-    pub(super) fn knock(&self, from: IpAddr, is_proven: bool, now: Instant) -> Answer {
+    /// Tells whether one that knocks from this address, which it has proved, may come in.
+    pub(super) fn knock(&self, from: IpAddr, now: Instant) -> bool {
         // Every change is a few assignments: a panic leaves nothing broken.
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let from = network(from);
         if sites.len() >= SITES_MAX && !sites.contains_key(&from) {
-            sites.retain(|_, site| !(site.unproven.is_at_rest(now) && site.proven.is_at_rest(now)));
+            sites.retain(|_, meter| !meter.is_at_rest(now));
             if sites.len() >= SITES_MAX {
-                // Too many knock for each to be known: then each has to prove where it is.
-                return if is_proven { Answer::Enter } else { Answer::Prove };
+                // Too many knock for each to be known: those that are new are not held to a rate.
+                return true;
             }
         }
-        let site = sites.entry(from).or_default();
-        let meter = if is_proven { &mut site.proven } else { &mut site.unproven };
-        if meter.due(now, KNOCK_BURST) > now {
-            return if is_proven { Answer::Refuse } else { Answer::Prove };
+        let meter = sites.entry(from).or_default();
+        let may_enter = meter.due(now, KNOCK_BURST) <= now;
+        if may_enter {
+            meter.take(now, self.cost);
         }
-        meter.take(now, self.cost);
-        Answer::Enter
+        may_enter
     }
 }
 
@@ -87,23 +68,12 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     #[test]
-    fn forged_addresses_cost_their_owner_a_round_trip_and_never_the_service() {
+    fn an_address_is_refused_beyond_its_rate_and_nobody_else_is() {
         let (doors, now) = (Doors::new(100), clock::instant());
-        let knocks = || doors.knock(ATTACKER, false, now);
-        let entered =
-            std::iter::repeat_with(knocks).take(100_000).filter(|it| *it == Answer::Enter);
-        assert_eq!(entered.count() as u64, 100 * KNOCK_BURST.as_secs() + 1);
-        assert_eq!(doors.knock(ATTACKER, false, now), Answer::Prove);
-        assert_eq!(doors.knock(ATTACKER, true, now), Answer::Enter);
-    }
-
-    #[test]
-    fn who_proved_its_address_is_refused_beyond_its_rate_and_nobody_else_is() {
-        let (doors, now) = (Doors::new(100), clock::instant());
-        while doors.knock(ATTACKER, true, now) == Answer::Enter {}
-        assert_eq!(doors.knock(ATTACKER, true, now), Answer::Refuse);
-        assert_eq!(doors.knock(OTHER, true, now), Answer::Enter);
-        assert_eq!(doors.knock(ATTACKER, true, now + Duration::from_millis(20)), Answer::Enter);
+        let knocks = std::iter::repeat_with(|| doors.knock(ATTACKER, now)).take(100_000);
+        assert_eq!(knocks.filter(|it| *it).count() as u64, 100 * KNOCK_BURST.as_secs() + 1);
+        assert!(doors.knock(OTHER, now));
+        assert!(doors.knock(ATTACKER, now + Duration::from_millis(20)));
     }
 
     #[test]
@@ -117,17 +87,16 @@ mod tests {
     #[test]
     fn however_many_addresses_knock_the_table_is_bounded_and_known_ones_are_kept_apart() {
         let (doors, now) = (Doors::new(100), clock::instant());
-        while doors.knock(ATTACKER, true, now) == Answer::Enter {}
+        while doors.knock(ATTACKER, now) {}
         for number in 0..SITES_MAX as u128 * 2 {
             let from = Ipv6Addr::from_bits((0x2001_0db8 << 96) | (number << 64));
-            doors.knock(from.into(), false, now);
+            doors.knock(from.into(), now);
         }
         assert_eq!(doors.sites.lock().unwrap().len(), SITES_MAX);
-        assert_eq!(doors.knock(ATTACKER, true, now), Answer::Refuse);
-        assert_eq!(doors.knock(OTHER, false, now), Answer::Prove);
-        assert_eq!(doors.knock(OTHER, true, now), Answer::Enter);
+        assert!(!doors.knock(ATTACKER, now));
+        assert!(doors.knock(OTHER, now));
         let later = now + Duration::from_secs(3_600);
-        assert_eq!(doors.knock(OTHER, false, later), Answer::Enter);
+        assert!(doors.knock(OTHER, later));
         assert_eq!(doors.sites.lock().unwrap().len(), 1);
     }
 }

@@ -34,7 +34,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Shared, doors::Answer};
+use super::Shared;
 use crate::{
     clock,
     counters::{Counters, TunnelRefused},
@@ -121,7 +121,7 @@ impl Gate {
                     continue;
                 }
             };
-            if shared.doors.knock(from.ip(), true, clock::instant()) != Answer::Enter {
+            if !shared.doors.knock(from.ip(), clock::instant()) {
                 self.tunnels.counters.tunnels_refused.add_one(TunnelRefused::TooMany);
                 continue;
             }

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use bytes::{Bytes, BytesMut};
 use certs::{Leaf, certificates_of_pem};
 use quinn::{
-    Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream, TransportConfig,
-    crypto::rustls::QuicClientConfig,
+    Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
+    TokenMemoryCache, TokenStore, TransportConfig, crypto::rustls::QuicClientConfig,
 };
 use rustls::{
     ClientConfig,
@@ -69,6 +69,8 @@ impl Way {
 pub(super) struct Line {
     endpoint: Endpoint,
     to: SocketAddr,
+    /// Proofs of the address that the coordinator gave; each is shown at the next handshake.
+    tokens: Arc<dyn TokenStore>,
     /// What carries the packets of a tunnel; they end with it.
     _carriers: JoinSet<()>,
 }
@@ -109,7 +111,13 @@ impl Line {
         let socket = std::net::UdpSocket::bind((from, 0))?;
         let runtime = quinn::default_runtime().context("no runtime")?;
         let endpoint = Endpoint::new(config, None, socket, runtime)?;
-        Ok(Self { endpoint, to, _carriers: carriers })
+        let tokens = Arc::new(TokenMemoryCache::default());
+        Ok(Self { endpoint, to, tokens, _carriers: carriers })
+    }
+
+    /// Shows these proofs of the address.
+    pub(super) fn with_tokens(self, tokens: Arc<dyn TokenStore>) -> Self {
+        Self { tokens, ..self }
     }
 
     /// Opens one over UDP.
@@ -123,7 +131,7 @@ impl Line {
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         let mut transport = TransportConfig::default();
         transport.keep_alive_interval(Some(KEEP_ALIVE));
-        config.transport_config(Arc::new(transport));
+        config.transport_config(Arc::new(transport)).token_store(Arc::clone(&self.tokens));
         Ok(self.endpoint.connect_with(config, self.to, SERVER)?)
     }
 

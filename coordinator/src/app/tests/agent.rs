@@ -6,7 +6,7 @@ use bytes::Bytes;
 use certs::Leaf;
 use quinn::{
     ClientConfig, Connecting, Connection, ConnectionError, Endpoint, RecvStream, SendStream,
-    crypto::rustls::QuicClientConfig,
+    TokenStore, crypto::rustls::QuicClientConfig,
 };
 use rustls::{
     RootCertStore,
@@ -75,6 +75,12 @@ impl Client {
         let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
         Self { endpoint, config }
+    }
+
+    /// Shows these proofs of its address.
+    pub(super) fn with_tokens(mut self, tokens: Arc<dyn TokenStore>) -> Self {
+        self.config.token_store(tokens);
+        self
     }
 
     pub(super) fn dial(&self, running: &Running) -> Connecting {

@@ -101,13 +101,17 @@ async fn a_store_of_an_earlier_program_is_gone_on_with_and_one_of_a_later_is_lef
 async fn a_handshake_that_never_ends_does_not_hold_up_the_shutdown() {
     let house = House::new();
     let running = house.start().await;
-    // What the client sends goes through; what the coordinator answers does not.
+    // What the client sends goes through; of what the coordinator answers only that it is to prove its address.
     let mute = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (_endpoint, connecting) =
         dial(&house, &house.agent("acme", 1), mute.local_addr().unwrap().port());
     let (onwards, to) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), running.ingest_addr);
     let relay = async {
-        let mut packet = [0; 2048];
+        let (mut packet, mut answer) = ([0; 2048], [0; 2048]);
+        let (len, client) = mute.recv_from(&mut packet).await.unwrap();
+        onwards.send_to(&packet[..len], to).await.unwrap();
+        let len = onwards.recv(&mut answer).await.unwrap();
+        mute.send_to(&answer[..len], client).await.unwrap();
         loop {
             let len = mute.recv(&mut packet).await.unwrap();
             onwards.send_to(&packet[..len], to).await.unwrap();
