@@ -23,7 +23,7 @@ use self::{
 };
 use super::{
     Attempt, Suite,
-    arena::{Arena, NEIGHBOUR, VICTIM},
+    arena::{Arena, NEIGHBOUR, VICTIM, new_agent},
 };
 
 const ROLES: [&str; 5] = ["customer", "auditor", "analyst", "lead", "admin"];
@@ -176,8 +176,9 @@ pub(super) fn run(suite: &mut Suite<'_>) -> Result<()> {
             tried.push(attack.attempt(number, operation, caller)?);
         }
     }
+    let mut others = attack.revocations()?;
     let after = attack.untouched()?;
-    let mut others = attack.pages()?;
+    others.extend(attack.pages()?);
     others.push(attack.replay()?);
     others.push(attack.markers(&controls));
     others.push(held("all of it, as the victim sees it", "nothing of it has changed", {
@@ -477,6 +478,45 @@ impl<'a> Attack<'a> {
         Ok(Attempt { is_refusal: true, counted, ..held(name, "it is refused for each", found) })
     }
 
+    /// Who revokes another tenant's agent is answered as for one that nobody has, and revokes it in their own tenant at
+    /// most, where anybody may be revoked before they come.
+    fn revocations(&self) -> Result<Vec<Attempt>> {
+        let ids = [self.victim.known.values["agent"].clone(), new_agent().to_string()];
+        let may_revoke = |it: &&Caller| ["lead of acme", "admin of acme"].contains(&&*it.name);
+        let mut attempts = Vec::new();
+        for caller in self.callers.iter().filter(may_revoke) {
+            for (in_whose, tenant, status) in [
+                ("nobody's name", None, 404),
+                ("globex's name", Some(VICTIM), 404),
+                ("their own tenant's name", Some(NEIGHBOUR), 200),
+            ] {
+                let before = self.refusals()?;
+                let mut body = json!({ "reason": "not mine" });
+                body["tenant"] = tenant.into();
+                let mut said = Vec::new();
+                for id in &ids {
+                    let path = format!("/v1/agents/{id}/revoke");
+                    let answer = self.client.ask("POST", &path, &caller.token, Some(&body))?;
+                    said.push((answer.status, without_moment(answer.json(), id)));
+                }
+                let is_same = said[0] == said[1] && said[0].0 == status;
+                let counted = self.refusals()? - before;
+                let is_counted = counted == if status == 200 { 0 } else { ids.len() as u64 };
+                let found = if is_same && is_counted {
+                    Ok(())
+                } else {
+                    Err(format!("{counted}: {said:?}"))
+                };
+                let name = format!("an agent of globex revoked in {in_whose} as {}", caller.name);
+                let must = "it is answered as for an agent that nobody has, and is not revoked";
+                let counted = vec![format!("{counted} refusals")];
+                let is_refusal = status != 200;
+                attempts.push(Attempt { is_refusal, counted, ..held(&name, must, found) });
+            }
+        }
+        Ok(attempts)
+    }
+
     /// An administrator of all sees what nobody else may: otherwise nothing would be proved by not seeing it.
     fn markers(&self, controls: &HashMap<String, Answer>) -> Attempt {
         let is_seen = |mark: &&str| controls.values().any(|it| it.text.contains(*mark));
@@ -485,6 +525,14 @@ impl<'a> Attack<'a> {
         let found = if unseen.is_empty() { Ok(()) } else { Err(format!("unseen: {unseen:?}")) };
         held("what only globex has", "an administrator of all tenants is shown it", found)
     }
+}
+
+/// Returns an answer without an agent's id, and without when it was.
+fn without_moment(mut answer: Value, id: &str) -> String {
+    if let Some(revoked) = answer.get_mut("revoked") {
+        revoked["at"] = Value::Null;
+    }
+    answer.to_string().replace(id, "it")
 }
 
 fn key(operation: &Operation, request: &Request) -> String {

@@ -86,6 +86,29 @@ async fn a_revoked_agent_shows_since_when_by_whom_and_why_and_the_first_time_sta
 }
 
 #[tokio::test]
+async fn a_lead_revokes_nobody_elses_agent_and_does_not_learn_of_it() {
+    let fixture = Fixture::new();
+    fixture.greet("acme", 1, 1).await;
+    fixture.greet("globex", 2, 1).await;
+    let lead = fixture.token(Role::Lead, &["acme"]).await;
+    for (tenant, status) in [(None, 404), (Some("globex"), 404), (Some("acme"), 200)] {
+        let mut said = Vec::new();
+        for number in [2, 9] {
+            let path = format!("/v1/agents/{}/revoke", agent_id(number));
+            let body = json!({"reason": "not mine", "tenant": tenant});
+            let answer = fixture.post(&path, &lead, &body).await;
+            assert_eq!(answer.status, status, "{tenant:?} {number}");
+            said.push(answer.text.replace(&agent_id(number), "it"));
+        }
+        assert_eq!(said[0], said[1], "L5: {tenant:?}");
+    }
+    let admin = fixture.token(Role::Admin, &[]).await;
+    let path = format!("/v1/agents/{}", agent_id(2));
+    let shown = fixture.get(&path, &admin).await.json();
+    assert_eq!((&shown["tenant"], &shown["revoked"]), (&json!("globex"), &Value::Null), "L5");
+}
+
+#[tokio::test]
 async fn an_agent_shows_its_lanes_its_lag_and_its_host() {
     let fixture = Fixture::new();
     fixture.greet("acme", 1, 5).await;
