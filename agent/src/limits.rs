@@ -36,8 +36,8 @@ pub const UDP_RETRY_MIN: Duration = Duration::from_secs(10);
 /// The same after many tries: where UDP is blocked for good, some dozen packets an hour are lost.
 pub const UDP_RETRY_MAX: Duration = Duration::from_secs(600);
 
-/// How long a connection over UDP must be good before the one over TCP is left: firewalls that look at the first packets
-/// let a handshake begin.
+/// How long a connection over UDP must be good before the one over TCP is left: firewalls that look at the first
+/// packets let a handshake begin.
 pub const UDP_PROOF: Duration = Duration::from_secs(2);
 
 /// After how many connections over UDP in a row that fell silent TCP is tried first: one may be a coordinator that was

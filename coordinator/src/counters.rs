@@ -416,7 +416,7 @@ counters! {
     heartbeats: Counter = "Heartbeats of agents that were noted.";
     recalls_asked: Counter = "Recalls that agents were asked for.";
     records_recalled: Counter = "Records that agents had held back and sent when asked.";
-    records_unreadable: Counter = "Records that were asked for and that cannot be unpacked as their agent sent them.";
+    records_unreadable: Counter = "Records that were asked for and cannot be unpacked.";
     contexts_stored: Counter = "Changes of a host's context that were stored.";
     blocks_stored: Counter = "Blocks that were stored.";
     blocks_repeated: Counter = "Blocks that came again and changed nothing.";

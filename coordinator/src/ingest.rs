@@ -37,7 +37,7 @@ use std::{
 };
 
 use certs::CertificateInfo;
-use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, VarInt};
 use rand::RngExt as _;
 use shared::tunnel::DATAGRAM_BYTES_MAX;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -86,8 +86,10 @@ pub struct Shared {
     pub room: Room,
     /// How fast tenants and agents may send.
     pub quotas: Arc<Quotas>,
-    /// How often addresses knocked.
-    pub doors: Doors,
+    /// How often addresses knocked over UDP, and who is at the door.
+    pub doors: Arc<Doors>,
+    /// The same over TCP: whoever fills one leaves the other.
+    pub tunnel_doors: Arc<Doors>,
     /// The tasks of connections and lanes.
     pub tasks: TaskTracker,
     /// Cancelled to end all sessions in order.
@@ -98,7 +100,7 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct QuicSettings {
     /// Of the socket.
-    pub endpoint: quinn::EndpointConfig,
+    pub endpoint: EndpointConfig,
     /// Of each connection.
     pub server: quinn::ServerConfig,
     /// Of what comes through tunnels, if any may.
@@ -139,15 +141,18 @@ impl Ingest {
         listen: SocketAddr,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
-        let QuicSettings { endpoint: mut config, server, tunnels } = settings;
+        let QuicSettings { endpoint: config, server, tunnels } = settings;
         let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("no runtime"))?;
         let (socket, listener) = bind_both(listen, tunnels.as_ref().map(|it| it.listen))?;
-        let udp = Endpoint::new(config.clone(), Some(server), socket, Arc::clone(&runtime))?;
+        let udp = Endpoint::new(config, Some(server), socket, Arc::clone(&runtime))?;
         let tunnels = match tunnels.zip(listener) {
             None => None,
             Some((settings, listener)) => {
                 let counters = Arc::clone(&shared.counters);
                 let (gate, socket) = Gate::new(listener, settings.tls, counters)?;
+                // Keys of its own: who comes through a tunnel is not to learn how UDP's connections are reset (RFC
+                // 9000, section 21.11). Theirs need not outlive the process, for TCP does not.
+                let mut config = EndpointConfig::default();
                 config.max_udp_payload_size(DATAGRAM_BYTES_MAX).map_err(io::Error::other)?;
                 let server = Some(settings.server);
                 let endpoint =
@@ -207,66 +212,108 @@ impl Ingest {
 
     /// Takes or refuses one that knocks. Nothing here waits.
     fn meet(&self, incoming: Incoming, tunnels: Option<&Arc<Tunnels>>) {
-        let (counters, is_tunnelled) = (&self.shared.counters, tunnels.is_some());
-        let from = incoming.remote_address();
-        // What comes through a tunnel has proved its address, and knocked, when that was opened.
-        if !is_tunnelled {
-            if !incoming.remote_address_validated() {
-                // A forged address is sent less than came from it; whoever holds it proves it for a round trip.
-                counters.addresses_asked.add_one();
-                if incoming.retry().is_err() {
-                    tracing::debug!("an incoming connection cannot be asked to prove its address");
-                }
-                return;
-            }
-            if !self.shared.doors.knock(from.ip(), clock::instant()) {
-                counters.handshakes_refused.add_one(HandshakeRefused::TooMany);
-                return incoming.refuse();
-            }
-        }
-        let is_full = counters.connections_open.value() >= CONNECTIONS_MAX as u64;
-        if is_full || !counters.handshakes_open.raise_below(HANDSHAKES_MAX as u64) {
+        let counters = &self.shared.counters;
+        if counters.connections_open.value() >= CONNECTIONS_MAX as u64 {
             counters.handshakes_refused.add_one(HandshakeRefused::Full);
-            incoming.refuse();
+            return incoming.refuse();
+        }
+        match tunnels {
+            Some(tunnels) => self.meet_in_tunnel(incoming, tunnels),
+            None => self.meet_over_udp(incoming),
+        }
+    }
+
+    fn meet_over_udp(&self, incoming: Incoming) {
+        let counters = &self.shared.counters;
+        if !incoming.remote_address_validated() {
+            // A forged address is sent less than came from it; whoever holds it proves it for a round trip.
+            counters.addresses_asked.add_one();
+            if incoming.retry().is_err() {
+                tracing::debug!("an incoming connection cannot be asked to prove its address");
+            }
             return;
         }
+        let Some(place) = self.shared.doors.knock(incoming.remote_address().ip(), clock::instant())
+        else {
+            counters.handshakes_refused.add_one(HandshakeRefused::TooMany);
+            return incoming.refuse();
+        };
+        if !counters.handshakes_open.raise_below(HANDSHAKES_MAX as u64) {
+            counters.handshakes_refused.add_one(HandshakeRefused::Full);
+            return incoming.refuse();
+        }
         let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
-        let tunnels = tunnels.cloned();
         self.shared.tasks.spawn(async move {
             // From before the agent is looked at: no revocation falls in between.
             let revocations = shared.bells.revocations.listen();
             let met = shake_hands(&shared, incoming).await;
             shared.counters.handshakes_open.lower();
-            if let (Some(_), Some(tunnels)) = (&met, tunnels) {
-                tunnels.let_in(from);
-            }
-            match met {
-                Some(Met::Agent(connection, peer)) => {
-                    serve(&shared, &registry, connection, peer, revocations).await;
-                }
-                Some(Met::Host(connection, issuer, from)) => {
-                    let Some(_visit) = shared.sites.enter(from) else {
-                        shared.counters.handshakes_refused.add_one(HandshakeRefused::Full);
-                        let reason = "too many hosts are joining: try again in a minute";
-                        return close(&connection, Close::Unavailable, reason);
-                    };
-                    let _open = shared.counters.joins_open.hold();
-                    join::serve(&shared, &issuer, &connection, from).await;
-                    close(&connection, Close::Goodbye, "goodbye");
-                }
-                Some(Met::Late(connection, peer)) => {
-                    let Some(_visit) = shared.sites.enter(connection.remote_address().ip()) else {
-                        shared.counters.handshakes_refused.add_one(HandshakeRefused::Full);
-                        let reason = "too many agents renew late: try again in a minute";
-                        return close(&connection, Close::Unavailable, reason);
-                    };
-                    let _open = shared.counters.joins_open.hold();
-                    renewal::serve(&shared, &connection, &peer).await;
-                    close(&connection, Close::Goodbye, "goodbye");
-                }
-                None => {}
+            drop(place);
+            if let Some(met) = met {
+                receive(&shared, &registry, met, revocations, || {}).await;
             }
         });
+    }
+
+    /// Meets the one that comes through a tunnel, which has its place among the handshakes until somebody is let in,
+    /// and ends with whoever that is.
+    fn meet_in_tunnel(&self, incoming: Incoming, tunnels: &Arc<Tunnels>) {
+        let from = incoming.remote_address();
+        let Some(way) = tunnels.way_of(from) else {
+            self.shared.counters.handshakes_refused.add_one(HandshakeRefused::TooMany);
+            return incoming.refuse();
+        };
+        let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
+        self.shared.tasks.spawn(async move {
+            let revocations = shared.bells.revocations.listen();
+            if let Some(met) = shake_hands(&shared, incoming).await {
+                receive(&shared, &registry, met, revocations, || way.let_in()).await;
+            }
+        });
+    }
+}
+
+/// Does what a peer has come for. `let_in` is called once it has a place, and then its time is bounded by what it does.
+async fn receive(
+    shared: &Arc<Shared>,
+    registry: &Arc<Registry>,
+    met: Met,
+    revocations: Listener,
+    let_in: impl FnOnce(),
+) {
+    let visit = |from, reason| {
+        let visit = shared.sites.enter(from);
+        if visit.is_none() {
+            shared.counters.handshakes_refused.add_one(HandshakeRefused::Full);
+        }
+        visit.ok_or(reason)
+    };
+    match met {
+        Met::Agent(connection, peer) => {
+            let_in();
+            serve(shared, registry, connection, peer, revocations).await;
+        }
+        Met::Host(connection, issuer, from) => {
+            let _visit = match visit(from, "too many hosts are joining: try again in a minute") {
+                Ok(visit) => visit,
+                Err(reason) => return close(&connection, Close::Unavailable, reason),
+            };
+            let_in();
+            let _open = shared.counters.joins_open.hold();
+            join::serve(shared, &issuer, &connection, from).await;
+            close(&connection, Close::Goodbye, "goodbye");
+        }
+        Met::Late(connection, peer) => {
+            let from = connection.remote_address().ip();
+            let _visit = match visit(from, "too many agents renew late: try again in a minute") {
+                Ok(visit) => visit,
+                Err(reason) => return close(&connection, Close::Unavailable, reason),
+            };
+            let_in();
+            let _open = shared.counters.joins_open.hold();
+            renewal::serve(shared, &connection, &peer).await;
+            close(&connection, Close::Goodbye, "goodbye");
+        }
     }
 }
 

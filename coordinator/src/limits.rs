@@ -240,11 +240,13 @@ pub const KNOCK_BURST: Duration = Duration::from_secs(10);
 /// For how much longer than a connection may last a token proves its agent's address: until an agent that was told to
 /// dial anew has done so, or whose network was away for a while.
 pub const ADDRESS_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
-/// Most used tokens that are remembered of one lifetime, at some 40 bytes each, and as many of the one before: three for
-/// each agent.
+/// Most used tokens that are remembered of one lifetime, at some 40 bytes each, and as many of the one before: three
+/// for each agent.
 pub const ADDRESS_TOKENS_MAX: usize = 65_536;
 /// Most addresses whose knocks are remembered, at about 60 bytes each.
 pub const SITES_MAX: usize = 16_384;
+/// How often those that knocked no more are forgotten while the table is full: looking at all takes 0.1 ms.
+pub const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// How much more than its quota allows a tenant or an agent may send at once, as the time that it then has no more:
 /// what a detector writes within a few seconds is not to wait.
 pub const QUOTA_BURST: Duration = Duration::from_secs(4);

@@ -4,7 +4,7 @@
 //! Each attempt has a name and says what must happen. It is wrong if anything else happens, and also if a refusal is
 //! counted nowhere: an operator who cannot see an attack does not know of it.
 //!
-//! **A further suite** is a file in `attack/` and a line in [`SUITES`].
+//! **A further suite** is a file in `attack/` and a line in `SUITES`.
 //!
 //! ```text
 //! attempts              how many were made; at least 150

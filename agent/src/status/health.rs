@@ -222,8 +222,8 @@ impl Snapshot {
         let address = link.address.as_deref().unwrap_or("the coordinator");
         let error = link.last_error.as_deref().unwrap_or("no answer");
         let advice = format!(
-            "let UDP to {address}, or else TCP, leave this host and its network, and run signalbox-agent check; \
-             nothing is lost while the spool has room"
+            "let UDP to {address}, or else TCP, leave this host and its network, and run \
+             signalbox-agent check; nothing is lost while the spool has room"
         );
         Some(degraded("link", format!("not connected: {error}"), &advice))
     }

@@ -4,10 +4,10 @@
 //! met behind it is met as over UDP; here nothing is known of who it is.
 //!
 //! # Limits
-//! As many connections as agents, as many handshakes at once as over UDP, each within its time, and a tunnel counts
-//! as one until somebody was let in through it; one through which nothing comes for as long as QUIC would wait is
-//! closed. What an agent does not take is dropped, as UDP would drop it, so that none holds up another; what comes
-//! faster than it is looked at waits in the network.
+//! As many connections as agents, as many handshakes at once as over UDP, each within its time. Through each tunnel one
+//! connection is met: the tunnel counts as a handshake until somebody is let in through it, and ends with that. One
+//! through which nothing comes for as long as QUIC would wait is closed. What an agent does not take is dropped, as
+//! UDP would drop it, so that none holds up another; what comes faster than it is looked at waits in the network.
 
 use std::{
     collections::HashMap,
@@ -29,12 +29,15 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
-use super::Shared;
+use super::{LINGER, Shared, doors::Place};
 use crate::{
     clock,
     counters::{Counters, TunnelRefused},
@@ -60,8 +63,25 @@ pub(super) struct Tunnels {
 #[derive(Debug)]
 struct Out {
     datagrams: mpsc::Sender<Bytes>,
-    /// Cancelled when somebody was let in through it.
+    /// The one connection that may come through it, until that is met.
+    way: Option<Way>,
+}
+
+/// What carries a connection; its tunnel ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Way {
     is_let_in: CancellationToken,
+    _ended: DropGuard,
+}
+
+/// What holds a tunnel's place among the handshakes.
+type Places = (OwnedSemaphorePermit, Place);
+
+impl Way {
+    /// Says that somebody is let in through the tunnel.
+    pub(super) fn let_in(&self) {
+        self.is_let_in.cancel();
+    }
 }
 
 /// Takes the connections.
@@ -76,6 +96,7 @@ pub(super) struct Gate {
 struct Link<'t> {
     tunnels: &'t Tunnels,
     from: SocketAddr,
+    datagrams: mpsc::Sender<Bytes>,
 }
 
 /// There is always room: what a tunnel has none for is dropped.
@@ -117,14 +138,14 @@ impl Gate {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection over TCP failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            if !shared.doors.knock(from.ip(), clock::instant()) {
+            let Some(knocked) = shared.tunnel_doors.knock(from.ip(), clock::instant()) else {
                 self.tunnels.counters.tunnels_refused.add_one(TunnelRefused::TooMany);
                 continue;
-            }
+            };
             let is_full = self.tunnels.links().len() >= CONNECTIONS_MAX;
             let Some(place) = Arc::clone(&handshakes).try_acquire_owned().ok().filter(|_| !is_full)
             else {
@@ -138,7 +159,7 @@ impl Gate {
                 let Some(met) = gone.run_until_cancelled(handshake).await else { return };
                 let refused = |reason| tunnels.counters.tunnels_refused.add_one(reason);
                 match met {
-                    Ok(Ok(stream)) => tunnels.carry(stream, from, (inbox, place)).await,
+                    Ok(Ok(stream)) => tunnels.carry(stream, from, inbox, (place, knocked)).await,
                     Ok(Err(error)) => {
                         tracing::debug!(%from, %error, "handshake over TCP failed");
                         refused(TunnelRefused::Tls);
@@ -165,11 +186,9 @@ impl Tunnels {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that somebody was let in through the tunnel from this address.
-    pub(super) fn let_in(&self, from: SocketAddr) {
-        if let Some(out) = self.links().get(&from) {
-            out.is_let_in.cancel();
-        }
+    /// Returns the way of the connection that comes from this address; `None` if one has come already.
+    pub(super) fn way_of(&self, from: SocketAddr) -> Option<Way> {
+        self.links().get_mut(&from).and_then(|out| out.way.take())
     }
 
     /// Carries datagrams both ways until the connection ends.
@@ -177,19 +196,25 @@ impl Tunnels {
         &self,
         stream: TlsStream<TcpStream>,
         from: SocketAddr,
-        (inbox, place): (mpsc::Sender<(SocketAddr, Bytes)>, OwnedSemaphorePermit),
+        inbox: mpsc::Sender<(SocketAddr, Bytes)>,
+        places: Places,
     ) {
         let (read, write) = tokio::io::split(stream);
         let (datagrams, outbox) = mpsc::channel(TUNNEL_QUEUE);
-        let is_let_in = CancellationToken::new();
-        self.links().insert(from, Out { datagrams, is_let_in: is_let_in.clone() });
-        let _link = Link { tunnels: self, from };
+        let (is_let_in, ended) = (CancellationToken::new(), CancellationToken::new());
+        let way = Way { is_let_in: is_let_in.clone(), _ended: ended.clone().drop_guard() };
+        self.links().insert(from, Out { datagrams: datagrams.clone(), way: Some(way) });
+        let _link = Link { tunnels: self, from, datagrams };
         let _open = self.counters.tunnels_open.hold();
         self.counters.tunnels_accepted.add_one();
         let ending = tokio::select! {
             ending = bring(read, from, inbox) => ending,
             ending = send(write, outbox) => ending,
-            () = nobody_comes(place, is_let_in) => Err(io::ErrorKind::TimedOut.into()),
+            () = linger(ended) => Ok(()),
+            () = nobody_comes(places, is_let_in) => {
+                self.counters.tunnels_refused.add_one(TunnelRefused::TimedOut);
+                Err(io::ErrorKind::TimedOut.into())
+            }
         };
         let cause = ending.as_ref().err().and_then(io::Error::get_ref);
         if cause.is_some_and(|cause| cause.is::<TunnelError>()) {
@@ -200,16 +225,27 @@ impl Tunnels {
 }
 
 /// Waits until it is too late for somebody to be let in; for ever once somebody was.
-async fn nobody_comes(place: OwnedSemaphorePermit, is_let_in: CancellationToken) {
-    if timeout(2 * HANDSHAKE_TIMEOUT, is_let_in.cancelled()).await.is_ok() {
-        drop(place);
+async fn nobody_comes(places: Places, is_let_in: CancellationToken) {
+    if timeout(HANDSHAKE_TIMEOUT, is_let_in.cancelled()).await.is_ok() {
+        drop(places);
         std::future::pending().await
     }
 }
 
+/// Waits until what a tunnel carried is over, and its last packets have left.
+async fn linger(ended: CancellationToken) {
+    ended.cancelled().await;
+    sleep(LINGER).await;
+}
+
 impl Drop for Link<'_> {
     fn drop(&mut self) {
-        self.tunnels.links().remove(&self.from);
+        let mut links = self.tunnels.links();
+        // The next connection may have come from the same port already.
+        let is_own = |out: &Out| out.datagrams.same_channel(&self.datagrams);
+        if links.get(&self.from).is_some_and(is_own) {
+            links.remove(&self.from);
+        }
     }
 }
 

@@ -491,7 +491,7 @@ impl<'a> Attack<'a> {
                 ("their own tenant's name", Some(NEIGHBOUR), 200),
             ] {
                 let before = self.refusals()?;
-                let mut body = json!({ "reason": "not mine" });
+                let mut body = json!({ "reason": "because" });
                 body["tenant"] = tenant.into();
                 let mut said = Vec::new();
                 for id in &ids {

@@ -294,14 +294,15 @@ fn resumption(suite: &mut Suite<'_>) -> Result<()> {
     let arena = suite.arena;
     for way in Way::ALL {
         let member = arena.member(NEIGHBOUR)?;
-        let line = arena.runtime.block_on(async {
+        arena.runtime.block_on(async {
             let line = Line::open(arena, way, FROM).await?;
             Session::open(&line, &member).await?.leave().await;
-            anyhow::Ok(line)
+            anyhow::Ok(())
         })?;
         revoke(arena, &member.agent.to_string())?;
         let name = format!("a revoked agent's, resumed, {}", way.as_str());
         suite.attempt(name, &REVOKED, async {
+            let line = Line::open(arena, way, FROM).await?;
             let connection = match line.knock(&member.tls)?.into_0rtt() {
                 Ok(_) => return Ok("early data is taken".to_owned()),
                 Err(connecting) => connecting.await.map_err(|error| super::client::shut(&error)),

@@ -97,7 +97,7 @@ async fn connect(arena: &Arena) -> Result<TcpStream> {
 fn garbage(suite: &mut Suite<'_>) -> Result<()> {
     let arena = suite.arena;
     let noise: Vec<u8> = (0..9_000).map(|_| rand::random()).collect();
-    let record = |len: u16| [&[22, 3, 1][..], &len.to_be_bytes(), &vec![7; 200]].concat();
+    let record = |len: u16| [&[22, 3, 1][..], &len.to_be_bytes(), &[7; 200]].concat();
     let requests = [
         ("HTTP at the port of tunnels", b"GET /v1/cases HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("HTTP/2 at the port of tunnels", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
@@ -229,7 +229,7 @@ fn slow(suite: &mut Suite<'_>) -> Result<()> {
             for _ in 0..100 {
                 streams.push(connect(arena).await?);
             }
-            let closed = streams.iter_mut().map(|stream| until_closed(stream));
+            let closed = streams.iter_mut().map(until_closed);
             let closed = futures_util::future::join_all(closed).await;
             let open = closed.into_iter().collect::<Result<Vec<_>>>()?;
             let open = open.iter().filter(|it| *it != "closed").count();
@@ -288,7 +288,7 @@ fn floods(suite: &mut Suite<'_>) -> Result<()> {
     let must = Must::new(
         "what is too much is refused, and agents are served over UDP",
         &["knocked; served"],
-        &["signalbox_tunnels_refused_total{reason=\"full\"}"],
+        &["signalbox_tunnels_refused_total{reason=\"too_many\"}"],
     );
     suite.attempt("six hundred half-open handshakes over TCP", &must, async {
         let mut streams = Vec::new();

@@ -13,8 +13,9 @@
 //! # Cost
 //! About a millisecond a block; another with records.
 //!
-//! Records are not unpacked at the door, so an agent can send some that cannot be. Their block is whole, as its checksum
-//! says: its alerts are found, each with why it has no record. A block whose checksum is wrong is damage of our own.
+//! Records are not unpacked at the door, so an agent can send some that cannot be. Their block is whole, as its
+//! checksum says: its alerts are found, each with why it has no record. A block whose checksum is wrong is damage of
+//! our own.
 
 use bytes::Bytes;
 use shared::{
