@@ -21,17 +21,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::problem::{Kind, Problem};
+use self::{
+    lockout::Lockouts,
+    problem::{Kind, Problem},
+};
 use crate::{
     bell::Bells,
     clock::Clock,
     counters::Counters,
     limits::{API_REQUESTS_MAX, REQUEST_BYTES_MAX},
     store::writer::Store,
+    uses::Uses,
     view::View,
 };
 
@@ -48,17 +52,20 @@ pub mod join_tokens;
 pub mod journal;
 pub mod ledger;
 pub mod live;
+mod lockout;
 pub mod me;
 pub mod metrics;
 pub mod ocsf;
 pub mod openapi;
 pub mod page;
+pub mod peer;
 pub mod problem;
 pub mod queue;
 pub mod read;
 pub mod recalls;
 pub mod serve;
 pub mod show;
+pub mod sign_in;
 pub mod tenants;
 pub mod tokens;
 pub mod types;
@@ -67,6 +74,7 @@ pub use join_tokens::JoinTerms;
 pub use metrics::{metrics_router, serve_metrics};
 pub use openapi::openapi;
 pub use serve::serve;
+pub use sign_in::{GroupRule, SignInTerms, SignIns};
 
 /// What the API works with.
 #[derive(Clone, Debug)]
@@ -83,8 +91,16 @@ pub struct Api {
     pub bells: Bells,
     /// Cancelled when the coordinator stops: waits and feeds end.
     pub stopping: CancellationToken,
+    /// When tokens were used last.
+    pub uses: Uses,
     /// What join tokens tell hosts; without it none are made.
     pub join_terms: Option<Arc<JoinTerms>>,
+    /// Where people sign in, and who does just now; without it they need a token.
+    sign_ins: Option<Arc<SignIns>>,
+    /// Which addresses are not listened to.
+    lockouts: Arc<Lockouts>,
+    /// What must end although whoever asked for it has gone.
+    tasks: TaskTracker,
     /// One permit for each request that is worked on.
     requests: Arc<Semaphore>,
 }
@@ -101,7 +117,41 @@ impl Api {
         stopping: CancellationToken,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(API_REQUESTS_MAX));
-        Self { store, view, clock, counters, bells, stopping, join_terms: None, requests }
+        Self {
+            store,
+            view,
+            clock,
+            counters,
+            bells,
+            stopping,
+            uses: Uses::default(),
+            join_terms: None,
+            sign_ins: None,
+            lockouts: Arc::default(),
+            tasks: TaskTracker::new(),
+            requests,
+        }
+    }
+
+    /// Returns the API over what is noted of tokens' last uses elsewhere, too.
+    #[must_use]
+    pub fn with_uses(mut self, uses: Uses) -> Self {
+        self.uses = uses;
+        self
+    }
+
+    /// Returns the API whose own tasks are among these, so that whoever stops can wait for them.
+    #[must_use]
+    pub fn with_tasks(mut self, tasks: TaskTracker) -> Self {
+        self.tasks = tasks;
+        self
+    }
+
+    /// Returns the API with where people sign in.
+    #[must_use]
+    pub fn with_sign_in(mut self, sign_ins: Option<SignIns>) -> Self {
+        self.sign_ins = sign_ins.map(Arc::new);
+        self
     }
 
     /// Returns the API with what join tokens tell hosts.
@@ -116,6 +166,7 @@ impl Api {
 fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(me::routes())
+        .merge(sign_in::routes())
         .merge(tenants::routes())
         .merge(agents::routes())
         .merge(ledger::routes())

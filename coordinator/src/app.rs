@@ -17,6 +17,7 @@
 //! A part that ends before it was told to ends the process: half a coordinator would look like quiet customers.
 
 pub mod check;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 
@@ -50,7 +51,7 @@ use crate::{
     api::{self, Api, JoinTerms},
     bell::Bells,
     clock::Clock,
-    command::tokens::{self, Grant},
+    command::tokens,
     config::Config,
     counters::Counters,
     ingest::{self, Ingest, QuicSettings, TunnelSettings},
@@ -58,11 +59,11 @@ use crate::{
     store::{
         engine::RocksEngine,
         upgrade,
-        values::{Actor, Role},
         writer::{self, Store, Writer},
     },
     tls::{self, Issuer},
     upkeep,
+    uses::Uses,
     view::View,
 };
 
@@ -151,6 +152,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let tunnels = tunnels.transpose().context("set up TLS for agents over TCP")?;
     let (issuer, terms) = authority(&config).context("set up [authority]")?.unzip();
     let api_tls = Arc::new(tls::api(&config.api).context("set up HTTPS")?);
+    let sign_ins = sign_in::sign_ins(&config.api).context("set up [api.oidc]")?;
     let path = config.store.path.clone();
     let (store, writer) = tokio::task::spawn_blocking(move || open_store(&path)).await??;
     let endpoint = tls::endpoint_config(&config.store.path).context("set up QUIC")?;
@@ -158,6 +160,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let view = upkeep::view::rebuild(&store).await.context("build the queue from the store")?;
 
     let (counters, bells) = (Arc::new(Counters::default()), Bells::default());
+    let uses = Uses::default();
     let parts = Parts::default();
     let Parts { stop, tasks, .. } = parts.clone();
     let api_listener = bind(config.api.listen, "[api] listen").await?;
@@ -190,7 +193,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let counted = Arc::clone(&counters);
     let api =
         Api::new(store.clone(), view.clone(), clock.clone(), counted, bells.clone(), stop.clone())
-            .with_joining(terms);
+            .with_joining(terms)
+            .with_sign_in(sign_ins)
+            .with_tasks(tasks.clone())
+            .with_uses(uses.clone());
     let metrics = api::metrics_router(api.clone());
     let router = api::router(api);
     let (counted, cancel) = (Arc::clone(&counters), stop.clone());
@@ -198,7 +204,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     parts.spawn("api", serve.map(Ok));
     let serve = api::serve_metrics(metrics_listener, metrics, stop, tasks);
     parts.spawn("metrics listener", serve.map(Ok));
-    start_upkeep(&config, &store, &view, &clock, &parts);
+    start_upkeep(&config, (&store, &view, uses), &clock, &parts);
     tracing::info!(
         agents = %ingest_addr, tunnels = has_tunnels, api = %api_addr, metrics = %metrics_addr,
         store = %config.store.path.display(), "coordinator serves"
@@ -306,7 +312,17 @@ async fn start_ingest(
     Ok(address)
 }
 
-fn start_upkeep(config: &Config, store: &Store, view: &View, clock: &Clock, parts: &Parts) {
+fn start_upkeep(
+    config: &Config,
+    (store, view, uses): (&Store, &View, Uses),
+    clock: &Clock,
+    parts: &Parts,
+) {
+    let (s, cancel) = (store.clone(), parts.stop.clone());
+    parts.spawn("uses of tokens", async move {
+        upkeep::uses::write_down(&s, &uses, &cancel).await;
+        Ok(())
+    });
     let (s, v, cancel) = (store.clone(), view.clone(), parts.stop.clone());
     parts.spawn("queue view", async move { Ok(upkeep::view::follow(&s, &v, &cancel).await?) });
     let (s, v, c, cancel) = (store.clone(), view.clone(), clock.clone(), parts.stop.clone());
@@ -334,14 +350,8 @@ async fn make_first_token(store: &Store, dir: &Path, now: Timestamp) -> Result<(
     let secret = format!("sb_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let path = dir.join(ADMIN_TOKEN_FILE);
     write_secret(&path, &secret).with_context(|| format!("write {}", path.display()))?;
-    let grant = Grant {
-        holder: "admin".to_owned(),
-        role: Role::Admin,
-        tenants: Vec::new(),
-        life: ADMIN_TOKEN_LIFE,
-    };
     let made = store.write(move |staged| {
-        tokens::create(staged, &secret, grant, &Actor::Coordinator, now).map(drop)
+        tokens::create_first(staged, &secret, ADMIN_TOKEN_LIFE, now).map(drop)
     });
     made.await.context("make the first token")?;
     let days = days(ADMIN_TOKEN_LIFE);

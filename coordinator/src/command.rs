@@ -4,6 +4,7 @@
 //! durable. Nothing here
 //! knows a clock, a socket or a status code, so the simulation runs the very same functions.
 
+pub mod access;
 pub mod agents;
 pub mod block;
 pub mod cases;

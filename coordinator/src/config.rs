@@ -6,6 +6,7 @@
 //! and the key. Relative paths are taken from the file's own folder.
 
 mod check;
+mod oidc;
 mod raw;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 use thiserror::Error;
 
 use check::Check;
+pub use oidc::{GroupConfig, OidcConfig, SECRET_VARIABLE, oidc_client_secret};
 use raw::RawConfig;
 
 /// Where the configuration lies unless the command line says otherwise.
@@ -140,6 +142,8 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// What proves the coordinator to its clients.
     pub identity: ServerIdentity,
+    /// Where people sign in; without it they need a token.
+    pub oidc: Option<OidcConfig>,
 }
 
 /// Where metrics and health are read, without TLS and without a token.

@@ -276,6 +276,18 @@ label! {
     }
 }
 
+label! {
+    /// How signing in ended.
+    SignInEnd, "end", {
+        /// The person has a token.
+        Admitted = "admitted",
+        /// The person is in no group, has not asked for it, or the provider did not sign them in.
+        Refused = "refused",
+        /// The provider was of no help.
+        Provider = "provider",
+    }
+}
+
 impl StatusClass {
     /// Returns the class of an HTTP status.
     #[must_use]
@@ -432,6 +444,10 @@ counters! {
     api_connections_open: Gauge = "Connections to the API that are open now.";
     api_requests: CounterBy<StatusClass> = "Requests to the API, by kind of answer.";
     api_request_seconds: Histogram = "Time from a request to the API until the head of its answer.";
+    sign_ins_open: Gauge = "People who sign in now.";
+    sign_ins: CounterBy<SignInEnd> = "Sign-ins of people, by how they ended.";
+    lockouts: Counter = "Addresses that were locked out of the API for too many failed attempts.";
+    requests_locked_out: Counter = "Requests to the API that were refused because of a lockout.";
     feed_clients: Gauge = "Clients of the live feed that are connected now.";
     feed_entries: Counter = "Journal entries that were sent to clients of the live feed.";
     leases_expired: Counter = "Leases that ran out and brought their case back to the queue.";

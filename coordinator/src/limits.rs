@@ -182,6 +182,77 @@ pub const ADMIN_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest life of a bearer token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// Most tokens that are listed: those of an MSSP's programs, and two a day of each analyst's for a quarter.
+pub const TOKENS_MAX: usize = 10_000;
+/// How long a token is kept that is worth nothing any more: as long as people ask whose it was. Where there are
+/// [`TOKENS_MAX`], all that are worth nothing go.
+pub const TOKEN_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Most tokens whose last use is remembered between two writes, at 64 bytes each: as many as there are.
+pub const TOKENS_NOTED_MAX: usize = TOKENS_MAX;
+/// How often last uses of tokens are written: whoever asks wants to know the day.
+pub const USES_INTERVAL: Duration = Duration::from_secs(60);
+/// Most last uses that are written at once, so that the writer is not held up.
+pub const USES_MAX: usize = 256;
+
+/// Longest life of a token that somebody signed in for: a shift. Who is put out of a group is out after it.
+pub const SIGN_IN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+/// Life of such a token where none is configured: a shift with its hand-over.
+pub const SIGN_IN_TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(10 * 60 * 60);
+/// Most such tokens of one person that are good at once: more terminals than anybody works at, and few enough that
+/// nobody fills the list of tokens alone. With one more the oldest is revoked.
+pub const SIGN_IN_TOKENS_OF_PERSON_MAX: usize = 16;
+/// How long somebody may take to sign in: to look for a second factor, and not to come back from lunch.
+pub const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
+/// Most that sign in at once, at about 2 kB each, so 8 MB. Anybody can begin, so this is far more than the analysts of
+/// a large service at the change of shifts; where it is not enough, whoever has only begun gives way.
+pub const SIGN_INS_MAX: usize = 4096;
+/// Most of them from one address, or 64 bits of IPv6: an office's that come to work together, and few enough that it
+/// takes hundreds of addresses to take all places.
+pub const SIGN_INS_OF_SITE_MAX: usize = 16;
+/// Most of them from 48 bits of IPv6, which is what one customer of a provider's has: a few offices'.
+pub const SIGN_INS_OF_NETWORK_MAX: usize = 4 * SIGN_INS_OF_SITE_MAX;
+/// How often whoever waits for somebody to sign in is to ask.
+pub const SIGN_IN_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How many refused sign-ins of each kind are told to the journal within [`SIGN_IN_REFUSALS_WINDOW`]; the others are
+/// counted. Whoever has an account at the provider can be refused as often as they like.
+pub const SIGN_IN_REFUSALS_NOTED_MAX: u32 = 60;
+/// For how long that counts.
+pub const SIGN_IN_REFUSALS_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Most groups that are mapped to roles: each is a line that a person reads.
+pub const SIGN_IN_GROUPS_MAX: usize = 256;
+
+/// Most requests to the provider at once. Each holds a thread that reads of the store use as well.
+pub const PROVIDER_CALLS_MAX: usize = 4;
+/// How long a call waits for a place among those.
+pub const PROVIDER_WAIT_MAX: Duration = Duration::from_secs(4);
+/// How long the provider may take for one answer.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long it may take for all answers that one step of a sign-in needs, up to six: what it says of itself with its
+/// keys, the ID token, both again where a key was missing, and what it says of the person besides.
+pub const PROVIDER_CALL_MAX: Duration = Duration::from_secs(30);
+/// Longest answer of the provider that is read, in bytes: claims of somebody in a thousand groups have 50 kB.
+pub const PROVIDER_BYTES_MAX: u64 = 512 << 10;
+/// How long what the provider says of itself is believed. Keys are asked for anew as soon as one is missing.
+pub const PROVIDER_FACTS_LIFE: Duration = Duration::from_secs(10 * 60);
+/// How far the provider's clock may be off.
+pub const PROVIDER_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// How many different secrets that are not good may come from an address before it is locked out: more than one
+/// mistypes, and the same one counts once.
+pub const LOCKOUT_FAILURES_MAX: u32 = 10;
+/// Within how long.
+pub const LOCKOUT_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// For how long an address is locked out. Long for who guesses, short for who sits beside them.
+pub const LOCKOUT_LENGTH: Duration = Duration::from_secs(5 * 60);
+/// How long ago a token may have been used last and is still good for an address that is locked out: over lunch.
+pub const LOCKOUT_KNOWN: Duration = Duration::from_secs(2 * 60 * 60);
+/// Most addresses whose failures are remembered, at under 200 bytes each.
+pub const LOCKOUT_SITES_MAX: usize = 10_000;
+/// How often addresses are forgotten at most where there are as many: all are looked at, which takes a millisecond.
+pub const LOCKOUT_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How many lockouts of all addresses are told to the journal within [`LOCKOUT_WINDOW`]; the others are counted.
+pub const LOCKOUTS_NOTED_MAX: u32 = 100;
+
 /// Longest life of a join token: images are built for some months.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Most hosts that one join token lets in: those of an image.
@@ -322,6 +393,14 @@ const _: () = assert!(
 const _: () = assert!(
     QUEUE_WAIT_MAX.as_secs() < API_REQUEST_TIMEOUT.as_secs(),
     "a request that waits for a case is answered, not given up"
+);
+const _: () = assert!(
+    PROVIDER_WAIT_MAX.as_secs() + PROVIDER_CALL_MAX.as_secs() < API_REQUEST_TIMEOUT.as_secs(),
+    "a sign-in that the provider is slow about is answered, not given up"
+);
+const _: () = assert!(
+    SIGN_IN_TOKEN_LIFE_DEFAULT.as_secs() <= SIGN_IN_TOKEN_LIFE_MAX.as_secs(),
+    "the default can be asked for"
 );
 const _: () = assert!(PAGE_ITEMS_MAX <= CASES_LOOKED_MAX, "a page can be full");
 const _: () = assert!(TAIL_ENTRIES_MAX <= JOURNAL_LOOKED_MAX, "a page looks at one read");

@@ -16,6 +16,7 @@
 
 mod authority;
 mod late;
+mod provider;
 mod tokens;
 
 use std::{
@@ -53,6 +54,7 @@ use shared::{
 use thiserror::Error;
 
 pub use self::authority::{AuthorityError, ChainError, Issuer};
+pub use self::provider::{provider_roots, secret};
 use self::{late::Late, tokens::UsedTokens};
 use crate::{
     config::{ApiConfig, Config, IngestConfig, ServerIdentity},
@@ -118,6 +120,9 @@ pub enum TlsError {
         /// Why.
         error: String,
     },
+    /// The system keeps no roots where others do.
+    #[error("there is no {}: name the provider's roots in api.oidc.roots", .0.display())]
+    NoSystemRoots(PathBuf),
     /// The key of stateless resets cannot be read or made.
     #[error("{} cannot be read or made: {error}", path.display())]
     ResetKey {

@@ -46,7 +46,7 @@ pub(crate) fn team() -> Vec<Analyst> {
     };
     let scopes = [TenantScope::All, TenantScope::All, only("acme"), only("globex")];
     let analyst = |(name, scope): (&str, TenantScope)| Analyst {
-        caller: Caller { name: name.to_owned(), scope },
+        caller: Caller { name: name.to_owned(), scope, person: None },
         claims: Vec::new(),
     };
     ["ann", "bob", "cat", "dan"].into_iter().zip(scopes).map(analyst).collect()

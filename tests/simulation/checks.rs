@@ -12,7 +12,7 @@ use coordinator::{
         reader::cases::findings,
         schema::{BlockKey, CursorKey, GapKey, Key, LedgerGapKey, LedgerKey, range_of},
         tables::Source,
-        values::{Actor, Entry, Event, GapRecord},
+        values::{Entry, Event, GapRecord},
     },
     triage::{
         case::CaseId,
@@ -100,10 +100,7 @@ impl Checks {
                 self.cases.push(*case);
             }
         }
-        let person = match &entry.actor {
-            Actor::Person(name) => name.as_str(),
-            Actor::Coordinator | Actor::Agent(_) => "",
-        };
+        let person = entry.actor.person().unwrap_or_default();
         let case = match &entry.event {
             Event::CaseClaimed { case, .. }
             | Event::LeaseRenewed { case, .. }

@@ -13,4 +13,5 @@ mod ocsf;
 mod recall;
 mod renew;
 mod revoke;
+mod sign_in;
 mod tidy;

@@ -7,6 +7,11 @@
 //! | [`JOURNAL_READERS`] | read the journal |
 //! | [`LEADS`] | name the case that they claim, change tenants, revoke agents, decide whose an identity is |
 //! | [`ADMINS`] | list, make and revoke tokens |
+//!
+//! # Guessing
+//! A token is found by its SHA-256, so what can be measured of the look-up says something of digests and nothing of
+//! tokens: nobody can make a digest that is a little nearer to one that is there. A bearer token that was never given
+//! to anybody counts towards a lockout (`super::lockout`).
 
 use std::collections::BTreeSet;
 
@@ -18,11 +23,14 @@ use shared::{ids::TenantId, time::Timestamp};
 
 use super::{
     Api,
+    lockout::{self, Failure},
+    peer::Origin,
     problem::{Kind, Problem},
     read,
 };
 use crate::{
     command::{self, tokens},
+    limits::LOCKOUT_KNOWN,
     store::{
         schema::TokenKey,
         tables::Source,
@@ -94,13 +102,17 @@ impl Caller {
     /// Returns the caller as commands know them.
     #[must_use]
     pub fn command(&self) -> command::cases::Caller {
-        command::cases::Caller { name: self.token.holder.clone(), scope: self.scope.clone() }
+        command::cases::Caller {
+            name: self.token.holder.clone(),
+            scope: self.scope.clone(),
+            person: self.token.person.clone(),
+        }
     }
 
     /// Returns the caller as the journal names them.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        Actor::Person(self.token.holder.clone())
+        self.command().actor()
     }
 }
 
@@ -120,34 +132,42 @@ pub fn scope_of(token: &Token) -> TenantScope {
 /// # Errors
 /// Answers `unauthorized`, or that the store cannot be read.
 pub async fn check(api: &Api, key: TokenKey, now: Timestamp) -> Result<Caller, Problem> {
+    look(api, key, now).await?.ok_or_else(|| unauthorized("this token is not known"))
+}
+
+/// As [`check`]; returns nothing for a token that nobody was ever given, or that is long forgotten.
+async fn look(api: &Api, key: TokenKey, now: Timestamp) -> Result<Option<Caller>, Problem> {
     let row = read::blocking(&api.store, move |engine| engine.load(&key)).await?;
     match row {
-        Some(token) if tokens::is_good(&token, now) => Ok(Caller::new(key, token)),
+        Some(token) if tokens::is_good(&token, now) => Ok(Some(Caller::new(key, token))),
         Some(token) if token.revoked_at.is_some() => Err(unauthorized("this token was revoked")),
         Some(_) => Err(unauthorized("this token has expired")),
-        None => Err(unauthorized("this token is not known")),
+        None => Ok(None),
     }
 }
 
 pub(super) fn unauthorized(detail: &str) -> Problem {
     Problem::new(Kind::Unauthorized, detail)
-        .hint("send `Authorization: Bearer sb_...` with a token that an admin made for you")
+        .hint("sign in, or send `Authorization: Bearer sb_...` with a token that was made for you")
 }
 
-/// Returns the key of the request's token.
-fn key_of(parts: &Parts) -> Result<TokenKey, Problem> {
+/// Returns what the request carries as its bearer token.
+///
+/// # Errors
+/// Answers `unauthorized` where it carries none, or another kind of proof, which a browser sends for any page's sake.
+fn secret_of(parts: &Parts) -> Result<&str, Problem> {
     let header = parts.headers.get(header::AUTHORIZATION);
-    let header = header.ok_or_else(|| unauthorized("the request carries no token"))?;
-    let secret = header.to_str().ok().and_then(|text| {
-        let (scheme, secret) = text.split_once(' ')?;
+    let secret = header.and_then(|header| {
+        let (scheme, secret) = header.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
     });
-    let well_formed = |secret: &&str| {
-        secret.strip_prefix(TOKEN_PREFIX).is_some_and(|rest| rest.len() == TOKEN_LETTERS)
-    };
-    let secret = secret.filter(well_formed);
-    let secret = secret.ok_or_else(|| unauthorized("this is no token of Signalbox"))?;
-    Ok(tokens::key_of(secret))
+    secret.ok_or_else(|| unauthorized("the request carries no token"))
+}
+
+/// Returns the key of a token; nothing where the text is none.
+fn key_of(secret: &str) -> Option<TokenKey> {
+    let letters = secret.strip_prefix(TOKEN_PREFIX)?;
+    (letters.len() == TOKEN_LETTERS).then(|| tokens::key_of(secret))
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -157,7 +177,24 @@ impl FromRequestParts<Api> for Caller {
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(caller.clone());
         }
-        let caller = check(api, key_of(parts)?, api.clock.now()).await?;
+        let (secret, from, now) = (secret_of(parts)?, Origin::of(parts), api.clock.now());
+        let (key, failure) = (key_of(secret), Failure::new(secret.as_bytes()));
+        let used_at = key.and_then(|key| api.uses.last(&key));
+        if used_at.is_none_or(|at| now.since(at) > LOCKOUT_KNOWN) {
+            lockout::check(api, from, now)?;
+        }
+        let found = match key {
+            Some(key) => look(api, key, now).await?,
+            None => None,
+        };
+        let Some(caller) = found else {
+            lockout::fail(api, from, failure, now).await;
+            return Err(unauthorized(match key {
+                Some(_) => "this token is not known",
+                None => "this is no token of Signalbox",
+            }));
+        };
+        api.uses.note(caller.key, now);
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }

@@ -71,6 +71,20 @@ impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
     }
 }
 
+/// The body of a request that carries no token.
+#[derive(Debug)]
+pub struct Told<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Told<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        check_is_json(request.headers())?;
+        let bytes = collect(request, api).await?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
 /// A write whose body may be left out, or null: then it is the default.
 #[derive(Debug)]
 pub struct MaybeSent<T>(pub Sent<T>);
@@ -121,10 +135,15 @@ async fn collect(request: Request, api: &Api) -> Result<Bytes, Problem> {
     }
 }
 
-fn check_is_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// Returns whether a body is of this type.
+pub(super) fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") {
+    media_type.eq_ignore_ascii_case(wanted)
+}
+
+fn check_is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if is_media_type(headers, "application/json") {
         return Ok(());
     }
     Err(Problem::new(Kind::UnsupportedMediaType, "the body must be application/json")

@@ -130,6 +130,8 @@ impl Fixture {
             created_at: now,
             expires_at: now.saturating_add(std::time::Duration::from_secs(86_400)),
             revoked_at: None,
+            last_used_at: None,
+            person: None,
         };
         self.put_token(key, token).await;
         secret

@@ -22,9 +22,9 @@ use crate::limits::IDEMPOTENCY_KEY_MAX;
 
 const BEARER: &str = "bearer";
 const DESCRIPTION: &str = "What analysts, leads, customers and auditors do with Signalbox. Every \
-    request but the one for this document carries a bearer token; what lies outside its tenants \
-    answers 404. Lists are followed by `next`. Writes may carry an `Idempotency-Key`. Errors are \
-    problem details (RFC 9457) whose `type` is for programs.";
+    request but those for this document and for signing in carries a bearer token; what lies \
+    outside its tenants answers 404. Lists are followed by `next`. Writes may carry an \
+    `Idempotency-Key`. Errors are problem details (RFC 9457) whose `type` is for programs.";
 
 /// Statuses that every request with a token can meet, and those that only writes can meet.
 const ALWAYS: &[(&str, &str)] = &[
@@ -33,6 +33,7 @@ const ALWAYS: &[(&str, &str)] = &[
     ("403", "The role does not allow it: `forbidden`"),
     ("404", "No such thing, or not for this token: `not-found`"),
     ("405", "The path does not know the method: `method-not-allowed`"),
+    ("429", "Too many failed attempts from this address: `locked-out`"),
     ("500", "A fault of the coordinator, `internal`, or an unknown outcome, `store-unknown`"),
     ("503", "`store-unavailable`, nothing was stored; or `too-many-clients`"),
 ];
@@ -46,6 +47,18 @@ const CASES: &[(&str, &str)] = &[(
     "`ambiguous-case`, `fenced`, `lease-expired`, `already-claimed`, `closed` or `conflict`",
 )];
 const ISSUING: &[(&str, &str)] = &[("409", "The coordinator issues no certificates: `conflict`")];
+/// What signing in can meet, which takes no token and is done once anyway.
+const SIGN_IN: &[(&str, &str)] = &[
+    ("400", "Something in the request is not allowed: `invalid`"),
+    ("403", "The person is not let in: `sign-in-refused`"),
+    ("404", "No such sign-in any more: `not-found`"),
+    ("405", "The path does not know the method: `method-not-allowed`"),
+    ("409", "No provider is known that people sign in at: `conflict`"),
+    ("413", "The body is too large: `too-large`"),
+    ("415", "The body is not JSON: `unsupported-media-type`"),
+    ("429", "Too many failed attempts from this address: `locked-out`"),
+    ("502", "The provider of identities is of no help: `provider-unavailable`"),
+];
 const CONDITIONAL: &[(&str, &str)] =
     &[("412", "Somebody else changed it first: `precondition-failed`")];
 
@@ -101,13 +114,16 @@ fn complete(path: &str, is_write: bool, operation: &mut Operation) {
         true => ALWAYS.iter().filter(|(status, _)| status.starts_with('5')).collect::<Vec<_>>(),
         false => ALWAYS.iter().collect(),
     };
+    if is_open && path.starts_with("/v1/sign-ins") {
+        problems.extend(SIGN_IN);
+    }
     if path.contains("/cases/{case}") {
         problems.extend(CASES);
     }
     if is_write && path == "/v1/join-tokens" {
         problems.extend(ISSUING);
     }
-    if is_write {
+    if is_write && !is_open {
         problems.extend(WRITES);
         let key = ParameterBuilder::new()
             .name("Idempotency-Key")
@@ -146,7 +162,9 @@ fn problem(status: &str, description: &str) -> utoipa::openapi::Response {
     let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content);
     let response = match status {
         "401" => response.header("WWW-Authenticate", text("`Bearer`")),
-        "503" => response.header("Retry-After", text("Seconds to wait before trying again")),
+        "429" | "502" | "503" => {
+            response.header("Retry-After", text("Seconds to wait before trying again"))
+        }
         _ => response,
     };
     response.build()

@@ -59,6 +59,12 @@ pub enum Kind {
     StoreUnknown,
     /// There are as many requests as there may be.
     TooManyClients,
+    /// Too much that is not good came from the caller's address.
+    LockedOut,
+    /// Somebody signed in and is not let in.
+    SignInRefused,
+    /// The provider that people sign in at cannot be reached, or does not do its part.
+    ProviderUnavailable,
     /// A fault of ours.
     Internal,
 }
@@ -101,6 +107,11 @@ impl Kind {
             Self::TooManyClients => {
                 ("too-many-clients", S::SERVICE_UNAVAILABLE, "Too many clients")
             }
+            Self::LockedOut => ("locked-out", S::TOO_MANY_REQUESTS, "Too many failed attempts"),
+            Self::SignInRefused => ("sign-in-refused", S::FORBIDDEN, "Signing in was refused"),
+            Self::ProviderUnavailable => {
+                ("provider-unavailable", S::BAD_GATEWAY, "Provider of identities not available")
+            }
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
         }
     }
@@ -114,6 +125,8 @@ pub struct Problem(Box<Inner>);
 struct Inner {
     kind: Kind,
     details: ProblemDetails,
+    /// After how many seconds it may help to try again.
+    retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -130,7 +143,11 @@ impl Problem {
             hint: None,
             matches: Vec::new(),
         };
-        Self(Box::new(Inner { kind, details }))
+        let retry_after = match kind {
+            Kind::StoreUnavailable | Kind::TooManyClients => Some(1),
+            _ => None,
+        };
+        Self(Box::new(Inner { kind, details, retry_after }))
     }
 
     /// Returns that `field` is not allowed as it is.
@@ -176,6 +193,13 @@ impl Problem {
         self
     }
 
+    /// Says after how many seconds it may help to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
     /// Lists what an ambiguous name may have meant.
     #[must_use]
     pub fn matches(mut self, matches: Vec<String>) -> Self {
@@ -215,14 +239,11 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        match self.0.kind {
-            Kind::Unauthorized => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Kind::StoreUnavailable | Kind::TooManyClients => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
+        if self.0.kind == Kind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -1,8 +1,8 @@
 //! Carries connections to the router: accepts, shakes hands, serves HTTP/1.1 and HTTP/2, and drains.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -14,7 +14,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Layer as _;
 
+use super::peer::Peer;
 use crate::{
     counters::Counters,
     limits::{
@@ -52,9 +54,10 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 let connection = Connection {
                     stream,
+                    from: address.ip(),
                     acceptor: acceptor.clone(),
                     router: router.clone(),
                     counters: Arc::clone(&counters),
@@ -73,6 +76,7 @@ pub async fn serve(
 
 struct Connection {
     stream: TcpStream,
+    from: IpAddr,
     acceptor: TlsAcceptor,
     router: Router,
     counters: Arc<Counters>,
@@ -100,7 +104,7 @@ impl Connection {
             .max_header_list_size(HEAD_BYTES_MAX)
             .keep_alive_interval(API_HEAD_TIMEOUT)
             .keep_alive_timeout(HANDSHAKE_TIMEOUT);
-        let service = TowerToHyperService::new(self.router);
+        let service = TowerToHyperService::new(Extension(Peer(self.from)).layer(self.router));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error, "connection to the API ended early");

@@ -32,6 +32,8 @@ pub fn token(token: &values::Token, now: Timestamp) -> types::Token {
         expires_at: Time(token.expires_at),
         revoked_at: token.revoked_at.map(Time),
         is_good: tokens::is_good(token, now),
+        last_used_at: token.last_used_at.map(Time),
+        person: token.person.as_ref().map(types::Person::from),
     }
 }
 

@@ -33,9 +33,11 @@ mod cases_tests;
 mod conformance;
 mod document;
 mod https;
+mod lockout_tests;
 mod once;
 mod queue_tests;
 mod shape;
+mod sign_in_tests;
 mod tenants_tests;
 mod tokens_tests;
 
@@ -200,6 +202,12 @@ fn request(method: &str, path: &str, token: &str, body: Option<Value>) -> Reques
             .body(Body::from(body.to_string()))
             .unwrap(),
     }
+}
+
+/// Lets a request come from an address, as one over a socket does.
+fn from(mut request: Request<Body>, address: &str) -> Request<Body> {
+    request.extensions_mut().insert(peer::Peer(address.parse().unwrap()));
+    request
 }
 
 fn with_header(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {

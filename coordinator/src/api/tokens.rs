@@ -16,7 +16,7 @@ use super::{
     page::{Page, PageQuery},
     problem::{Kind, Problem},
     read, show,
-    types::{NewToken, Token, TokenRequest},
+    types::{NewToken, Time, Token, TokenRequest},
 };
 use crate::{
     command::{CommandError, tokens},
@@ -71,7 +71,12 @@ async fn list(
     let is_shown = move |token: &values::Token| within(&caller.scope, token);
     let page = read::page_by_digest(&api.store, "tokens", &query, TokenKey, |key| &key.0, is_shown);
     let ((rows, next), now) = (page.await?, api.clock.now());
-    json(&Page { items: rows.iter().map(|(_, token)| show::token(token, now)).collect(), next })
+    let items = rows.iter().map(|(key, token)| {
+        // The newest uses are not written yet.
+        let used_at = token.last_used_at.max(api.uses.last(key));
+        Token { last_used_at: used_at.map(Time), ..show::token(token, now) }
+    });
+    json(&Page { items: items.collect(), next })
 }
 
 /// Makes a token. Its secret is shown this once: an idempotent replay returns the token without it.
@@ -150,7 +155,7 @@ async fn revoke(
     caller.require(ADMINS)?;
     let actor = caller.actor();
     idempotency::write(&api, once, move |staged, now| {
-        let found = tokens::list(staged)?.into_iter().find(|(_, token)| token.id == id);
+        let found = tokens::find(&*staged, &id)?;
         let is_mine = found.is_some_and(|(_, token)| within(&caller.scope, &token));
         if !is_mine {
             let name: String = id.chars().take(64).collect();

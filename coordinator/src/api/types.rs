@@ -16,6 +16,7 @@ use crate::{
     triage::{case::VerdictKind, sla::Sla},
 };
 
+mod access;
 mod agents;
 mod context;
 mod forms;
@@ -23,6 +24,7 @@ mod journal;
 mod ledger;
 mod recalls;
 
+pub use access::{Me, Person, SignInBegun, SignInPoll, SignInRequest, SignInState};
 pub use agents::{
     Agent, AgentCertificate, AgentRevocation, AgentStats, ClaimingHost, Gap, IdentityConflict,
     IdentityDecision, LaneState, Lanes, ResolveRequest, RevokeRequest, Revoked, SpoolFault,
@@ -73,23 +75,6 @@ pub struct Page<T> {
     /// `cursor` of the page behind this one; null on the last page.
     #[schema(required)]
     pub next: Option<String>,
-}
-
-/// Who the caller's token says that they are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Me {
-    /// Name that stands in the journal.
-    pub holder: String,
-    /// What the token allows.
-    #[schema(value_type = RoleName)]
-    pub role: Role,
-    /// Whose data; null for every tenant's.
-    #[schema(required)]
-    pub tenants: Option<Vec<String>>,
-    /// Until when the token is good.
-    pub expires_at: Time,
-    /// Public name of the token.
-    pub token: String,
 }
 
 /// Agreed minutes from receipt to verdict, by severity, each from 1 to 129600 (90 days).
@@ -600,6 +585,12 @@ pub struct Token {
     pub revoked_at: Option<Time>,
     /// Whether it is good now.
     pub is_good: bool,
+    /// When it was used last; absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Time>,
+    /// Who signed in for it; absent where somebody made it for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
 }
 
 /// A token to be made.

@@ -18,6 +18,7 @@ use serde::Serialize;
 use shared::time::Timestamp;
 
 use crate::{
+    api::sign_in::CALLBACK,
     command::journal::walk,
     config::{ApiConfig, AuthorityConfig, Config, ServerIdentity, StoreConfig},
     store::{
@@ -94,6 +95,7 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     if config.api.identity != config.ingest.identity {
         findings.push(Report::of("api identity", server(&config.api, now)));
     }
+    findings.extend(config.api.oidc.as_ref().map(|_| Report::of("sign-in", sign_in(config, now))));
     let holder = holder_of_store(&config.store.path);
     findings.push(match holder {
         Some(holder) => Report::of("store", Ok(in_use(&config.store.path, holder))),
@@ -154,7 +156,7 @@ fn identity(config: &Config, now: Timestamp) -> Finding {
         Err(TlsError::Read { path, .. } | TlsError::Pem { path, .. }) if path == *roots => {
             let ServerIdentity { certificate, key } = config.ingest.identity.clone();
             let identity = ServerIdentity { certificate, key };
-            server(&ApiConfig { listen: config.ingest.listen, identity }, now)
+            server(&ApiConfig { listen: config.ingest.listen, identity, oidc: None }, now)
         }
         Err(error) => Err(error.to_string()),
         Ok(_) => validity("", &config.ingest.identity.certificate, now),
@@ -180,6 +182,24 @@ fn authority(config: &AuthorityConfig, whole: &Config, now: Timestamp) -> Result
     let addresses = config.addresses.join(", ");
     report.text = format!("{}; hosts join at {addresses}, and expect {name}", report.text);
     Ok(report)
+}
+
+/// Checks that people can sign in. A provider that is away is a warning: the coordinator starts without it.
+fn sign_in(config: &Config, now: Timestamp) -> Result<Report, String> {
+    let sign_ins = super::sign_in::sign_ins(&config.api).map_err(|error| format!("{error:#}"))?;
+    let (Some(sign_ins), Some(oidc)) = (sign_ins, &config.api.oidc) else {
+        return Ok(Report::good("not configured"));
+    };
+    let back = format!("{}{CALLBACK}", oidc.public_url);
+    match sign_ins.probe(now) {
+        Ok(at) => {
+            Ok(Report::good(format!("people sign in at {at}; the provider must know {back}")))
+        }
+        Err(error) => Ok(Report::warning(format!(
+            "{}: {error}: nobody can sign in until it answers; tokens go on working",
+            oidc.issuer
+        ))),
+    }
 }
 
 /// Says until when all certificates in a file are valid.

@@ -11,7 +11,7 @@ use crate::{
         engine::Staged,
         schema::CaseKey,
         tables::{Source, put},
-        values::{Actor, Entry, Event},
+        values::{Actor, Entry, Event, Person},
     },
     triage::{
         case::{Case, CaseId, CaseState, Fence, Judgement, VerdictKind},
@@ -26,6 +26,23 @@ pub struct Caller {
     pub name: String,
     /// Whose cases.
     pub scope: TenantScope,
+    /// Who that is, if they signed in.
+    pub person: Option<Person>,
+}
+
+impl Caller {
+    /// Returns the caller as the journal names them.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match &self.person {
+            Some(Person { issuer, subject, .. }) => Actor::SignedIn {
+                name: self.name.clone(),
+                issuer: issuer.clone(),
+                subject: subject.clone(),
+            },
+            None => Actor::Person(self.name.clone()),
+        }
+    }
 }
 
 /// Reads a case that the caller may touch.
@@ -62,7 +79,7 @@ pub fn claim(
     let case = load(staged, caller, id)?.claim(&caller.name, lease, now)?;
     let until = lease_end(&case);
     let event = Event::CaseClaimed { case: id, fence: case.fence.0, until };
-    store(staged, case, Actor::Person(caller.name.clone()), event, now)
+    store(staged, case, caller.actor(), event, now)
 }
 
 /// Extends the caller's lease.
@@ -78,7 +95,7 @@ pub fn renew(
 ) -> Result<Case, CommandError> {
     let case = load(staged, caller, id)?.renew(&caller.name, fence, lease, now)?;
     let event = Event::LeaseRenewed { case: id, until: lease_end(&case) };
-    store(staged, case, Actor::Person(caller.name.clone()), event, now)
+    store(staged, case, caller.actor(), event, now)
 }
 
 /// Gives a case back to the queue.
@@ -95,7 +112,7 @@ pub fn release(
     let reason = checked_reason(reason)?;
     let case = load(staged, caller, id)?.release(&caller.name, fence)?;
     let event = Event::CaseReleased { case: id, reason };
-    store(staged, case, Actor::Person(caller.name.clone()), event, now)
+    store(staged, case, caller.actor(), event, now)
 }
 
 /// Closes a case with a verdict.
@@ -118,7 +135,7 @@ pub fn decide(
     }
     let case = load(staged, caller, id)?.decide(&caller.name, fence, judgement, now)?;
     let event = Event::VerdictGiven { case: id, verdict, reason };
-    store(staged, case, Actor::Person(caller.name.clone()), event, now)
+    store(staged, case, caller.actor(), event, now)
 }
 
 /// Brings cases whose lease has run out back to the queue; returns how many.

@@ -208,7 +208,8 @@ impl Check<'_> {
             }
         };
         let listen = self.address("api.listen", raw.listen.as_ref(), API_LISTEN)?;
-        Ok(ApiConfig { listen, identity })
+        let oidc = raw.oidc.as_ref().map(|raw| self.oidc(raw)).transpose()?;
+        Ok(ApiConfig { listen, identity, oidc })
     }
 
     /// Checks that nothing else listens where tunnels are to be taken.
@@ -273,7 +274,7 @@ impl Check<'_> {
         })
     }
 
-    fn number(
+    pub(super) fn number(
         &self,
         key: &str,
         raw: Option<&Spanned<i64>>,
@@ -288,7 +289,7 @@ impl Check<'_> {
         Err(self.error(key, raw.span(), message))
     }
 
-    fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &self,
         key: &str,
         raw: &Spanned<String>,
@@ -313,7 +314,7 @@ impl Check<'_> {
         self.error(path, span, message)
     }
 
-    fn error(&self, key: &str, span: Range<usize>, message: String) -> ConfigError {
+    pub(super) fn error(&self, key: &str, span: Range<usize>, message: String) -> ConfigError {
         let start = self.text.floor_char_boundary(span.start);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

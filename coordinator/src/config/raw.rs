@@ -74,6 +74,31 @@ pub(super) struct RawApi {
     pub(super) listen: Option<Spanned<String>>,
     pub(super) certificate: Option<Spanned<PathBuf>>,
     pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) oidc: Option<Spanned<RawOidc>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOidc {
+    pub(super) issuer: Spanned<String>,
+    pub(super) client_id: Spanned<String>,
+    pub(super) client_secret_file: Option<PathBuf>,
+    pub(super) public_url: Spanned<String>,
+    pub(super) roots: Option<PathBuf>,
+    pub(super) scopes: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) groups_claim: Option<Spanned<String>>,
+    pub(super) name_claim: Option<Spanned<String>>,
+    pub(super) hours: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) group: Vec<Spanned<RawGroup>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGroup {
+    pub(super) name: Spanned<String>,
+    pub(super) role: Spanned<String>,
+    pub(super) tenants: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

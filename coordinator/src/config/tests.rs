@@ -179,8 +179,12 @@ fn errors_of_a_file_name_it() {
 fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let shipped = parse(EXAMPLE).unwrap();
     // With the comment signs before keys and sections taken away, it says the same, but for the
-    // bound on bytes and the authority, which have no default.
+    // bound on bytes, the authority and the provider that people sign in at, which have no default.
     let mut full = parse(&uncommented()).unwrap();
+    let oidc = full.api.oidc.take().unwrap();
+    assert_eq!(oidc.life, Duration::from_secs(10 * 60 * 60));
+    assert_eq!((oidc.groups_claim.as_str(), oidc.groups.len()), ("groups", 2));
+    assert_eq!(oidc.scopes, ["profile", "email"]);
     assert_eq!(full.store.bytes_max.take(), Some(500 << 30));
     let authority = full.authority.take().unwrap();
     assert_eq!(authority.validity, Duration::from_secs(7 * 24 * 60 * 60));
@@ -197,6 +201,13 @@ fn the_shipped_example_has_every_key() {
             let is_shown = EXAMPLE.contains(&format!("\n#     {key} = "));
             assert!(value.contains_key(&key) || is_shown, "{section}.{key} is not in the example");
         }
+    }
+    let oidc = table["api"]["oidc"].as_table().unwrap();
+    for key in ["issuer", "client_id", "client_secret_file", "public_url", "roots", "scopes"] {
+        assert!(oidc.contains_key(key), "{key}");
+    }
+    for key in ["groups_claim", "name_claim", "hours", "group"] {
+        assert!(oidc.contains_key(key), "{key}");
     }
 }
 

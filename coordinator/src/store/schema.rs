@@ -1,4 +1,4 @@
-//! # Key space, schema version 2
+//! # Key space, schema version 3
 //!
 //! Integers are big-endian, so byte order is numeric order. Every field has a fixed width; `‖`
 //! joins fields. The first
@@ -17,7 +17,7 @@
 //! | `CaseBlockKey` | 0x09 | case ‖ block's place | positions | fold | retention |
 //! | `EntityKey` | 0x0a | tenant ‖ day ‖ kind ‖ digest ‖ block's place | empty | commit block | retention |
 //! | `JournalKey` | 0x0b | number | hash ‖ entry | every command | never |
-//! | `TokenKey` | 0x0c | SHA-256 of the token | `Token` | token commands | never |
+//! | `TokenKey` | 0x0c | SHA-256 of the token | `Token` | token commands | signing in, long after their end |
 //! | `IdempotencyKey` | 0x0d | SHA-256 of (token, key) | `Remembered` | api | retention |
 //! | `GapKey` | 0x0e | tenant ‖ agent ‖ epoch ‖ lane ‖ first | `GapRecord` | gap | never |
 //! | `LedgerHeadKey` | 0x0f | tenant ‖ agent ‖ epoch | `Chain` | ledger | never |
@@ -53,7 +53,9 @@ use crate::triage::{
 
 /// Version of the key space. A store says its own under [`MetaKey::SCHEMA`]: [`crate::store::upgrade`] rewrites one of
 /// an earlier version, and refuses one of a later. Version 1, which no store says, had a case's findings in its row.
-pub const SCHEMA_VERSION: u32 = 2;
+/// With version 2 no token says who signed in for it or when it was used, and a program of that version reads none that
+/// does: so it is kept off such a store before it has changed anything.
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Bytes that are no key of the family that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -438,7 +440,7 @@ impl Key for JournalKey {
 }
 
 /// A bearer token, by its digest: the token itself is kept nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenKey(pub [u8; 32]);
 
 impl Key for TokenKey {

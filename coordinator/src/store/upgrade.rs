@@ -1,8 +1,8 @@
 //! Brings a store that an earlier version wrote to what this one reads.
 //!
 //! A store says its schema's version in a row of its own. One that says none is new, or of version 1, in which a case
-//! was one row with all its findings. At the first start each such case is rewritten as the rows of this version, some
-//! cases a commit, and the version is written last.
+//! was one row with all its findings. At the first start each such case is rewritten as the rows of version 2, some
+//! cases a commit, and the version is written last. What version 3 changed is read in both forms: nothing is rewritten.
 //!
 //! # Invariants
 //! - A case is of one version whole: its new rows take the old one's place in one commit (L1). So a start that was
@@ -10,8 +10,8 @@
 //! - Nothing else reads or writes the store meanwhile, and a store of a later version is not touched.
 //!
 //! # Cost
-//! Every case is read once, at the first start alone; a commit with its sync for each [`UPGRADE_CASES_MAX`] that are
-//! rewritten. A program of an earlier version cannot read what is left.
+//! Every case of a store of version 1 is read once, at the first start alone; a commit with its sync for each
+//! [`UPGRADE_CASES_MAX`] that are rewritten. A program of an earlier version cannot read what is left.
 
 use thiserror::Error;
 
@@ -27,6 +27,8 @@ use crate::{
 
 /// The version of a store that says none.
 const FIRST_VERSION: u32 = 1;
+/// The first version in which a case is several rows.
+const SPLIT_VERSION: u32 = 2;
 
 /// How many rewritten cases a line of the log stands for, about: one every few seconds.
 const CASES_PER_LINE: u64 = 10_000;
@@ -80,7 +82,7 @@ pub fn run(engine: &dyn Engine) -> Result<(), UpgradeError> {
     if stored == SCHEMA_VERSION {
         return Ok(());
     }
-    let cases = split_cases(engine)?;
+    let cases = if stored < SPLIT_VERSION { split_cases(engine)? } else { 0 };
     if cases > 0 {
         tracing::info!(from = stored, to = SCHEMA_VERSION, cases, "the store was rewritten");
     }

@@ -22,8 +22,10 @@ use crate::triage::{
     sla::Sla,
 };
 
+mod access;
 mod identity;
 
+pub use access::{AccessEvent, Person, SignInRefusal, Token};
 pub use identity::{
     Claimant, ClaimingHost, Conflict, IdentityEvent, Kept, KnownCertificate, RefusedCertificate,
     Revocation, SpoolFault, SpoolNotice,
@@ -205,25 +207,6 @@ pub enum Role {
     Admin,
 }
 
-/// A bearer token, without the token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    /// Public name of the token: the first eight bytes of its digest in hex.
-    pub id: String,
-    /// Whose: the name that stands in the journal.
-    pub holder: String,
-    /// What it allows.
-    pub role: Role,
-    /// Whose cases; empty for every tenant.
-    pub tenants: Vec<TenantId>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Until when it is good.
-    pub expires_at: Timestamp,
-    /// Since when it is not good any more.
-    pub revoked_at: Option<Timestamp>,
-}
-
 /// A token by which hosts become a tenant's agents, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinToken {
@@ -338,7 +321,7 @@ pub struct JournalHead {
     pub hash: [u8; 32],
 }
 
-/// Who changed something.
+/// Who changed something. Append, never reorder (L10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
@@ -348,6 +331,26 @@ pub enum Actor {
     Agent(AgentId),
     /// A person, by the name on their token.
     Person(String),
+    /// A person who signed in at a provider.
+    SignedIn {
+        /// The name on their token.
+        name: String,
+        /// The provider.
+        issuer: String,
+        /// Its name for the person.
+        subject: String,
+    },
+}
+
+impl Actor {
+    /// Returns the name of a person.
+    #[must_use]
+    pub fn person(&self) -> Option<&str> {
+        match self {
+            Self::Person(name) | Self::SignedIn { name, .. } => Some(name),
+            Self::Coordinator | Self::Agent(_) => None,
+        }
+    }
 }
 
 /// One entry of the journal.
@@ -509,6 +512,8 @@ pub enum Event {
     Join(JoinEvent),
     /// Something about an agent's identity.
     Identity(IdentityEvent),
+    /// Something at the API's door.
+    Access(AccessEvent),
 }
 
 /// What happened about hosts that become agents.
@@ -572,7 +577,8 @@ impl Event {
             | Self::RecallAsked { .. }
             | Self::RecallAnswered { .. }
             | Self::Join(_)
-            | Self::Identity(_) => &[],
+            | Self::Identity(_)
+            | Self::Access(_) => &[],
         }
     }
 }
@@ -620,7 +626,7 @@ values! {
     JoinToken = "join token", JoinedHost = "joined host", Revocation = "revocation",
     KnownCertificate = "certificate", Conflict = "conflict of an identity",
     SpoolNotice = "notice of a spool",
-    Token = "token", Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
+    Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 
 #[cfg(test)]

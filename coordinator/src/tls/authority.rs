@@ -51,9 +51,9 @@ pub enum AuthorityError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The passphrase's file is empty.
-    #[error("the first line of {} is empty: write the passphrase into it", .0.display())]
-    NoPassphrase(PathBuf),
+    /// A secret's file is empty.
+    #[error("the first line of {} is empty: write the secret into it", .0.display())]
+    NoSecret(PathBuf),
     /// The key cannot be read.
     #[error("{}: {error}", path.display())]
     Key {
@@ -200,7 +200,7 @@ fn certificates(pem: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Refuses a secret that others than its owner may read.
-fn check_secret(path: &Path) -> Result<(), AuthorityError> {
+pub(super) fn check_secret(path: &Path) -> Result<(), AuthorityError> {
     check_permissions(path).map_err(|refused| match refused {
         Exposed::Unknown(error) => AuthorityError::Read { path: path.to_owned(), error },
         Exposed::To(mode) => AuthorityError::KeyExposed { path: path.to_owned(), mode },
@@ -216,10 +216,10 @@ fn text_of(path: &Path) -> Result<String, AuthorityError> {
     String::from_utf8(bytes).map_err(|_| failed(io::Error::other("it is no text")))
 }
 
-/// Reads a passphrase: a file's first line.
-fn first_line(path: &Path) -> Result<String, AuthorityError> {
+/// Reads a secret: a file's first line.
+pub(super) fn first_line(path: &Path) -> Result<String, AuthorityError> {
     match text_of(path)?.lines().next().map(str::trim) {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        Some(_) | None => Err(AuthorityError::NoPassphrase(path.to_owned())),
+        Some(_) | None => Err(AuthorityError::NoSecret(path.to_owned())),
     }
 }

@@ -141,7 +141,7 @@ fn stream() -> StreamId {
 }
 
 fn ann() -> Caller {
-    Caller { name: "ann".into(), scope: TenantScope::All }
+    Caller { name: "ann".into(), scope: TenantScope::All, person: None }
 }
 
 fn one_alert(host: &str, record: &[u8], now: Timestamp) -> Bytes {

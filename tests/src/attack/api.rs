@@ -170,12 +170,7 @@ pub(super) fn run(suite: &mut Suite<'_>) -> Result<()> {
     let before = attack.untouched()?;
     let mut controls = HashMap::new();
     attack.control(|operation| operation.is_read(), &mut controls)?;
-    let mut tried = Vec::new();
-    for (number, operation) in attack.operations.iter().enumerate() {
-        for caller in attack.callers.iter().filter(|_| !operation.is_open) {
-            tried.push(attack.attempt(number, operation, caller)?);
-        }
-    }
+    let mut tried = attack.attempts(|operation| !operation.ends_token())?;
     let mut others = attack.revocations()?;
     let after = attack.untouched()?;
     others.extend(attack.pages()?);
@@ -184,7 +179,9 @@ pub(super) fn run(suite: &mut Suite<'_>) -> Result<()> {
     others.push(held("all of it, as the victim sees it", "nothing of it has changed", {
         if before == after { Ok(()) } else { Err(format!("{before} became {after}")) }
     }));
-    attack.control(|operation| !operation.is_read(), &mut controls)?;
+    tried.extend(attack.attempts(Operation::ends_token)?);
+    attack.control(|operation| !operation.is_read() && !operation.ends_token(), &mut controls)?;
+    attack.control(Operation::ends_token, &mut controls)?;
     for tried in &tried {
         suite.note(attack.judge(tried, &controls));
     }
@@ -286,6 +283,18 @@ impl<'a> Attack<'a> {
     fn refusals(&self) -> Result<u64> {
         let numbers = self.arena.numbers()?;
         Ok(REFUSALS.iter().map(|name| numbers.of(name)).sum())
+    }
+
+    /// Has everybody try some operations.
+    fn attempts(&self, is_wanted: impl Fn(&Operation) -> bool) -> Result<Vec<Tried>> {
+        let mut tried = Vec::new();
+        for (number, operation) in self.operations.iter().enumerate() {
+            let is_tried = !operation.is_open && is_wanted(operation);
+            for caller in self.callers.iter().filter(|_| is_tried) {
+                tried.push(self.attempt(number, operation, caller)?);
+            }
+        }
+        Ok(tried)
     }
 
     fn attempt(&self, number: usize, operation: &Operation, caller: &Caller) -> Result<Tried> {

@@ -73,7 +73,7 @@ fn us(time: Duration) -> f64 {
 }
 
 fn ann() -> Caller {
-    Caller { name: "ann".to_owned(), scope: TenantScope::All }
+    Caller { name: "ann".to_owned(), scope: TenantScope::All, person: None }
 }
 
 /// Cases in a store and in the view of it.

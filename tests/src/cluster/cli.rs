@@ -1,6 +1,6 @@
 //! The `signalbox` command line against a cluster's coordinator, as the first administrator.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use coordinator::limits::RECALL_ATTEMPTS_QUICK;
@@ -31,6 +31,12 @@ impl Recalled {
 }
 
 impl Cluster {
+    /// Returns where the `signalbox` command line is.
+    #[must_use]
+    pub fn cli_program(&self) -> &Path {
+        &self.programs.cli
+    }
+
     /// Runs `signalbox` with these arguments, and returns the JSON that it prints.
     ///
     /// # Errors

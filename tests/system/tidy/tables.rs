@@ -96,7 +96,12 @@ pub(crate) const AGENT: ImportTable = &[
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
-    ("api", May::Import(&["bell", "clock", "command", "counters", "store", "triage", "view"])),
+    (
+        "api",
+        May::Import(&[
+            "bell", "clock", "command", "counters", "rate", "store", "triage", "uses", "view",
+        ]),
+    ),
     ("app", May::ImportAll),
     // Only for the default path, which the help names.
     ("args", May::Import(&["config"])),
@@ -104,8 +109,8 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("bell", May::Import(&[])),
     ("bin", May::Import(&["api", "app", "args", "config"])),
     ("command", May::Import(&["store", "triage"])),
-    // Only for what a trust domain may be.
-    ("config", May::Import(&["certs"])),
+    // Only for what a trust domain may be, and for the roles.
+    ("config", May::Import(&["certs", "store"])),
     // The drivers' one way to the wall clock.
     ("clock", May::Import(&[])),
     // Plain numbers that every driver raises and the metrics listener shows.
@@ -113,15 +118,21 @@ pub(crate) const COORDINATOR: ImportTable = &[
     // `certs` for the signing requests of hosts that join, `config` for its checked values.
     (
         "ingest",
-        May::Import(&["bell", "certs", "clock", "command", "config", "counters", "store", "tls"]),
+        May::Import(&[
+            "bell", "certs", "clock", "command", "config", "counters", "rate", "store", "tls",
+        ]),
     ),
     ("lib", May::ImportAll),
     ("limits", May::Import(&[])),
     ("main", May::Import(&["app", "args", "clock", "config"])),
+    // Pure: how often something came from where.
+    ("rate", May::Import(&[])),
     ("store", May::Import(&["triage"])),
     ("tls", May::Import(&["certs", "config"])),
     ("triage", May::Import(&[])),
-    ("upkeep", May::Import(&["clock", "command", "counters", "store", "triage", "view"])),
+    ("upkeep", May::Import(&["clock", "command", "counters", "store", "triage", "uses", "view"])),
+    // When tokens were used, which the API notes and the upkeep writes down; `store` for their keys.
+    ("uses", May::Import(&["store"])),
     // The handle of the queue view, which the API reads and the upkeep fills.
     ("view", May::Import(&["triage"])),
 ];

@@ -7,10 +7,10 @@ use shared::{
 };
 use utoipa::ToSchema;
 
-use super::{GapReasonName, LaneName, RoleName, Time, VerdictName};
+use super::{GapReasonName, LaneName, Person, RoleName, Time, VerdictName};
 use crate::{
     command::journal::Chained,
-    store::values::{Actor, Event, IdentityEvent, JoinEvent, Role},
+    store::values::{AccessEvent, Actor, Event, IdentityEvent, JoinEvent, Role},
     triage::case::VerdictKind,
 };
 
@@ -29,6 +29,12 @@ pub enum JournalActor {
     Person {
         /// The name on their token.
         name: String,
+        /// The provider that they signed in at; absent where somebody made their token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issuer: Option<String>,
+        /// Its name for them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
     },
 }
 
@@ -37,7 +43,12 @@ impl From<&Actor> for JournalActor {
         match actor {
             Actor::Coordinator => Self::Coordinator,
             Actor::Agent(agent) => Self::Agent { name: agent.to_string() },
-            Actor::Person(name) => Self::Person { name: name.clone() },
+            Actor::Person(name) => Self::Person { name: name.clone(), issuer: None, subject: None },
+            Actor::SignedIn { name, issuer, subject } => Self::Person {
+                name: name.clone(),
+                issuer: Some(issuer.clone()),
+                subject: Some(subject.clone()),
+            },
         }
     }
 }
@@ -312,6 +323,43 @@ pub enum JournalEvent {
         /// The one that it had last, in hex.
         after: String,
     },
+    /// A person signed in and has a token.
+    SignedIn {
+        /// Its public name.
+        token: String,
+        /// Until when it is good.
+        expires_at: Time,
+        /// Who.
+        person: Person,
+        /// What it allows.
+        #[schema(value_type = RoleName)]
+        role: Role,
+        /// Whose data; null for every tenant's.
+        #[schema(required)]
+        tenants: Option<Vec<String>>,
+        /// The group of theirs that decided.
+        group: String,
+        /// From which address they asked for it.
+        from: String,
+        /// At which address their browser was; another than `from` is usual over ssh and may be a link that was sent.
+        browser: String,
+    },
+    /// A person has shown who they are, and has no token.
+    SignInRefused {
+        /// Who.
+        person: Person,
+        /// Why: no_group or disowned.
+        reason: String,
+        /// From which address it was asked for.
+        from: String,
+    },
+    /// Too much that is not good came from an address: the API does not listen to it for a while.
+    LockedOut {
+        /// Which.
+        from: String,
+        /// Until when.
+        until: Time,
+    },
 }
 
 impl JournalEvent {
@@ -347,6 +395,9 @@ impl JournalEvent {
             Self::IdentitySettled { .. } => "identity_settled",
             Self::SpoolSetBack { .. } => "spool_set_back",
             Self::SpoolReturned { .. } => "spool_returned",
+            Self::SignedIn { .. } => "signed_in",
+            Self::SignInRefused { .. } => "sign_in_refused",
+            Self::LockedOut { .. } => "locked_out",
         }
     }
 }
@@ -371,10 +422,10 @@ impl From<&Event> for JournalEvent {
                 let (agent, epoch) = (agent.to_string(), epoch.to_string());
                 Self::AgentConnected { agent, epoch, boot: process(*boot) }
             }
-            Event::ContextChanged { agent, version } => Self::ContextChanged {
-                agent: agent.to_string(),
-                version: format!("{:016x}", version.0),
-            },
+            Event::ContextChanged { agent, version } => {
+                let version = format!("{:016x}", version.0);
+                Self::ContextChanged { agent: agent.to_string(), version }
+            }
             Event::CaseClaimed { case, fence, until } => {
                 Self::CaseClaimed { case: case.to_string(), fence: *fence, until: Time(*until) }
             }
@@ -385,9 +436,8 @@ impl From<&Event> for JournalEvent {
                 Self::CaseReleased { case: case.to_string(), reason: reason.clone() }
             }
             Event::LeaseExpired { case } => Self::LeaseExpired { case: case.to_string() },
-            Event::VerdictGiven { case, verdict, reason } => {
-                let (case, reason) = (case.to_string(), reason.clone());
-                Self::VerdictGiven { case, verdict: *verdict, reason }
+            Event::VerdictGiven { case, verdict: is, reason } => {
+                Self::VerdictGiven { case: case.to_string(), verdict: *is, reason: reason.clone() }
             }
             Event::TokenCreated { token, holder, role } => {
                 Self::TokenCreated { token: token.clone(), holder: holder.clone(), role: *role }
@@ -420,6 +470,44 @@ impl From<&Event> for JournalEvent {
             }
             Event::Join(event) => event.into(),
             Event::Identity(event) => event.into(),
+            Event::Access(event) => event.into(),
+        }
+    }
+}
+
+impl From<&AccessEvent> for JournalEvent {
+    fn from(event: &AccessEvent) -> Self {
+        match event {
+            AccessEvent::SignedIn {
+                token,
+                expires_at,
+                person,
+                role,
+                tenants,
+                group,
+                from,
+                browser,
+            } => {
+                let names: Vec<String> = tenants.iter().map(ToString::to_string).collect();
+                Self::SignedIn {
+                    token: token.clone(),
+                    expires_at: Time(*expires_at),
+                    person: person.into(),
+                    role: *role,
+                    tenants: (!names.is_empty()).then_some(names),
+                    group: group.clone(),
+                    from: from.clone(),
+                    browser: browser.clone(),
+                }
+            }
+            AccessEvent::SignInRefused { person, reason, from } => Self::SignInRefused {
+                person: person.into(),
+                reason: reason.as_str().to_owned(),
+                from: from.clone(),
+            },
+            AccessEvent::LockedOut { from, until } => {
+                Self::LockedOut { from: from.clone(), until: Time(*until) }
+            }
         }
     }
 }

@@ -61,6 +61,27 @@ fn an_authority_is_checked_with_what_hosts_will_be_told() {
 }
 
 #[test]
+fn a_provider_that_is_away_is_a_warning_and_a_secret_that_others_can_read_a_problem() {
+    let mut house = House::new();
+    house.let_people_sign_in("http://127.0.0.1:9");
+    let verdict = |house: &House| verdict_of(&check(&house.config, house.now()), "sign-in");
+    let (away, text) = verdict(&house);
+    assert!(away == Verdict::Warning && text.contains("nobody can sign in until"), "{text}");
+    let secret = house.path("oidc.secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+    let (exposed, text) = verdict(&house);
+    assert!(exposed == Verdict::Problem && text.contains("chmod 600"), "{text}");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&secret, "\n").unwrap();
+    let (empty, text) = verdict(&house);
+    assert!(empty == Verdict::Problem && text.contains("write the secret into it"), "{text}");
+    house.let_people_sign_in("https://id.test");
+    house.config.api.oidc.as_mut().unwrap().roots = Some(house.path("not-there.pem"));
+    let (no_roots, text) = verdict(&house);
+    assert!(no_roots == Verdict::Problem && text.contains("not-there.pem"), "{text}");
+}
+
+#[test]
 fn each_file_that_is_wrong_is_named_under_its_own_part() {
     let house = House::new();
     let key = &house.config.ingest.identity.key;

@@ -24,7 +24,7 @@ use crate::{
     app::{Running, start},
     clock::Clock,
     command::CommandError,
-    config::{AuthorityConfig, AuthorityKey, Config},
+    config::{AuthorityConfig, AuthorityKey, Config, GroupConfig, OidcConfig},
     store::{
         engine::{Direction, Space},
         schema::{BlockKey, Key as _, range_of},
@@ -95,6 +95,32 @@ impl House {
             validity: AGENT_VALIDITY,
             grace: Duration::from_secs(86_400),
             addresses: vec!["box.test:4433".to_owned()],
+        });
+    }
+
+    /// Lets people sign in, from its next start on.
+    pub(in crate::app) fn let_people_sign_in(&mut self, issuer: &str) {
+        let secret = self.path("oidc.secret");
+        if !secret.exists() {
+            write_key(&secret, "a secret\n");
+        } else {
+            fs::write(&secret, "a secret\n").unwrap();
+        }
+        self.config.api.oidc = Some(OidcConfig {
+            issuer: issuer.to_owned(),
+            client_id: "signalbox".to_owned(),
+            client_secret_file: Some(secret),
+            public_url: "https://box.test:8443".to_owned(),
+            roots: None,
+            scopes: Vec::new(),
+            groups_claim: "groups".to_owned(),
+            name_claim: None,
+            life: Duration::from_secs(60 * 60),
+            groups: vec![GroupConfig {
+                name: "soc".to_owned(),
+                role: crate::store::values::Role::Analyst,
+                tenants: Vec::new(),
+            }],
         });
     }
 

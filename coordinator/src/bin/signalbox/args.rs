@@ -97,11 +97,11 @@ pub(crate) enum Command {
     Tenant(TenantCommand),
     /// Read the journal: everything that changed, and who changed it.
     Journal(JournalArgs),
-    /// Check and store the coordinator's address, root certificate and token.
-    #[command(
-        after_help = help::LOGIN
-    )]
-    Login,
+    /// Sign in, or take a token, and store it with the coordinator's address and root certificate.
+    Login(LoginArgs),
+    /// Make the token worthless, and forget it.
+    #[command(after_help = help::LOGOUT)]
+    Logout,
     /// Say whom the coordinator takes you for.
     Whoami,
     /// Print completions for a shell.
@@ -110,6 +110,18 @@ pub(crate) enum Command {
         /// For which shell.
         shell: Shell,
     },
+}
+
+/// Options of `login`.
+#[derive(Debug, Args)]
+#[command(after_help = help::LOGIN)]
+pub(crate) struct LoginArgs {
+    /// Only print the address to sign in at; open no browser.
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// Take a token instead: typed without being shown, or from standard input.
+    #[arg(long, conflicts_with = "no_browser")]
+    pub(crate) with_token: bool,
 }
 
 /// Options of `next`.

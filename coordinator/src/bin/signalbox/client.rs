@@ -242,11 +242,14 @@ impl Client {
     }
 
     fn request(&self, method: &Method, path: &str) -> ureq::http::request::Builder {
-        Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.settings.coordinator))
-            .header(header::AUTHORIZATION, self.settings.token.header())
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, "application/json");
+        match &self.settings.token {
+            Some(token) => request.header(header::AUTHORIZATION, token.header()),
+            None => request,
+        }
     }
 
     /// Says what to do about an answer that is no success.

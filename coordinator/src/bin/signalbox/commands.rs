@@ -19,6 +19,7 @@ mod ledger;
 mod queue;
 mod recalls;
 mod session;
+mod sign_in;
 mod tenants;
 mod tokens;
 
@@ -80,7 +81,8 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
     let environment = ProcessEnvironment;
     match cli.command {
         Command::Completions { shell } => return session::completions(shell, output),
-        Command::Login => return session::login(&cli.global, &environment, now(), output),
+        Command::Login(args) => return session::login(&cli.global, &args, &environment, output),
+        Command::Logout => return session::logout(&cli.global, &environment, output),
         _ => {}
     }
     let path = path(&environment);
@@ -136,7 +138,7 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
         Command::Tenant(TenantCommand::Set(args)) => tenants::set(&args, desk),
         Command::Whoami => session::whoami(desk),
         // Done before there was a client.
-        Command::Login | Command::Completions { .. } => Ok(()),
+        Command::Login(_) | Command::Logout | Command::Completions { .. } => Ok(()),
     }
 }
 

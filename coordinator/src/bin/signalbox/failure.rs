@@ -28,7 +28,7 @@ Exit codes:
    0  done
    1  failed
    3  nothing to do: no case waits
-   4  refused: no good token, or it does not allow this
+   4  refused: no good token, or it does not allow this, or too many that were not good
    5  conflict: somebody has the case, the claim is over, or it changed meanwhile
    6  not found, or not in what the token may see
    7  the coordinator cannot be reached or cannot serve now
@@ -94,6 +94,9 @@ pub(crate) enum Failure {
     /// There is nothing to do.
     #[error("no case waits")]
     NothingWaits,
+    /// Nobody signed in while there was time.
+    #[error("nobody signed in in time")]
+    NotSignedIn,
     /// A file of ours cannot be read or written.
     #[error("{what}")]
     File {
@@ -129,6 +132,7 @@ impl Failure {
             Self::Odd { .. } | Self::File { .. } | Self::Output(_) => EXIT_FAILED,
             Self::Usage { .. } => EXIT_USAGE,
             Self::NothingWaits => EXIT_NOTHING,
+            Self::NotSignedIn => EXIT_REFUSED,
         }
     }
 
@@ -166,6 +170,9 @@ impl Failure {
             Self::NothingWaits => {
                 indented(format!("try: {}", paint(Paint::Bold, "signalbox next --wait 30s")));
             }
+            Self::NotSignedIn => {
+                indented(format!("try: {}", paint(Paint::Bold, "signalbox login")));
+            }
             Self::File { cause, .. } => indented(safe(cause)),
             Self::Output(error) => indented(safe(&error.to_string())),
         }
@@ -183,10 +190,10 @@ fn exit_code_of(name: &str, status: u16) -> u8 {
     match (name, status) {
         ("ambiguous-case" | "invalid", _) => EXIT_USAGE,
         ("idempotency-mismatch" | "store-unknown" | "internal", _) => EXIT_FAILED,
-        (_, 401 | 403) => EXIT_REFUSED,
+        (_, 401 | 403 | 429) => EXIT_REFUSED,
         (_, 404) => EXIT_NOT_FOUND,
         (_, 409 | 412) => EXIT_CONFLICT,
-        (_, 503) => EXIT_UNREACHABLE,
+        (_, 502 | 503) => EXIT_UNREACHABLE,
         (_, 400 | 413) => EXIT_USAGE,
         _ => EXIT_FAILED,
     }
@@ -252,6 +259,9 @@ mod tests {
             ("store-unavailable", 503, EXIT_UNREACHABLE),
             ("store-unknown", 500, EXIT_FAILED),
             ("too-many-clients", 503, EXIT_UNREACHABLE),
+            ("locked-out", 429, EXIT_REFUSED),
+            ("sign-in-refused", 403, EXIT_REFUSED),
+            ("provider-unavailable", 502, EXIT_UNREACHABLE),
             ("internal", 500, EXIT_FAILED),
             ("of-a-later-version", 409, EXIT_CONFLICT),
             ("of-a-later-version", 418, EXIT_FAILED),
@@ -291,5 +301,6 @@ mod tests {
     #[test]
     fn an_empty_queue_is_nothing_to_do_and_no_failure() {
         assert_eq!(Failure::NothingWaits.exit_code(), EXIT_NOTHING);
+        assert_eq!(Failure::NotSignedIn.exit_code(), EXIT_REFUSED);
     }
 }

@@ -23,6 +23,13 @@ pub(crate) const FEED_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often a recall that is followed is looked at.
 pub(crate) const RECALL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Shortest wait before it is asked whether somebody has signed in, whatever the coordinator says.
+pub(crate) const SIGN_IN_POLL_MIN: Duration = Duration::from_secs(1);
+/// Longest such wait; a person is watching.
+pub(crate) const SIGN_IN_POLL_MAX: Duration = Duration::from_secs(10);
+/// How often whoever waits for somebody to sign in is told that it still does.
+pub(crate) const SIGN_IN_WORD_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Largest answer that is read, in bytes: a page of 200 alerts with the longest records that there may be.
 pub(crate) const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 /// Longest line of the live feed, in bytes. An entry that names a block's 512 cases has about 10 kB.

@@ -69,7 +69,7 @@ fn who(actor: &JournalActor) -> String {
     match actor {
         JournalActor::Coordinator => "coordinator".to_owned(),
         JournalActor::Agent { name } => format!("agent {}", cell(name)),
-        JournalActor::Person { name } => cell(name),
+        JournalActor::Person { name, .. } => cell(name),
     }
 }
 

@@ -152,8 +152,8 @@ pub(crate) struct Settings {
     pub(crate) coordinator: String,
     /// File with the root certificates.
     pub(crate) root: PathBuf,
-    /// The token.
-    pub(crate) token: Secret,
+    /// The token; none for who is about to sign in.
+    pub(crate) token: Option<Secret>,
 }
 
 impl Settings {
@@ -179,22 +179,10 @@ impl Settings {
         stored: Stored,
         token: Option<Secret>,
     ) -> Result<Self, Failure> {
-        let missing = |what: &str, option: &str| {
-            Failure::usage(
-                format!("no {what} is known"),
-                format!("give {option}, or signalbox login"),
-            )
-        };
-        let known = stored.coordinator.as_deref().map(address).transpose()?;
-        // A variable that is set to nothing is not set.
-        let named = global.coordinator.as_deref().filter(|text| !text.is_empty());
-        let named = named.map(address).transpose()?;
-        let is_other = named.is_some() && known.is_some() && named != known;
-        let coordinator =
-            named.or(known).ok_or_else(|| missing("coordinator", "--coordinator URL"))?;
-        let root = global.root.clone().filter(|path| !path.as_os_str().is_empty()).or(stored.root);
-        let root = root.ok_or_else(|| missing("root certificate", "--root FILE"))?;
-        let token = match (token, stored.token) {
+        let (coordinator, is_other) = coordinator(global, &stored)?;
+        let known = stored.token.clone();
+        let root = root(global, stored)?;
+        let token = match (token, known) {
             (Some(token), _) => token,
             (None, Some(token)) if !is_other => token,
             (None, Some(_)) => {
@@ -205,8 +193,37 @@ impl Settings {
             }
             (None, None) => return Err(missing("token", "--token-file FILE")),
         };
-        Ok(Self { coordinator, root, token })
+        Ok(Self { coordinator, root, token: Some(token) })
     }
+
+    /// As [`Self::load`], for who has no token yet.
+    ///
+    /// # Errors
+    /// Something is missing or cannot be used.
+    pub(crate) fn without_token(global: &Global, stored: Stored) -> Result<Self, Failure> {
+        let (coordinator, _) = coordinator(global, &stored)?;
+        Ok(Self { coordinator, root: root(global, stored)?, token: None })
+    }
+}
+
+fn missing(what: &str, option: &str) -> Failure {
+    Failure::usage(format!("no {what} is known"), format!("give {option}, or signalbox login"))
+}
+
+/// Returns the coordinator's address, and whether it is another than the stored one.
+fn coordinator(global: &Global, stored: &Stored) -> Result<(String, bool), Failure> {
+    let known = stored.coordinator.as_deref().map(address).transpose()?;
+    // A variable that is set to nothing is not set.
+    let named = global.coordinator.as_deref().filter(|text| !text.is_empty());
+    let named = named.map(address).transpose()?;
+    let is_other = named.is_some() && known.is_some() && named != known;
+    let coordinator = named.or(known).ok_or_else(|| missing("coordinator", "--coordinator URL"))?;
+    Ok((coordinator, is_other))
+}
+
+fn root(global: &Global, stored: Stored) -> Result<PathBuf, Failure> {
+    let root = global.root.clone().filter(|path| !path.as_os_str().is_empty()).or(stored.root);
+    root.ok_or_else(|| missing("root certificate", "--root FILE"))
 }
 
 /// Returns the token that the options or the environment name.
@@ -300,10 +317,17 @@ mod tests {
         assert_eq!(refused.exit_code(), EXIT_USAGE);
         let named = Fake(&[("SIGNALBOX_TOKEN", "sb_other")]);
         let settings = Settings::load(&global, &named, stored()).unwrap();
-        assert_eq!(settings.token, Secret("sb_other".to_owned()));
+        assert_eq!(settings.token, Some(Secret("sb_other".to_owned())));
         let same =
             Global { coordinator: Some("HTTPS://Box.Example/".to_owned()), ..Global::default() };
         assert!(Settings::load(&same, &Fake(&[]), stored()).is_ok());
+    }
+
+    #[test]
+    fn who_signs_in_needs_to_know_where_and_whom_to_trust_and_shows_no_token() {
+        let settings = Settings::without_token(&Global::default(), stored()).unwrap();
+        assert_eq!((settings.coordinator.as_str(), settings.token), ("https://box.example", None));
+        assert!(Settings::without_token(&Global::default(), Stored::default()).is_err());
     }
 
     #[test]

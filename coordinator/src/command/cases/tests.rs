@@ -23,7 +23,7 @@ fn at(ms: u64) -> Timestamp {
 
 fn caller(name: &str, tenant: &str) -> Caller {
     let scope = TenantScope::Only(BTreeSet::from([tenant.parse().unwrap()]));
-    Caller { name: name.into(), scope }
+    Caller { name: name.into(), scope, person: None }
 }
 
 /// A store that holds one open case of acme.

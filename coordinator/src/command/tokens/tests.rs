@@ -112,12 +112,39 @@ fn a_grant_that_is_not_allowed_is_refused_by_field_and_stages_nothing() {
 }
 
 #[test]
+fn there_is_an_end_of_tokens_and_those_that_are_worth_nothing_make_room() {
+    let engine = MemoryEngine::new(1);
+    let mut staged = Staged::new(&engine);
+    let token = make(&mut staged, "secret", grant("ann")).unwrap();
+    for number in 1..TOKENS_MAX {
+        let key = key_of(&format!("secret {number}"));
+        put(&mut staged, &key, Token { id: id_of(&key), ..token.clone() });
+    }
+    let refused = make(&mut staged, "one more", grant("bob"));
+    let is_named = matches!(&refused, Err(CommandError::Invalid { field: "token", .. }));
+    assert!(is_named, "{refused:?}");
+    let first = create_first(&mut staged, "first", LIFE, at(1_000)).unwrap();
+    assert_eq!((first.role, first.holder.as_str()), (Role::Admin, FIRST_HOLDER));
+    let over = at(61_000);
+    create(&mut staged, "one more", grant("bob"), &admin(), over).unwrap();
+    assert!(list(&staged).unwrap().len() <= 2, "what is listed, and perhaps one beyond");
+    let retention = over.saturating_add(TOKEN_RETENTION).saturating_add(LIFE);
+    create(&mut staged, "the last", grant("bob"), &admin(), retention).unwrap();
+    assert_eq!(staged.load(&key_of("one more")).unwrap(), None, "long after their end");
+}
+
+#[test]
 fn any_token_is_found_by_its_name_however_many_there_are() {
     let engine = MemoryEngine::new(1);
     let mut staged = Staged::new(&engine);
-    let names: Vec<String> = (0..=TOKENS_MAX)
-        .map(|n| make(&mut staged, &format!("secret {n}"), grant("ann")).unwrap().id)
-        .collect();
+    let token = make(&mut staged, "secret", grant("ann")).unwrap();
+    let stored = |n: usize| {
+        let key = key_of(&format!("secret {n}"));
+        let token = Token { id: id_of(&key), ..token.clone() };
+        put(&mut staged, &key, token.clone());
+        token.id
+    };
+    let names: Vec<String> = (0..=TOKENS_MAX).map(stored).collect();
     let last = names.iter().max().unwrap();
     assert!(revoke(&mut staged, last, &admin(), at(2_000)).unwrap().revoked_at.is_some());
     for wrong in ["", "zz", "00", &last[..8], &format!("{last}00"), "\u{fc}\u{fc}aaaaaaaaaaaaaa"] {

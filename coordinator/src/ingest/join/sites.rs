@@ -9,16 +9,22 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use shared::time::Timestamp;
 
-use crate::limits::{
-    JOIN_REFUSALS_MAX, JOIN_REFUSALS_NOTED_MAX, JOIN_REFUSALS_WINDOW, JOIN_SITES_MAX, JOINS_MAX,
-    JOINS_OF_SITE_MAX,
+use crate::{
+    limits::{
+        JOIN_REFUSALS_MAX, JOIN_REFUSALS_NOTED_MAX, JOIN_REFUSALS_WINDOW, JOIN_SITES_MAX,
+        JOINS_MAX, JOINS_OF_SITE_MAX,
+    },
+    rate::{self, site},
 };
+
+/// Counts for as long as a guess does.
+type Window = rate::Window<{ JOIN_REFUSALS_WINDOW.as_secs() }>;
 
 /// Who joins now, and who has guessed lately.
 #[derive(Debug, Default)]
@@ -31,30 +37,6 @@ struct State {
     guesses: HashMap<IpAddr, Window>,
     /// Of all sites: how many refusals were told to the journal.
     noted: Window,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Window {
-    began_at: Timestamp,
-    count: u32,
-}
-
-impl Window {
-    fn is_over(&self, now: Timestamp) -> bool {
-        // A clock that was set back ends it, too.
-        now < self.began_at || now.since(self.began_at) >= JOIN_REFUSALS_WINDOW
-    }
-
-    fn count(&mut self, now: Timestamp) {
-        if self.is_over(now) {
-            *self = Self { began_at: now, count: 0 };
-        }
-        self.count = self.count.saturating_add(1);
-    }
-
-    fn value(&self, now: Timestamp) -> u32 {
-        if self.is_over(now) { 0 } else { self.count }
-    }
 }
 
 /// A host that joins; dropping it gives its place up.
@@ -136,16 +118,10 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Returns what of an address tells one site from another.
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn at(seconds: u64) -> Timestamp {

@@ -91,6 +91,18 @@ fn a_store_of_the_first_version_is_rewritten_whole() {
 }
 
 #[test]
+fn a_store_of_the_second_version_only_says_a_later_one() {
+    let engine = MemoryEngine::new(1);
+    let mut changes = Changes::new();
+    changes.put(Space::Rows, MetaKey::SCHEMA.encode(), SPLIT_VERSION.encode());
+    // It would be an error if it was read.
+    changes.put(Space::Rows, CaseKey(CaseId::from_u64(3)).encode(), "no case");
+    engine.commit(changes).unwrap();
+    run(&engine).unwrap();
+    assert_eq!(version(&engine), Ok(SCHEMA_VERSION));
+}
+
+#[test]
 fn a_rewrite_that_was_cut_off_anywhere_is_finished_by_the_next() {
     let cases = cases();
     // Three commits of cases, and that of the version.
@@ -130,7 +142,7 @@ fn a_store_of_a_later_version_is_refused_and_says_both_versions_and_what_to_do()
     let known = SCHEMA_VERSION;
     assert_eq!(refused, UpgradeError::Later { stored: known + 1, known });
     let text = refused.to_string();
-    assert!(text.contains("version 3") && text.contains("beyond 2"), "{text}");
+    assert!(text.contains("version 4") && text.contains("beyond 3"), "{text}");
     assert!(text.contains("start the program that wrote it"), "{text}");
 }
 

@@ -98,6 +98,11 @@ impl Operation {
         self.method == "GET"
     }
 
+    /// Returns whether whoever asks for it has no token any more: that comes after everything else.
+    pub(super) fn ends_token(&self) -> bool {
+        (self.method.as_str(), self.path.as_str()) == ("DELETE", "/v1/me/token")
+    }
+
     /// Returns whether its answer is one page of several.
     pub(super) fn is_list(&self) -> bool {
         self.parameters.iter().any(|it| it.place == "query" && it.name == "cursor")

@@ -9,6 +9,7 @@ A shift:
   signalbox show 7k3m --record         look closer; a unique beginning names a case
   signalbox search 10.20.0.17          what else is known of this address
   signalbox verdict 7k3m benign-expected --reason 'backup job, agreed in CHG-4711'
+  signalbox logout
 
 Settings come from the options, then from the environment (SIGNALBOX_COORDINATOR, SIGNALBOX_ROOT,
 SIGNALBOX_TOKEN, SIGNALBOX_TOKEN_FILE), then from the file that `signalbox login` writes. A stored
@@ -20,12 +21,28 @@ pub(super) fn program() -> String {
 }
 
 pub(super) const LOGIN: &str = "\
-The token is read from --token-file, SIGNALBOX_TOKEN, SIGNALBOX_TOKEN_FILE, or standard input; a
-terminal does not show it. Nothing is stored unless the coordinator knows the token.
+Where the coordinator knows a provider of identities you sign in there, in a browser on this machine
+or another: open the address that is printed, sign in, and compare the code that the browser shows
+with the one here. You are signed in for some hours, which `signalbox whoami` tells.
+
+For programs, and before there is a provider, a token is read from --token-file, SIGNALBOX_TOKEN or
+SIGNALBOX_TOKEN_FILE, or with --with-token from standard input, where a terminal does not show it.
+Where the coordinator knows no provider you are asked for a token.
+
+Nothing is stored unless the coordinator knows the token. The file is readable by you alone.
 
 Examples:
   signalbox login --coordinator https://signalbox.example --root root.pem
-  signalbox login --token-file admin.token";
+  signalbox login --no-browser
+  signalbox login --token-file admin.token
+  signalbox login --with-token";
+
+pub(super) const LOGOUT: &str = "\
+The coordinator takes it from nobody any more, here or elsewhere. Whoever has another token of
+yours keeps it: `signalbox token list` shows an admin all of them.
+
+Example:
+  signalbox logout";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
@@ -186,6 +203,7 @@ mod tests {
         let pages = [
             PROGRAM,
             LOGIN,
+            LOGOUT,
             COMPLETIONS,
             NEXT,
             SHOW,

@@ -70,7 +70,7 @@ impl Fixture {
 }
 
 fn settings(coordinator: String, root: PathBuf) -> Settings {
-    Settings { coordinator, root, token: Secret::parse("sb_secret", "a test").unwrap() }
+    Settings { coordinator, root, token: Some(Secret::parse("sb_secret", "a test").unwrap()) }
 }
 
 fn serve(listener: &TcpListener, config: &Arc<ServerConfig>, steps: Vec<Step>) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Introducing oneself: settings, who one is, and completions for the shell.
+//! Introducing oneself, and taking leave: settings, who one is, and completions for the shell.
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Read as _},
@@ -7,12 +7,11 @@ use std::{
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use coordinator::api::types::Me;
-use shared::time::Timestamp;
+use coordinator::api::types::{Me, Token};
 
-use super::Desk;
+use super::{Desk, sign_in::sign_in};
 use crate::{
-    args::{Cli, Global},
+    args::{Cli, Global, LoginArgs},
     client::{Ask, Client},
     failure::Failure,
     files,
@@ -23,6 +22,7 @@ use crate::{
 };
 
 const ME: &str = "/v1/me";
+const MY_TOKEN: &str = "/v1/me/token";
 
 /// Says whom the coordinator takes the caller for.
 pub(super) fn whoami(desk: &mut Desk<'_>) -> Result<(), Failure> {
@@ -31,11 +31,11 @@ pub(super) fn whoami(desk: &mut Desk<'_>) -> Result<(), Failure> {
     desk.print(&answer, |now, _| admin::me(&me, &coordinator, now))
 }
 
-/// Checks settings against the coordinator, and stores them if it knows the token.
+/// Takes a token, or signs somebody in for one, and stores it with the settings if the coordinator knows it.
 pub(super) fn login(
     global: &Global,
+    args: &LoginArgs,
     environment: &impl Environment,
-    now: Timestamp,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let path = path(environment)?;
@@ -44,14 +44,21 @@ pub(super) fn login(
     stored.token = None;
     let token = match named_token(global, environment)? {
         Some(token) => token,
-        None => ask_token(output)?,
+        None if args.with_token => ask_token(output)?,
+        None => {
+            let client = Client::new(Settings::without_token(global, stored.clone())?)?;
+            match sign_in(&client, environment, !args.no_browser, output)? {
+                Some(token) => token,
+                None => ask_token(output)?,
+            }
+        }
     };
     let mut settings = Settings::with_token(global, stored, Some(token))?;
     settings.root = std::fs::canonicalize(&settings.root).unwrap_or(settings.root);
     let to_store = Stored {
         coordinator: Some(settings.coordinator.clone()),
         root: Some(settings.root.clone()),
-        token: Some(settings.token.clone()),
+        token: settings.token.clone(),
     };
     let client = Client::new(settings)?;
     let (answer, me) = client.read::<Me>(&Ask::read(ME))?;
@@ -59,9 +66,39 @@ pub(super) fn login(
     if output.is_json() {
         return output.json(&answer.text);
     }
-    output.text(&admin::me(&me, client.coordinator(), now))?;
+    output.text(&admin::me(&me, client.coordinator(), super::now()))?;
     output.note(&format!("Stored in {}.", path.display()));
     Ok(())
+}
+
+/// Makes the token worthless, and forgets it where it is the stored one.
+pub(super) fn logout(
+    global: &Global,
+    environment: &impl Environment,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let path = path(environment)?;
+    let stored = Stored::load(&path)?;
+    let settings = Settings::load(global, environment, stored.clone())?;
+    let is_stored = settings.token == stored.token;
+    let client = Client::new(settings)?;
+    let revoked = match client.read::<Token>(&Ask::delete(MY_TOKEN)) {
+        Ok((answer, token)) => Some((answer, token)),
+        // It is worth nothing already.
+        Err(failure) if failure.problem_name() == Some("unauthorized") => None,
+        Err(failure) => return Err(failure),
+    };
+    if is_stored {
+        Stored { token: None, ..stored }.store(&path)?;
+    }
+    match revoked {
+        Some((answer, _)) if output.is_json() => output.json(&answer.text),
+        Some((_, token)) => output.text(&admin::revoked(&token)),
+        None => {
+            output.note("The token was worth nothing any more.");
+            Ok(())
+        }
+    }
 }
 
 /// Takes the token from standard input; from a terminal, without showing it.

@@ -3,7 +3,7 @@
 use coordinator::api::types::{JoinToken, Me, SlaMinutes, Tenant, Token};
 use shared::{alert::Severity, time::Timestamp};
 
-use super::{cell, counted, fields, heading, table, who};
+use super::{cell, counted, fields, heading, journal::identity, table, who};
 use crate::text::{Paint, ago, instant, length, name_of, paint, safe, severity};
 
 /// Writes whom the coordinator takes the caller for.
@@ -11,6 +11,7 @@ pub(crate) fn me(me: &Me, coordinator: &str, now: Timestamp) -> String {
     fields(&[
         ("coordinator", Some(safe(coordinator))),
         ("name", Some(paint(Paint::Bold, &cell(&me.holder)))),
+        ("person", me.person.as_ref().map(identity)),
         ("role", Some(name_of(&me.role))),
         ("tenants", Some(scope(me.tenants.as_deref()))),
         ("token", Some(format!("{}, good until {}", cell(&me.token), until(me.expires_at, now)))),
@@ -37,11 +38,12 @@ pub(crate) fn tokens(tokens: &[Token], columns: usize) -> String {
                 scope(token.tenants.as_deref()),
                 instant(token.created_at),
                 instant(token.expires_at),
+                token.last_used_at.map_or_else(|| "never".to_owned(), instant),
                 standing(token),
             ]
         })
         .collect();
-    let header = ["TOKEN", "HOLDER", "ROLE", "TENANTS", "MADE", "EXPIRES", "STATE"];
+    let header = ["TOKEN", "HOLDER", "ROLE", "TENANTS", "MADE", "EXPIRES", "USED", "STATE"];
     table(columns, &header, rows)
 }
 
@@ -173,12 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_signed_in_sees_as_whom() {
+        let who: Me = parse(json!({
+            "holder": "ana@mssp.example", "role": "analyst", "tenants": null,
+            "expires_at": "2026-01-03T03:04:05.000Z", "token": "0011223344556677",
+            "person": {"issuer": "https://id.example", "subject": "17", "email": "ana@mssp.example"}
+        }));
+        let text = plain(&me(&who, "https://box", NOW));
+        let wanted = "  person       ana@mssp.example (17 at https://id.example)\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
     fn a_token_is_good_revoked_or_expired() {
         let token = |is_good: bool, revoked_at: Option<&str>| {
             json!({"id": "00112233", "holder": "ana", "role": "lead", "tenants": null,
                    "created_at": "2026-01-01T00:00:00.000Z",
                    "expires_at": "2026-04-01T00:00:00.000Z",
-                   "revoked_at": revoked_at, "is_good": is_good})
+                   "revoked_at": revoked_at, "is_good": is_good,
+                   "last_used_at": revoked_at})
         };
         let list: Vec<Token> = parse(json!([
             token(true, None),
@@ -186,11 +201,15 @@ mod tests {
             token(false, None)
         ]));
         let wanted = "\
-TOKEN     HOLDER  ROLE  TENANTS  MADE                  EXPIRES               STATE
-00112233  ana     lead  all      2026-01-01 00:00:00Z  2026-04-01 00:00:00Z  good
-00112233  ana     lead  all      2026-01-01 00:00:00Z  2026-04-01 00:00:00Z  revoked
-00112233  ana     lead  all      2026-01-01 00:00:00Z  2026-04-01 00:00:00Z  expired";
-        assert_eq!(plain(&tokens(&list, 120)), wanted);
+TOKEN     HOLDER  ROLE  TENANTS  MADE                  EXPIRES               USED                  \
+                      STATE
+00112233  ana     lead  all      2026-01-01 00:00:00Z  2026-04-01 00:00:00Z  never                 \
+                      good
+00112233  ana     lead  all      2026-01-01 00:00:00Z  2026-04-01 00:00:00Z  2026-01-02 00:00:00Z  \
+                      revoked
+00112233  ana     lead  all      2026-01-01 00:00:00Z  2026-04-01 00:00:00Z  never                 \
+                      expired";
+        assert_eq!(plain(&tokens(&list, 140)), wanted);
     }
 
     #[test]

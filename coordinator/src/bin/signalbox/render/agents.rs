@@ -62,7 +62,7 @@ pub(crate) fn revoked(revocation: &AgentRevocation) -> String {
 fn since(Revoked { at, by, reason }: &Revoked) -> String {
     let by = match by {
         JournalActor::Coordinator => "the coordinator".to_owned(),
-        JournalActor::Agent { name } | JournalActor::Person { name } => cell(name),
+        JournalActor::Agent { name } | JournalActor::Person { name, .. } => cell(name),
     };
     format!("since {} by {by}: {}", instant(*at), cell(reason))
 }
@@ -260,7 +260,7 @@ acme    018f3f0e-8d2c-7c55-8a11-0d9b7d0f2a01  w     -   0.1.0    2m 00s ago  27 
 
     #[test]
     fn a_revoked_agent_says_so_before_when_it_was_heard() {
-        let person = JournalActor::Person { name: "ann".to_owned() };
+        let person = JournalActor::Person { name: "ann".to_owned(), issuer: None, subject: None };
         let revoked =
             Revoked { at: sample().last_seen_at, by: person, reason: "stolen".to_owned() };
         let gone = Agent { revoked: Some(revoked), ..sample() };

@@ -1,6 +1,6 @@
 //! Entries of the journal, in lists and as they come in.
 
-use coordinator::api::types::{JournalEntry, JournalEvent};
+use coordinator::api::types::{JournalEntry, JournalEvent, Person};
 
 use super::{cell, cell_or_dash, counted, table, who};
 use crate::text::{instant, name_of, safe};
@@ -153,6 +153,26 @@ fn what(event: &JournalEvent) -> String {
             cell(spool),
             cell(after)
         ),
+        JournalEvent::SignedIn { person, role, group, from, browser, token, .. } => format!(
+            "{} signed in from {}, browser at {}: {} by group {}, token {}",
+            identity(person),
+            cell(from),
+            cell(browser),
+            name_of(role),
+            cell(group),
+            cell(token)
+        ),
+        JournalEvent::SignInRefused { person, reason, from } => format!(
+            "{} was not let in, asked for from {}: {}",
+            identity(person),
+            cell(from),
+            cell(reason)
+        ),
+        JournalEvent::LockedOut { from, until } => format!(
+            "{} is not listened to until {}: too many failed attempts",
+            cell(from),
+            instant(*until)
+        ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))
@@ -163,6 +183,14 @@ fn what(event: &JournalEvent) -> String {
             counted(explained.saturating_add(*unexplained), "gap", "gaps")
         ),
     }
+}
+
+/// Says who a person is, so that nobody else can be meant.
+pub(super) fn identity(person: &Person) -> String {
+    let Person { issuer, subject, name, email } = person;
+    let called = name.as_deref().or(email.as_deref());
+    let subject = format!("{} at {}", cell(subject), cell(issuer));
+    called.map_or_else(|| subject.clone(), |called| format!("{} ({subject})", cell(called)))
 }
 
 #[cfg(test)]
@@ -200,6 +228,22 @@ NUMBER  TIME                  WHO  TENANT  WHAT
 8       2026-01-02 03:04:05Z  ana  acme    case 7k3m2a9c0d1e is malicious: beacon\\nhost \
                       isolated";
         assert_eq!(plain(&list(&entries, 140)), wanted);
+    }
+
+    #[test]
+    fn a_person_who_signed_in_is_told_by_name_and_by_what_nobody_else_is_called() {
+        let signed_in = entry(
+            8,
+            json!({
+                "kind": "signed_in", "token": "0011223344556677", "role": "lead", "group": "soc",
+                "expires_at": "2026-01-02T03:04:05.000Z", "tenants": null, "from": "203.0.113.9",
+                "browser": "203.0.113.9",
+                "person": {"issuer": "https://id.example", "subject": "17", "name": "Ana Sanz"}
+            }),
+        );
+        let wanted = "Ana Sanz (17 at https://id.example) signed in from 203.0.113.9, browser at \
+                      203.0.113.9: lead by group soc, token 0011223344556677";
+        assert!(plain(&line(&signed_in)).ends_with(wanted), "{}", line(&signed_in));
     }
 
     #[test]
