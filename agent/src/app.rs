@@ -36,7 +36,7 @@ use std::{sync::Arc, thread};
 use anyhow::{Context as _, Result};
 use shared::{
     context::HostContext,
-    ids::{BootId, Epoch, Seq},
+    ids::{BootId, Seq},
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,7 +45,7 @@ use self::{
     feed::Feed,
     notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
-    policy::Enforcement,
+    policy::{Channel, Enforcement},
     rings::Rings,
     sleep::{Sleeper, StopWriter},
     throttle::Throttle,
@@ -60,7 +60,7 @@ use crate::{
     spool::{Opened, RealDisk, Spool, SpoolConfig},
     status::{Facts, ProcessState, Status},
     tls::{self, Credentials},
-    uplink::{Ending, Inputs, Stop, Uplink},
+    uplink::{Ending, Inputs, PolicyWord, Stop, Uplink},
 };
 
 /// How a run ended that did not fail.
@@ -95,6 +95,8 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let (synced_out, synced_in) = watch::channel(());
     let (offered_out, offered_in) = watch::channel(Arc::default());
     let (acked_out, acked_in) = watch::channel(0);
+    let (offer_out, offer_in) = watch::channel(None);
+    let (word_out, word_in) = watch::channel(PolicyWord::default());
     let ledger = restore_ledger(&config, &spool, &opened)?;
     let inputs = Inputs {
         spool: spool.reader(),
@@ -103,14 +105,18 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
         ledger: offered_in,
         ledger_acked: acked_out,
         context: context_in.clone(),
+        policy_offer: offer_out,
+        policy_word: word_in,
         status: Arc::clone(&status),
     };
+    let whose = (credentials.tenant, spool.epoch());
     let last_look = spool.reader();
     let boot = BootId(rand::random());
     let identity = (config.identity.clone(), credentials);
     let uplink = Uplink::new(config.coordinator.clone(), identity, inputs, boot)?;
     let (stop_signal, pipeline_stop) = sleep::stop().context("make the pipeline's signal")?;
-    let policy = begin_policy(&config, spool.epoch(), rings.is_some());
+    let channel = Channel { offered: offer_in, word: word_out };
+    let policy = Enforcement::begin(&config, whose, channel, clock::now(), clock::wall());
     let pipeline = Pipeline::new(Parts {
         spool,
         rings,
@@ -170,13 +176,6 @@ fn facts(config: &Config, credentials: &Credentials, spool: &Spool, opened: &Ope
         spool_bytes_max: config.spool.bytes_max,
         spool_damage: opened.damage.len() as u64,
     }
-}
-
-/// Begins to enforce the policy, if there is one.
-fn begin_policy(config: &Config, key: Epoch, can_hold: bool) -> Option<Enforcement> {
-    let (now, wall) = (clock::now(), clock::wall());
-    let begin = |path: &std::path::PathBuf| Enforcement::begin(path, can_hold, key, now, wall);
-    config.policy.as_ref().map(begin)
 }
 
 /// Spawns the tasks, waits for the stop or a part's early end, and shuts down.

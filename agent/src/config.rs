@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use shared::limits::JOIN_ADDRESSES_MAX;
+use shared::{limits::JOIN_ADDRESSES_MAX, policy::PolicyPublicKey};
 use thiserror::Error;
 
 use crate::{
@@ -43,6 +43,9 @@ pub const DEFAULT_IDENTITY_DIR: &str = "/var/lib/signalbox/identity";
 
 /// Name of the file in that folder that says where the coordinators are.
 pub const COORDINATOR_FILE: &str = "coordinator.toml";
+
+/// Name of the file beside the certificate that says which keys may sign policies.
+pub const POLICY_KEYS_FILE: &str = "policy.keys";
 
 /// Where the configuration lies unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/signalbox/agent.toml";
@@ -90,6 +93,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// File of the policy, whose rules hold, fold and send first; without one everything is sent.
     pub policy: Option<PathBuf>,
+    /// File with the keys that policies from the coordinator may be signed by, one a line; without it none is taken.
+    pub policy_keys: PathBuf,
     /// What the agent says about itself.
     pub log: LogConfig,
     /// File that `run` rewrites every second and `status` reads.
@@ -387,6 +392,11 @@ impl Config {
             Some(raw) => check.coordinator(raw)?,
             None => check.joined_coordinator(dir.as_deref(), joined)?,
         };
+        let keys = raw.policy.as_ref().and_then(|policy| policy.trusted_keys.as_ref());
+        let policy_keys = keys.map_or_else(
+            || identity.certificate.with_file_name(POLICY_KEYS_FILE),
+            |path| base.join(path),
+        );
         Ok(Self {
             coordinator,
             identity,
@@ -405,7 +415,8 @@ impl Config {
             held,
             veto,
             sources,
-            policy: raw.policy.map(|policy| base.join(policy.path)),
+            policy: raw.policy.and_then(|policy| policy.path).map(|path| base.join(path)),
+            policy_keys,
             log: check.log(&raw.log)?,
             status_path,
             grace: check.grace(&raw.shutdown)?,
@@ -453,6 +464,13 @@ pub fn coordinator_text(addresses: &[Address], server_name: &str) -> String {
          addresses = [{}]\nserver_name = \"{server_name}\"\n",
         quoted.join(", ")
     )
+}
+
+/// Returns the text of [`POLICY_KEYS_FILE`] with these keys.
+#[must_use]
+pub fn policy_keys_text(keys: &[PolicyPublicKey]) -> String {
+    let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+    format!("# Keys that sign the policies which this host takes, as of when it joined.\n{lines}")
 }
 
 impl LogLevel {

@@ -410,8 +410,9 @@ impl Ledger {
         self.waiting.len() > LEDGER_WAITING_MAX || bytes > self.policy.waiting_bytes_max
     }
 
-    /// Merges two neighbours behind the window: the oldest that are an hour together at most, else those that are
-    /// shortest together. Returns whether there were two.
+    /// Merges two neighbours behind the window: of one version of the policy the oldest that are an hour together at
+    /// most, else those that are shortest together; of two versions only where no others are left. Returns whether
+    /// there were two.
     fn merge_one(&mut self) -> bool {
         let span = |at: usize| {
             let (first, next) = (&self.waiting[at].interval, &self.waiting[at + 1].interval);
@@ -423,11 +424,13 @@ impl Ledger {
             let is_new = |it: &&SourceSums| !first.sources.iter().any(|of| of.source == it.source);
             first.sources.len() + next.sources.iter().filter(is_new).count() <= LEDGER_SOURCES_MAX
         };
-        let mut pairs = (LEDGER_WINDOW..self.waiting.len().saturating_sub(1)).filter(fits);
-        let within_hour = pairs.clone().find(|at| span(*at) <= LEDGER_MERGED_MAX);
-        let Some(at) = within_hour.or_else(|| pairs.by_ref().min_by_key(|at| span(*at))) else {
-            return false;
-        };
+        let policy = |at: usize| self.waiting[at].interval.policy;
+        let pairs = (LEDGER_WINDOW..self.waiting.len().saturating_sub(1)).filter(fits);
+        let alike = pairs.clone().filter(|at| policy(*at) == policy(at + 1));
+        let within_hour = alike.clone().find(|at| span(*at) <= LEDGER_MERGED_MAX);
+        let shortest = || alike.min_by_key(|at| span(*at));
+        let any = || pairs.min_by_key(|at| span(*at));
+        let Some(at) = within_hour.or_else(shortest).or_else(any) else { return false };
         let next = self.waiting.remove(at + 1).expect("the pair is there");
         let page = &mut self.waiting[at];
         page.interval.merge(&next.interval);

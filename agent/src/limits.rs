@@ -313,6 +313,9 @@ pub const POLICY_MEMORY_BYTES_MAX: usize = FOLD_BYTES_MAX
 /// keep time differ. What lies further ahead counts as that.
 pub const CORRELATION_AHEAD_MAX: Duration = Duration::from_secs(60);
 
+/// Most bytes of a file with the keys that policies may be signed by: a thousand lines, of which two are used.
+pub const POLICY_KEYS_BYTES_MAX: u64 = 64 << 10;
+
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -337,11 +337,62 @@ pub struct RuleStatus {
     pub spared: u64,
 }
 
+/// Where the policy in force comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicySource {
+    /// A file of this host.
+    #[default]
+    File,
+    /// The coordinator's channel, signed.
+    Signed,
+}
+
+/// A policy that was offered and not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// Number of its version.
+    pub version: u64,
+    /// Why, by name.
+    pub reason: String,
+    /// Why, in words.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What came over the coordinator's channel of policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPolicyStatus {
+    /// How many keys are trusted.
+    pub keys: u64,
+    /// Number of the version that was taken last; zero where none was.
+    pub version: u64,
+    /// From when on that is good no more.
+    pub expires_at: Option<Timestamp>,
+    /// Whether that has come: nothing is held or folded by it.
+    pub has_ended: bool,
+    /// Whether a file of this host decides in its place.
+    pub is_overridden: bool,
+    /// What is wrong with the keys, or with what was stored.
+    pub error: Option<String>,
+    /// How many were refused since the start.
+    pub refused: u64,
+    /// The last that was refused, unless one was taken since.
+    pub last_refusal: Option<RefusalStatus>,
+}
+
 /// The policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStatus {
-    /// Its file.
+    /// Its file; empty where the configuration names none.
     pub path: PathBuf,
+    /// Where the one in force comes from.
+    #[serde(default)]
+    pub source: PolicySource,
+    /// What came over the coordinator's channel, where any may come.
+    #[serde(default)]
+    pub signed: Option<SignedPolicyStatus>,
     /// Why the file as it is now is not taken, if it is not; the policy before it is then in force.
     pub error: Option<String>,
     /// When the policy in force was loaded; absent where none is in force and everything is sent.
@@ -420,7 +471,7 @@ pub struct Snapshot {
     pub ledger: LedgerStatus,
     /// The sources, in the configuration's order.
     pub sources: Vec<SourceStatus>,
-    /// The policy, where the configuration names one.
+    /// The policy, where the configuration names one or the coordinator may send one.
     #[serde(default)]
     pub policy: Option<PolicyStatus>,
     /// What came of looking for the processes behind alerts' connections.

@@ -32,7 +32,7 @@ use sha2::{Digest, Sha256};
 use shared::{
     identity::{Identity, Role},
     ids::{AgentId, TenantId},
-    join::ALPN_JOIN,
+    join::{ALPN_JOIN, ALPN_JOIN_2},
     renewal::ALPN_RENEW,
     time::Timestamp,
     wire::ALPN,
@@ -251,7 +251,7 @@ impl Joining {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        client.alpn_protocols = vec![ALPN_JOIN.to_vec()];
+        client.alpn_protocols = vec![ALPN_JOIN_2.to_vec(), ALPN_JOIN.to_vec()];
         client.resumption = Resumption::disabled();
         client.enable_early_data = false;
         Ok(Arc::new(client))

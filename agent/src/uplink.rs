@@ -42,6 +42,7 @@ use shared::{
     ids::{BootId, Lane, Seq},
     ledger::Interval,
     limits::{BACKOFF_MAX, BACKOFF_MIN, GREETING_TIMEOUT},
+    policy::{PolicyAck, PolicyOffer},
     renewal::RenewRequest,
     session::ProtocolError,
     time::Timestamp,
@@ -96,8 +97,30 @@ pub struct Inputs {
     pub ledger_acked: watch::Sender<u64>,
     /// The host as it is now.
     pub context: watch::Receiver<Arc<HostContext>>,
+    /// Where a policy is put that the coordinator offers.
+    pub policy_offer: watch::Sender<Option<PolicyOffer>>,
+    /// What the coordinator is told of policies.
+    pub policy_word: watch::Receiver<PolicyWord>,
     /// Where the link's state is shown.
     pub status: Arc<Status>,
+}
+
+/// What is said of policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyWord {
+    /// How it stands with the one that the agent has: said first in each session, and when it changes.
+    pub standing: PolicyAck,
+    /// What the last offer was answered.
+    pub answer: Option<PolicyAck>,
+    /// Where the policy in force says that coordinators are, as `host:port`.
+    pub coordinators: Vec<String>,
+}
+
+impl Default for PolicyWord {
+    /// There is no policy.
+    fn default() -> Self {
+        Self { standing: PolicyAck::nothing(), answer: None, coordinators: Vec::new() }
+    }
 }
 
 /// The two steps of stopping.
@@ -227,6 +250,7 @@ impl Uplink {
     /// Runs until it is told to stop.
     pub async fn run(mut self, stop: Stop) -> Ending {
         loop {
+            self.routes.take_policy(&self.inputs.policy_word.borrow().coordinators);
             let ready = self.ready.as_ref().map(|(address, _)| address.clone());
             for address in ready.into_iter().chain(self.routes.round(clock::now())) {
                 if stop.abort.is_cancelled() {

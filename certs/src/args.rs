@@ -38,6 +38,8 @@ Examples:
       fifty of them
   certs agent acme --out ./to-host
       to-host/certificate.pem, key.pem and root.pem: all that one host needs
+  certs policy-key --dir ./policy --passphrase-file /root/policy-passphrase
+      policy/policy.key and policy.pub: the key that signs what agents hold back and fold
   certs show certs-store/coordinator-box1.mssp.example.pem
       who it is for and how long it is good
 
@@ -50,7 +52,7 @@ pub(crate) struct Args {
     /// Directory of the authority's files
     #[arg(long, global = true, value_name = "DIR", default_value = "certs-store")]
     pub(crate) dir: PathBuf,
-    /// File whose first line encrypts intermediate.key when it is made, and opens it
+    /// File whose first line encrypts intermediate.key or policy.key when it is made, and opens it
     #[arg(long, global = true, value_name = "FILE", env = "CERTS_PASSPHRASE_FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Which of the authority's works.
@@ -123,6 +125,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", conflicts_with = "count")]
         out: Option<PathBuf>,
     },
+    /// Make a key that signs policies
+    ///
+    /// Writes policy.key, which `signalbox policy push` signs with, and policy.pub, its public half, which coordinators
+    /// and agents are told. It is no key of the authority's: keep it where policies are decided about, encrypted, and
+    /// not on a coordinator. To replace it, have agents trust both for a while: policy.pub is a line of a file.
+    PolicyKey,
     /// Show what the certificates in a PEM file say
     Show {
         /// The file
@@ -178,7 +186,7 @@ mod tests {
     #[test]
     fn help_teaches_by_examples() {
         let help = Args::command().render_long_help().to_string();
-        for command in ["init", "intermediate", "coordinator", "agent", "show"] {
+        for command in ["init", "intermediate", "coordinator", "agent", "policy-key", "show"] {
             assert!(help.contains(command), "{command}");
         }
         assert!(help.contains("Examples:") && help.contains("Exit codes:"));

@@ -9,7 +9,8 @@ use std::{
 
 use certs::{
     AlternativeNames, Authority, CertificateError, CertificateInfo, CreateError, IssueError,
-    KeyError, Leaf, LeafPaths, OpenError, PrivateKey, Root, Store, WriteError, certificates_of_pem,
+    KeyError, Leaf, LeafPaths, OpenError, PolicyKey, PrivateKey, Root, Store, WriteError,
+    certificates_of_pem,
 };
 use shared::{
     ids::{AgentId, TenantId},
@@ -56,8 +57,24 @@ pub(crate) fn run(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<()
             }
             Ok(())
         }
+        Command::PolicyKey => policy_key(&store, out),
         Command::Show { file } => show(file, now, out),
     }
+}
+
+fn policy_key(store: &Store, out: &mut dyn Write) -> Result<(), CommandError> {
+    let key = PolicyKey::generate()?;
+    let written = store.write_policy_key(&key)?;
+    writeln!(out, "policy key {}", key.public_key().id())?;
+    list(&written, out)?;
+    writeln!(out, "  {}", key.public_key())?;
+    writeln!(out)?;
+    writeln!(
+        out,
+        "Tell it to coordinators ([policy] keys) and agents; the private half stays with"
+    )?;
+    writeln!(out, "whoever decides about policies, and off every coordinator.")?;
+    Ok(())
 }
 
 /// Reads a passphrase: a file's first line.
@@ -358,6 +375,21 @@ mod tests {
         std::fs::write(&file, "\n").unwrap();
         let refused = desk.run(&[&["agent", "acme"], &given[..]].concat()).unwrap_err();
         assert!(matches!(refused, CommandError::NoPassphrase(path) if path == file));
+    }
+
+    #[test]
+    fn a_policy_key_is_made_once_encrypted_if_asked_and_its_public_half_is_told() {
+        let desk = Desk::new();
+        let file = desk.dir.path().join("passphrase");
+        std::fs::write(&file, "correct horse\n").unwrap();
+        let line = ["policy-key", "--passphrase-file", file.to_str().unwrap()];
+        let told = desk.run(&line).unwrap();
+        let pem = std::fs::read_to_string(desk.path("policy.key")).unwrap();
+        let key = PolicyKey::parse(&pem, Some("correct horse")).unwrap();
+        let public = std::fs::read_to_string(desk.path("policy.pub")).unwrap();
+        assert_eq!(public.trim().parse(), Ok(key.public_key()));
+        assert!(told.contains(public.trim()), "{told}");
+        assert!(desk.run(&line).is_err(), "never overwritten");
     }
 
     #[test]

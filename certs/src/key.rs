@@ -1,6 +1,6 @@
 //! Private keys, and the requests that let a key be certified without leaving its host.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument};
 use rcgen::{
@@ -45,16 +45,7 @@ impl PrivateKey {
     /// [`KeyError::Encrypted`] without a passphrase where one is needed, [`KeyError::Passphrase`]
     /// with another, [`KeyError::Invalid`] on what is no key of ours.
     pub fn from_pem_with(pem: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
-        if !pem.contains(ENCRYPTED_LABEL) {
-            return Self::from_pem(pem);
-        }
-        let passphrase = passphrase.ok_or(KeyError::Encrypted)?;
-        let (_, encrypted) = SecretDocument::from_pem(pem).map_err(|_| KeyError::Passphrase)?;
-        let info = EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes())
-            .map_err(|_| KeyError::Passphrase)?;
-        let plain = info.decrypt(passphrase).map_err(|_| KeyError::Passphrase)?;
-        let pem = plain.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Passphrase)?;
-        Self::from_pem(&pem)
+        Self::from_pem(&decrypted(pem, passphrase)?)
     }
 
     /// Returns the key as PKCS #8 in PEM, encrypted with `passphrase` (scrypt and AES-256).
@@ -92,6 +83,23 @@ impl PrivateKey {
     pub(crate) fn into_pair(self) -> KeyPair {
         self.0
     }
+}
+
+/// Returns a key's PEM as it is when it is not encrypted.
+pub(crate) fn decrypted<'p>(
+    pem: &'p str,
+    passphrase: Option<&str>,
+) -> Result<Cow<'p, str>, KeyError> {
+    if !pem.contains(ENCRYPTED_LABEL) {
+        return Ok(Cow::Borrowed(pem));
+    }
+    let passphrase = passphrase.ok_or(KeyError::Encrypted)?;
+    let (_, encrypted) = SecretDocument::from_pem(pem).map_err(|_| KeyError::Passphrase)?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes())
+        .map_err(|_| KeyError::Passphrase)?;
+    let plain = info.decrypt(passphrase).map_err(|_| KeyError::Passphrase)?;
+    let pem = plain.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Passphrase)?;
+    Ok(Cow::Owned(pem.to_string()))
 }
 
 /// Returns a key as PKCS #8 in PEM, encrypted with `passphrase`.
@@ -158,6 +166,9 @@ pub enum KeyError {
     /// The text is no key of ours.
     #[error("not an unencrypted PKCS #8 private key on P-256 in PEM")]
     Invalid(#[source] rcgen::Error),
+    /// The text is no key that signs policies.
+    #[error("not a PKCS #8 private key on Ed25519 in PEM, as `certs policy-key` makes it")]
+    NoPolicyKey(#[source] rcgen::Error),
     /// The key is encrypted, and there is no passphrase.
     #[error("the key is encrypted: give its passphrase")]
     Encrypted,

@@ -12,6 +12,8 @@
 //!   └ agent          30 days  clientAuth               .../tenant/<tenant>/agent/<agent>
 //! ```
 //!
+//! Policies are signed by a key of their own, which no certificate names ([`PolicyKey`]).
+//!
 //! The authority's own URI carries the trust domain, so an authority that is loaded again knows
 //! what it may issue. All keys are ECDSA P-256, written as PKCS #8; all files are PEM. Serial
 //! numbers are random.
@@ -26,6 +28,7 @@ mod authority;
 mod certificate;
 mod external;
 mod key;
+mod policy;
 mod store;
 pub mod testing;
 #[cfg(test)]
@@ -43,5 +46,6 @@ pub use crate::{
     },
     external::{ExternalSigner, SIGNER_TIMEOUT, SignerError},
     key::{KeyError, PrivateKey, RequestError, SIGNING_REQUEST_BYTES_MAX, SigningRequest},
+    policy::{PolicyKey, SignError},
     store::{LeafPaths, OpenError, Store, WriteError},
 };

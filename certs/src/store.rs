@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/root.pem root.key                  the root; root.key belongs offline
 //! <dir>/intermediate.pem intermediate.key  what issuing needs
+//! <dir>/policy.key policy.pub              the key that signs policies, and its public half
 //! <dir>/coordinator-<name>.pem .key        leaf and intermediate; its key
 //! <dir>/agents/<tenant>-<agent>.pem .key   leaf and intermediate; its key
 //! ```
@@ -23,12 +24,15 @@ use thiserror::Error;
 use crate::{
     authority::{Authority, Leaf, LoadError, Root},
     key::{KeyError, PrivateKey},
+    policy::PolicyKey,
 };
 
 const ROOT_PEM: &str = "root.pem";
 const ROOT_KEY: &str = "root.key";
 const INTERMEDIATE_PEM: &str = "intermediate.pem";
 const INTERMEDIATE_KEY: &str = "intermediate.key";
+const POLICY_KEY: &str = "policy.key";
+const POLICY_PUB: &str = "policy.pub";
 const AGENTS_DIR: &str = "agents";
 
 /// A directory that an authority's files are kept in. Its `Debug` shows nothing of the passphrase.
@@ -108,6 +112,16 @@ impl Store {
         let key_pem = authority.key_pem(self.passphrase.as_deref())?;
         let pem = authority.intermediate_pem();
         write_new(&self.dir, &[(INTERMEDIATE_KEY, &key_pem), (INTERMEDIATE_PEM, pem)])
+    }
+
+    /// Writes a key that signs policies, encrypted if there is a passphrase, and its public half; returns the paths.
+    ///
+    /// # Errors
+    /// [`WriteError`]; then neither file was left.
+    pub fn write_policy_key(&self, key: &PolicyKey) -> Result<Vec<PathBuf>, WriteError> {
+        let pem = key.to_pem(self.passphrase.as_deref())?;
+        let public = format!("{}\n", key.public_key());
+        write_new(&self.dir, &[(POLICY_KEY, &pem), (POLICY_PUB, &public)])
     }
 
     /// Writes a coordinator's certificate and key.

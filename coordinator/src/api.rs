@@ -20,6 +20,7 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
+use shared::policy::PolicyPublicKey;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
@@ -59,6 +60,7 @@ pub mod ocsf;
 pub mod openapi;
 pub mod page;
 pub mod peer;
+pub mod policies;
 pub mod problem;
 pub mod queue;
 pub mod read;
@@ -87,7 +89,7 @@ pub struct Api {
     pub clock: Clock,
     /// What is counted.
     pub counters: Arc<Counters>,
-    /// Rung when agents are to be asked for something, or are to be let in no more.
+    /// Rung when agents are to be asked for or offered something, or are to be let in no more.
     pub bells: Bells,
     /// Cancelled when the coordinator stops: waits and feeds end.
     pub stopping: CancellationToken,
@@ -101,6 +103,8 @@ pub struct Api {
     lockouts: Arc<Lockouts>,
     /// What must end although whoever asked for it has gone.
     tasks: TaskTracker,
+    /// The keys that policies may be signed by; without one none is taken.
+    pub policy_keys: Arc<[PolicyPublicKey]>,
     /// One permit for each request that is worked on.
     requests: Arc<Semaphore>,
 }
@@ -129,6 +133,7 @@ impl Api {
             sign_ins: None,
             lockouts: Arc::default(),
             tasks: TaskTracker::new(),
+            policy_keys: Arc::from([]),
             requests,
         }
     }
@@ -173,6 +178,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(cases::routes())
         .merge(alerts::routes())
         .merge(recalls::routes())
+        .merge(policies::routes())
         .merge(queue::routes())
         .merge(journal::routes())
         .merge(live::routes())

@@ -4,7 +4,7 @@
 //! ```text
 //! thread "store-writer"  every change of the store, one sync a group
 //! thread "ingest"        a runtime of its own: the QUIC endpoint, one task a connection and a lane
-//! caller's runtime       API, metrics listener, view, leases, retention
+//! caller's runtime       API, metrics listener, view, leases, retention, roll-outs of policies
 //! blocking pools         decoding of blocks; reads of the API
 //! ```
 //! The endpoint has a thread of its own so that packets never wait behind a page of JSON.
@@ -40,7 +40,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::FutureExt as _;
-use shared::time::Timestamp;
+use shared::{limits::POLICY_KEYS_MAX, policy::PolicyPublicKey, time::Timestamp};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, oneshot},
@@ -55,7 +55,7 @@ use crate::{
     config::Config,
     counters::Counters,
     ingest::{self, Ingest, QuicSettings, TunnelSettings},
-    limits::{ADMIN_TOKEN_LIFE, SHUTDOWN_GRACE, SIGNINGS_MAX},
+    limits::{ADMIN_TOKEN_LIFE, POLICY_OFFERS_MAX, SHUTDOWN_GRACE, SIGNINGS_MAX},
     store::{
         engine::RocksEngine,
         upgrade,
@@ -151,6 +151,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     });
     let tunnels = tunnels.transpose().context("set up TLS for agents over TCP")?;
     let (issuer, terms) = authority(&config).context("set up [authority]")?.unzip();
+    let policy_keys: Arc<[PolicyPublicKey]> = policy_keys(&config)?.into();
     let api_tls = Arc::new(tls::api(&config.api).context("set up HTTPS")?);
     let sign_ins = sign_in::sign_ins(&config.api).context("set up [api.oidc]")?;
     let path = config.store.path.clone();
@@ -178,6 +179,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         sites: ingest::Sites::default(),
         renewals: ingest::Renewals::default(),
         signings: Arc::new(Semaphore::new(SIGNINGS_MAX)),
+        policy_offers: Arc::new(Semaphore::new(POLICY_OFFERS_MAX)),
+        policy_keys: Arc::clone(&policy_keys),
         connection_age: config.ingest.connection_age,
         room: ingest::Room::new(Arc::clone(&counters)),
         doors: Arc::new(ingest::Doors::new(config.ingest.address_handshakes)),
@@ -196,7 +199,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
             .with_joining(terms)
             .with_sign_in(sign_ins)
             .with_tasks(tasks.clone())
-            .with_uses(uses.clone());
+            .with_uses(uses.clone())
+            .with_policy_keys(policy_keys);
     let metrics = api::metrics_router(api.clone());
     let router = api::router(api);
     let (counted, cancel) = (Arc::clone(&counters), stop.clone());
@@ -204,7 +208,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     parts.spawn("api", serve.map(Ok));
     let serve = api::serve_metrics(metrics_listener, metrics, stop, tasks);
     parts.spawn("metrics listener", serve.map(Ok));
-    start_upkeep(&config, (&store, &view, uses), &clock, &parts);
+    start_upkeep(&config, (&store, &view, uses), (&clock, &counters), &parts);
     tracing::info!(
         agents = %ingest_addr, tunnels = has_tunnels, api = %api_addr, metrics = %metrics_addr,
         store = %config.store.path.display(), "coordinator serves"
@@ -262,6 +266,21 @@ fn authority(config: &Config) -> Result<Option<(Issuer, JoinTerms)>> {
     Ok(Some((issuer, terms)))
 }
 
+/// Loads the keys that policies may be signed by; none where the configuration names no file.
+///
+/// # Errors
+/// The file cannot be read, a line is no key, or there are too many.
+pub(crate) fn policy_keys(config: &Config) -> Result<Vec<PolicyPublicKey>> {
+    let Some(path) = &config.policy_keys else { return Ok(Vec::new()) };
+    let at = || format!("[policy] keys: {}", path.display());
+    let text = fs::read_to_string(path).with_context(at)?;
+    let keys = PolicyPublicKey::parse_list(&text).with_context(at)?;
+    if keys.len() > POLICY_KEYS_MAX {
+        bail!("{}: names {} keys, at most {POLICY_KEYS_MAX} are told to agents", at(), keys.len());
+    }
+    Ok(keys)
+}
+
 async fn bind(listen: SocketAddr, key: &str) -> Result<TcpListener> {
     TcpListener::bind(listen).await.with_context(|| format!("{key}: bind TCP {listen}"))
 }
@@ -315,7 +334,7 @@ async fn start_ingest(
 fn start_upkeep(
     config: &Config,
     (store, view, uses): (&Store, &View, Uses),
-    clock: &Clock,
+    (clock, counters): (&Clock, &Arc<Counters>),
     parts: &Parts,
 ) {
     let (s, cancel) = (store.clone(), parts.stop.clone());
@@ -328,6 +347,12 @@ fn start_upkeep(
     let (s, v, c, cancel) = (store.clone(), view.clone(), clock.clone(), parts.stop.clone());
     parts.spawn("leases", async move {
         upkeep::expire_leases(&s, &v, &c, &cancel).await;
+        Ok(())
+    });
+    let (s, c, cancel) = (store.clone(), clock.clone(), parts.stop.clone());
+    let counted = Arc::clone(counters);
+    parts.spawn("roll-outs", async move {
+        upkeep::rollouts::watch(&s, &c, &counted, &cancel).await;
         Ok(())
     });
     let policy = upkeep::retention::Policy {

@@ -1,8 +1,8 @@
-//! Tells sessions that there may be something to ask their agents for, or that an agent was revoked.
+//! Tells sessions that there may be something to ask their agents for or to offer them, or that an agent was revoked.
 //!
-//! Whoever has stored a recall or a revocation rings; each session then looks into the store whether it is about its
-//! agent. What is true stands in the store alone, so a ring that is missed costs time and nothing else: a session also
-//! looks when its agent greets.
+//! Whoever has stored a recall, a policy or a revocation rings; each session then looks into the store whether it is
+//! about its agent. What is true stands in the store alone, so a ring that is missed costs time and nothing else: a
+//! session also looks when its agent greets.
 
 use std::future::pending;
 
@@ -47,6 +47,8 @@ impl Listener {
 pub struct Bells {
     /// Rung when there may be something to recall.
     pub recalls: Bell,
+    /// Rung when there may be a policy to offer.
+    pub policies: Bell,
     /// Rung when an agent was revoked.
     pub revocations: Bell,
 }

@@ -13,6 +13,7 @@ pub mod identities;
 pub mod joins;
 pub mod journal;
 pub mod ledger;
+pub mod policies;
 pub mod recalls;
 pub mod retention;
 pub mod tenants;
@@ -52,6 +53,12 @@ pub enum CommandError {
         /// Which value.
         field: &'static str,
         /// What is wrong with it, and what is allowed.
+        problem: String,
+    },
+    /// The state of things forbids it.
+    #[error("{problem}")]
+    Conflict {
+        /// What is in the way, and what can be done.
         problem: String,
     },
     /// An agent's block does not follow the one before.

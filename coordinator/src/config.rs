@@ -43,6 +43,8 @@ pub struct Config {
     pub quota: QuotaConfig,
     /// What issues agents' certificates; without it they are issued elsewhere.
     pub authority: Option<AuthorityConfig>,
+    /// File with the public keys that policies may be signed by, one a line; without it none is taken.
+    pub policy_keys: Option<PathBuf>,
     /// Where analysts and programs connect.
     pub api: ApiConfig,
     /// Where metrics and health are read.
@@ -264,6 +266,7 @@ impl Config {
             store: check.store(&raw.store)?,
             metrics,
             authority: raw.authority.map(|raw| check.authority(&raw)).transpose()?,
+            policy_keys: raw.policy.map(|raw| base.join(raw.keys)),
             log: check.log(&raw.log)?,
             quota: check.quota(&raw.quota)?,
             ingest,

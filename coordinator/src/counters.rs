@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use shared::join::JoinRefusal;
+use shared::{join::JoinRefusal, policy::PolicyRefusal};
 
 /// A number that only goes up, from zero at the start of the process.
 #[derive(Debug, Default)]
@@ -263,6 +263,43 @@ impl From<JoinRefusal> for JoinRefused {
 }
 
 label! {
+    /// Why an agent did not take a policy.
+    PolicyRefused, "reason", {
+        /// Its bytes are no policy, or too many.
+        Malformed = "malformed",
+        /// Its key is not trusted there.
+        UnknownKey = "unknown_key",
+        /// The key did not sign it.
+        BadSignature = "bad_signature",
+        /// It is another tenant's.
+        ForeignTenant = "foreign_tenant",
+        /// Its version is not above what was taken before.
+        Rollback = "rollback",
+        /// It has ended, or not begun.
+        Untimely = "untimely",
+        /// Its rules cannot be done there.
+        Unusable = "unusable",
+        /// The agent could not store it.
+        NotStored = "not_stored",
+    }
+}
+
+impl From<PolicyRefusal> for PolicyRefused {
+    fn from(refusal: PolicyRefusal) -> Self {
+        match refusal {
+            PolicyRefusal::TooLarge | PolicyRefusal::Malformed => Self::Malformed,
+            PolicyRefusal::UnknownKey => Self::UnknownKey,
+            PolicyRefusal::BadSignature => Self::BadSignature,
+            PolicyRefusal::ForeignTenant => Self::ForeignTenant,
+            PolicyRefusal::Rollback => Self::Rollback,
+            PolicyRefusal::Expired | PolicyRefusal::NotYet => Self::Untimely,
+            PolicyRefusal::Unusable | PolicyRefusal::NowhereToHold => Self::Unusable,
+            PolicyRefusal::NotStored => Self::NotStored,
+        }
+    }
+}
+
+label! {
     /// What kind of answer a request to the API got.
     StatusClass, "class", {
         /// It worked (1xx, 2xx, 3xx).
@@ -427,6 +464,10 @@ counters! {
     frames_refused: Counter = "Frames that broke the protocol; each ended its connection.";
     heartbeats: Counter = "Heartbeats of agents that were noted.";
     recalls_asked: Counter = "Recalls that agents were asked for.";
+    rollouts_halted: Counter = "Roll-outs of a policy that stopped by themselves.";
+    policies_offered: Counter = "Signed policies that agents were offered.";
+    policies_acknowledged: Counter = "Times that an agent said which policy it has.";
+    policies_refused: CounterBy<PolicyRefused> = "Policies that agents did not take, by reason.";
     records_recalled: Counter = "Records that agents had held back and sent when asked.";
     records_unreadable: Counter = "Records that were asked for and cannot be unpacked.";
     contexts_stored: Counter = "Changes of a host's context that were stored.";

@@ -16,9 +16,11 @@
 //! Not here: certificates (see [`crate::tls`]), and what a block means (see [`crate::command::block`]).
 
 mod doors;
+mod ending;
 mod join;
 mod lane;
 mod meter;
+mod policy;
 mod quota;
 mod recall;
 mod registry;
@@ -39,14 +41,14 @@ use std::{
 use certs::CertificateInfo;
 use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, VarInt};
 use rand::RngExt as _;
-use shared::tunnel::DATAGRAM_BYTES_MAX;
+use shared::{policy::PolicyPublicKey, tunnel::DATAGRAM_BYTES_MAX};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{doors::Doors, join::Sites, quota::Quotas, renewal::Renewals, room::Room};
 use self::{
+    ending::{Close, Ending, Failure},
     registry::Registry,
-    session::{Close, Ending, Failure},
     tunnel::{Gate, Tunnels},
 };
 use crate::{
@@ -80,6 +82,10 @@ pub struct Shared {
     pub renewals: Renewals,
     /// Places for certificates that are being signed.
     pub signings: Arc<Semaphore>,
+    /// Places for policies that are on their way to agents.
+    pub policy_offers: Arc<Semaphore>,
+    /// The keys that sign policies, which hosts that join are told.
+    pub policy_keys: Arc<[PolicyPublicKey]>,
     /// Greatest age of a connection.
     pub connection_age: Duration,
     /// For what came and is not stored yet.
@@ -293,14 +299,14 @@ async fn receive(
             let_in();
             serve(shared, registry, connection, peer, revocations).await;
         }
-        Met::Host(connection, issuer, from) => {
+        Met::Host(connection, issuer, from, takes_keys) => {
             let _visit = match visit(from, "too many hosts are joining: try again in a minute") {
                 Ok(visit) => visit,
                 Err(reason) => return close(&connection, Close::Unavailable, reason),
             };
             let_in();
             let _open = shared.counters.joins_open.hold();
-            join::serve(shared, &issuer, &connection, from).await;
+            join::serve(shared, &issuer, &connection, (from, takes_keys)).await;
             close(&connection, Close::Goodbye, "goodbye");
         }
         Met::Late(connection, peer) => {
@@ -362,8 +368,8 @@ struct Peer {
 enum Met {
     /// An agent, by its certificate.
     Agent(Connection, Peer),
-    /// A host that wants to become one, and from which address.
-    Host(Connection, Issuer, IpAddr),
+    /// A host that wants to become one, from which address, and whether it takes the keys of policies.
+    Host(Connection, Issuer, IpAddr, bool),
     /// One whose certificate may have ended, and that wants the next.
     Late(Connection, Peer),
 }
@@ -400,8 +406,8 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
         }
     };
     let purpose = tls::purpose(&connection);
-    if let (Purpose::Join, Some(issuer)) = (purpose, &shared.issuer) {
-        return Some(Met::Host(connection, issuer.clone(), from.ip()));
+    if let (Purpose::Join { takes_keys }, Some(issuer)) = (purpose, &shared.issuer) {
+        return Some(Met::Host(connection, issuer.clone(), from.ip(), takes_keys));
     }
     match tls::peer_identity(&connection, &shared.trust_domain) {
         Ok(((tenant, agent), info)) => {

@@ -177,6 +177,40 @@ pub const RECALL_SILENCE_MAX: Duration = Duration::from_secs(2 * 60);
 /// Most blocks that are decoded for one page of recalled records.
 pub const RECALLED_BLOCKS_MAX: usize = 64;
 
+/// Most versions of a tenant's policy that are kept: a year of changes every second week, and 1 MiB at most. The ones
+/// that agents may still have stay, however old.
+pub const POLICY_VERSIONS_MAX: usize = 32;
+/// Most policies that are on their way to agents and not answered, over all sessions: each holds 40 KiB at most, so
+/// that a roll-out to all takes 10 MiB and not one copy an agent.
+pub const POLICY_OFFERS_MAX: usize = 256;
+
+/// Most agents of a tenant that a roll-out looks at: as many as may be connected.
+pub const ROLLOUT_AGENTS_MAX: usize = CONNECTIONS_MAX;
+/// How often roll-outs are looked at: a heartbeat, after which an agent's silence begins to show.
+pub const ROLLOUT_LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a stage is watched: a day has the nightly jobs and the office's hours.
+pub const ROLLOUT_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
+/// Of how long before the roll-out ledgers are compared with: the same day.
+pub const ROLLOUT_BASELINE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Fewest records on either side before shares are compared: of 200, two more are one in a hundred.
+pub const ROLLOUT_RECORDS_MIN: u64 = 200;
+/// By how much the share of records that cannot be parsed may rise, in thousandths. No rule has a say in that, so a
+/// rise beyond chance comes from something else that changed with it, and a person should look.
+pub const ROLLOUT_MALFORMED_RISE: u16 = 20;
+/// By how much the share of what is held back or folded may rise, in thousandths. A policy is meant to hold more; one
+/// that hides a further quarter of all records was hardly meant to, and if it was, a person says so.
+pub const ROLLOUT_HELD_RISE: u16 = 250;
+/// By how much the share of dropped records may rise, in thousandths: rules that take too long slow the sources.
+pub const ROLLOUT_DROPPED_RISE: u16 = 10;
+/// Most agents that may refuse, in thousandths of those that answered: a few have no place to hold, or old keys.
+pub const ROLLOUT_REFUSED_MAX: u16 = 50;
+/// Most agents that may fall silent soon after they took it, in thousandths: laptops are closed at any time.
+pub const ROLLOUT_SILENT_MAX: u16 = 100;
+/// How long nothing may come of an agent before it counts as silent: its session has ended by then.
+pub const ROLLOUT_SILENT_AFTER: Duration = Duration::from_secs(3 * 60);
+/// How soon after it took the policy an agent's silence counts: what breaks by it breaks with its first records.
+pub const ROLLOUT_SILENT_WITHIN: Duration = Duration::from_secs(10 * 60);
+
 /// Life of the token that is made at the first start: time to make everybody's own.
 pub const ADMIN_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest life of a bearer token.
@@ -302,8 +336,8 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 /// Most handshakes at once; each costs 0.6 ms of processor time, so a burst waits at most a second.
 pub const HANDSHAKES_MAX: usize = 512;
 /// Control frames of one session that wait for the store: a greeting, a context, a heartbeat, two frames of the ledger,
-/// one part of an answer to a recall, and one more.
-pub const CONTROL_PENDING_MAX: usize = 7;
+/// one part of an answer to a recall, a policy to be offered and an answer to one, and one more.
+pub const CONTROL_PENDING_MAX: usize = 9;
 /// How long an agent may take to take a frame of ours; they are tens of bytes and fit the first window.
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long an address may have knocked ahead of its rate: by default a thousand agents behind it dial at once.
@@ -373,6 +407,15 @@ pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a shutdown may take before it is cut short.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+const _: () = assert!(
+    ROLLOUT_SILENT_AFTER.as_secs() > SILENCE_TIMEOUT.as_secs()
+        && ROLLOUT_SILENT_AFTER.as_secs() < ROLLOUT_SILENT_WITHIN.as_secs(),
+    "an agent's session has ended before it counts as silent"
+);
+const _: () = assert!(
+    shared::limits::POLICY_ENVELOPE_BYTES_MAX / 3 * 4 + 1_024 < REQUEST_BYTES_MAX,
+    "a signed policy in base64 fits a request"
+);
 const _: () = assert!(
     IDLE_TIMEOUT.as_secs() > SILENCE_TIMEOUT.as_secs(),
     "the session notices silence first"

@@ -45,7 +45,7 @@ use rustls::{
 use shared::{
     identity::{Identity, Role},
     ids::{AgentId, TenantId},
-    join::ALPN_JOIN,
+    join::{ALPN_JOIN, ALPN_JOIN_2},
     limits::JOIN_FRAME_BYTES_MAX,
     renewal::ALPN_RENEW,
     tunnel::{ALPN_TUNNEL, DATAGRAM_BYTES_MAX},
@@ -168,7 +168,10 @@ pub enum Purpose {
     /// A session: it shows a certificate that is good.
     Session,
     /// To become an agent: it shows nothing of who it is.
-    Join,
+    Join {
+        /// Whether it understands which keys sign policies.
+        takes_keys: bool,
+    },
     /// A certificate in place of one that may have ended.
     Renew,
 }
@@ -203,7 +206,8 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
         .with_cert_resolver(Arc::new(shown(&config.ingest, chain)?));
     tls.alpn_protocols = vec![ALPN.to_vec()];
     if can_join {
-        tls.alpn_protocols.extend([ALPN_JOIN.to_vec(), ALPN_RENEW.to_vec()]);
+        let further = [ALPN_JOIN_2, ALPN_JOIN, ALPN_RENEW];
+        tls.alpn_protocols.extend(further.map(<[u8]>::to_vec));
     }
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
@@ -267,7 +271,7 @@ struct Shown {
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let may_join = |name: &[u8]| name == ALPN_JOIN || name == ALPN_TUNNEL;
+        let may_join = |name: &[u8]| [ALPN_JOIN, ALPN_JOIN_2, ALPN_TUNNEL].contains(&name);
         let is_joining = hello.alpn().is_some_and(|mut names| names.any(may_join));
         Some(Arc::clone(if is_joining { &self.to_hosts } else { &self.to_agents }))
     }
@@ -291,7 +295,8 @@ pub fn purpose(connection: &Connection) -> Purpose {
     let data = connection.handshake_data().and_then(|any| any.downcast::<HandshakeData>().ok());
     let protocol = data.and_then(|data| data.protocol);
     match protocol.as_deref() {
-        Some(ALPN_JOIN) => Purpose::Join,
+        Some(ALPN_JOIN) => Purpose::Join { takes_keys: false },
+        Some(ALPN_JOIN_2) => Purpose::Join { takes_keys: true },
         Some(ALPN_RENEW) => Purpose::Renew,
         Some(_) | None => Purpose::Session,
     }

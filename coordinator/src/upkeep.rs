@@ -1,5 +1,6 @@
 //! What the coordinator does without being asked: keeps the queue view up with the journal, brings
-//! back cases whose lease ran out, deletes what is old, and writes down when tokens were used.
+//! back cases whose lease ran out, stops roll-outs of policies that go wrong, deletes what is old, and writes down when
+//! tokens were used.
 //!
 //! A driver: it carries time in and starts commands; what is expired, due or too old is decided by
 //! `triage` and `command`. Each task runs until it is cancelled; one that ends with an error means
@@ -8,6 +9,7 @@
 //! Not here: starting the tasks (see `app`), and the queue's rules (see [`crate::triage::queue`]).
 
 pub mod retention;
+pub mod rollouts;
 pub mod uses;
 pub mod view;
 

@@ -3,11 +3,14 @@
 //! # Format
 //! ```text
 //! token:  "sbjoin1_" | base64url, unpadded, of  bincode of the fields | crc32c u32 LE of them
-//! frames: len u32 LE (of what follows) | bincode of JoinRequest, answered by that of JoinReply
+//! frames: len u32 LE (of what follows) | bincode of JoinRequest, answered by that of JoinReply, or of JoinAnswer
 //! ```
 //! They are exchanged over one bidirectional stream of a connection whose ALPN is [`ALPN_JOIN`]. The host believes the
 //! coordinator when its chain leads to the root whose digest stands in the token; the coordinator believes whoever has
 //! the token's secret, and decides whose agent it becomes: nothing in a request says so.
+//!
+//! A host offers [`ALPN_JOIN_2`], too. A coordinator that knows it chooses that, and tells by it which keys sign
+//! policies; an earlier one does not, and the host trusts none until it is told otherwise.
 //!
 //! A token is a secret. Its `Debug` shows nothing of it, and the coordinator keeps a digest only.
 
@@ -19,13 +22,17 @@ use thiserror::Error;
 
 use crate::{
     ids::{AgentId, TenantId},
-    limits::{JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX, JOIN_FRAME_BYTES_MAX},
+    limits::{JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX, JOIN_FRAME_BYTES_MAX, POLICY_KEYS_MAX},
+    policy::PolicyPublicKey,
     time::Timestamp,
     wire::codec::{self, CodecError},
 };
 
 /// Protocol's name in TLS (ALPN).
 pub const ALPN_JOIN: &[u8] = b"signalbox-join/1";
+
+/// The same with [`JoinAnswer`] for an answer.
+pub const ALPN_JOIN_2: &[u8] = b"signalbox-join/2";
 
 /// What a token's text begins with; scanners for leaked secrets can look for it.
 pub const JOIN_TOKEN_PREFIX: &str = "sbjoin1_";
@@ -146,6 +153,24 @@ pub enum JoinReply {
     Joined(Joined),
     /// It is none.
     Refused(JoinRefusal),
+}
+
+/// What a host is answered over [`ALPN_JOIN_2`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinAnswer {
+    /// Whether it is an agent now.
+    pub reply: JoinReply,
+    /// Public keys that sign the policies of its tenant: it takes no others, whatever a coordinator says later.
+    pub policy_keys: Vec<[u8; PolicyPublicKey::LEN]>,
+}
+
+impl JoinAnswer {
+    /// Returns the keys.
+    #[must_use]
+    pub fn keys(&self) -> Vec<PolicyPublicKey> {
+        let keys = self.policy_keys.iter().take(POLICY_KEYS_MAX);
+        keys.map(|key| PolicyPublicKey::from_bytes(*key)).collect()
+    }
 }
 
 /// A new agent's identity.
@@ -291,6 +316,18 @@ mod tests {
     #[test]
     fn nothing_of_the_secret_is_shown_by_accident() {
         assert!(!format!("{:?}", token()).contains('9'), "{:?}", token());
+    }
+
+    #[test]
+    fn an_answer_of_the_second_protocol_keeps_its_bytes() {
+        let reply = JoinReply::Refused(JoinRefusal::Used);
+        let answer = JoinAnswer { reply, policy_keys: vec![[7; 32]] };
+        let bytes = codec::encode(&answer).unwrap();
+        assert_eq!(bytes, [&[1, 2, 1][..], &[7; 32]].concat());
+        assert_eq!(codec::decode(&bytes), Ok(answer.clone()));
+        assert_eq!(answer.keys(), [PolicyPublicKey::from_bytes([7; 32])]);
+        let many = JoinAnswer { policy_keys: vec![[7; 32]; POLICY_KEYS_MAX + 1], ..answer };
+        assert_eq!(many.keys().len(), POLICY_KEYS_MAX);
     }
 
     #[test]

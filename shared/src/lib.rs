@@ -18,6 +18,7 @@ pub mod join;
 pub mod ledger;
 pub mod limits;
 pub mod ocsf;
+pub mod policy;
 pub mod recall;
 pub mod renewal;
 pub mod session;

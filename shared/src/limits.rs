@@ -107,6 +107,18 @@ pub const CHAIN_CERTIFICATES_MAX: usize = 4;
 /// Most bytes of them.
 pub const CHAIN_BYTES_MAX: usize = 16 << 10;
 
+/// Largest signed policy, in bytes, packed: with it a frame of the control stream and, in base64, a request to the API
+/// stay within their 64 KiB. Rules pack to a fifth, so it holds some two hundred.
+pub const POLICY_ENVELOPE_BYTES_MAX: usize = 40 << 10;
+/// Longest text of a signed policy, in bytes, unpacked: what is set aside for it, whatever its frame claims.
+pub const POLICY_SOURCE_BYTES_MAX: usize = 512 << 10;
+/// Most keys that policies may be signed by: those of two people, before and after a change.
+pub const POLICY_KEYS_MAX: usize = 8;
+/// Longest life of a signed policy: what suppresses is looked at again at least once a year (L8).
+pub const POLICY_LIFE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// Longest text that an agent says about a policy that it refuses, in bytes: a line, a rule's id, and what is wrong.
+pub const POLICY_DETAIL_BYTES_MAX: usize = 512;
+
 /// How far an event's time may lie ahead of its arrival before it is not believed.
 pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -190,6 +202,11 @@ const _: () = assert!(
 const _: () = assert!(
     CHAIN_BYTES_MAX + SIGNING_REQUEST_BYTES_MAX < CONTROL_FRAME_BYTES_MAX,
     "a renewal fits control frames"
+);
+const _: () = assert!(
+    POLICY_ENVELOPE_BYTES_MAX + 64 <= CONTROL_FRAME_BYTES_MAX
+        && POLICY_ENVELOPE_BYTES_MAX < POLICY_SOURCE_BYTES_MAX,
+    "a signed policy fits a control frame"
 );
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis(), "waiting grows");
 const _: () = assert!(

@@ -18,6 +18,9 @@
 //! greets. That one is answered `Quarantined`: it says which host it is and that it lives, and no more, until a person
 //! has decided. A spool that was set back shows by `Checks`, which come before `Welcome`.
 //!
+//! An agent says behind the greeting which policy it has (`PolicyAck`); from then on the coordinator may offer it one
+//! (`Policy`), and the next when that was answered. What an agent takes stands in [`crate::policy`].
+//!
 //! Recalls go the other way; see `recall.rs`. How an agent renews its certificate stands in [`crate::renewal`].
 
 mod recall;

@@ -17,9 +17,9 @@
 //! Version 2 adds the ledger, recalls and the second form of a host's context. Each side says the highest version that
 //! it speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
 //! gets no ledger, and contexts in their first form. Version 3 adds renewals, version 4 what tells two hosts with one
-//! identity apart, and a spool that was set back.
+//! identity apart, and a spool that was set back, version 5 signed policies.
 //!
-//! Kinds 25-31 are kept for policy.
+//! Kinds 27-31 are kept for policy.
 
 pub mod codec;
 
@@ -35,6 +35,7 @@ use crate::{
         CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX,
         LEDGER_FRAME_INTERVALS_MAX, SIGNING_REQUEST_BYTES_MAX,
     },
+    policy::{PolicyAck, PolicyOffer},
     recall::{Recall, RecallEnd, RecallId},
     renewal::RenewReply,
     time::Timestamp,
@@ -44,7 +45,7 @@ use crate::{
 pub const ALPN: &[u8] = b"signalbox/1";
 
 /// Version of the frames within `signalbox/1`; the coordinator answers with the lower of both sides'.
-pub const WIRE_VERSION: u16 = 4;
+pub const WIRE_VERSION: u16 = 5;
 
 /// Code with which a coordinator closes the connection of an agent that was revoked: it is to say so plainly, to keep
 /// what it has, and to go on asking at leisure.
@@ -74,6 +75,8 @@ pub const RENEW_VERSION: u16 = 3;
 /// First version with [`Frame::Probe`], [`Frame::Alive`], [`Frame::Quarantined`], [`Frame::RenewNow`],
 /// [`Frame::Checks`] and [`Frame::SetBack`].
 pub const CLAIM_VERSION: u16 = 4;
+/// First version with [`Frame::Policy`] and [`Frame::PolicyAck`].
+pub const POLICY_VERSION: u16 = 5;
 
 /// Bytes of a frame's length.
 pub const LEN_BYTES: usize = 4;
@@ -224,6 +227,10 @@ pub enum Frame {
     Checks([Option<u32>; Lane::COUNT]),
     /// The agent's spool is an older copy: what it holds under a number is not what the coordinator has.
     SetBack(SetBack),
+    /// A signed policy is offered to the agent; on the control stream.
+    Policy(Box<PolicyOffer>),
+    /// How it stands with a version of the policy at the agent; on the control stream.
+    PolicyAck(Box<PolicyAck>),
 }
 
 /// Fields of [`Frame::Hello`].
@@ -254,7 +261,7 @@ pub struct Welcome {
     pub window_blocks: u32,
     /// Most bytes in flight on one lane; one block may always be in flight.
     pub window_bytes: u32,
-    /// Version of the tenant's policy; zero where there is none.
+    /// Not used, and zero: an agent says which policy it has, and is offered another by [`Frame::Policy`].
     pub policy: u64,
     /// The newest context that the coordinator has of this agent's host; zero where it has none.
     pub context: ContextVersion,
@@ -342,6 +349,10 @@ pub enum FrameKind {
     Renewed = 23,
     /// [`Frame::Context`] in its second form
     HostContext = 24,
+    /// [`Frame::Policy`]
+    Policy = 25,
+    /// [`Frame::PolicyAck`]
+    PolicyAck = 26,
     /// [`Frame::Probe`]
     Probe = 32,
     /// [`Frame::Alive`]
@@ -435,6 +446,8 @@ impl Frame {
             Self::RenewNow => FrameKind::RenewNow,
             Self::Checks(_) => FrameKind::Checks,
             Self::SetBack(_) => FrameKind::SetBack,
+            Self::Policy(_) => FrameKind::Policy,
+            Self::PolicyAck(_) => FrameKind::PolicyAck,
         }
     }
 
@@ -465,6 +478,8 @@ impl Frame {
             Self::Quarantined(quarantined) => codec::encode(quarantined),
             Self::Checks(checks) => codec::encode(checks),
             Self::SetBack(set_back) => codec::encode(set_back),
+            Self::Policy(offer) => codec::encode(offer),
+            Self::PolicyAck(ack) => codec::encode(ack),
         }
         .expect("frames are plain data");
         let tail = if let Self::Block { block, .. } | Self::RecallBlock { block } = self {
@@ -544,13 +559,13 @@ impl Frame {
                 valid(FrameKind::Renewed, reply.is_bounded(), "a chain that is empty or too long")?;
                 Ok(Self::Renewed(reply))
             }
-            kind => claim(kind, &body),
+            kind => later(kind, &body),
         }
     }
 }
 
-/// Decodes the frames of version 4.
-fn claim(kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
+/// Decodes the frames of versions 4 and 5.
+fn later(kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
     match kind {
         32 => fields(FrameKind::Probe, body).map(|()| Frame::Probe),
         33 => fields(FrameKind::Alive, body).map(|()| Frame::Alive),
@@ -558,6 +573,16 @@ fn claim(kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
         35 => fields(FrameKind::RenewNow, body).map(|()| Frame::RenewNow),
         36 => Ok(Frame::Checks(fields(FrameKind::Checks, body)?)),
         37 => Ok(Frame::SetBack(fields(FrameKind::SetBack, body)?)),
+        25 => {
+            let offer: Box<PolicyOffer> = fields(FrameKind::Policy, body)?;
+            valid(FrameKind::Policy, offer.is_bounded(), "a policy that is empty or too long")?;
+            Ok(Frame::Policy(offer))
+        }
+        26 => {
+            let ack: Box<PolicyAck> = fields(FrameKind::PolicyAck, body)?;
+            valid(FrameKind::PolicyAck, ack.is_bounded(), "a text over its limit")?;
+            Ok(Frame::PolicyAck(ack))
+        }
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }

@@ -29,7 +29,7 @@ use shared::{
     wire::{AgentStats, Gap, GapReason, Hello, LaneHead, WIRE_VERSION},
 };
 
-use crate::{network::ConnectionId, random::Random};
+use crate::{network::ConnectionId, policies::Taken, random::Random};
 
 /// Name of the one source in the spool.
 const SOURCE: &str = "detector";
@@ -110,6 +110,8 @@ pub(crate) struct AgentSide {
     pub(crate) is_last: bool,
     pub(crate) config: SpoolConfig,
     context: HostContext,
+    /// The policy that it took last, as it is on disk.
+    pub(crate) policy: Taken,
     /// As the newest connection's welcome says.
     window_blocks: usize,
 }
@@ -143,6 +145,7 @@ impl AgentSide {
             is_last: false,
             config: SpoolConfig { segment_bytes: 4 << 10, total_bytes_max: segments * (4 << 10) },
             context: HostContext { hostname: format!("sensor-{index}"), ..HostContext::default() },
+            policy: Taken::default(),
             window_blocks: 0,
         }
     }
@@ -368,6 +371,11 @@ impl AgentSide {
                         compare(&reader, &welcome.committed, &checks);
                         self.window_blocks = welcome.window_blocks as usize;
                         self.backoff.reset();
+                        sender.handle_policy_ack(self.policy.standing());
+                    }
+                    SenderEvent::Policy(offer) => {
+                        let ack = self.policy.take(&offer, self.tenant, wall);
+                        sender.handle_policy_ack(ack);
                     }
                     SenderEvent::Acked { lane, up_to } => {
                         reader

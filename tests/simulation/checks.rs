@@ -5,12 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent::spool::{LostReason, ReadBlock};
 use bytes::Bytes;
 use coordinator::{
-    command::journal::{ChainCheck, check, read_after},
+    command::{
+        journal::{ChainCheck, check, read_after},
+        policies::versions,
+    },
     limits::LEASE_MAX,
     store::{
         engine::{Direction, Engine, Space},
         reader::cases::findings,
-        schema::{BlockKey, CursorKey, GapKey, Key, LedgerGapKey, LedgerKey, range_of},
+        schema::{
+            AgentKey, AgentPolicyKey, BlockKey, CursorKey, GapKey, Key, LedgerGapKey, LedgerKey,
+            range_of,
+        },
         tables::Source,
         values::{Entry, Event, GapRecord},
     },
@@ -267,6 +273,17 @@ pub(crate) fn ledger_is_whole(agent: &AgentSide, engine: &dyn Engine) {
     for (_, record) in gaps.expect("the store can be read") {
         assert_eq!(record.gap.kind, GapKind::Stopped, "L4: {record:?}, but nothing was lost");
     }
+}
+
+/// Checks that what the coordinator knows of an agent's policy is what the agent said, and that nobody has a version
+/// that is not stored.
+pub(crate) fn policy_is_known(agent: &AgentSide, engine: &dyn Engine) {
+    let key = AgentKey { tenant: agent.tenant, agent: agent.id };
+    let known = engine.load(&AgentPolicyKey(key)).expect("the store can be read");
+    let newest = versions(engine, agent.tenant).expect("the store can be read").pop();
+    let said = known.map_or(0, |it| it.version);
+    assert!(said <= agent.policy.version, "L1: it has {said}, as the coordinator thinks");
+    assert!(agent.policy.version <= newest.unwrap_or(0), "L1: a policy that nobody stored");
 }
 
 /// Checks that the view that was kept up from the journal is the one that the store gives.

@@ -16,11 +16,13 @@ use coordinator::{
         cases::{Caller, expire},
         journal::read_after,
         ledger::record,
+        policies::{self, Push, acknowledge, offer, push},
     },
     store::{
         engine::{CommitError, Engine, Fault, Kept, MemoryEngine, Refusal, Staged},
-        schema::{CaseKey, range_of},
+        schema::{AgentKey, CaseKey, range_of},
         tables::{LoadError, Source},
+        values::Actor,
     },
     triage::{
         case::{Case, CaseId},
@@ -31,6 +33,7 @@ use shared::{
     context::HostContext,
     ids::{AgentId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
+    policy::{PolicyAck, PolicyOffer},
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Transmit},
     time::Timestamp,
     wire::{Frame, Gap, GoodbyeReason, Heartbeat, Hello},
@@ -39,6 +42,7 @@ use shared::{
 use crate::{
     analysts::{Analyst, Wish, grant, team},
     network::ConnectionId,
+    policies::{key, sign},
     random::Random,
 };
 
@@ -60,6 +64,8 @@ pub(crate) struct Peer {
 pub(crate) struct Session {
     peer: Peer,
     epoch: Epoch,
+    /// The version of the policy that it was offered last.
+    tried: Option<u64>,
     pub(crate) receiver: Receiver,
     /// When its timer is set to go off, in virtual milliseconds.
     pub(crate) timer_ms: Option<u64>,
@@ -75,6 +81,10 @@ enum Job {
     Ledger(ConnectionId, Peer, Epoch, Vec<Interval>),
     Person(usize, Wish),
     Expire(Vec<CaseId>),
+    /// What an agent says of a policy, and the version that it was offered last.
+    Policy(ConnectionId, Peer, PolicyAck, Option<u64>),
+    /// Somebody brings the next version of a tenant's policy.
+    Push(TenantId),
 }
 
 /// What a command answers once its group is durable.
@@ -86,6 +96,8 @@ enum Reply {
     /// The agent's ledger is durable up to here.
     Kept(ConnectionId, u64),
     Claimed(usize, Box<Case>),
+    /// What the agent is to be offered.
+    Offered(ConnectionId, Option<PolicyOffer>),
     /// The command failed, and its connection ends.
     Failed(ConnectionId, CommandError),
     Nothing(Option<ConnectionId>),
@@ -97,6 +109,7 @@ impl Reply {
             Self::Greeted(id, _)
             | Self::Committed(id, ..)
             | Self::Kept(id, _)
+            | Self::Offered(id, _)
             | Self::Failed(id, _) => Some(*id),
             Self::Nothing(id) => *id,
             Self::Claimed(..) => None,
@@ -213,7 +226,8 @@ impl CoordinatorSide {
     pub(crate) fn accept(&mut self, id: ConnectionId, peer: Peer, now: Instant) -> bool {
         let Some(process) = &mut self.process else { return false };
         let receiver = Receiver::new(self.config, now);
-        let session = Session { peer, epoch: Epoch(0), receiver, timer_ms: None };
+        let (epoch, tried) = (Epoch(0), None);
+        let session = Session { peer, epoch, tried, receiver, timer_ms: None };
         process.sessions.insert(id, session);
         true
     }
@@ -254,6 +268,7 @@ impl CoordinatorSide {
                 ReceiverEvent::Context(context) => Job::Context(id, peer, context),
                 ReceiverEvent::Heartbeat(heartbeat) => Job::Heartbeat(id, peer, heartbeat),
                 ReceiverEvent::Ledger(intervals) => Job::Ledger(id, peer, session.epoch, intervals),
+                ReceiverEvent::PolicyAck(ack) => Job::Policy(id, peer, ack, session.tried),
                 ReceiverEvent::RecallOpened(_)
                 | ReceiverEvent::RecallBlock { .. }
                 | ReceiverEvent::RecallEnded(_)
@@ -277,7 +292,7 @@ impl CoordinatorSide {
             });
             older.for_each(|(_, session)| session.receiver.handle_close(GoodbyeReason::Replaced));
         }
-        assert!(process.jobs.len() <= JOBS_MAX + 2, "L7: the writer's queue is over its bound");
+        assert!(process.jobs.len() <= JOBS_MAX + 3, "L7: the writer's queue is over its bound");
         let is_closed = process.sessions.get(&id).is_some_and(|s| s.receiver.is_closed());
         (transmits, is_over || is_closed)
     }
@@ -298,7 +313,7 @@ impl CoordinatorSide {
         }
     }
 
-    /// Brings cases back whose lease has run out.
+    /// Brings cases back whose lease has run out, and now and then a new policy.
     pub(crate) fn upkeep(&mut self, now: Timestamp) {
         let Some(process) = self.process.as_mut().filter(|p| p.jobs.len() < JOBS_MAX) else {
             return;
@@ -307,6 +322,14 @@ impl CoordinatorSide {
         if !expired.is_empty() {
             process.jobs.push_back(Job::Expire(expired));
         }
+        // One after the other, each every half minute.
+        let tenant = match now.as_ms() / 5_000 % 6 {
+            0 => "acme",
+            3 => "globex",
+            _ => return,
+        };
+        let tenant = tenant.parse().expect("it is a tenant's name");
+        process.jobs.push_back(Job::Push(tenant));
     }
 
     /// Runs waiting commands as one group, with one commit; returns whether there were any.
@@ -360,6 +383,15 @@ impl CoordinatorSide {
                 Reply::Failed(id, error) => answered.ended.push((id, error.to_string())),
                 Reply::Claimed(analyst, case) => self.analysts[analyst].learn(&case),
                 Reply::Nothing(_) => {}
+                Reply::Offered(id, offer) => {
+                    let session = process.sessions.get_mut(&id);
+                    let session = session.filter(|it| it.receiver.can_offer_policy());
+                    if let (Some(session), Some(offer)) = (session, offer) {
+                        session.tried = Some(offer.version);
+                        session.receiver.handle_policy(offer);
+                        answered.touched.push(id);
+                    }
+                }
                 Reply::Greeted(id, greeting) => {
                     if let Some(session) = process.sessions.get_mut(&id) {
                         let Greeting { committed, checks, context, ledger } = greeting;
@@ -430,7 +462,23 @@ fn run(
             (None, granted.map(|c| if is_claim { claimed(c) } else { Reply::Nothing(None) }))
         }
         Job::Expire(ids) => (None, expire(staged, &ids, now).map(|_| Reply::Nothing(None))),
+        Job::Policy(id, peer, ack, tried) => {
+            let agent = AgentKey { tenant: peer.tenant, agent: peer.agent };
+            let offered = acknowledge(staged, agent, ack, now)
+                .and_then(|()| offer(staged, agent, tried, now));
+            (Some(id), offered.map(|offer| Reply::Offered(id, offer)))
+        }
+        Job::Push(tenant) => (None, bring(staged, tenant, now).map(|()| Reply::Nothing(None))),
     }
+}
+
+/// Brings the next version of a tenant's policy, for one agent or for all.
+fn bring(staged: &mut Staged<'_>, tenant: TenantId, now: Timestamp) -> Result<(), CommandError> {
+    let newest = policies::versions(&*staged, tenant)?.last().copied().unwrap_or(0);
+    let envelope = sign(tenant, newest + 1, now);
+    let percent = if newest.is_multiple_of(3) { 1 } else { 100 };
+    let push_of = Push { tenant, envelope, percent, copy_of: None };
+    push(staged, push_of, &[key().public_key()], &Actor::Coordinator, now).map(drop)
 }
 
 /// Brings the view up to the newest journal entry, as the journal's tail does.

@@ -19,6 +19,7 @@ mod analysts;
 mod checks;
 mod coordinator_side;
 mod network;
+mod policies;
 mod random;
 mod world;
 

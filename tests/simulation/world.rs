@@ -217,6 +217,7 @@ impl World {
             checks::records_are_whole(agent, engine);
             checks::all_arrived(agent, engine);
             checks::ledger_is_whole(agent, engine);
+            checks::policy_is_known(agent, engine);
             let spool = agent.spool.as_mut().expect("a healed agent runs");
             spool.collect().expect("a healed disk deletes");
             assert!(spool.usage().segments <= 2, "liveness: the spool is not drained");

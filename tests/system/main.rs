@@ -10,6 +10,7 @@ mod fuzz_corpus;
 mod join;
 mod ledger;
 mod ocsf;
+mod policy;
 mod recall;
 mod renew;
 mod revoke;

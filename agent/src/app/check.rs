@@ -11,7 +11,7 @@ use std::{
 
 use shared::time::Timestamp;
 
-use super::policy::load;
+use super::policy::{load, signed::load_keys};
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
@@ -65,7 +65,25 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     let veto = config.veto.resolved();
     findings.extend(config.sources.iter().map(|it| source(it, &veto)));
     findings.extend(config.policy.as_ref().map(|path| policy(path, config.held.is_some(), now)));
+    findings.extend(policy_keys(&config.policy_keys));
     findings
+}
+
+/// Says which keys may sign policies, if there is a file of them.
+fn policy_keys(path: &Path) -> Option<Finding> {
+    let part = "policy";
+    match load_keys(path) {
+        Ok(keys) if keys.is_empty() => None,
+        Ok(keys) => {
+            let ids = keys.iter().map(|key| key.id().to_string()).collect::<Vec<_>>().join(", ");
+            let text = format!("the coordinator may send policies that these keys sign: {ids}");
+            Some(finding(part, Verdict::Ok, text))
+        }
+        Err(error) => {
+            let text = format!("{error}: no policy of the coordinator's is taken");
+            Some(finding(part, Verdict::Problem, text))
+        }
+    }
 }
 
 fn identity(config: &Config, now: Timestamp) -> Finding {

@@ -6,6 +6,7 @@
 //! certificate.pem  who this agent is: with it the host has joined
 //! root.pem         whom the agent believes
 //! coordinator.toml where the coordinators are
+//! policy.keys      which keys sign the policies that it takes
 //! ```
 //! New files are written beside the old ones, checked as `run` would, and put in their place, the certificate last.
 //! Joining with the same token goes on where it was broken off: a key whose certificate did not come is used again, as
@@ -27,7 +28,10 @@ use shared::{
 
 use crate::{
     clock,
-    config::{Address, COORDINATOR_FILE, Home, IdentityConfig, coordinator_text},
+    config::{
+        Address, COORDINATOR_FILE, Home, IdentityConfig, POLICY_KEYS_FILE, coordinator_text,
+        policy_keys_text,
+    },
     platform,
     tls::{self, Credentials, Joining},
     uplink,
@@ -91,10 +95,11 @@ pub async fn join(
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let joining = Joining::new(token.root_sha256);
-    let joined = uplink::join(token, &request, &joining).await?;
+    let (joined, keys) = uplink::join(token, &request, &joining).await?;
     let root = joining.root().context("the coordinator has shown no root")?;
     folder.write(ROOT, &certificates_to_pem(&[root])?)?;
     folder.write(COORDINATOR_FILE, &coordinator_text(&addresses, &token.server_name))?;
+    folder.write(POLICY_KEYS_FILE, &policy_keys_text(&keys))?;
     folder.write(TOKEN, &secret)?;
     folder.write(CERTIFICATE, &certificates_to_pem(&joined.chain)?)?;
     let member = folder.check()?;
@@ -225,7 +230,7 @@ impl Folder {
             key: self.placed(KEY),
             trust_anchor: self.placed(ROOT),
         });
-        for name in [ROOT, COORDINATOR_FILE, KEY, CERTIFICATE] {
+        for name in [ROOT, COORDINATOR_FILE, POLICY_KEYS_FILE, KEY, CERTIFICATE] {
             let (part, placed) = (self.part(name), self.placed(name));
             match fs::rename(&part, &placed) {
                 // It was put there before this was broken off.

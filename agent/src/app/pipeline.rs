@@ -79,7 +79,7 @@ pub(super) struct Parts {
     pub(super) feeds: Vec<Feed>,
     pub(super) blocks: Blocks,
     pub(super) lanes: LanePolicy,
-    pub(super) policy: Option<Enforcement>,
+    pub(super) policy: Enforcement,
     pub(super) ledger: Ledger,
     /// Where the ledger's oldest intervals are offered for sending.
     pub(super) offered: watch::Sender<Arc<Vec<Interval>>>,
@@ -107,7 +107,7 @@ pub(super) struct Pipeline {
     waits: u64,
     status_error: Option<String>,
     /// Whether the ledger's interval is closed with the next commit, whatever the hour.
-    is_last: bool,
+    closes_interval: bool,
     /// Whether a commit was given up because it was told to stop: what it held is read again after
     /// the next start, so nothing may be stored that comes after it (L3).
     has_given_up: bool,
@@ -130,7 +130,8 @@ impl From<Woken> for Next {
 }
 
 impl Pipeline {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(mut parts: Parts) -> Self {
+        parts.throttle.bound(parts.policy.cpu_percent(clock::wall()));
         let context = Arc::clone(&parts.context.borrow());
         let mut attributor = Attributor::new(parts.attribution, Proc::default(), clock::now);
         attributor.know(&context);
@@ -145,7 +146,7 @@ impl Pipeline {
             error: None,
             waits: 0,
             status_error: None,
-            is_last: false,
+            closes_interval: false,
             has_given_up: false,
         }
     }
@@ -186,13 +187,13 @@ impl Pipeline {
             return Ok(());
         }
         let now = clock::now();
-        let prefilter = self.parts.policy.as_mut().and_then(Enforcement::prefilter);
+        let prefilter = self.parts.policy.prefilter();
         let folded = prefilter.map(|prefilter| prefilter.take_all(now)).unwrap_or_default();
         if self.put_folded(&folded, now)? == Next::Stop {
             tracing::warn!("the spool takes nothing: folded alerts go uncounted");
             return Ok(());
         }
-        self.is_last = true;
+        self.closes_interval = true;
         if !self.has_given_up {
             self.commit(None)?;
         }
@@ -201,7 +202,7 @@ impl Pipeline {
 
     /// Hands out folded alerts whose period has ended, and has a policy that changed take the place of the one before.
     fn tend_policy(&mut self) -> Result<Next, PipelineError> {
-        let Some(policy) = &mut self.parts.policy else { return Ok(Next::GoOn) };
+        let policy = &mut self.parts.policy;
         let (now, wall) = (clock::now(), clock::wall());
         let changed = policy.poll(now, wall);
         let folded = match policy.prefilter() {
@@ -210,18 +211,25 @@ impl Pipeline {
             Some(prefilter) => prefilter.take_due(now),
         };
         let next = self.put_folded(&folded, now)?;
-        if let (Some(changed), Some(policy)) = (changed, &mut self.parts.policy) {
-            policy.put_in_force(changed, wall);
+        let Some(changed) = changed.filter(|_| next == Next::GoOn) else { return Ok(next) };
+        // What was counted so far was decided by the one before: no interval is of two policies.
+        if self.parts.policy.is_another_version(&changed) {
+            self.closes_interval = true;
+            if self.commit(None)? == Next::Stop {
+                return Ok(Next::Stop);
+            }
         }
-        Ok(next)
+        let Parts { policy, throttle, .. } = &mut self.parts;
+        policy.put_in_force(changed, wall);
+        throttle.bound(policy.cpu_percent(wall));
+        Ok(Next::GoOn)
     }
 
     /// Puts the alerts that stand for folded ones into their blocks.
     fn put_folded(&mut self, folded: &[HandedOut], now: Instant) -> Result<Next, PipelineError> {
         for one in folded {
             let Parts { policy, lanes, blocks, feeds, ledger, .. } = &mut self.parts;
-            let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
-            let prefilter = prefilter.expect("it has just handed this out");
+            let prefilter = policy.prefilter().expect("it has just handed this out");
             let (mut alert, record) = (prefilter.alert_of(one), one.kept.record());
             // Whose connection it was is no longer to be found out, and that is said.
             self.attributor.attribute(&mut alert, None, now);
@@ -312,7 +320,7 @@ impl Pipeline {
             let reading = Reading { observed_at, now, context, is_stray };
             let Parts { feeds, rings, blocks, lanes, policy, ledger, .. } = &mut self.parts;
             ledger.lost(index, LossReason::Cut, u64::from(line.cut));
-            let prefilter = policy.as_mut().and_then(Enforcement::prefilter);
+            let prefilter = policy.prefilter();
             let (tally, attributor) = (ledger.read(index), &mut self.attributor);
             let rings = rings.as_mut();
             let sinks = Sinks { prefilter, rings, lanes, blocks, tally, attributor };
@@ -369,7 +377,7 @@ impl Pipeline {
     fn account(&mut self, blocks: &[(Lane, Bytes)]) -> Change {
         let Parts { spool, feeds, policy, ledger, ledger_acked, throttle, .. } = &mut self.parts;
         let is_slowed = throttle.take_waited();
-        ledger.set_rules_version(policy.as_ref().map_or(0, Enforcement::version));
+        ledger.set_rules_version(policy.version());
         for (index, feed) in feeds.iter_mut().enumerate() {
             feed.count_losses(index, ledger, is_slowed);
         }
@@ -380,7 +388,7 @@ impl Pipeline {
             *newest = Some(Seq::after(*newest));
         }
         let now = clock::wall();
-        if self.is_last || ledger.is_due(now) {
+        if std::mem::take(&mut self.closes_interval) || ledger.is_due(now) {
             ledger.close(now, newest);
         }
         ledger.take_change(now, newest)
@@ -537,7 +545,7 @@ impl Pipeline {
             snapshot.ledger = ledger;
             snapshot.limits = limits;
             snapshot.sources = feed::statuses(feeds, wall);
-            snapshot.policy = policy.as_ref().map(|policy| policy.status(now, wall));
+            snapshot.policy = policy.status(now, wall);
             snapshot.attribution = attributor.counts();
         });
         self.store_status();

@@ -36,6 +36,7 @@ use crate::{
 };
 
 mod inputs;
+mod policies;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -196,8 +197,12 @@ fn a_changed_policy_is_taken_over_and_a_bad_one_leaves_the_one_before_in_force()
     let path = world.path("policy.yml");
     fs::write(&path, policy("fold", "expected: 7/h")).unwrap();
     let (start, wall) = (clock::now(), clock::wall());
-    let mut enforcement = Enforcement::begin(&path, true, Epoch(7), start, wall);
-    let first = enforcement.status(start, wall);
+    let config = world.config_with_policy((Ipv4Addr::LOCALHOST, 1).into());
+    let (_offer, offered) = watch::channel(None);
+    let channel = Channel { offered, word: watch::channel(PolicyWord::default()).0 };
+    let whose = ("acme".parse().unwrap(), Epoch(7));
+    let mut enforcement = Enforcement::begin(&config, whose, channel, start, wall);
+    let first = enforcement.status(start, wall).unwrap();
     assert_eq!((first.version, first.rules.len(), first.error), (1, 1, None));
     let look = |number| start + POLICY_LOOK_INTERVAL * number;
     assert!(enforcement.poll(look(1), wall).is_none(), "nothing has changed");
@@ -205,18 +210,18 @@ fn a_changed_policy_is_taken_over_and_a_bad_one_leaves_the_one_before_in_force()
     fs::write(&path, policy("fold", "expected: often")).unwrap();
     assert!(enforcement.poll(look(1), wall).is_none(), "it is too soon to look again");
     assert!(enforcement.poll(look(2), wall).is_none());
-    let bad = enforcement.status(look(2), wall);
+    let bad = enforcement.status(look(2), wall).unwrap();
     assert!(bad.error.is_some() && bad.version == 1 && bad.rules == first.rules);
 
     fs::write(&path, policy("send", "owner: ada").replace("version: 1", "version: 22")).unwrap();
     let changed = enforcement.poll(look(3), wall).unwrap();
     enforcement.put_in_force(changed, wall);
-    let good = enforcement.status(look(3), wall);
+    let good = enforcement.status(look(3), wall).unwrap();
     assert_eq!((good.version, good.error, &*good.rules[0].action), (22, None, "send"));
 
     fs::remove_file(&path).unwrap();
     assert!(enforcement.poll(look(4), wall).is_none());
-    let gone = enforcement.status(look(4), wall);
+    let gone = enforcement.status(look(4), wall).unwrap();
     assert!(gone.version == 22 && gone.error.unwrap().contains("cannot be read"));
 }
 
@@ -686,13 +691,18 @@ impl World {
         &self,
         coordinator: SocketAddr,
     ) -> (CancellationToken, JoinHandle<Result<Outcome>>) {
+        let stop = CancellationToken::new();
+        let config = self.config_with_policy(coordinator);
+        (stop.clone(), spawn_agent(config, stop))
+    }
+
+    /// Returns a configuration with a policy's file and a place for what it holds.
+    fn config_with_policy(&self, coordinator: SocketAddr) -> Config {
         let (dir, age_max) = (self.path("held"), Duration::from_secs(3_600));
         let (bytes_max, folded_bytes_max) = (16 << 20, 16 << 20);
         let held = Some(HeldSettings { dir, bytes_max, folded_bytes_max, age_max });
         let policy = Some(self.path("policy.yml"));
-        let config = Config { policy, held, ..self.config(coordinator) };
-        let stop = CancellationToken::new();
-        (stop.clone(), spawn_agent(config, stop))
+        Config { policy, held, ..self.config(coordinator) }
     }
 
     fn write(&self, numbers: std::ops::Range<u64>) {

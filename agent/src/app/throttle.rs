@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     config::Limits,
-    pace::Pace,
+    pace::{CpuShare, Pace},
     platform,
     status::{Bound, LimitsStatus},
 };
@@ -19,6 +19,8 @@ const MEMORY_WAIT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Throttle {
     limits: Limits,
+    /// What of the processor the sources may take now: the host's share, or less.
+    share: Option<CpuShare>,
     pace: Option<Pace>,
     /// As of the last look; where the system does not say it, nothing.
     resident_bytes: u64,
@@ -35,6 +37,7 @@ impl Throttle {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
+            share: limits.cpu,
             pace: limits.cpu.map(Pace::new),
             resident_bytes: 0,
             slowed: Duration::ZERO,
@@ -42,6 +45,17 @@ impl Throttle {
             has_waited: false,
             shown: LimitsStatus::default(),
             last_look: None,
+        }
+    }
+
+    /// Takes the most of a processor that a policy lets the sources have: where the host allows less, that stays.
+    pub(super) fn bound(&mut self, percent: Option<u16>) {
+        let of_policy = percent.and_then(|percent| CpuShare::of_percent(percent.into()));
+        let least = [self.limits.cpu, of_policy].into_iter().flatten();
+        let share = least.min_by_key(|share| share.percent());
+        if share != self.share {
+            self.share = share;
+            self.pace = share.map(Pace::new);
         }
     }
 
@@ -77,7 +91,7 @@ impl Throttle {
         }
         self.last_look = used.map(|used| (used, now));
         LimitsStatus {
-            cpu_percent_max: self.limits.cpu.map(|share| share.percent()),
+            cpu_percent_max: self.share.map(|share| share.percent()),
             memory_bytes: self.resident_bytes,
             memory_bytes_max: self.limits.memory_bytes_max,
             disk_bytes_max: self.limits.disk_bytes_max,
@@ -91,11 +105,26 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock, pace::CpuShare};
+    use crate::clock;
 
     fn limits(cpu: Option<u32>, memory_bytes_max: u64) -> Limits {
         let cpu = cpu.and_then(CpuShare::of_percent);
         Limits { cpu, memory_bytes_max, disk_bytes_max: 1 << 30 }
+    }
+
+    #[test]
+    fn a_policy_lowers_the_share_and_never_raises_it() {
+        let share = |throttle: &mut Throttle, percent| {
+            throttle.bound(percent);
+            throttle.look(clock::now()).cpu_percent_max
+        };
+        let mut throttle = Throttle::new(limits(Some(20), 1 << 40));
+        for (percent, expected) in [(Some(10), 10), (Some(50), 20), (None, 20), (Some(1), 20)] {
+            assert_eq!(share(&mut throttle, percent), Some(expected), "{percent:?}");
+        }
+        let mut throttle = Throttle::new(limits(None, 1 << 40));
+        assert_eq!(share(&mut throttle, Some(30)), Some(30));
+        assert_eq!(share(&mut throttle, None), None);
     }
 
     #[test]

@@ -138,7 +138,8 @@ pub(super) struct RawSource {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPolicy {
-    pub(super) path: PathBuf,
+    pub(super) path: Option<PathBuf>,
+    pub(super) trusted_keys: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

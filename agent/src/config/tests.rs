@@ -91,6 +91,11 @@ fn relative_paths_are_taken_from_the_files_folder() {
     assert_eq!(config.policy, None);
     let config = parse(&format!("{MINIMAL}[policy]\npath = \"policy.yml\"\n")).unwrap();
     assert_eq!(config.policy.unwrap(), Path::new("/base/policy.yml"));
+    assert_eq!(config.policy_keys.file_name().unwrap(), POLICY_KEYS_FILE);
+    let keys = format!("{MINIMAL}[policy]\ntrusted_keys = \"provider.pub\"\n");
+    let config = parse(&keys).unwrap();
+    assert_eq!(config.policy, None);
+    assert_eq!(config.policy_keys, Path::new("/base/provider.pub"));
 }
 
 #[test]

@@ -213,6 +213,32 @@ fn a_week_offline_fits_and_every_count_of_it_is_there() {
 }
 
 #[test]
+fn intervals_of_two_versions_of_the_policy_are_not_merged_while_there_are_others() {
+    let mut ledger = Disk::default().open(LedgerPolicy::default(), 0);
+    let day = 24 * 60;
+    for minute in 1..=day {
+        ledger.read(0).count(Fate::Sent(Lane::Bulk));
+        // Two hours each of three versions.
+        ledger.set_rules_version(1 + (minute / 120) % 3);
+        ledger.close(at(minute * MINUTE), newest(minute));
+    }
+    let mut read = BTreeMap::<u64, u64>::new();
+    while ledger.waiting() > 0 {
+        let window = ledger.window();
+        for interval in &window {
+            let sums = interval.sources.iter().map(|sums| sums.read).sum::<u64>();
+            *read.entry(interval.policy).or_default() += sums;
+        }
+        ledger.handle_acked(window.last().unwrap().number);
+    }
+    let expected = (1..=day).fold(BTreeMap::new(), |mut all, minute| {
+        *all.entry(1 + (minute / 120) % 3).or_default() += 1;
+        all
+    });
+    assert_eq!(read, expected);
+}
+
+#[test]
 fn what_may_have_been_sent_is_never_merged() {
     let policy = LedgerPolicy { waiting_bytes_max: 10_000, ..LedgerPolicy::default() };
     let mut ledger = Disk::default().open(policy, 0);

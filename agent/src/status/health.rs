@@ -109,6 +109,7 @@ impl Snapshot {
         matters.extend(self.folded_matter());
         matters.extend(self.memory_matter());
         matters.extend(self.policy_matter());
+        matters.extend(self.signed_policy_matter());
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
         matters.extend(self.sources.iter().filter_map(|source| loss_matter(source, now)));
         matters.extend(self.sources.iter().filter_map(beyond_matter));
@@ -127,6 +128,25 @@ impl Snapshot {
         let advice = "correct the file: it is looked at again within ten seconds, and \
                       signalbox-agent try-policy shows what it would do";
         Some(degraded("policy", format!("it is not taken, {instead}: {error}"), advice))
+    }
+
+    fn signed_policy_matter(&self) -> Option<Matter> {
+        let signed = self.policy.as_ref()?.signed.as_ref()?;
+        if let Some(error) = &signed.error {
+            let advice = "put the provider's keys into the file that [policy] trusted_keys names; \
+                          what is stored is replaced by the next policy";
+            return Some(degraded("policy", error.clone(), advice));
+        }
+        if let Some(last) = &signed.last_refusal {
+            let text = format!("version {} is refused: {}", last.version, last.text);
+            let advice = "tell your provider: signalbox policy status shows it, too";
+            return Some(degraded("policy", text, advice));
+        }
+        if signed.has_ended && !signed.is_overridden {
+            let text = format!("signed version {} has ended: everything is sent", signed.version);
+            return Some(degraded("policy", text, "ask your provider for the next one"));
+        }
+        None
     }
 
     fn down(&self, now: Timestamp) -> Option<Matter> {

@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use shared::time::Timestamp;
 
 use super::{
-    Bound, HeldStatus, LedgerStatus, LinkState, PolicyStatus, ProcessState, RuleState, RuleStatus,
-    Snapshot, SourceStatus, SpoolState,
+    Bound, HeldStatus, LedgerStatus, LinkState, PolicySource, PolicyStatus, ProcessState,
+    RuleState, RuleStatus, SignedPolicyStatus, Snapshot, SourceStatus, SpoolState,
 };
 use crate::config::show_bytes;
 
@@ -264,16 +264,23 @@ impl PolicyStatus {
         match self.loaded_at {
             Some(at) => writeln!(
                 out,
-                "policy   {}, version {}, of {}, in force for {}",
+                "policy   {}, version {}, of {}, {} in force for {}",
                 self.name.escape_debug(),
                 self.version,
                 self.owner.escape_debug(),
+                match self.source {
+                    PolicySource::File => "of this host's file,",
+                    PolicySource::Signed => "signed,",
+                },
                 ago(now, at)
             )?,
             None => writeln!(out, "policy   NONE IN FORCE, everything is sent")?,
         }
         if let Some(error) = &self.error {
             writeln!(out, "         NOT TAKEN: {error}")?;
+        }
+        if let Some(signed) = &self.signed {
+            signed.write(out, now)?;
         }
         if self.loaded_at.is_none() {
             return Ok(());
@@ -303,6 +310,40 @@ impl PolicyStatus {
             "rule", "action", "matched", "sent", "held", "folded", "spared", "until"
         )?;
         self.rules.iter().try_for_each(|rule| rule.write(out))
+    }
+}
+
+impl SignedPolicyStatus {
+    fn write(&self, out: &mut String, now: Timestamp) -> fmt::Result {
+        let Self { version, keys, refused, .. } = self;
+        match self.expires_at {
+            None => writeln!(out, "         none came signed yet, {keys} keys are trusted")?,
+            Some(at) if self.has_ended => writeln!(
+                out,
+                "         signed version {version} ENDED {} ago, {at}: nothing is suppressed by it",
+                ago(now, at)
+            )?,
+            Some(at) => {
+                let left = ago(at, now);
+                let instead =
+                    if self.is_overridden { ", NOT USED: this host's file goes first" } else { "" };
+                writeln!(out, "         signed version {version} ends {at}, in {left}{instead}")?;
+            }
+        }
+        if let Some(error) = &self.error {
+            writeln!(out, "         {error}")?;
+        }
+        if let Some(last) = &self.last_refusal {
+            writeln!(
+                out,
+                "         REFUSED version {} {} ago ({}): {}; {refused} so far",
+                last.version,
+                ago(now, last.at),
+                last.reason,
+                last.text.escape_debug()
+            )?;
+        }
+        Ok(())
     }
 }
 

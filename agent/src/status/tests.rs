@@ -189,3 +189,60 @@ fn the_policy_is_shown_with_its_rules_and_what_is_wrong_with_it() {
     snapshot.policy.as_mut().unwrap().loaded_at = None;
     assert!(snapshot.render(snapshot.written_at).contains("everything is sent"));
 }
+
+#[test]
+fn what_came_signed_is_shown_with_its_end_and_with_what_was_refused() {
+    let board = board();
+    let now = board.snapshot().written_at;
+    let in_days = |days: u64| now.saturating_add(Duration::from_secs(days * 86_400));
+    let show = |signed: SignedPolicyStatus, loaded_at| {
+        let policy = PolicyStatus {
+            name: "acme".to_owned(),
+            version: 7,
+            source: PolicySource::Signed,
+            signed: Some(signed),
+            loaded_at,
+            ..PolicyStatus::default()
+        };
+        board.update(|snapshot| snapshot.policy = Some(policy));
+        let snapshot = board.snapshot();
+        let matters: Vec<String> =
+            snapshot.matters(now).into_iter().map(|matter| matter.text).collect();
+        (snapshot.render(now), matters.join("\n"))
+    };
+    let signed = SignedPolicyStatus {
+        keys: 1,
+        version: 7,
+        expires_at: Some(in_days(30)),
+        ..SignedPolicyStatus::default()
+    };
+    let (text, matters) = show(signed.clone(), Some(now));
+    assert!(text.contains("signed, in force for"), "{text}");
+    assert!(text.contains("signed version 7 ends"), "{text}");
+    assert!(!matters.contains("signed version"), "{matters}");
+
+    let refusal = RefusalStatus {
+        version: 6,
+        reason: "rollback".to_owned(),
+        text: "not above\u{1b} 7".to_owned(),
+        at: now,
+    };
+    let refused = SignedPolicyStatus { refused: 2, last_refusal: Some(refusal), ..signed.clone() };
+    let (text, matters) = show(refused, Some(now));
+    assert!(text.contains("REFUSED version 6"), "{text}");
+    assert!(text.contains("(rollback)") && text.contains("2 so far"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+    assert!(matters.contains("version 6 is refused"), "{matters}");
+
+    let overridden = SignedPolicyStatus { is_overridden: true, ..signed.clone() };
+    assert!(show(overridden, Some(now)).0.contains("NOT USED: this host's file goes first"));
+
+    let ended = SignedPolicyStatus { expires_at: Some(now), has_ended: true, ..signed };
+    let (text, matters) = show(ended, None);
+    assert!(text.contains("version 7 ENDED"), "{text}");
+    assert!(text.contains("NONE IN FORCE, everything is sent"), "{text}");
+    assert!(matters.contains("has ended: everything is sent"), "{matters}");
+
+    let none = SignedPolicyStatus { keys: 2, ..SignedPolicyStatus::default() };
+    assert!(show(none, None).0.contains("none came signed yet, 2 keys are trusted"));
+}

@@ -3,8 +3,11 @@
 //! One connection of its own protocol, one request, one answer. The coordinator is believed by the root's digest in the
 //! token, before anything of the token is sent.
 
-use quinn::ConnectionError;
-use shared::join::{JoinRefusal, JoinReply, JoinRequest, JoinToken, Joined};
+use quinn::{Connection, ConnectionError, crypto::rustls::HandshakeData};
+use shared::{
+    join::{ALPN_JOIN_2, JoinAnswer, JoinRefusal, JoinReply, JoinRequest, JoinToken, Joined},
+    policy::PolicyPublicKey,
+};
 use thiserror::Error;
 
 use super::{
@@ -32,7 +35,7 @@ pub enum JoinError {
     Tls(String),
 }
 
-/// Asks the token's coordinators, one after the other, until one answers.
+/// Asks the token's coordinators, one after the other, until one answers; returns which keys sign policies, too.
 ///
 /// # Errors
 /// [`JoinError`]; the text says what to do.
@@ -40,7 +43,7 @@ pub async fn join(
     token: &JoinToken,
     request: &JoinRequest,
     joining: &Joining,
-) -> Result<Joined, JoinError> {
+) -> Result<(Joined, Vec<PolicyPublicKey>), JoinError> {
     let tls = joining.client().map_err(|error| JoinError::Tls(error.to_string()))?;
     let ways = Ways::new(tls).map_err(|error| JoinError::Tls(error.to_string()))?;
     let (mut failures, mut later, mut refused) = (Vec::new(), Vec::new(), None);
@@ -49,8 +52,9 @@ pub async fn join(
             Ok(address) => ask_one(&address, token, request, &ways, joining).await,
             Err(error) => Err(AskError::Malformed(error)),
         };
-        match asked {
-            Ok(JoinReply::Joined(joined)) => return Ok(joined),
+        let keys = asked.as_ref().map(JoinAnswer::keys).unwrap_or_default();
+        match asked.map(|answer| answer.reply) {
+            Ok(JoinReply::Joined(joined)) => return Ok((joined, keys)),
             // Another coordinator may be able to issue, or know the token.
             Ok(JoinReply::Refused(refusal)) if refusal.is_temporary() => {
                 later.push(format!("{text}: {refusal}"));
@@ -77,12 +81,24 @@ async fn ask_one(
     request: &JoinRequest,
     ways: &Ways,
     joining: &Joining,
-) -> Result<JoinReply, AskError> {
+) -> Result<JoinAnswer, AskError> {
     let dialled = dial(address, &token.server_name, ways, false).await?;
-    joining.check_peer(&chain_of(&dialled.connection)).map_err(LinkError::Peer)?;
-    let reply = ask(&dialled.connection, request).await;
+    let connection = &dialled.connection;
+    joining.check_peer(&chain_of(connection)).map_err(LinkError::Peer)?;
+    let answer = if speaks_second(connection) {
+        ask(connection, request).await
+    } else {
+        let reply: Result<JoinReply, AskError> = ask(connection, request).await;
+        reply.map(|reply| JoinAnswer { reply, policy_keys: Vec::new() })
+    };
     dialled.flush().await;
-    reply
+    answer
+}
+
+/// Returns whether the coordinator has chosen the second protocol.
+fn speaks_second(connection: &Connection) -> bool {
+    let data = connection.handshake_data().and_then(|any| any.downcast::<HandshakeData>().ok());
+    data.and_then(|data| data.protocol).is_some_and(|protocol| protocol == ALPN_JOIN_2)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! In which order a coordinator's addresses are tried.
+//! In which order the coordinators' addresses are tried.
 //!
 //! By rendezvous hashing (Thaler and Ravishankar, 1998): each agent has an order of its own, the same at each start, so
 //! that agents spread over the coordinators, and when one of them is gone, its agents spread over the others, while
-//! nobody else moves. Addresses that failed lately come behind those that did not.
+//! nobody else moves. Those that the policy in force names come before those of the host's own configuration, which
+//! stay in any case, so that no policy can lead an agent away for good. Addresses that failed lately come behind those
+//! that did not.
 //!
 //! Of each it is known, too, whether UDP can be relied on: some firewalls let a handshake through and nothing after it.
 
@@ -19,7 +21,12 @@ use crate::{
 /// The addresses, and which failed lately.
 #[derive(Debug)]
 pub(super) struct Routes {
-    /// The best first.
+    agent: AgentId,
+    /// Those of the host's own configuration.
+    own: Vec<Address>,
+    /// Those of the policy in force, as it writes them.
+    of_policy: Vec<String>,
+    /// All of them, the best first.
     addresses: Vec<Route>,
 }
 
@@ -37,6 +44,12 @@ pub(super) struct Udp {
     silences: u32,
     /// Between two tries while there is a connection over TCP.
     pub(super) waits: Backoff,
+}
+
+impl Route {
+    fn new(address: Address) -> Self {
+        Self { address, failed_at: None, udp: Udp::new() }
+    }
 }
 
 impl Udp {
@@ -61,13 +74,27 @@ impl Udp {
 }
 
 impl Routes {
-    /// Returns the addresses in this agent's order.
-    pub(super) fn new(agent: AgentId, addresses: &[Address]) -> Self {
-        let mut ranked: Vec<_> =
-            addresses.iter().map(|address| (score(agent, address), address.clone())).collect();
-        ranked.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-        let route = |(_, address)| Route { address, failed_at: None, udp: Udp::new() };
-        Self { addresses: ranked.into_iter().map(route).collect() }
+    /// Returns the addresses of the host's own configuration in this agent's order.
+    pub(super) fn new(agent: AgentId, own: &[Address]) -> Self {
+        let addresses = rank(agent, own).map(Route::new).collect();
+        Self { agent, own: own.to_vec(), of_policy: Vec::new(), addresses }
+    }
+
+    /// Takes the addresses of the policy in force in place of those of the one before. What is none is passed over.
+    pub(super) fn take_policy(&mut self, of_policy: &[String]) {
+        if self.of_policy == of_policy {
+            return;
+        }
+        self.of_policy = of_policy.to_vec();
+        let named: Vec<_> = of_policy.iter().filter_map(|text| Address::parse(text).ok()).collect();
+        let mut before = std::mem::take(&mut self.addresses);
+        for address in rank(self.agent, &named).chain(rank(self.agent, &self.own)) {
+            if !self.addresses.iter().any(|known| known.address == address) {
+                let at = before.iter().position(|known| known.address == address);
+                let known = at.map(|at| before.swap_remove(at));
+                self.addresses.push(known.unwrap_or_else(|| Route::new(address)));
+            }
+        }
     }
 
     /// Returns the addresses in the order in which they are to be tried at `now`.
@@ -102,6 +129,13 @@ impl Routes {
     fn route_mut(&mut self, address: &Address) -> Option<&mut Route> {
         self.addresses.iter_mut().find(|route| route.address == *address)
     }
+}
+
+/// Returns addresses in an agent's order.
+fn rank(agent: AgentId, addresses: &[Address]) -> impl Iterator<Item = Address> {
+    let mut ranked = addresses.to_vec();
+    ranked.sort_by_cached_key(|address| std::cmp::Reverse(score(agent, address)));
+    ranked.into_iter()
 }
 
 fn score(agent: AgentId, address: &Address) -> [u8; 32] {
@@ -169,5 +203,24 @@ mod tests {
         assert_eq!(routes.round(now + ADDRESS_REST), order);
         routes.note(&order[0], None);
         assert_eq!(routes.round(now + Duration::from_millis(1)), order);
+    }
+
+    #[test]
+    fn what_a_policy_names_is_tried_first_and_the_hosts_own_stay() {
+        let (now, all) = (Instant::now(), addresses(4));
+        let mut routes = Routes::new(AgentId::from_bytes([7; 16]), &all[..2]);
+        let own = routes.round(now);
+        let named = [all[2].to_string(), "nowhere".to_owned(), own[1].to_string()];
+        routes.take_policy(&named);
+        let order = routes.round(now);
+        assert!(order[..2].contains(&all[2]) && order[..2].contains(&own[1]), "{order:?}");
+        assert_eq!(order[2..], own[..1]);
+        // What failed comes behind the host's own, too, also when the next policy names it again.
+        routes.note(&all[2], Some(now));
+        assert_eq!(routes.round(now), [own[1].clone(), own[0].clone(), all[2].clone()]);
+        routes.take_policy(&named[..1]);
+        assert_eq!(routes.round(now), [own[0].clone(), own[1].clone(), all[2].clone()]);
+        routes.take_policy(&[]);
+        assert_eq!(routes.round(now), own);
     }
 }

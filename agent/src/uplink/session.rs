@@ -20,6 +20,7 @@ use shared::{
     block::Block,
     ids::{BootId, Lane, Seq},
     limits::BLOCK_BYTES_MAX,
+    policy::PolicyAck,
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     renewal::RenewReply,
     session::{ProtocolError, Sender, SenderConfig, SenderEvent, Stream, Transmit},
@@ -33,7 +34,7 @@ use tokio::sync::{
 };
 
 use super::{
-    Inputs, Stop,
+    Inputs, PolicyWord, Stop,
     renewal::{Identity, RenewError},
     stream::{
         self, ANSWER_QUEUE, CONTROL_QUEUE, EVENT_QUEUE, Event, LANE_QUEUE, Pipes, StreamError,
@@ -127,6 +128,10 @@ struct Driver<'a> {
     answers: mpsc::Sender<Frame>,
     /// What is looked for in the rings.
     query: Option<(RecallId, Query)>,
+    /// The version of a policy that is offered and not answered.
+    offered: Option<u64>,
+    /// How it stands with the policy, as it was said last.
+    standing: Option<PolicyAck>,
     welcomed: &'a mut bool,
     identity: &'a mut Identity,
 }
@@ -236,7 +241,19 @@ impl<'a> Driver<'a> {
         let ledger = inputs.ledger.borrow_and_update().clone();
         sender.handle_ledger((*ledger).clone(), clock::now());
         let (control, query) = (Some(control), None);
-        Self { sender, inputs, stop, control, lanes, answers, query, welcomed, identity }
+        Self {
+            sender,
+            inputs,
+            stop,
+            control,
+            lanes,
+            answers,
+            query,
+            offered: None,
+            standing: None,
+            welcomed,
+            identity,
+        }
     }
 
     async fn drive(
@@ -293,6 +310,7 @@ impl<'a> Driver<'a> {
                     self.sender.handle_context((*context).clone());
                 }
                 Ok(()) = self.inputs.ledger.changed() => self.take_ledger(),
+                Ok(()) = self.inputs.policy_word.changed() => self.say_policy(),
                 () = self.stop.drain.cancelled(), if !draining => {
                     draining = true;
                     self.take_ledger();
@@ -320,6 +338,24 @@ impl<'a> Driver<'a> {
         self.sender.handle_ledger((*window).clone(), clock::now());
     }
 
+    /// Says what has become of the policy that was offered, or how it stands with the one that the agent has.
+    fn say_policy(&mut self) {
+        let PolicyWord { standing, answer, .. } =
+            self.inputs.policy_word.borrow_and_update().clone();
+        let answer = answer.filter(|answer| self.offered == Some(answer.version));
+        if let Some(answer) = answer {
+            self.offered = None;
+            self.sender.handle_policy_ack(answer.clone());
+            if answer == standing {
+                self.standing = Some(answer);
+            }
+        }
+        if self.standing.as_ref() != Some(&standing) {
+            self.sender.handle_policy_ack(standing.clone());
+            self.standing = Some(standing);
+        }
+    }
+
     fn take(&mut self, (stream, frame): Event) -> Result<(), SessionError> {
         let frame = frame.map_err(|error| SessionError::Stream { stream, error })?;
         Ok(self.sender.handle_frame(stream, frame, clock::now())?)
@@ -333,6 +369,8 @@ impl<'a> Driver<'a> {
                     SenderEvent::Welcomed { welcome, checks } => {
                         self.compare(&welcome.committed, &checks)?;
                         *self.welcomed = true;
+                        self.standing = None; // nothing that was said before the greeting was sent
+                        self.say_policy();
                         self.renew_if_due();
                     }
                     SenderEvent::Quarantined(since) => {
@@ -349,6 +387,11 @@ impl<'a> Driver<'a> {
                         self.inputs.ledger_acked.send_replace(up_to);
                     }
                     SenderEvent::Recall(recall) => self.recalled(recall),
+                    SenderEvent::Policy(offer) => {
+                        tracing::info!(version = offer.version, "coordinator offers a policy");
+                        self.offered = Some(offer.version);
+                        self.inputs.policy_offer.send_replace(Some(offer));
+                    }
                     SenderEvent::HeartbeatDue => {
                         self.beat();
                         self.renew_if_due();

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test has no task set of its own")]
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
@@ -27,6 +28,7 @@ use shared::{
     join::encode_frame,
     ledger::Interval,
     limits::FRAME_BYTES_MAX,
+    policy::{PolicyAck, PolicyOffer},
     recall::{Recall, RecallEnd},
     renewal::{ALPN_RENEW, RenewRefusal, RenewReply, RenewRequest},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
@@ -74,6 +76,9 @@ pub(crate) struct Stored {
     /// The records that came, and what was said at the end of each answer.
     pub(crate) recalled: Vec<String>,
     pub(crate) recall_ends: Vec<RecallEnd>,
+    /// Policies that are offered one after the other, and what agents said of policies.
+    pub(crate) policies: VecDeque<PolicyOffer>,
+    pub(crate) policy_acks: Vec<PolicyAck>,
 }
 
 impl Stored {
@@ -262,6 +267,14 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
         }
         ReceiverEvent::RecallEnded(end) => stored.recall_ends.push(end),
         ReceiverEvent::Renew(request) => receiver.handle_renewed(stored.renew(&request)),
+        ReceiverEvent::PolicyAck(ack) => {
+            stored.policy_acks.push(ack);
+            if receiver.can_offer_policy()
+                && let Some(offer) = stored.policies.pop_front()
+            {
+                receiver.handle_policy(offer);
+            }
+        }
         ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
     }
 }

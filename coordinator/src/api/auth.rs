@@ -5,7 +5,7 @@
 //! | [`READERS`] | read what their scope allows |
 //! | [`WORKERS`] | take cases from the queue and decide them |
 //! | [`JOURNAL_READERS`] | read the journal |
-//! | [`LEADS`] | name the case that they claim, change tenants, revoke agents, decide whose an identity is |
+//! | [`LEADS`] | name the case that they claim, change tenants, revoke agents, decide whose an identity is, roll out |
 //! | [`ADMINS`] | list, make and revoke tokens |
 //!
 //! # Guessing
@@ -46,7 +46,7 @@ pub const READERS: &[Role] =
 pub const WORKERS: &[Role] = &[Role::Analyst, Role::Lead, Role::Admin];
 /// Who reads the journal.
 pub const JOURNAL_READERS: &[Role] = &[Role::Auditor, Role::Lead, Role::Admin];
-/// Who changes tenants, revokes agents, and may name the case that they claim.
+/// Who changes tenants and their policies, revokes agents, and may name the case that they claim.
 pub const LEADS: &[Role] = &[Role::Lead, Role::Admin];
 /// Who makes and revokes tokens.
 pub const ADMINS: &[Role] = &[Role::Admin];

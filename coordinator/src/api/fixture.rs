@@ -18,6 +18,7 @@ use shared::{
     block::BlockBuilder,
     context::ContextVersion,
     ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
+    policy::PolicyPublicKey,
     time::Timestamp,
     wire::{Hello, LaneHead},
 };
@@ -99,6 +100,13 @@ impl Fixture {
     /// Lets hosts join.
     pub(super) fn with_joining(mut self, terms: JoinTerms) -> Self {
         self.api = self.api.with_joining(Some(terms));
+        self.router = router(self.api.clone());
+        self
+    }
+
+    /// Takes policies that these keys sign.
+    pub(super) fn with_policy_keys(mut self, keys: &[PolicyPublicKey]) -> Self {
+        self.api = self.api.with_policy_keys(keys.into());
         self.router = router(self.api.clone());
         self
     }

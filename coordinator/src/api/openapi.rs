@@ -47,6 +47,8 @@ const CASES: &[(&str, &str)] = &[(
     "`ambiguous-case`, `fenced`, `lease-expired`, `already-claimed`, `closed` or `conflict`",
 )];
 const ISSUING: &[(&str, &str)] = &[("409", "The coordinator issues no certificates: `conflict`")];
+const ROLLING_OUT: &[(&str, &str)] =
+    &[("409", "All have it, or the roll-out is halted, or was before: `conflict`")];
 /// What signing in can meet, which takes no token and is done once anyway.
 const SIGN_IN: &[(&str, &str)] = &[
     ("400", "Something in the request is not allowed: `invalid`"),
@@ -122,6 +124,9 @@ fn complete(path: &str, is_write: bool, operation: &mut Operation) {
     }
     if is_write && path == "/v1/join-tokens" {
         problems.extend(ISSUING);
+    }
+    if is_write && path.contains("/rollout/") {
+        problems.extend(ROLLING_OUT);
     }
     if is_write && !is_open {
         problems.extend(WRITES);

@@ -290,6 +290,7 @@ impl From<CommandError> for Problem {
                 .field("If-Match")
                 .hint("read it again, and send the new ETag as If-Match"),
             CommandError::Invalid { field, problem } => Self::invalid(field, problem),
+            CommandError::Conflict { problem } => Self::new(Kind::Conflict, problem),
             CommandError::OutOfOrder { .. } | CommandError::Revoked | CommandError::Superseded => {
                 Self::internal(&error)
             }

@@ -22,6 +22,7 @@ mod context;
 mod forms;
 mod journal;
 mod ledger;
+mod policies;
 mod recalls;
 
 pub use access::{Me, Person, SignInBegun, SignInPoll, SignInRequest, SignInState};
@@ -40,6 +41,10 @@ pub use ledger::{LaneCounts, LedgerCoverage, LedgerGap};
 
 /// What is wrong with a stretch of a ledger.
 pub use crate::triage::ledger::GapKind as LedgerGapKind;
+pub use policies::{
+    AgentPolicyState, PolicyOutcomeName, PolicyPush, PolicyRefusedBy, PolicyRollout, PolicyVersion,
+    RolloutAdvance, RolloutCounts, RolloutHalt, RolloutHalted, RolloutState, RolloutSums,
+};
 pub use recalls::{
     Evicted, Recall, RecallAnswer, RecallAnswerState, RecallDetails, RecallRequest, RecalledRecord,
 };

@@ -92,6 +92,9 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     let issuing = config.authority.as_ref();
     findings
         .extend(issuing.map(|issuing| Report::of("authority", authority(issuing, config, now))));
+    if config.policy_keys.is_some() {
+        findings.push(Report::of("policy keys", policy_keys(config)));
+    }
     if config.api.identity != config.ingest.identity {
         findings.push(Report::of("api identity", server(&config.api, now)));
     }
@@ -147,6 +150,16 @@ impl Report {
             Err(text) => Finding { part, verdict: Verdict::Problem, text },
         }
     }
+}
+
+/// Checks the keys that policies may be signed by.
+fn policy_keys(config: &Config) -> Result<Report, String> {
+    let keys = super::policy_keys(config).map_err(|error| format!("{error:#}"))?;
+    let ids = keys.iter().map(|key| key.id().to_string()).collect::<Vec<_>>().join(", ");
+    Ok(match keys.len() {
+        0 => Report::warning("the file names no key: no policy is taken"),
+        _ => Report::good(format!("policies may be signed by {ids}")),
+    })
 }
 
 /// Checks what proves the coordinator to agents, but not the roots, which have a finding of their own.

@@ -5,6 +5,7 @@ mod agent;
 pub(super) mod house;
 mod joins;
 mod lifetime;
+mod policies;
 mod recalls;
 mod refusals;
 mod renewals;

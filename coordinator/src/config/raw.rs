@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) store: RawStore,
     pub(super) ingest: RawIngest,
     pub(super) authority: Option<Spanned<RawAuthority>>,
+    pub(super) policy: Option<RawPolicy>,
     #[serde(default)]
     pub(super) quota: RawQuota,
     #[serde(default)]
@@ -57,6 +58,12 @@ pub(super) struct RawAuthority {
     pub(super) agent_days: Option<Spanned<i64>>,
     pub(super) grace_days: Option<Spanned<i64>>,
     pub(super) addresses: Spanned<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    pub(super) keys: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -179,7 +179,8 @@ fn errors_of_a_file_name_it() {
 fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let shipped = parse(EXAMPLE).unwrap();
     // With the comment signs before keys and sections taken away, it says the same, but for the
-    // bound on bytes, the authority and the provider that people sign in at, which have no default.
+    // bound on bytes, the authority, the policies' keys and the provider that people sign in at,
+    // which have no default.
     let mut full = parse(&uncommented()).unwrap();
     let oidc = full.api.oidc.take().unwrap();
     assert_eq!(oidc.life, Duration::from_secs(10 * 60 * 60));
@@ -189,13 +190,14 @@ fn the_shipped_example_is_a_configuration_that_says_the_defaults() {
     let authority = full.authority.take().unwrap();
     assert_eq!(authority.validity, Duration::from_secs(7 * 24 * 60 * 60));
     assert_eq!(authority.grace, Duration::from_secs(30 * 24 * 60 * 60));
+    assert_eq!(full.policy_keys.take(), Some("/etc/signalbox/policy.pub".into()));
     assert_eq!(full, shipped);
 }
 
 #[test]
 fn the_shipped_example_has_every_key() {
     let table: toml::Table = uncommented().parse().unwrap();
-    for section in ["store", "ingest", "authority", "api", "metrics", "log"] {
+    for section in ["store", "ingest", "authority", "policy", "api", "metrics", "log"] {
         let value = table[section].as_table().unwrap();
         for key in keys_of(section) {
             let is_shown = EXAMPLE.contains(&format!("\n#     {key} = "));

@@ -18,7 +18,7 @@ use quinn::{Connection, RecvStream};
 use sha2::{Digest, Sha256};
 use shared::{
     ids::AgentId,
-    join::{JoinRefusal, JoinReply, JoinRequest, Joined, encode_frame},
+    join::{JoinAnswer, JoinRefusal, JoinReply, JoinRequest, Joined, encode_frame},
     limits::{COMMIT_TIMEOUT, JOIN_FRAME_BYTES_MAX},
     time::Timestamp,
     wire::{LEN_BYTES, checked_len, codec},
@@ -59,14 +59,16 @@ impl JoinError {
     }
 }
 
-/// Serves a host that wants to become an agent; `from` is the address that its handshake has proved.
+/// Serves a host that wants to become an agent; `from` is the address that its handshake has proved, and `takes_keys`
+/// says whether it is told which keys sign policies.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     issuer: &Issuer,
     connection: &Connection,
-    from: IpAddr,
+    (from, takes_keys): (IpAddr, bool),
 ) {
-    let exchange = timeout(JOIN_TIMEOUT, exchange(shared, issuer, connection, from));
+    let exchange = exchange(shared, issuer, connection, (from, takes_keys));
+    let exchange = timeout(JOIN_TIMEOUT, exchange);
     match shared.shutdown.run_until_cancelled(exchange).await {
         Some(Ok(Ok(()))) | None => {}
         Some(Ok(Err(error))) => {
@@ -83,7 +85,7 @@ async fn exchange(
     shared: &Arc<Shared>,
     issuer: &Issuer,
     connection: &Connection,
-    from: IpAddr,
+    (from, takes_keys): (IpAddr, bool),
 ) -> Result<(), JoinError> {
     let asked = timeout(JOIN_REQUEST_TIMEOUT, async {
         let (send, mut recv) = connection.accept_bi().await?;
@@ -102,7 +104,13 @@ async fn exchange(
             JoinReply::Refused(refusal)
         }
     };
-    let frame = encode_frame(&reply).map_err(|error| JoinError::Malformed(error.to_string()))?;
+    let frame = if takes_keys {
+        let policy_keys = shared.policy_keys.iter().map(|key| *key.as_bytes()).collect();
+        encode_frame(&JoinAnswer { reply, policy_keys })
+    } else {
+        encode_frame(&reply)
+    };
+    let frame = frame.map_err(|error| JoinError::Malformed(error.to_string()))?;
     send.write_all(&frame).await?;
     // Finishing fails only on a stream that is reset, and then nobody waits for its end.
     let _reset = send.finish().is_err();

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Shared, session::Failure};
+use super::{Shared, ending::Failure};
 use crate::{
     bell::{Bell, Listener},
     command::{

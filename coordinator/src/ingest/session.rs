@@ -4,7 +4,6 @@
 //! a set, so nothing is lost when another event comes first.
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -14,7 +13,6 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, stream::FuturesUnordered};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use shared::{
-    block::BlockError,
     context::HostContext,
     ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
@@ -22,12 +20,8 @@ use shared::{
     renewal::RenewReply,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
     time::Timestamp,
-    wire::{
-        CLOSE_ENDED, CLOSE_QUARANTINED, CLOSE_REVOKED, CLOSE_SUPERSEDED, DecodeError, Frame,
-        GoodbyeReason, Heartbeat, Hello, SetBack,
-    },
+    wire::{Frame, GoodbyeReason, Heartbeat, Hello, SetBack},
 };
-use thiserror::Error;
 use tokio::{
     sync::mpsc,
     time::{Sleep, sleep, sleep_until, timeout},
@@ -36,7 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Peer, Shared,
-    lane::{CommitFailure, Outcome, Work, commit_lane},
+    ending::{Close, Ending, Failure},
+    lane::{Outcome, Work, commit_lane},
+    policy::{self, Found, Offers},
     quota::Allowance,
     recall::{self, Part, Recalled, Recalling},
     registry::{Place, Registry, Seat},
@@ -53,147 +49,11 @@ use crate::{
         ledger::{self, Recorded},
     },
     limits::{CONTROL_PENDING_MAX, FRAME_WRITE_TIMEOUT},
-    store::{engine::Staged, schema::AgentKey, values::Claimant, writer::WriteError},
+    store::{engine::Staged, schema::AgentKey, values::Claimant},
 };
 
 /// Room for outcomes of lanes: each lane's next; more would only wait here instead of there.
 const OUTCOMES: usize = Lane::COUNT;
-
-/// What an agent is told that was revoked.
-const REVOKED: &str = "this agent was revoked: ask whoever runs the coordinator";
-
-/// What is told whoever shows a certificate from before the agent's latest.
-const SUPERSEDED: &str = "a later certificate of this agent was used: two hosts share an identity, \
-                          or an old copy of one was put in its place";
-
-/// What is told whoever uses an identity that another host uses, too.
-const QUARANTINED: &str = "another host uses this agent's identity: nothing is taken from this one \
-                           until whoever runs the coordinator has decided";
-
-/// Codes with which a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Close {
-    /// In order.
-    Goodbye = 0,
-    /// The agent broke the protocol.
-    Protocol = 1,
-    /// The coordinator could not do its part; dial again.
-    Unavailable = 2,
-    /// The certificate is not an agent's of ours.
-    Unauthorised = 3,
-    /// The agent was revoked.
-    Revoked = CLOSE_REVOKED,
-    /// The agent has shown a later certificate.
-    Superseded = CLOSE_SUPERSEDED,
-    /// The certificate has ended, and may be renewed.
-    Ended = CLOSE_ENDED,
-    /// Another host uses the agent's identity, too.
-    Quarantined = CLOSE_QUARANTINED,
-}
-
-/// How a session ended.
-pub(super) enum Ending {
-    /// In order, by this side or the other.
-    Goodbye(GoodbyeReason),
-    /// The connection was lost or closed by the agent.
-    Gone(ConnectionError),
-    /// Something failed; the agent is told, and comes again.
-    Failed(Failure),
-}
-
-/// Why a session failed.
-#[derive(Debug, Error)]
-pub(super) enum Failure {
-    /// The agent broke the protocol, or is silent.
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    /// The agent sent bytes that are no frame.
-    #[error("{} stream: {error}", Shown(*stream))]
-    Frame { stream: Option<Stream>, error: DecodeError },
-    /// A stream ended in the middle of a frame, or was opened twice.
-    #[error("{} stream: {problem}", Shown(*stream))]
-    Stream { stream: Option<Stream>, problem: String },
-    /// Blocks or gaps could not be made durable.
-    #[error("{lane} lane: {failure}")]
-    Commit { lane: Lane, failure: CommitFailure },
-    /// What the agent said of itself could not be stored.
-    #[error("{what} was not stored: {error}")]
-    Control { what: &'static str, error: WriteError<CommandError> },
-    /// It was not stored in time.
-    #[error("{0} was not stored in time")]
-    ControlLate(&'static str),
-    /// The agent sends control frames faster than they can be stored.
-    #[error("more than {CONTROL_PENDING_MAX} control frames wait")]
-    ControlFlood,
-    /// The agent was revoked. Why is not for whoever has its certificate.
-    #[error("{REVOKED}")]
-    Revoked,
-    /// The agent has shown a later certificate.
-    #[error("{SUPERSEDED}")]
-    Superseded,
-    /// Another host uses the agent's identity, too.
-    #[error("{QUARANTINED}")]
-    Quarantined,
-    /// Nobody can tell whether the agent was revoked.
-    #[error("whether this agent was revoked cannot be told: {0}")]
-    Unknown(String),
-    /// What is to be recalled cannot be told.
-    #[error("recall: {0}")]
-    Recall(String),
-    /// The agent answered a recall with what is no block.
-    #[error("recalled block: {0}")]
-    RecalledBlock(BlockError),
-    /// The agent does not take what it is sent.
-    #[error("agent takes no frame on the {} stream: {problem}", Shown(Some(*stream)))]
-    Stuck { stream: Stream, problem: String },
-}
-
-struct Shown(Option<Stream>);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str("unnamed"),
-            Some(Stream::Control) => f.write_str("control"),
-            Some(Stream::Lane(lane)) => write!(f, "{lane}"),
-            Some(Stream::Recall) => f.write_str("recall"),
-        }
-    }
-}
-
-impl Failure {
-    /// Returns the code to close with.
-    pub(super) fn close(&self) -> Close {
-        match self {
-            Self::Revoked
-            | Self::Control { error: WriteError::Refused(CommandError::Revoked), .. } => {
-                Close::Revoked
-            }
-            Self::Superseded
-            | Self::Control { error: WriteError::Refused(CommandError::Superseded), .. } => {
-                Close::Superseded
-            }
-            Self::Quarantined => Close::Quarantined,
-            // What an agent says that cannot be: it is none that can come again and say the same.
-            Self::Control { error: WriteError::Refused(CommandError::Invalid { .. }), .. } => {
-                Close::Protocol
-            }
-            Self::Protocol(_)
-            | Self::Frame { .. }
-            | Self::Stream { .. }
-            | Self::ControlFlood
-            | Self::Stuck { .. }
-            | Self::RecalledBlock(_)
-            | Self::Commit { failure: CommitFailure::Block { .. }, .. } => Close::Protocol,
-            Self::Commit { .. }
-            | Self::Control { .. }
-            | Self::ControlLate(_)
-            | Self::Recall(_)
-            | Self::Unknown(_) => Close::Unavailable,
-        }
-    }
-}
 
 /// What the store answered about a control frame.
 enum Noted {
@@ -205,6 +65,9 @@ enum Noted {
     Ledger(Recorded),
     Recalled(Recalled),
     Renewed(RenewReply),
+    /// What an agent says of a policy is stored.
+    PolicyKept,
+    PolicyFound(Option<Box<Found>>),
     Done,
 }
 
@@ -233,6 +96,7 @@ pub(super) struct Session<'a> {
     replaced: CancellationToken,
     place: Option<Place<'a>>,
     recalling: Recalling,
+    offers: Offers,
     old_age: Pin<Box<Sleep>>,
 }
 
@@ -295,6 +159,7 @@ impl<'a> Session<'a> {
             replaced: CancellationToken::new(),
             place: None,
             recalling: Recalling::new(&shared.bells.recalls),
+            offers: Offers::new(&shared.bells.policies),
             old_age: Box::pin(sleep(age)),
         }
     }
@@ -351,6 +216,7 @@ impl<'a> Session<'a> {
                     self.read(recv, stream, None);
                 }
                 () = self.recalling.rung() => self.look_for_recalls(),
+                () = self.offers.rung() => self.look_for_policy(),
                 () = asked(self.place.as_ref()) => self.receiver.handle_probe(),
             }
             if let Some(reason) = self.work_off_events()? {
@@ -432,6 +298,12 @@ impl<'a> Session<'a> {
                 ReceiverEvent::RecallOpened(id) => self.keep(Part::Begin(id)),
                 ReceiverEvent::RecallBlock { id, block } => self.keep(Part::Block(id, block)),
                 ReceiverEvent::RecallEnded(end) => self.keep(Part::End(end)),
+                ReceiverEvent::PolicyAck(ack) => {
+                    let key = AgentKey { tenant: self.tenant, agent: self.agent };
+                    let kept = policy::keep(Arc::clone(self.shared), key, ack);
+                    self.offers.settle();
+                    self.beside(kept.map_ok(|()| Noted::PolicyKept))?;
+                }
                 ReceiverEvent::Renew(signing_request) => {
                     let (shared, whom) = (Arc::clone(self.shared), (self.tenant, self.agent));
                     let reply = renewal::renew(shared, whom, false, signing_request);
@@ -481,11 +353,19 @@ impl<'a> Session<'a> {
     where
         F: FnOnce(&mut Staged<'_>) -> Result<Noted, CommandError> + Send + 'static,
     {
+        let shared = Arc::clone(self.shared);
+        self.beside(async move { store(&shared, what, command).await })
+    }
+
+    /// Has something stored beside everything else that goes on, if not too much waits for that.
+    fn beside<F>(&mut self, noting: F) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<Noted, Failure>> + Send + 'static,
+    {
         if self.noting.len() >= CONTROL_PENDING_MAX {
             return Err(Failure::ControlFlood);
         }
-        let shared = Arc::clone(self.shared);
-        self.noting.push(Box::pin(async move { store(&shared, what, command).await }));
+        self.noting.push(Box::pin(noting));
         Ok(())
     }
 
@@ -529,6 +409,28 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Looks whether the agent is to be offered a policy, if it can be.
+    fn look_for_policy(&mut self) {
+        if self.receiver.can_offer_policy()
+            && let Some(tried) = self.offers.begin_to_look()
+        {
+            let key = AgentKey { tenant: self.tenant, agent: self.agent };
+            let looked = policy::look(Arc::clone(self.shared), key, tried);
+            self.noting.push(Box::pin(looked.map_ok(Noted::PolicyFound)));
+        }
+    }
+
+    fn offer_policy(&mut self, found: Option<Box<Found>>) {
+        if let Some(offer) = self.offers.has_looked(found)
+            && self.receiver.can_offer_policy()
+        {
+            self.shared.counters.policies_offered.add_one();
+            self.receiver.handle_policy(offer);
+        } else if self.offers.is_asked() {
+            self.look_for_policy();
+        }
+    }
+
     fn recalled(&mut self, recalled: Recalled) {
         match recalled {
             Recalled::Due(due) => {
@@ -568,6 +470,8 @@ impl<'a> Session<'a> {
             Noted::Ledger(recorded) => self.ledger_noted(recorded),
             Noted::Recalled(recalled) => self.recalled(recalled),
             Noted::Renewed(reply) => self.receiver.handle_renewed(reply),
+            Noted::PolicyKept => self.look_for_policy(),
+            Noted::PolicyFound(found) => self.offer_policy(found),
         }
         Ok(None)
     }
@@ -645,6 +549,7 @@ impl<'a> Session<'a> {
         let Some(process) = self.process else { return Ok(()) };
         let key = AgentKey { tenant: self.tenant, agent: self.agent };
         let now = self.shared.clock.now();
+        self.offers.settle();
         self.shared.counters.heartbeats.add_one();
         if self.is_quarantined {
             return self.note("heartbeat", move |staged| {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use shared::limits::COMMIT_TIMEOUT;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{Peer, Shared, session::Failure};
+use super::{Peer, Shared, ending::Failure};
 use crate::{
     bell::Listener,
     command::{CommandError, identities},

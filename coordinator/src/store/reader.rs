@@ -10,4 +10,5 @@ pub mod alerts;
 pub mod cases;
 pub mod gaps;
 pub mod ledger;
+pub mod policies;
 pub mod recalls;

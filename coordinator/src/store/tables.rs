@@ -12,15 +12,17 @@ use crate::{
     store::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
-            AgentKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ConflictKey, ContextKey,
-            CursorKey, FindingKey, GapKey, HostKey, IdempotencyKey, JoinTokenKey, JoinedKey, Key,
-            KeyError, KnownKey, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey, RecallAgentKey,
-            RecallKey, RevokedKey, SpoolNoticeKey, TenantKey, TokenKey,
+            AgentKey, AgentPolicyKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ConflictKey,
+            ContextKey, CursorKey, FindingKey, GapKey, HostKey, IdempotencyKey, JoinTokenKey,
+            JoinedKey, Key, KeyError, KnownKey, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey,
+            PolicyKey, RecallAgentKey, RecallKey, RevokedKey, RolloutKey, SpoolNoticeKey,
+            TenantKey, TokenKey,
         },
         values::{
-            Agent, Conflict, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead,
-            KnownCertificate, KnownContext, LedgerGapRecord, Positions, RecallAnswer, RecallRecord,
-            Remembered, Revocation, SpoolNotice, Tenant, Token, Value, ValueError,
+            Agent, AgentPolicy, Conflict, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead,
+            KnownCertificate, KnownContext, LedgerGapRecord, PolicyRecord, Positions, RecallAnswer,
+            RecallRecord, Remembered, Revocation, Rollout, SpoolNotice, Tenant, Token, Value,
+            ValueError,
         },
     },
     triage::{
@@ -56,6 +58,7 @@ tables! {
     JoinTokenKey => JoinToken, JoinedKey => JoinedHost,
     RecallKey => RecallRecord, RecallAgentKey => RecallAnswer, RevokedKey => Revocation,
     CertificateKey => KnownCertificate, ConflictKey => Conflict, SpoolNoticeKey => SpoolNotice,
+    PolicyKey => PolicyRecord, RolloutKey => Rollout, AgentPolicyKey => AgentPolicy,
 }
 
 impl<V: Value> Stored for V {

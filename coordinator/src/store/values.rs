@@ -24,11 +24,15 @@ use crate::triage::{
 
 mod access;
 mod identity;
+mod policy;
 
 pub use access::{AccessEvent, Person, SignInRefusal, Token};
 pub use identity::{
     Claimant, ClaimingHost, Conflict, IdentityEvent, Kept, KnownCertificate, RefusedCertificate,
     Revocation, SpoolFault, SpoolNotice,
+};
+pub use policy::{
+    AgentPolicy, HaltReason, Halted, PolicyEvent, PolicyRecord, RefusedPolicy, Rollout,
 };
 
 /// Bytes that are no value of the kind that the key promises.
@@ -514,6 +518,8 @@ pub enum Event {
     Identity(IdentityEvent),
     /// Something at the API's door.
     Access(AccessEvent),
+    /// Something about a tenant's policy.
+    Policy(PolicyEvent),
 }
 
 /// What happened about hosts that become agents.
@@ -578,7 +584,8 @@ impl Event {
             | Self::RecallAnswered { .. }
             | Self::Join(_)
             | Self::Identity(_)
-            | Self::Access(_) => &[],
+            | Self::Access(_)
+            | Self::Policy(_) => &[],
         }
     }
 }
@@ -626,6 +633,7 @@ values! {
     JoinToken = "join token", JoinedHost = "joined host", Revocation = "revocation",
     KnownCertificate = "certificate", Conflict = "conflict of an identity",
     SpoolNotice = "notice of a spool",
+    PolicyRecord = "policy", Rollout = "roll-out", AgentPolicy = "policy of an agent",
     Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

@@ -17,12 +17,13 @@ use crate::{
     ids::{Lane, Seq},
     ledger::Interval,
     limits::{GREETING_TIMEOUT, SILENCE_TIMEOUT, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX},
+    policy::{PolicyAck, PolicyOffer},
     recall::{Recall, RecallEnd, RecallId},
     renewal::RenewReply,
     time::Timestamp,
     wire::{
-        CLAIM_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, Quarantined,
-        RECALL_VERSION, RENEW_VERSION, SetBack, WIRE_VERSION, Welcome,
+        CLAIM_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, POLICY_VERSION,
+        Quarantined, RECALL_VERSION, RENEW_VERSION, SetBack, WIRE_VERSION, Welcome,
     },
 };
 
@@ -96,6 +97,9 @@ pub enum ReceiverEvent {
     /// The agent asks for its next certificate, with this signing request; the driver answers with
     /// [`Receiver::handle_renewed`].
     Renew(Vec<u8>),
+    /// How it stands with a version of the policy at the agent: what it has, or what it answers to
+    /// [`Receiver::handle_policy`].
+    PolicyAck(PolicyAck),
     /// The agent lives, as it was asked to show by [`Receiver::handle_probe`].
     Alive,
     /// The agent's spool is an older copy; the agent ends the session.
@@ -123,6 +127,15 @@ struct LaneState {
     uncommitted_bytes: usize,
 }
 
+/// Where the policy stands in this session.
+#[derive(Debug, Default)]
+struct Offering {
+    /// Whether the agent has said which one it has.
+    is_told: bool,
+    /// The version that was offered and not answered.
+    offered: Option<u64>,
+}
+
 /// The coordinator's half of a session.
 #[derive(Debug)]
 pub struct Receiver {
@@ -139,6 +152,7 @@ pub struct Receiver {
     is_renewing: bool,
     /// Whether the agent has said that its spool is an older copy, which it says once.
     is_set_back: bool,
+    policy: Offering,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ReceiverEvent>,
 }
@@ -157,6 +171,7 @@ impl Receiver {
             recall: Asking::default(),
             is_renewing: false,
             is_set_back: false,
+            policy: Offering::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -222,13 +237,16 @@ impl Receiver {
                 self.events.push_back(ReceiverEvent::Gap { lane, gap });
             }
             (Phase::Closed, ..) => {}
-            (_, stream, frame) => self.events.push_back(self.said(stream, frame)?),
+            (_, stream, frame) => {
+                let event = self.said(stream, frame)?;
+                self.events.push_back(event);
+            }
         }
         Ok(())
     }
 
     /// Returns what the agent says of itself with a frame of the control stream.
-    fn said(&self, stream: Stream, frame: Frame) -> Result<ReceiverEvent, ProtocolError> {
+    fn said(&mut self, stream: Stream, frame: Frame) -> Result<ReceiverEvent, ProtocolError> {
         let is_served = self.phase == Phase::Streaming && self.version >= CLAIM_VERSION;
         let has_greeted = matches!(self.phase, Phase::Streaming | Phase::Quarantined);
         match frame {
@@ -237,6 +255,13 @@ impl Receiver {
             }
             Frame::Context(context) if stream == Stream::Control && has_greeted => {
                 Ok(ReceiverEvent::Context(context))
+            }
+            Frame::PolicyAck(ack)
+                if stream == Stream::Control && is_served && self.version >= POLICY_VERSION =>
+            {
+                self.policy.is_told = true;
+                self.policy.offered.take_if(|offered| *offered == ack.version);
+                Ok(ReceiverEvent::PolicyAck(*ack))
             }
             Frame::Alive if stream == Stream::Control && is_served => Ok(ReceiverEvent::Alive),
             frame => {
@@ -355,6 +380,24 @@ impl Receiver {
         assert!(self.can_recall(), "one recall after the other");
         let transmit = self.recall.ask(recall);
         self.transmits.push_back(transmit);
+    }
+
+    /// Returns whether the agent may be offered a policy: it has said which one it has, and has answered the last
+    /// offer.
+    #[must_use]
+    pub fn can_offer_policy(&self) -> bool {
+        self.phase == Phase::Streaming && self.policy.is_told && self.policy.offered.is_none()
+    }
+
+    /// Takes the policy that the agent is offered.
+    ///
+    /// # Panics
+    /// Unless [`Self::can_offer_policy`]: a driver's mistake.
+    pub fn handle_policy(&mut self, offer: PolicyOffer) {
+        assert!(self.can_offer_policy(), "one offer after the other");
+        self.policy.offered = Some(offer.version);
+        let frame = Frame::Policy(Box::new(offer));
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
     }
 
     /// Answers the agent that asked for its next certificate; nobody, if nobody asked.

@@ -21,13 +21,14 @@ use crate::{
         ACK_TIMEOUT, GREETING_TIMEOUT, HEARTBEAT_INTERVAL, LEDGER_FRAME_BYTES_MAX,
         LEDGER_FRAME_INTERVALS_MAX, WINDOW_BLOCKS_MAX, WINDOW_BYTES_MAX,
     },
+    policy::{PolicyAck, PolicyOffer},
     recall::{Recall, RecallEnd},
     renewal::RenewReply,
     time::Timestamp,
     wire::{
         AgentStats, CLAIM_VERSION, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello,
-        LEDGER_VERSION, LaneHead, Quarantined, RECALL_VERSION, RENEW_VERSION, SetBack,
-        WIRE_VERSION, Welcome,
+        LEDGER_VERSION, LaneHead, POLICY_VERSION, Quarantined, RECALL_VERSION, RENEW_VERSION,
+        SetBack, WIRE_VERSION, Welcome,
     },
 };
 
@@ -84,6 +85,8 @@ pub enum SenderEvent {
     Recall(Recall),
     /// What the coordinator answers to [`Sender::handle_renewal`].
     Renewed(RenewReply),
+    /// The coordinator offers a signed policy: the driver answers with [`Sender::handle_policy_ack`].
+    Policy(PolicyOffer),
     /// A heartbeat is due: the driver answers with [`Sender::handle_heartbeat`].
     HeartbeatDue,
     /// The coordinator ends the session.
@@ -230,8 +233,20 @@ impl Sender {
                 Ok(())
             }
             (Phase::Closed, ..) => Ok(()),
+            (_, Stream::Control, Frame::Policy(offer)) if self.takes_policies() => {
+                // Whoever drains takes nothing new; it is offered again.
+                if self.phase == Phase::Streaming {
+                    self.events.push_back(SenderEvent::Policy(*offer));
+                }
+                Ok(())
+            }
             (_, stream, frame) => self.handle_claim(stream, &frame, now),
         }
+    }
+
+    fn takes_policies(&self) -> bool {
+        let has_greeted = matches!(self.phase, Phase::Streaming | Phase::Draining);
+        has_greeted && self.version >= POLICY_VERSION
     }
 
     /// Takes a frame that is about whose the identity is.
@@ -387,6 +402,15 @@ impl Sender {
         self.is_renewing = true;
         let frame = Frame::Renew { signing_request };
         self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+    }
+
+    /// Takes how it stands with a version of the policy: once the coordinator has greeted with the one that the agent
+    /// has, then whenever that changes, and in answer to [`SenderEvent::Policy`].
+    pub fn handle_policy_ack(&mut self, ack: PolicyAck) {
+        if self.phase == Phase::Streaming && self.takes_policies() {
+            let frame = Frame::PolicyAck(Box::new(ack));
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
     }
 
     /// Takes what a heartbeat says, as an answer to [`SenderEvent::HeartbeatDue`].

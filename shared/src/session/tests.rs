@@ -1,3 +1,5 @@
+mod policy;
+
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use crate::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch},
     ledger::Interval,
+    policy::{PolicyAck, PolicyOffer},
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     renewal::{RenewRefusal, RenewReply},
     time::Timestamp,
@@ -44,6 +47,8 @@ struct Pair {
     checks: [Option<u32>; Lane::COUNT],
     checked: Option<[Option<u32>; Lane::COUNT]>,
     set_backs: Vec<SetBack>,
+    offered: Vec<PolicyOffer>,
+    policy_acks: Vec<PolicyAck>,
 }
 
 fn seq(n: u64) -> Seq {
@@ -96,6 +101,8 @@ impl Pair {
             checks: [None; Lane::COUNT],
             checked: None,
             set_backs: Vec::new(),
+            offered: Vec::new(),
+            policy_acks: Vec::new(),
         }
     }
 
@@ -158,6 +165,7 @@ impl Pair {
                 SenderEvent::Welcomed { checks, .. } => self.checked = Some(checks),
                 SenderEvent::Quarantined(since) => self.quarantined = Some(since),
                 SenderEvent::RenewNow => self.renew_asked += 1,
+                SenderEvent::Policy(offer) => self.offered.push(offer),
                 SenderEvent::Goodbye(_) => {}
             }
         }
@@ -223,6 +231,7 @@ impl Pair {
             ReceiverEvent::Renew(request) => self.signing_requests.push(request),
             ReceiverEvent::Alive => self.alive += 1,
             ReceiverEvent::SetBack(set_back) => self.set_backs.push(set_back),
+            ReceiverEvent::PolicyAck(ack) => self.policy_acks.push(ack),
             ReceiverEvent::Goodbye(_) => {}
         }
     }

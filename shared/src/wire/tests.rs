@@ -6,6 +6,8 @@ use super::*;
 use crate::{
     context::{Interface, InterfaceAddress},
     ledger::{DropReason, Hash, LossReason, SourceSums},
+    limits::{POLICY_DETAIL_BYTES_MAX, POLICY_ENVELOPE_BYTES_MAX},
+    policy::{PolicyOutcome, PolicyRefusal},
     recall::{Evicted, RecallOutcome},
     renewal::RenewRefusal,
 };
@@ -115,7 +117,21 @@ fn one_of_each() -> Vec<Frame> {
     .chain(of_recall())
     .chain(of_renewal())
     .chain(of_claim())
+    .chain(of_policy())
     .collect()
+}
+
+/// The frames of a policy.
+fn of_policy() -> Vec<Frame> {
+    let ack = |version, outcome| Frame::PolicyAck(Box::new(PolicyAck { version, outcome }));
+    vec![
+        Frame::Policy(Box::new(PolicyOffer { version: 300, envelope: vec![1, 2, 3] })),
+        Frame::PolicyAck(Box::new(PolicyAck::nothing())),
+        ack(300, PolicyOutcome::InForce),
+        ack(300, PolicyOutcome::Overridden),
+        ack(300, PolicyOutcome::Ended),
+        Frame::PolicyAck(Box::new(PolicyAck::refused(9, PolicyRefusal::Unusable, "3:1: no"))),
+    ]
 }
 
 /// The frames about whose an identity is.
@@ -180,10 +196,12 @@ fn of_version(version: u16) -> Vec<Frame> {
     let mut frames = one_of_each();
     let is_renewal = |kind| [FrameKind::Renew, FrameKind::Renewed].contains(&kind);
     let is_claim = |kind| kind as u8 >= FrameKind::Probe as u8;
-    frames.retain(|frame| match version {
-        1 => frame.kind() as u8 <= FrameKind::Ack as u8,
-        2 => !is_renewal(frame.kind()) && !is_claim(frame.kind()),
-        3 => !is_claim(frame.kind()),
+    let is_policy = |kind| [FrameKind::Policy, FrameKind::PolicyAck].contains(&kind);
+    frames.retain(|frame| match (version, frame.kind()) {
+        (1, kind) => kind as u8 <= FrameKind::Ack as u8,
+        (2, kind) => !is_renewal(kind) && !is_claim(kind) && !is_policy(kind),
+        (3, kind) => !is_claim(kind) && !is_policy(kind),
+        (4, kind) => !is_policy(kind),
         _ => true,
     });
     for frame in &mut frames {
@@ -283,6 +301,13 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
     assert!(refused(&Frame::Renew { signing_request: Vec::new() }));
     assert!(refused(&Frame::Renew { signing_request: vec![0; SIGNING_REQUEST_BYTES_MAX + 1] }));
     assert!(refused(&Frame::Renewed(Box::new(RenewReply::Renewed(Vec::new())))));
+    let policy = |len| PolicyOffer { version: 1, envelope: vec![0; len] };
+    assert!(refused(&Frame::Policy(Box::new(policy(0)))));
+    assert!(refused(&Frame::Policy(Box::new(policy(POLICY_ENVELOPE_BYTES_MAX + 1)))));
+    assert!(!refused(&Frame::Policy(Box::new(policy(POLICY_ENVELOPE_BYTES_MAX)))));
+    let detail = "x".repeat(POLICY_DETAIL_BYTES_MAX + 1);
+    let outcome = PolicyOutcome::Refused { reason: PolicyRefusal::Unusable, detail };
+    assert!(refused(&Frame::PolicyAck(Box::new(PolicyAck { version: 1, outcome }))));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }

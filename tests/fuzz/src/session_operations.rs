@@ -10,6 +10,7 @@ use shared::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch, Lane, Seq},
     ledger::Interval,
+    policy::{PolicyAck, PolicyOffer, PolicyOutcome},
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     renewal::{RenewRefusal, RenewReply},
     session::{
@@ -80,6 +81,14 @@ struct Pair {
     acked: [usize; Lane::COUNT],
     ledger: LedgerPair,
     recall: RecallPair,
+    policy: PolicyPair,
+}
+
+/// The version that is offered and not answered, and the one that the agent has to answer.
+#[derive(Default)]
+struct PolicyPair {
+    asked: Option<u64>,
+    offered: Option<u64>,
 }
 
 /// What the agent answers, and how many blocks it has sent.
@@ -117,6 +126,7 @@ impl Pair {
             acked: [0; Lane::COUNT],
             ledger: LedgerPair::default(),
             recall: RecallPair::default(),
+            policy: PolicyPair::default(),
         }
     }
 
@@ -139,7 +149,8 @@ impl Pair {
             12 => self.say(input.byte()),
             _ => match input.byte() {
                 0..192 => _ = self.offer(lane) && self.pump() && self.deliver_up(stream),
-                what => self.recall(what),
+                what @ 192..224 => self.recall(what),
+                what => self.policy(what),
             },
         }
     }
@@ -162,6 +173,24 @@ impl Pair {
                 self.recall = RecallPair::default();
             }
             _ => {}
+        }
+    }
+
+    /// Says which policy the agent has, offers it one, or answers the offer; the machines keep the turns.
+    fn policy(&mut self, what: u8) {
+        let version = u64::from(what);
+        match (self.policy.offered, what % 2) {
+            (None, 0) if self.receiver.can_offer_policy() => {
+                self.policy.asked = Some(version);
+                self.receiver.handle_policy(PolicyOffer { version, envelope: vec![what] });
+            }
+            (Some(version), 1) => {
+                self.sender
+                    .handle_policy_ack(PolicyAck { version, outcome: PolicyOutcome::InForce });
+                self.policy.offered = None;
+            }
+            (None, _) => self.sender.handle_policy_ack(PolicyAck::nothing()),
+            (Some(_), _) => {}
         }
     }
 
@@ -270,6 +299,11 @@ impl Pair {
             ReceiverEvent::Renew(_) => {
                 self.receiver.handle_renewed(RenewReply::Refused(RenewRefusal::Unavailable));
             }
+            ReceiverEvent::PolicyAck(ack) => {
+                if self.policy.asked == Some(ack.version) {
+                    self.policy.asked = None;
+                }
+            }
             ReceiverEvent::RecallOpened(_)
             | ReceiverEvent::RecallBlock { .. }
             | ReceiverEvent::RecallEnded(_)
@@ -341,6 +375,10 @@ impl Pair {
                 SenderEvent::Renewed(reply) => {
                     assert_eq!(reply, RenewReply::Refused(RenewRefusal::Unavailable));
                 }
+                SenderEvent::Policy(offer) => {
+                    assert_eq!(Some(offer.version), self.policy.asked, "one offer at a time");
+                    self.policy.offered = Some(offer.version);
+                }
                 SenderEvent::Quarantined(_) => panic!("nobody else has this identity"),
                 SenderEvent::Welcomed { .. } | SenderEvent::RenewNow | SenderEvent::Goodbye(_) => {}
             }
@@ -357,6 +395,7 @@ impl Pair {
         }
         self.ledger.waiting.clear();
         self.recall = RecallPair::default();
+        self.policy = PolicyPair::default();
         self.waiting = Default::default();
         self.up = Default::default();
         self.down = Default::default();

@@ -263,18 +263,23 @@ pub(crate) fn check_exceptions(sources: &[Source], found: &mut Complaints) {
     }
 }
 
-/// Checks that every key family (`struct SomethingKey`) is named in the table of the schema's module doc.
-pub(crate) fn check_schema(schema: &Source, found: &mut Complaints) {
+/// Checks that every key family (`struct SomethingKey`) of the schema's files is named in the table of the module doc
+/// of the first of them.
+pub(crate) fn check_schema(files: &[&Source], found: &mut Complaints) {
+    let schema = files.iter().min_by_key(|file| file.path.len());
+    let comments = schema.map(|schema| schema.comments.as_slice()).unwrap_or_default();
     let table: Vec<&str> =
-        schema.comments.iter().filter_map(|line| line.trim_start().strip_prefix("//!")).collect();
-    for pair in schema.tokens.windows(2) {
-        let name = &pair[1].text;
-        let is_key = pair[0].text == "struct" && name.ends_with("Key");
-        let is_word_of =
-            |line: &&str| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == name);
-        if is_key && !schema.is_test(pair[1].line) && !table.iter().any(is_word_of) {
-            let text = format!("key family `{name}` is not in the schema table; add its row");
-            found.add(&schema.path, pair[1].line, "schema", text);
+        comments.iter().filter_map(|line| line.trim_start().strip_prefix("//!")).collect();
+    for file in files {
+        for pair in file.tokens.windows(2) {
+            let name = &pair[1].text;
+            let is_key = pair[0].text == "struct" && name.ends_with("Key");
+            let is_word_of =
+                |line: &&str| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == name);
+            if is_key && !file.is_test(pair[1].line) && !table.iter().any(is_word_of) {
+                let text = format!("key family `{name}` is not in the schema table; add its row");
+                found.add(&file.path, pair[1].line, "schema", text);
+            }
         }
     }
 }

@@ -234,11 +234,18 @@ fn a_key_family_outside_the_schema_table_is_named() {
     let text = "//! | `BlockKey` | blocks |\npub struct BlockKey;\n\
                 /// CaseKey\npub struct CaseKey(u64);\n";
     let mut found = Complaints::default();
-    check_schema(&Source::new("coordinator/src/store/schema.rs", text), &mut found);
+    let schema = Source::new("coordinator/src/store/schema.rs", text);
+    let text = "//! | `TokenKey` | here it does not count |\npub struct TokenKey;\n";
+    let further = Source::new("coordinator/src/store/schema/tokens.rs", text);
+    check_schema(&[&schema, &further], &mut found);
     assert_eq!(
         found.lines(),
-        ["coordinator/src/store/schema.rs:4: [schema] key family `CaseKey` \
-             is not in the schema table; add its row"],
+        [
+            "coordinator/src/store/schema.rs:4: [schema] key family `CaseKey` \
+             is not in the schema table; add its row",
+            "coordinator/src/store/schema/tokens.rs:2: [schema] key family `TokenKey` \
+             is not in the schema table; add its row"
+        ],
     );
 }
 

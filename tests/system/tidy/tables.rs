@@ -107,7 +107,8 @@ pub(crate) const COORDINATOR: ImportTable = &[
     ("args", May::Import(&["config"])),
     // The handle by which the API tells the ingest that there is something to ask agents for.
     ("bell", May::Import(&[])),
-    ("bin", May::Import(&["api", "app", "args", "config"])),
+    // `signalbox` signs policies, with a key that no coordinator has.
+    ("bin", May::Import(&["api", "app", "args", "certs", "config"])),
     ("command", May::Import(&["store", "triage"])),
     // Only for what a trust domain may be, and for the roles.
     ("config", May::Import(&["certs", "store"])),
@@ -265,6 +266,8 @@ pub(crate) const SHARED_DEPENDENCIES: &[&str] = &[
     "crc32c",
     "memchr",
     "regex",
+    // Only for the check of a policy's signature, which both ends do; it draws nothing.
+    "ring",
     "saphyr-parser",
     "serde",
     // Both ends say alerts as OCSF, which is JSON.

@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 use super::{GapReasonName, LaneName, Person, RoleName, Time, VerdictName};
 use crate::{
     command::journal::Chained,
-    store::values::{AccessEvent, Actor, Event, IdentityEvent, JoinEvent, Role},
+    store::values::{
+        AccessEvent, Actor, Event, HaltReason, IdentityEvent, JoinEvent, PolicyEvent, Role,
+    },
     triage::case::VerdictKind,
 };
 
@@ -360,6 +362,45 @@ pub enum JournalEvent {
         /// Until when.
         until: Time,
     },
+    /// A version of a tenant's policy was brought.
+    PolicyPushed {
+        /// Which.
+        version: u64,
+        /// Short name of the key that signed it.
+        key: String,
+        /// Percent of the first stage.
+        stage: u8,
+        /// The version whose content it has again; null where it takes none back.
+        #[schema(required)]
+        copy_of: Option<u64>,
+    },
+    /// A version goes to more agents.
+    PolicyAdvanced {
+        /// Which.
+        version: u64,
+        /// Percent of the stage.
+        stage: u8,
+        /// Whether a person has said that what it changes is meant.
+        is_meant: bool,
+    },
+    /// Nobody further gets a version.
+    PolicyHalted {
+        /// Which.
+        version: u64,
+        /// Why.
+        reason: String,
+    },
+    /// An agent has refused a version.
+    PolicyRefused {
+        /// Which agent.
+        agent: String,
+        /// Which version.
+        version: u64,
+        /// Why, by name.
+        reason: String,
+        /// What is wrong with it, in the agent's words.
+        detail: String,
+    },
 }
 
 impl JournalEvent {
@@ -398,6 +439,10 @@ impl JournalEvent {
             Self::SignedIn { .. } => "signed_in",
             Self::SignInRefused { .. } => "sign_in_refused",
             Self::LockedOut { .. } => "locked_out",
+            Self::PolicyPushed { .. } => "policy_pushed",
+            Self::PolicyAdvanced { .. } => "policy_advanced",
+            Self::PolicyHalted { .. } => "policy_halted",
+            Self::PolicyRefused { .. } => "policy_refused",
         }
     }
 }
@@ -471,6 +516,7 @@ impl From<&Event> for JournalEvent {
             Event::Join(event) => event.into(),
             Event::Identity(event) => event.into(),
             Event::Access(event) => event.into(),
+            Event::Policy(event) => event.into(),
         }
     }
 }
@@ -554,6 +600,35 @@ impl From<&IdentityEvent> for JournalEvent {
                 agent: agent.to_string(),
                 spool: epoch.to_string(),
                 after: after.to_string(),
+            },
+        }
+    }
+}
+
+impl From<&PolicyEvent> for JournalEvent {
+    fn from(event: &PolicyEvent) -> Self {
+        match event {
+            PolicyEvent::Pushed { version, key, percent, copy_of } => Self::PolicyPushed {
+                version: *version,
+                key: key.clone(),
+                stage: *percent,
+                copy_of: *copy_of,
+            },
+            PolicyEvent::Advanced { version, percent, is_meant } => {
+                Self::PolicyAdvanced { version: *version, stage: *percent, is_meant: *is_meant }
+            }
+            PolicyEvent::Halted { version, why } => {
+                let reason = match why {
+                    HaltReason::Asked(reason) => reason.clone(),
+                    HaltReason::Found(fault) => fault.to_string(),
+                };
+                Self::PolicyHalted { version: *version, reason }
+            }
+            PolicyEvent::Refused { agent, version, reason, detail } => Self::PolicyRefused {
+                agent: agent.to_string(),
+                version: *version,
+                reason: reason.clone(),
+                detail: detail.clone(),
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use certs::{CertificateInfo, PrivateKey};
+use certs::{CertificateInfo, PolicyKey, PrivateKey};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig,
 };
@@ -13,7 +13,10 @@ use rustls::{
 };
 use shared::{
     identity::Role,
-    join::{ALPN_JOIN, JoinRefusal, JoinReply, JoinRequest, JoinSecret, encode_frame},
+    join::{
+        ALPN_JOIN, ALPN_JOIN_2, JoinAnswer, JoinRefusal, JoinReply, JoinRequest, JoinSecret,
+        encode_frame,
+    },
     limits::JOIN_FRAME_BYTES_MAX,
     wire::{ALPN, LEN_BYTES, codec},
 };
@@ -77,12 +80,16 @@ fn request(secret: u8, key: &PrivateKey) -> JoinRequest {
 }
 
 async fn ask(house: &House, running: &Running, request: &JoinRequest) -> JoinReply {
-    let (_endpoint, connection) = connect(house, running, ALPN_JOIN).await;
+    codec::decode(&answer(house, running, ALPN_JOIN, request).await).unwrap()
+}
+
+/// Returns what follows the length of the answer.
+async fn answer(house: &House, running: &Running, alpn: &[u8], request: &JoinRequest) -> Vec<u8> {
+    let (_endpoint, connection) = connect(house, running, alpn).await;
     let (mut send, mut recv) = within(connection.open_bi()).await.unwrap();
     within(send.write_all(&encode_frame(request).unwrap())).await.unwrap();
     send.finish().unwrap();
-    let answer = within(recv.read_to_end(JOIN_FRAME_BYTES_MAX)).await.unwrap();
-    codec::decode(&answer[LEN_BYTES..]).unwrap()
+    within(recv.read_to_end(JOIN_FRAME_BYTES_MAX)).await.unwrap().split_off(LEN_BYTES)
 }
 
 #[tokio::test]
@@ -115,6 +122,29 @@ async fn a_host_gets_a_certificate_for_its_own_key_and_a_name_that_the_coordinat
     assert_eq!(running.counters.agents_joined.value(), 3);
     assert_eq!(running.counters.joins_refused.value(JoinRefused::Used), 1);
     eventually("all have gone", || running.counters.joins_open.value() == 0).await;
+    running.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_can_be_told_so_learns_which_keys_sign_policies_and_an_older_one_joins_too() {
+    let mut house = House::new();
+    house.let_hosts_join();
+    let keys = [PolicyKey::generate().unwrap(), PolicyKey::generate().unwrap()];
+    let keys = keys.map(|key| key.public_key());
+    let path = house.path("policy.pub");
+    fs::write(&path, format!("{}\n# the next one\n{}\n", keys[0], keys[1])).unwrap();
+    house.config.policy_keys = Some(path);
+    let running = house.start().await;
+    invite(&running, 1, 1).await;
+    let request = request(1, &PrivateKey::generate().unwrap());
+    let told = answer(&house, &running, ALPN_JOIN_2, &request).await;
+    let told: JoinAnswer = codec::decode(&told).unwrap();
+    assert_eq!(told.keys(), keys);
+    let JoinReply::Joined(joined) = told.reply else { panic!("it is let in") };
+    let JoinReply::Joined(again) = ask(&house, &running, &request).await else {
+        panic!("it is let in")
+    };
+    assert_eq!(again.agent, joined.agent);
     running.shut_down().await.unwrap();
 }
 

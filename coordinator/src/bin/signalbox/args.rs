@@ -8,6 +8,7 @@ use shared::alert::Severity;
 
 use crate::{
     args::{
+        policies::PolicyCommand,
         recalls::{RecallArgs, RecallsArgs},
         values::{Entity, Moment, SlaTime},
     },
@@ -15,6 +16,7 @@ use crate::{
 };
 
 mod help;
+pub(crate) mod policies;
 pub(crate) mod recalls;
 pub(crate) mod values;
 
@@ -87,6 +89,9 @@ pub(crate) enum Command {
     Recall(RecallArgs),
     /// List what was recalled, the newest first.
     Recalls(RecallsArgs),
+    /// Sign, roll out and take back what a tenant's agents hold back and fold.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Follow what happens, until interrupted.
     Watch(WatchArgs),
     /// Make, list and revoke tokens.
@@ -594,6 +599,26 @@ mod tests {
         assert!(parse("signalbox recall").is_err());
         assert!(parse("signalbox recall --tenant acme").is_err());
         assert!(parse("signalbox recall 00ff --tenant acme --rule x").is_err());
+    }
+
+    #[test]
+    fn a_policy_is_pushed_in_one_of_three_stages_and_taken_back_for_all() {
+        let line = "signalbox policy push acme policy.yml --key k";
+        let Command::Policy(PolicyCommand::Push(args)) = parse(line).unwrap().command else {
+            panic!()
+        };
+        assert_eq!((args.stage, args.tenant.as_str()), (1, "acme"));
+        assert!(parse(&format!("{line} --stage 10")).is_ok());
+        assert!(parse(&format!("{line} --stage 50")).is_err());
+        assert!(parse(&format!("{line} --cpu 3")).is_err());
+        assert!(parse("signalbox policy push ACME policy.yml").is_err());
+        let line = "signalbox policy rollback acme --key k";
+        let Command::Policy(PolicyCommand::Rollback(args)) = parse(line).unwrap().command else {
+            panic!()
+        };
+        assert_eq!((args.stage, args.to), (100, None));
+        assert!(parse("signalbox policy halt acme").is_err(), "a halt has a reason");
+        assert!(parse("signalbox policy sign acme p.yml --key k --version 0 --out o").is_err());
     }
 
     #[test]

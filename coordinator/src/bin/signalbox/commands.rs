@@ -4,7 +4,7 @@ use coordinator::api::types::Time;
 use shared::time::Timestamp;
 
 use crate::{
-    args::{AgentsCommand, Cli, Command, TenantCommand, TokenCommand},
+    args::{AgentsCommand, Cli, Command, TenantCommand, TokenCommand, policies::PolicyCommand},
     claims::Claims,
     client::{Answer, Client, list::List},
     failure::Failure,
@@ -16,6 +16,7 @@ mod agents;
 mod cases;
 mod journal;
 mod ledger;
+mod policies;
 mod queue;
 mod recalls;
 mod session;
@@ -81,6 +82,9 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
     let environment = ProcessEnvironment;
     match cli.command {
         Command::Completions { shell } => return session::completions(shell, output),
+        Command::Policy(PolicyCommand::Sign(args)) => {
+            return policies::sign(&args, now(), output);
+        }
         Command::Login(args) => return session::login(&cli.global, &args, &environment, output),
         Command::Logout => return session::logout(&cli.global, &environment, output),
         _ => {}
@@ -128,6 +132,7 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
         Command::Ledger(args) => ledger::show(&args, desk),
         Command::Recall(args) => recalls::recall(&args, desk),
         Command::Recalls(args) => recalls::list(&args, desk),
+        Command::Policy(command) => policies::run(&command, desk),
         Command::Watch(args) => journal::watch(&args, desk),
         Command::Journal(args) => journal::list(&args, desk),
         Command::Token(TokenCommand::Create(args)) => tokens::create(&args, desk),

@@ -16,6 +16,7 @@ mod claims;
 mod hosts;
 pub(crate) mod journal;
 pub(crate) mod ledger;
+pub(crate) mod policies;
 pub(crate) mod recalls;
 
 /// Longest foreign text in a cell. Titles of real rules are shorter; what an attacker writes need not be.

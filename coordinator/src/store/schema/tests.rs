@@ -1,5 +1,7 @@
 use std::fmt::Debug;
 
+use shared::recall::RecallId;
+
 use super::*;
 
 fn place(received: u64, seq: u64) -> BlockPlace {
@@ -69,6 +71,9 @@ fn byte_order_is_the_order_of_the_fields_for_every_family() {
     check(&[1, 256].map(recalled));
     let (from, to) = RecalledKey::range(a, recall(1), agent);
     assert!(from < recalled(1).encode() && recalled(u32::MAX).encode() < to);
+    check(&[(a, 1), (a, 256), (b, 1)].map(|(tenant, version)| PolicyKey { tenant, version }));
+    check(&[a, b].map(RolloutKey));
+    check(&[a, b].map(|tenant| AgentPolicyKey(AgentKey { tenant, agent })));
     check(&[(1, 9), (256, 1)].map(|(ms, n)| BlockKey { tenant: a, place: place(ms, n) }));
     check(&[MetaKey::JOURNAL, MetaKey::SCHEMA]);
 }

@@ -148,6 +148,38 @@ pub(super) const RECALLS: &str = "\
 Example:
   signalbox recalls --tenant acme";
 
+pub(super) const POLICY_PUSH: &str = "\
+The key is made with `certs policy-key` and told to the coordinator and the agents; keep it off the
+coordinator. Look at what a policy does before you sign it: signalbox-agent try-policy.
+
+Examples:
+  signalbox policy push acme acme.yml --key policy.key --passphrase-file ~/.policy-passphrase
+  signalbox policy push acme acme.yml --key policy.key --stage 10 --expires 30d
+  signalbox policy push acme acme-8.signed
+      what `policy sign` wrote on the machine where the key is";
+
+pub(super) const POLICY_SIGN: &str = "\
+Examples:
+  signalbox policy list acme --limit 1
+  signalbox policy sign acme acme.yml --key policy.key --version 8 --out acme-8.signed";
+
+pub(super) const POLICY_STATUS: &str = "\
+A roll-out stops by itself when agents refuse the version or fall silent, or when more of their
+records are held, malformed or dropped than before; `next` says what can be done. With --json it
+prints an object of `rollout` and `agents`.
+
+Examples:
+  signalbox policy status acme
+  signalbox policy advance acme
+  signalbox policy halt acme --reason 'more is held than we agreed on'";
+
+pub(super) const POLICY_ROLLBACK: &str = "\
+Agents never go back to a lower version, so this is a new one with the old content.
+
+Examples:
+  signalbox policy rollback acme --key policy.key
+  signalbox policy rollback acme --to 6 --key policy.key --stage 10";
+
 pub(super) const WATCH: &str = "\
 A break is bridged: nothing that happened meanwhile is left out. With --json, each entry is one
 line.
@@ -220,6 +252,10 @@ mod tests {
             LEDGER,
             RECALL,
             RECALLS,
+            POLICY_PUSH,
+            POLICY_SIGN,
+            POLICY_STATUS,
+            POLICY_ROLLBACK,
             WATCH,
             TOKEN_CREATE,
             TENANT_SET,

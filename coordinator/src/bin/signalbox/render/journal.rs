@@ -173,6 +173,24 @@ fn what(event: &JournalEvent) -> String {
             cell(from),
             instant(*until)
         ),
+        JournalEvent::PolicyPushed { version, key, stage, copy_of } => format!(
+            "policy version {version}, signed by {}, goes to {stage} % of the agents{}",
+            cell(key),
+            copy_of.map_or_else(String::new, |of| format!(", with the content of version {of}"))
+        ),
+        JournalEvent::PolicyAdvanced { version, stage, is_meant } => format!(
+            "policy version {version} goes to {stage} % of the agents{}",
+            if *is_meant { ": what it changes is meant" } else { "" }
+        ),
+        JournalEvent::PolicyHalted { version, reason } => {
+            format!("roll-out of policy version {version} halted: {}", cell(reason))
+        }
+        JournalEvent::PolicyRefused { agent, version, reason, detail } => format!(
+            "agent {} refuses policy version {version}: {} {}",
+            cell(agent),
+            cell(reason),
+            cell(detail)
+        ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))

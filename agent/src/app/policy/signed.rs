@@ -1,0 +1,337 @@
+//! The policy that came signed over the channel: what of it is kept, and what the coordinator is told of it.
+//!
+//! ```text
+//! uplink ─ offer ─▶ accept (signature, tenant, version, life) ─▶ parse ─▶ stored and synced ─▶ put in force
+//!        ◀─ word ──────────── refused, with the reason ◀──┘          ◀──────┘           in force ◀─┘
+//! ```
+//! What is stored is the envelope as it came, so that each start checks its signature anew. The highest version that
+//! was ever taken is that of the stored one: each taken one is above it, and takes its place. It is stored beside the
+//! spool, and a spool that is moved aside takes it along.
+//!
+//! # Format
+//! ```text
+//! policy.signed: 1 u8 | envelope (see shared::policy)
+//! ```
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+use shared::{
+    ids::TenantId,
+    limits::POLICY_ENVELOPE_BYTES_MAX,
+    policy::{
+        self as envelope, PolicyAck, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal,
+    },
+    time::Timestamp,
+};
+use tokio::sync::watch;
+
+use crate::{
+    limits::POLICY_KEYS_BYTES_MAX,
+    platform,
+    policy::Policy,
+    status::{RefusalStatus, SignedPolicyStatus},
+    uplink::PolicyWord,
+};
+
+/// Name of the file in the spool's folder.
+const FILE: &str = "policy.signed";
+/// Version of the file's bytes.
+const VERSION: u8 = 1;
+
+/// The two ends of the uplink's channel.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// What the coordinator offered last.
+    pub(crate) offered: watch::Receiver<Option<PolicyOffer>>,
+    /// Where it is said how it stands.
+    pub(crate) word: watch::Sender<PolicyWord>,
+}
+
+/// A policy that was taken, without its text.
+#[derive(Debug)]
+struct Kept {
+    version: u64,
+    /// Digest of its envelope.
+    digest: [u8; 32],
+    expires_at: Timestamp,
+    cpu_percent: Option<u16>,
+    coordinators: Vec<String>,
+}
+
+/// What came over the channel.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    tenant: TenantId,
+    keys: Vec<PolicyPublicKey>,
+    /// Where it is stored.
+    path: PathBuf,
+    /// Whether a policy of the host's own decides in its place.
+    is_overridden: bool,
+    channel: Channel,
+    kept: Option<Kept>,
+    /// The highest version that was taken.
+    highest: u64,
+    /// What is wrong with the keys, or with what is stored.
+    error: Option<String>,
+    refused: u64,
+    last_refusal: Option<RefusalStatus>,
+    /// An answer that is said once its policy is in force.
+    owed: Option<u64>,
+}
+
+impl Signed {
+    /// Takes up what is stored in the spool's folder; returns its rules besides, if it is good now and nothing of the
+    /// host's own overrides it.
+    pub(crate) fn begin(
+        (tenant, keys): (TenantId, &Path),
+        spool_dir: &Path,
+        (is_overridden, can_hold): (bool, bool),
+        channel: Channel,
+        now: Timestamp,
+    ) -> (Self, Option<Policy>) {
+        let (keys, error) = match load_keys(keys) {
+            Ok(keys) => (keys, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let mut signed = Self {
+            tenant,
+            keys,
+            path: spool_dir.join(FILE),
+            is_overridden,
+            channel,
+            kept: None,
+            highest: 0,
+            error,
+            refused: 0,
+            last_refusal: None,
+            owed: None,
+        };
+        let rules = signed.take_up(can_hold, now);
+        (signed, rules)
+    }
+
+    /// Reads what is stored. A file that cannot be believed is as none, and that is shown.
+    fn take_up(&mut self, can_hold: bool, now: Timestamp) -> Option<Policy> {
+        let taken = self.stored().and_then(|policy| {
+            let Some((policy, digest)) = policy else { return Ok(None) };
+            self.highest = policy.version;
+            let rules = Policy::parse(&policy.text, now).map_err(|error| error.to_string())?;
+            if rules.suppresses() && !can_hold {
+                return Err(PolicyRefusal::NowhereToHold.to_string());
+            }
+            self.keep(&policy, digest);
+            Ok(Some(rules))
+        });
+        let rules = taken.unwrap_or_else(|error| {
+            let error = format!("{}: {error}", self.path.display());
+            tracing::error!(error, "the stored policy is not taken: everything is sent");
+            self.error = Some(error);
+            None
+        });
+        rules.filter(|_| self.decides(now))
+    }
+
+    /// Returns the stored policy, if there is one and it can be believed.
+    fn stored(&self) -> Result<Option<(envelope::Policy, [u8; 32])>, String> {
+        let Some(stored) = read(&self.path).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        match envelope::open(&stored, &self.keys) {
+            Ok(policy) if policy.tenant == self.tenant => {
+                Ok(Some((policy, Sha256::digest(&stored).into())))
+            }
+            Ok(_) => Err(PolicyRefusal::ForeignTenant.to_string()),
+            Err(refusal) => Err(refusal.to_string()),
+        }
+    }
+
+    /// Looks at what was offered since the last time. Returns its rules if it was taken and is to be put in force; then
+    /// [`Self::say`] answers for it.
+    pub(crate) fn poll(&mut self, can_hold: bool, now: Timestamp) -> Option<Policy> {
+        if !self.channel.offered.has_changed().unwrap_or(false) {
+            return None;
+        }
+        let offer = self.channel.offered.borrow_and_update().clone()?;
+        let version = offer.version;
+        let digest: [u8; 32] = Sha256::digest(&offer.envelope).into();
+        if self.kept.as_ref().is_some_and(|kept| kept.digest == digest) {
+            // The answer to it was lost.
+            self.owed = Some(version);
+            self.say(now);
+            return None;
+        }
+        match self.accept(&offer, can_hold, now) {
+            Ok(rules) => {
+                tracing::info!(version, "signed policy is taken");
+                (self.error, self.last_refusal) = (None, None);
+                self.owed = Some(version);
+                if self.is_overridden {
+                    self.say(now);
+                    return None;
+                }
+                Some(rules)
+            }
+            Err((reason, detail)) => {
+                tracing::warn!(version, reason = reason.as_str(), detail, "policy is refused");
+                self.refused += 1;
+                let text = if detail.is_empty() { reason.to_string() } else { detail.clone() };
+                let reason_name = reason.as_str().to_owned();
+                self.last_refusal =
+                    Some(RefusalStatus { version, reason: reason_name, text, at: now });
+                let answer = Some(PolicyAck::refused(version, reason, &detail));
+                self.send(answer, now);
+                None
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        offer: &PolicyOffer,
+        can_hold: bool,
+        now: Timestamp,
+    ) -> Result<Policy, (PolicyRefusal, String)> {
+        let bare = |reason| (reason, String::new());
+        let policy = envelope::accept(&offer.envelope, &self.keys, self.tenant, self.highest, now)
+            .map_err(bare)?;
+        if policy.version != offer.version {
+            return Err(bare(PolicyRefusal::Malformed));
+        }
+        let rules = Policy::parse(&policy.text, now)
+            .map_err(|error| (PolicyRefusal::Unusable, error.to_string()))?;
+        if rules.suppresses() && !can_hold {
+            return Err(bare(PolicyRefusal::NowhereToHold));
+        }
+        // What is not durable could be taken back by a crash, and an older one be taken after it.
+        store(&self.path, &offer.envelope)
+            .map_err(|error| (PolicyRefusal::NotStored, error.to_string()))?;
+        self.highest = policy.version;
+        self.keep(&policy, Sha256::digest(&offer.envelope).into());
+        Ok(rules)
+    }
+
+    fn keep(&mut self, policy: &envelope::Policy, digest: [u8; 32]) {
+        self.kept = Some(Kept {
+            version: policy.version,
+            digest,
+            expires_at: policy.expires_at,
+            cpu_percent: policy.limits.cpu_percent,
+            coordinators: policy.coordinators.clone(),
+        });
+    }
+
+    /// Returns whether what is kept is good at `now`.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        self.kept.as_ref().is_some_and(|kept| now < kept.expires_at)
+    }
+
+    /// Returns the version that is kept; zero where none is.
+    pub(crate) fn version(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.version)
+    }
+
+    /// Returns the most of a processor that the policy lets the sources take, while it decides.
+    pub(crate) fn cpu_percent(&self, now: Timestamp) -> Option<u16> {
+        let kept = self.kept.as_ref().filter(|_| self.decides(now));
+        kept.and_then(|kept| kept.cpu_percent)
+    }
+
+    /// Returns whether it decides: it is good, and nothing of the host's own stands before it.
+    fn decides(&self, now: Timestamp) -> bool {
+        self.is_good(now) && !self.is_overridden
+    }
+
+    /// Says how it stands, and answers for what was put in force since the last time.
+    pub(crate) fn say(&mut self, now: Timestamp) {
+        let standing = self.standing(now);
+        let answer = self.owed.take().map(|version| PolicyAck { version, ..standing });
+        self.send(answer, now);
+    }
+
+    fn send(&self, answer: Option<PolicyAck>, now: Timestamp) {
+        let kept = self.kept.as_ref().filter(|_| self.decides(now));
+        let coordinators = kept.map(|kept| kept.coordinators.clone()).unwrap_or_default();
+        let standing = self.standing(now);
+        self.channel.word.send_if_modified(|said| {
+            let is_answer = answer.is_some();
+            // The last answer stays: it may not have been said yet.
+            let answer = answer.or_else(|| said.answer.clone());
+            let word = PolicyWord { standing, answer, coordinators };
+            let is_news = is_answer || *said != word;
+            *said = word;
+            is_news
+        });
+    }
+
+    fn standing(&self, now: Timestamp) -> PolicyAck {
+        let outcome = match &self.kept {
+            None => return PolicyAck::nothing(),
+            Some(_) if !self.is_good(now) => PolicyOutcome::Ended,
+            Some(_) if self.is_overridden => PolicyOutcome::Overridden,
+            Some(_) => PolicyOutcome::InForce,
+        };
+        PolicyAck { version: self.version(), outcome }
+    }
+
+    /// Returns what is shown; nothing where there is no key, nothing was taken and nothing refused.
+    pub(crate) fn status(&self, now: Timestamp) -> Option<SignedPolicyStatus> {
+        let is_used = !self.keys.is_empty() || self.kept.is_some() || self.refused > 0;
+        (is_used || self.error.is_some()).then(|| SignedPolicyStatus {
+            keys: self.keys.len() as u64,
+            version: self.version(),
+            expires_at: self.kept.as_ref().map(|kept| kept.expires_at),
+            has_ended: self.kept.is_some() && !self.is_good(now),
+            is_overridden: self.kept.is_some() && self.is_overridden,
+            error: self.error.clone(),
+            refused: self.refused,
+            last_refusal: self.last_refusal.clone(),
+        })
+    }
+}
+
+/// Loads the keys that are trusted, one a line; none where there is no file.
+///
+/// # Errors
+/// Says which file, and what is wrong with it.
+pub(crate) fn load_keys(path: &Path) -> Result<Vec<PolicyPublicKey>, String> {
+    let shown = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let mut text = String::new();
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file.map_err(|error| shown(&error))?,
+    };
+    file.take(POLICY_KEYS_BYTES_MAX).read_to_string(&mut text).map_err(|error| shown(&error))?;
+    PolicyPublicKey::parse_list(&text).map_err(|error| shown(&error))
+}
+
+/// Reads the stored envelope, if there is one.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?.take(POLICY_ENVELOPE_BYTES_MAX as u64 + 2).read_to_end(&mut bytes)?,
+    };
+    match bytes.split_first() {
+        Some((&VERSION, envelope)) => Ok(Some(envelope.to_vec())),
+        Some((version, _)) => Err(io::Error::other(format!("version {version} is not known"))),
+        None => Err(io::Error::other("it is empty")),
+    }
+}
+
+/// Puts an envelope in the stored one's place: whole or not at all.
+fn store(path: &Path, envelope: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or_else(|| Path::new(""));
+    let next = dir.join(format!("{FILE}.next"));
+    let bytes = [&[VERSION], envelope].concat();
+    platform::write_private(&next, &bytes, &fs::metadata(dir)?)?;
+    fs::rename(&next, path)?;
+    platform::sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests;

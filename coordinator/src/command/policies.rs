@@ -1,0 +1,337 @@
+//! Policies: a signed version is brought, rolled out in stages, halted, and taken back by a new version with the old
+//! content; agents are offered the one that is theirs, and say what became of it.
+//!
+//! ```text
+//! push ─▶ stage 1 % ─ advance ─▶ 10 % ─ advance ─▶ all          agents in the stage: offered the newest
+//!            └──────── halt ────────┘                           all others: the one before it
+//! agent says what it has ─▶ due ─▶ offer ─▶ agent says what became of it ─▶ due ...
+//! ```
+//! The coordinator signs nothing: it takes what a key of its configuration signed, for the tenant that it is brought
+//! for and with a version above all before, and hands it on as it came. Agents check the same once more.
+
+use sha2::{Digest, Sha256};
+use shared::{
+    ids::{AgentId, TenantId},
+    policy::{PolicyAck, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal, accept, peek},
+    time::Timestamp,
+};
+
+use crate::{
+    command::{CommandError, journal},
+    limits::{POLICY_VERSIONS_MAX, ROLLOUT_AGENTS_MAX, TEXT_BYTES_MAX},
+    store::{
+        engine::{Direction, Staged},
+        schema::{AgentKey, AgentPolicyKey, PolicyKey, RolloutKey, TenantKey, range_of},
+        tables::{LoadError, Source, delete, put},
+        values::{
+            Actor, AgentPolicy, Entry, Event, HaltReason, Halted, PolicyEvent, PolicyRecord,
+            RefusedPolicy, Rollout,
+        },
+    },
+    triage::rollout::{STAGES, cut, next_stage, place},
+};
+
+/// A signed policy that is brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// For whose agents.
+    pub tenant: TenantId,
+    /// What is signed, with its signature.
+    pub envelope: Vec<u8>,
+    /// Percent of the first stage: one of [`STAGES`].
+    pub percent: u8,
+    /// The version whose content it must have again.
+    pub copy_of: Option<u64>,
+}
+
+/// Stores a signed version above all before, and begins to roll it out.
+///
+/// # Errors
+/// There is no such tenant, a stage is none, or agents would refuse it.
+pub fn push(
+    staged: &mut Staged<'_>,
+    push: Push,
+    keys: &[PolicyPublicKey],
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Rollout, CommandError> {
+    let Push { tenant, envelope, percent, copy_of } = push;
+    if staged.load(&TenantKey(tenant))?.is_none() {
+        return Err(CommandError::not_found("tenant", tenant));
+    }
+    if !STAGES.contains(&percent) {
+        return Err(invalid("stage", "must be 1, 10 or 100"));
+    }
+    let versions = versions(&*staged, tenant)?;
+    let newest = versions.last().copied().unwrap_or(0);
+    let policy = accept(&envelope, keys, tenant, newest, now)
+        .map_err(|refusal| refused(refusal, newest, keys))?;
+    if let Some(of) = copy_of {
+        let copied = staged.load(&PolicyKey { tenant, version: of })?;
+        let copied = copied.ok_or_else(|| CommandError::not_found("version", of))?;
+        let is_same = peek(&copied.envelope).is_some_and(|(_, copied)| {
+            (&copied.text, copied.limits, &copied.coordinators)
+                == (&policy.text, policy.limits, &policy.coordinators)
+        });
+        if !is_same {
+            return Err(invalid("copy_of", &format!("its content is not that of version {of}")));
+        }
+    }
+    let (version, key) = (policy.version, peek(&envelope).map(|(key, _)| key.to_string()));
+    let base = base_of(staged.load(&RolloutKey(tenant))?);
+    let cut = cut_of(&*staged, tenant, version, percent)?;
+    let (began_at, stage_at) = (now, now);
+    let rollout =
+        Rollout { version, base, percent, cut, began_at, stage_at, halted: None, is_meant: false };
+    let record = PolicyRecord { envelope, by: actor.clone(), at: now, copy_of };
+    put(staged, &PolicyKey { tenant, version }, record);
+    put(staged, &RolloutKey(tenant), rollout.clone());
+    let surplus = (versions.len() + 1).saturating_sub(POLICY_VERSIONS_MAX);
+    for version in versions.into_iter().filter(|version| *version != base).take(surplus) {
+        delete(staged, &PolicyKey { tenant, version });
+    }
+    let key = key.unwrap_or_default();
+    note(staged, tenant, PolicyEvent::Pushed { version, key, percent, copy_of }, actor, now)?;
+    Ok(rollout)
+}
+
+/// Returns the version of those that do not get the next one yet: the newest that was meant for all.
+fn base_of(rollout: Option<Rollout>) -> u64 {
+    rollout.map_or(0, |rollout| {
+        let is_for_all = rollout.percent >= 100 && rollout.halted.is_none();
+        if is_for_all { rollout.version } else { rollout.base }
+    })
+}
+
+fn refused(refusal: PolicyRefusal, newest: u64, keys: &[PolicyPublicKey]) -> CommandError {
+    match refusal {
+        PolicyRefusal::Rollback => {
+            invalid("version", &format!("must be above {newest}, the newest; sign it again"))
+        }
+        PolicyRefusal::UnknownKey if keys.is_empty() => {
+            invalid("envelope", "this coordinator trusts no key: name them in [policy] keys")
+        }
+        other => invalid("envelope", &other.to_string()),
+    }
+}
+
+fn invalid(field: &'static str, problem: &str) -> CommandError {
+    CommandError::Invalid { field, problem: problem.to_owned() }
+}
+
+/// Returns the versions of a tenant's policy that are kept, the oldest first.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn versions<S: Source + ?Sized>(source: &S, tenant: TenantId) -> Result<Vec<u64>, LoadError> {
+    let (from, to) = range_of::<PolicyKey>(tenant.as_bytes());
+    // What a base keeps beyond the bound is one.
+    let most = POLICY_VERSIONS_MAX + 1;
+    let keys: Vec<PolicyKey> = source.load_keys(&from..&to, Direction::Forward, most)?;
+    Ok(keys.into_iter().map(|key| key.version).collect())
+}
+
+fn cut_of(
+    staged: &Staged<'_>,
+    tenant: TenantId,
+    version: u64,
+    percent: u8,
+) -> Result<u64, LoadError> {
+    let (from, to) = range_of::<AgentKey>(tenant.as_bytes());
+    let agents: Vec<AgentKey> =
+        staged.load_keys(&from..&to, Direction::Forward, ROLLOUT_AGENTS_MAX)?;
+    let places = agents.into_iter().map(|key| place(tenant, version, key.agent)).collect();
+    Ok(cut(percent, places))
+}
+
+/// Takes the roll-out to its next stage. One that was halted goes on only if a person says that what it changes is
+/// meant; then it does not stop by itself any more.
+///
+/// # Errors
+/// There is nothing to roll out, all have it, or it is halted and `is_meant` is not said.
+pub fn advance(
+    staged: &mut Staged<'_>,
+    tenant: TenantId,
+    is_meant: bool,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Rollout, CommandError> {
+    let mut rollout = rollout(staged, tenant)?;
+    if rollout.halted.is_some() && !is_meant {
+        let problem = "the roll-out is halted: take it back with a new version, or say that what \
+                       it changes is meant";
+        return Err(CommandError::Conflict { problem: problem.to_owned() });
+    }
+    match next_stage(rollout.percent) {
+        Some(percent) => rollout.percent = percent,
+        None if rollout.halted.is_some() => {}
+        None => {
+            let problem = format!("version {} is rolled out to all already", rollout.version);
+            return Err(CommandError::Conflict { problem });
+        }
+    }
+    rollout.cut = cut_of(staged, tenant, rollout.version, rollout.percent)?;
+    (rollout.stage_at, rollout.halted) = (now, None);
+    rollout.is_meant |= is_meant;
+    put(staged, &RolloutKey(tenant), rollout.clone());
+    let Rollout { version, percent, is_meant, .. } = rollout;
+    note(staged, tenant, PolicyEvent::Advanced { version, percent, is_meant }, actor, now)?;
+    Ok(rollout)
+}
+
+/// Stops a roll-out: nobody further is offered the newest version. `version` is the one that is meant; where another is
+/// the newest by now, nothing is done.
+///
+/// # Errors
+/// There is nothing to roll out, or it is halted already.
+pub fn halt(
+    staged: &mut Staged<'_>,
+    (tenant, version): (TenantId, Option<u64>),
+    why: HaltReason,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Rollout, CommandError> {
+    let mut rollout = rollout(staged, tenant)?;
+    if version.is_some_and(|version| version != rollout.version) {
+        return Ok(rollout);
+    }
+    if rollout.halted.is_some() {
+        let problem = format!("the roll-out of version {} is halted already", rollout.version);
+        return Err(CommandError::Conflict { problem });
+    }
+    if let HaltReason::Asked(reason) = &why
+        && !(1..=TEXT_BYTES_MAX).contains(&reason.len())
+    {
+        return Err(invalid("reason", &format!("must have 1 to {TEXT_BYTES_MAX} bytes")));
+    }
+    rollout.halted = Some(Halted { at: now, by: actor.clone(), why: why.clone() });
+    put(staged, &RolloutKey(tenant), rollout.clone());
+    let event = PolicyEvent::Halted { version: rollout.version, why };
+    note(staged, tenant, event, actor, now)?;
+    Ok(rollout)
+}
+
+fn rollout(staged: &Staged<'_>, tenant: TenantId) -> Result<Rollout, CommandError> {
+    let rollout = staged.load(&RolloutKey(tenant))?;
+    rollout.ok_or_else(|| CommandError::not_found("policy of tenant", tenant))
+}
+
+/// Returns the version that an agent of the tenant is to have.
+#[must_use]
+pub fn target(rollout: &Rollout, tenant: TenantId, agent: AgentId) -> u64 {
+    if rollout.halted.is_none() && is_in_stage(rollout, tenant, agent) {
+        rollout.version
+    } else {
+        rollout.base
+    }
+}
+
+/// Returns whether an agent is in the stage that the roll-out has reached.
+#[must_use]
+pub fn is_in_stage(rollout: &Rollout, tenant: TenantId, agent: AgentId) -> bool {
+    place(tenant, rollout.version, agent) <= rollout.cut
+}
+
+/// Returns the version that an agent is to be offered: above the one that it says it has, and not `tried`, which it
+/// was offered in this session.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn due<S: Source + ?Sized>(
+    source: &S,
+    AgentKey { tenant, agent }: AgentKey,
+    tried: Option<u64>,
+) -> Result<Option<u64>, LoadError> {
+    let Some(rollout) = source.load(&RolloutKey(tenant))? else { return Ok(None) };
+    let target = target(&rollout, tenant, agent);
+    let known = source.load(&AgentPolicyKey(AgentKey { tenant, agent }))?;
+    let has = known.map_or(0, |known| known.version);
+    Ok((target > has && tried != Some(target)).then_some(target))
+}
+
+/// Notes that an agent is offered what is due, and returns it; nothing, if nothing is due any more.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn offer(
+    staged: &mut Staged<'_>,
+    agent: AgentKey,
+    tried: Option<u64>,
+    now: Timestamp,
+) -> Result<Option<PolicyOffer>, CommandError> {
+    let Some(version) = due(&*staged, agent, tried)? else { return Ok(None) };
+    let record = staged.load(&PolicyKey { tenant: agent.tenant, version })?;
+    let Some(PolicyRecord { envelope, .. }) = record else { return Ok(None) };
+    let key = AgentPolicyKey(agent);
+    let mut known = staged.load(&key)?.unwrap_or_else(|| AgentPolicy::unheard(now));
+    known.offered = Some((version, now));
+    put(staged, &key, known);
+    Ok(Some(PolicyOffer { version, envelope }))
+}
+
+/// Notes what an agent says of a version. The same refusal again is journalled no second time.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn acknowledge(
+    staged: &mut Staged<'_>,
+    agent: AgentKey,
+    ack: PolicyAck,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let key = AgentPolicyKey(agent);
+    let known = staged.load(&key)?;
+    let mut next = known.clone().unwrap_or_else(|| AgentPolicy::unheard(now));
+    let PolicyAck { version, outcome } = ack;
+    let PolicyOutcome::Refused { reason, detail } = outcome else {
+        if (next.version, &next.outcome) != (version, &outcome) {
+            (next.version, next.outcome, next.since) = (version, outcome, now);
+        }
+        next.refused.take_if(|refused| refused.version <= version);
+        if known.as_ref() != Some(&next) {
+            put(staged, &key, next);
+        }
+        return Ok(());
+    };
+    let is_same = |before: &RefusedPolicy| {
+        (before.version, before.reason, &before.detail) == (version, reason, &detail)
+    };
+    if next.refused.as_ref().is_some_and(is_same) {
+        return Ok(());
+    }
+    next.refused = Some(RefusedPolicy { version, reason, detail: detail.clone(), at: now });
+    put(staged, &key, next);
+    let AgentKey { tenant, agent } = agent;
+    let reason = reason.as_str().to_owned();
+    let event = PolicyEvent::Refused { agent, version, reason, detail };
+    note(staged, tenant, event, &Actor::Agent(agent), now)
+}
+
+impl AgentPolicy {
+    /// An agent that has not said which policy it has.
+    pub(crate) const fn unheard(now: Timestamp) -> Self {
+        let outcome = PolicyOutcome::Nothing;
+        Self { version: 0, outcome, since: now, offered: None, refused: None }
+    }
+}
+
+fn note(
+    staged: &mut Staged<'_>,
+    tenant: TenantId,
+    event: PolicyEvent,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let (actor, event) = (actor.clone(), Event::Policy(event));
+    Ok(journal::append(staged, &Entry { at: now, actor, tenant: Some(tenant), event })?)
+}
+
+/// Returns the digest by which people compare a policy's text.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

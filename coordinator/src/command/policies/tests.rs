@@ -1,0 +1,308 @@
+use std::time::Duration;
+
+use certs::PolicyKey;
+use shared::{
+    ids::{BootId, Epoch, Lane},
+    policy::{Policy, PolicyLimits},
+    wire::{Hello, LaneHead},
+};
+
+use super::*;
+use crate::{
+    command::{agents, journal::read_after},
+    store::engine::{Engine, MemoryEngine},
+    triage::rollout::Fault,
+};
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_ms(1_704_067_200_000 + ms)
+}
+
+fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+fn agent(number: u8) -> AgentKey {
+    AgentKey { tenant: tenant("acme"), agent: AgentId::from_bytes([number; 16]) }
+}
+
+/// A store in which twenty agents of acme have greeted, and a key that is trusted.
+struct World {
+    engine: MemoryEngine,
+    key: PolicyKey,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { engine: MemoryEngine::new(1), key: PolicyKey::generate().unwrap() };
+        (1..=20).for_each(|number| world.greet(agent(number)));
+        world
+    }
+
+    fn greet(&self, key: AgentKey) {
+        let hello = Hello {
+            version: 5,
+            epoch: Epoch(1),
+            boot: BootId(1),
+            heads: [LaneHead::EMPTY; Lane::COUNT],
+            agent_version: String::new(),
+            context: Default::default(),
+        };
+        self.run(|staged| agents::greet(staged, key.tenant, key.agent, &hello, at(0))).unwrap();
+    }
+
+    fn run<T>(
+        &self,
+        command: impl FnOnce(&mut Staged<'_>) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let mut staged = Staged::new(&self.engine);
+        let outcome = command(&mut staged)?;
+        self.engine.commit(staged.into_changes()).unwrap();
+        Ok(outcome)
+    }
+
+    fn policy(version: u64, text: &str) -> Policy {
+        Policy {
+            tenant: tenant("acme"),
+            version,
+            not_before: at(0),
+            expires_at: at(0).saturating_add(Duration::from_secs(86_400)),
+            text: text.to_owned(),
+            limits: PolicyLimits::default(),
+            coordinators: Vec::new(),
+        }
+    }
+
+    fn push_of(&self, policy: &Policy, percent: u8) -> Push {
+        let envelope = self.key.sign(policy).unwrap();
+        Push { tenant: tenant("acme"), envelope, percent, copy_of: None }
+    }
+
+    fn bring(&self, bring: Push) -> Result<Rollout, CommandError> {
+        let keys = [self.key.public_key()];
+        self.run(|staged| push(staged, bring, &keys, &ann(), at(1)))
+    }
+
+    fn push(&self, version: u64, percent: u8) -> Rollout {
+        let text = format!("text of {version}");
+        self.bring(self.push_of(&Self::policy(version, &text), percent)).unwrap()
+    }
+
+    fn advance(&self, is_meant: bool) -> Result<Rollout, CommandError> {
+        self.run(|staged| advance(staged, tenant("acme"), is_meant, &ann(), at(2)))
+    }
+
+    fn halt(&self, why: HaltReason) -> Result<Rollout, CommandError> {
+        self.run(|staged| halt(staged, (tenant("acme"), None), why, &Actor::Coordinator, at(3)))
+    }
+
+    fn offered(&self, key: AgentKey, tried: Option<u64>) -> Option<u64> {
+        let offered = self.run(|staged| offer(staged, key, tried, at(4))).unwrap();
+        offered.map(|offer| {
+            let (_, policy) = peek(&offer.envelope).unwrap();
+            assert_eq!((policy.version, policy.tenant), (offer.version, key.tenant));
+            offer.version
+        })
+    }
+
+    fn says(&self, key: AgentKey, version: u64, outcome: PolicyOutcome) {
+        let ack = PolicyAck { version, outcome };
+        self.run(|staged| acknowledge(staged, key, ack, at(5))).unwrap();
+    }
+
+    fn load<K: crate::store::tables::Table>(&self, key: &K) -> Option<K::Value> {
+        (&self.engine as &dyn Engine).load(key).unwrap()
+    }
+
+    /// Returns which version each agent would be offered.
+    fn due(&self) -> Vec<Option<u64>> {
+        let engine = &self.engine as &dyn Engine;
+        (1..=20).map(|number| due(engine, agent(number), None).unwrap()).collect()
+    }
+
+    fn events(&self) -> Vec<PolicyEvent> {
+        let entries = read_after(&self.engine as &dyn Engine, 0, 1_000).unwrap();
+        let events = entries.into_iter().filter_map(|chained| match chained.entry.event {
+            Event::Policy(event) => Some(event),
+            _ => None,
+        });
+        events.collect()
+    }
+}
+
+fn ann() -> Actor {
+    Actor::Person("ann".into())
+}
+
+fn count(due: &[Option<u64>], version: u64) -> usize {
+    due.iter().filter(|due| **due == Some(version)).count()
+}
+
+#[test]
+fn a_version_goes_to_one_agent_then_to_a_tenth_then_to_all() {
+    let world = World::new();
+    world.push(3, 1);
+    assert_eq!(count(&world.due(), 3), 1);
+    assert_eq!(world.advance(false).unwrap().percent, 10);
+    assert_eq!(count(&world.due(), 3), 2);
+    assert_eq!(world.advance(false).unwrap().percent, 100);
+    assert_eq!(count(&world.due(), 3), 20);
+    let refused = world.advance(false).unwrap_err().to_string();
+    assert_eq!(refused, "version 3 is rolled out to all already");
+    world.greet(AgentKey { agent: AgentId::from_bytes([99; 16]), ..agent(1) });
+    let engine = &world.engine as &dyn Engine;
+    let newcomer = AgentKey { agent: AgentId::from_bytes([99; 16]), ..agent(1) };
+    assert_eq!(due(engine, newcomer, None).unwrap(), Some(3), "who comes later gets it, too");
+}
+
+#[test]
+fn those_who_do_not_get_the_next_one_yet_get_the_one_before() {
+    let world = World::new();
+    world.push(3, 100);
+    let rollout = world.push(4, 10);
+    assert_eq!(rollout.base, 3);
+    let due = world.due();
+    assert_eq!((count(&due, 3), count(&due, 4)), (18, 2));
+    let rollout = world.push(5, 1);
+    assert_eq!(rollout.base, 3, "version 4 was never meant for all");
+    world.halt(HaltReason::Asked("no".into())).unwrap();
+    assert_eq!(count(&world.due(), 3), 20, "nobody further gets the newest");
+    assert_eq!(world.push(6, 100).base, 3);
+    assert_eq!(world.push(7, 1).base, 6);
+}
+
+#[test]
+fn an_agent_is_offered_what_is_above_its_own_once_a_session() {
+    let world = World::new();
+    world.push(3, 100);
+    let one = agent(1);
+    assert_eq!(world.offered(one, None), Some(3));
+    assert_eq!(world.load(&AgentPolicyKey(one)).unwrap().offered, Some((3, at(4))));
+    assert_eq!(world.offered(one, Some(3)), None, "not again in this session");
+    assert_eq!(world.offered(one, Some(2)), Some(3));
+    world.says(one, 3, PolicyOutcome::InForce);
+    assert_eq!(world.offered(one, None), None);
+    world.says(one, 0, PolicyOutcome::Nothing);
+    assert_eq!(world.offered(one, None), Some(3), "its host was set up anew");
+    world.says(one, 9, PolicyOutcome::InForce);
+    assert_eq!(world.offered(one, None), None, "it would refuse an older one");
+    let foreign = AgentKey { tenant: tenant("globex"), ..one };
+    assert_eq!(world.offered(foreign, None), None, "L5");
+}
+
+#[test]
+fn what_an_agent_says_is_kept_and_a_refusal_is_journalled_once() {
+    let world = World::new();
+    world.push(3, 100);
+    let one = agent(1);
+    let refusal =
+        || PolicyOutcome::Refused { reason: PolicyRefusal::Unusable, detail: "3:1: no".into() };
+    world.says(one, 0, PolicyOutcome::Nothing);
+    world.says(one, 3, refusal());
+    world.says(one, 3, refusal());
+    let known = world.load(&AgentPolicyKey(one)).unwrap();
+    assert_eq!((known.version, known.outcome), (0, PolicyOutcome::Nothing));
+    assert_eq!(known.refused.unwrap().detail, "3:1: no");
+    let refusals = world.events().into_iter().filter(|event| {
+        matches!(event, PolicyEvent::Refused { version: 3, reason, .. } if reason == "unusable")
+    });
+    assert_eq!(refusals.count(), 1);
+    world.says(one, 3, PolicyOutcome::Overridden);
+    let known = world.load(&AgentPolicyKey(one)).unwrap();
+    assert_eq!((known.version, known.refused), (3, None));
+}
+
+#[test]
+fn what_agents_would_refuse_is_not_stored() {
+    let world = World::new();
+    world.push(3, 1);
+    let refused = |push: Push| world.bring(push).unwrap_err().to_string();
+    let of = |policy: &Policy| world.push_of(policy, 1);
+    let older = refused(of(&World::policy(3, "x")));
+    assert_eq!(older, "version: must be above 3, the newest; sign it again");
+    let foreign = Policy { tenant: tenant("globex"), ..World::policy(4, "x") };
+    assert_eq!(refused(of(&foreign)), "envelope: it is another tenant's");
+    let ended = Policy { expires_at: at(1), ..World::policy(4, "x") };
+    assert_eq!(refused(of(&ended)), "envelope: it has ended");
+    let mut forged = of(&World::policy(4, "x"));
+    *forged.envelope.last_mut().unwrap() ^= 1;
+    assert!(refused(forged).contains("signature"));
+    let other = World { key: PolicyKey::generate().unwrap(), ..World::new() };
+    let unknown = refused(other.push_of(&World::policy(4, "x"), 1));
+    assert_eq!(unknown, "envelope: the key that it names is not trusted here");
+    assert_eq!(refused(world.push_of(&World::policy(4, "x"), 50)), "stage: must be 1, 10 or 100");
+    let without = world
+        .run(|staged| push(staged, world.push_of(&World::policy(4, "x"), 1), &[], &ann(), at(1)));
+    assert!(without.unwrap_err().to_string().contains("trusts no key"));
+    let nobody = Push { tenant: tenant("initech"), ..of(&World::policy(4, "x")) };
+    assert_eq!(refused(nobody), "there is no tenant initech");
+    assert_eq!(versions(&world.engine as &dyn Engine, tenant("acme")).unwrap(), [3]);
+}
+
+#[test]
+fn what_is_taken_back_has_a_new_number_and_the_old_content() {
+    let world = World::new();
+    world.push(3, 100);
+    world.push(4, 10);
+    let back = |text: &str, of: u64| Push {
+        copy_of: Some(of),
+        ..world.push_of(&World::policy(5, text), 100)
+    };
+    let other = world.bring(back("something else", 3)).unwrap_err().to_string();
+    assert_eq!(other, "copy_of: its content is not that of version 3");
+    assert_eq!(world.bring(back("x", 2)).unwrap_err().to_string(), "there is no version 2");
+    world.bring(back("text of 3", 3)).unwrap();
+    assert_eq!(count(&world.due(), 5), 20);
+    let key = world.key.public_key().id().to_string();
+    let expected = PolicyEvent::Pushed { version: 5, key, percent: 100, copy_of: Some(3) };
+    assert_eq!(world.events().last(), Some(&expected));
+}
+
+#[test]
+fn a_halted_roll_out_goes_on_only_if_a_person_says_that_it_is_meant() {
+    let world = World::new();
+    assert!(world.halt(HaltReason::Asked("x".into())).is_err(), "there is none");
+    world.push(3, 10);
+    let fault = Fault::Held { before: 10, after: 400 };
+    let halted = world.halt(HaltReason::Found(fault)).unwrap().halted.unwrap();
+    assert_eq!((halted.by, halted.at), (Actor::Coordinator, at(3)));
+    assert_eq!(count(&world.due(), 3), 0);
+    let again = world.halt(HaltReason::Asked("x".into())).unwrap_err();
+    assert!(matches!(again, CommandError::Conflict { .. }));
+    assert!(matches!(world.advance(false), Err(CommandError::Conflict { .. })));
+    let rollout = world.advance(true).unwrap();
+    assert!(rollout.is_meant && rollout.halted.is_none() && rollout.percent == 100);
+    assert_eq!(count(&world.due(), 3), 20);
+    world.halt(HaltReason::Asked("x".into())).unwrap();
+    assert_eq!(world.advance(true).unwrap().percent, 100, "also at the last stage");
+}
+
+#[test]
+fn a_halt_is_about_the_version_that_was_looked_at() {
+    let world = World::new();
+    world.push(3, 10);
+    world.push(4, 10);
+    let why = HaltReason::Found(Fault::Refused { refused: 1, answered: 1 });
+    let of = |version| {
+        let (whose, why) = ((tenant("acme"), Some(version)), why.clone());
+        world.run(|staged| halt(staged, whose, why, &Actor::Coordinator, at(3))).unwrap()
+    };
+    assert_eq!(of(3).halted, None);
+    assert!(of(4).halted.is_some());
+    let empty = world.halt(HaltReason::Asked(String::new()));
+    assert!(empty.is_err());
+}
+
+#[test]
+fn versions_are_kept_up_to_a_bound_and_the_one_that_agents_go_by_stays() {
+    let world = World::new();
+    world.push(1, 100);
+    let last = u64::try_from(POLICY_VERSIONS_MAX).unwrap() + 5;
+    for version in 2..=last {
+        assert_eq!(world.push(version, 1).base, 1);
+    }
+    let kept = versions(&world.engine as &dyn Engine, tenant("acme")).unwrap();
+    assert_eq!(kept.len(), POLICY_VERSIONS_MAX);
+    assert_eq!((kept[0], kept.last()), (1, Some(&last)));
+    assert_eq!(count(&world.due(), 1), 19, "they are still offered it");
+}

@@ -1,0 +1,162 @@
+//! Policies of a tenant, where they stand at its agents, and what is seen of a roll-out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::{
+    ids::{AgentId, TenantId},
+    policy::PolicyOutcome,
+    time::Timestamp,
+};
+
+use crate::{
+    limits::{
+        LEDGER_ROWS_LOOKED, LEDGER_ROWS_READ, ROLLOUT_AGENTS_MAX, ROLLOUT_BASELINE,
+        ROLLOUT_SILENT_AFTER, ROLLOUT_SILENT_WITHIN,
+    },
+    store::{
+        engine::Direction,
+        schema::{AgentKey, AgentPolicyKey, Key, LedgerKey, PolicyKey, RolloutKey, range_of},
+        tables::{LoadError, Rows, Source},
+        values::{AgentPolicy, Rollout},
+    },
+    triage::rollout::{Seen, Sums},
+};
+
+/// Reads at most `limit` versions of a tenant's policy below `before`, the newest first.
+///
+/// # Errors
+/// The store cannot be read, or a version is damaged.
+pub fn page<S: Source + ?Sized>(
+    source: &S,
+    tenant: TenantId,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Rows<PolicyKey>, LoadError> {
+    let (from, mut to) = range_of::<PolicyKey>(tenant.as_bytes());
+    if let Some(version) = before {
+        to = PolicyKey { tenant, version }.encode();
+    }
+    source.load_range(&from..&to, Direction::Backward, limit)
+}
+
+/// Reads at most `limit` of a tenant's agents behind `after`, in the order of their ids, with where the policy stands
+/// at each, if it has said that.
+///
+/// # Errors
+/// The store cannot be read, or a row is damaged.
+pub fn agents<S: Source + ?Sized>(
+    source: &S,
+    tenant: TenantId,
+    after: Option<AgentId>,
+    limit: usize,
+) -> Result<Vec<(AgentId, Option<AgentPolicy>)>, LoadError> {
+    let (mut from, to) = range_of::<AgentKey>(tenant.as_bytes());
+    if let Some(agent) = after {
+        from = AgentKey { tenant, agent }.encode();
+        from.push(0);
+    }
+    let keys: Vec<AgentKey> = source.load_keys(&from..&to, Direction::Forward, limit)?;
+    let keys: Vec<AgentPolicyKey> = keys.into_iter().map(AgentPolicyKey).collect();
+    let rows = source.load_many(&keys)?;
+    Ok(keys.into_iter().map(|key| key.0.agent).zip(rows).collect())
+}
+
+/// Reads the tenants that have a policy, with how far it is rolled out.
+///
+/// # Errors
+/// The store cannot be read, or a row is damaged.
+pub fn rollouts<S: Source + ?Sized>(
+    source: &S,
+    after: Option<TenantId>,
+    limit: usize,
+) -> Result<Rows<RolloutKey>, LoadError> {
+    let (mut from, to) = range_of::<RolloutKey>(&[]);
+    if let Some(after) = after {
+        from = RolloutKey(after).encode();
+        from.push(0);
+    }
+    source.load_range(&from..&to, Direction::Forward, limit)
+}
+
+/// Reads what is seen of a roll-out at `now`: what agents answered, who fell silent soon after that, and what became of
+/// records of those in which it is in force, before and since. Of the ledgers the newest [`LEDGER_ROWS_LOOKED`] rows
+/// are looked at on either side.
+///
+/// # Errors
+/// The store cannot be read, or a row is damaged.
+pub fn seen<S: Source + ?Sized>(
+    source: &S,
+    tenant: TenantId,
+    rollout: &Rollout,
+    now: Timestamp,
+) -> Result<Seen, LoadError> {
+    let version = rollout.version;
+    let mut seen = Seen::default();
+    let mut taken: BTreeMap<AgentId, Timestamp> = BTreeMap::new();
+    let mut in_force: BTreeSet<AgentId> = BTreeSet::new();
+    for (agent, policy) in agents(source, tenant, None, ROLLOUT_AGENTS_MAX)? {
+        let Some(policy) = policy else { continue };
+        if policy.version == version {
+            taken.insert(agent, policy.since);
+            if policy.outcome == PolicyOutcome::InForce {
+                in_force.insert(agent);
+            }
+        } else if policy.refused.is_some_and(|refused| refused.version == version) {
+            seen.refused += 1;
+        }
+    }
+    seen.answered = seen.refused + taken.len() as u64;
+    let keys: Vec<AgentKey> =
+        taken.keys().map(|agent| AgentKey { tenant, agent: *agent }).collect();
+    let agents = source.load_many(&keys)?;
+    let times = taken.into_values().zip(agents);
+    let times = times.filter_map(|(since, agent)| Some((since, agent?.last_seen_at)));
+    let is_silent = |(since, last): &(Timestamp, Timestamp)| {
+        now.since(*last) >= ROLLOUT_SILENT_AFTER && last.since(*since) < ROLLOUT_SILENT_WITHIN
+    };
+    seen.silent = times.filter(is_silent).count() as u64;
+    let began = rollout.began_at;
+    let of = |from: Timestamp, until: Timestamp, wanted: &dyn Fn(u64) -> bool| {
+        sums(source, tenant, (from, until), &in_force, wanted)
+    };
+    seen.before = of(began.saturating_sub(ROLLOUT_BASELINE), began, &|other| other != version)?;
+    seen.after = of(began, Timestamp::MAX, &|same| same == version)?;
+    Ok(seen)
+}
+
+/// Adds up the intervals of some agents that ended from one instant until another, under the versions that are wanted,
+/// the newest first.
+fn sums<S: Source + ?Sized>(
+    source: &S,
+    tenant: TenantId,
+    (from, until): (Timestamp, Timestamp),
+    of: &BTreeSet<AgentId>,
+    wanted: &dyn Fn(u64) -> bool,
+) -> Result<Sums, LoadError> {
+    let mut sums = Sums::default();
+    if of.is_empty() {
+        return Ok(sums);
+    }
+    let bound = |at: Timestamp| {
+        let (mut key, to) = range_of::<LedgerKey>(tenant.as_bytes());
+        if at == Timestamp::MAX {
+            return to;
+        }
+        key.extend_from_slice(&at.as_ms().to_be_bytes());
+        key
+    };
+    let (from, mut to) = (bound(from), bound(until));
+    for _ in 0..LEDGER_ROWS_LOOKED.div_ceil(LEDGER_ROWS_READ) {
+        let rows: Rows<LedgerKey> =
+            source.load_range(&from..&to, Direction::Backward, LEDGER_ROWS_READ)?;
+        let is_last = rows.len() < LEDGER_ROWS_READ;
+        for (key, interval) in &rows {
+            if of.contains(&key.agent) && wanted(interval.policy) {
+                sums.add(interval);
+            }
+        }
+        let Some((oldest, _)) = rows.last().filter(|_| !is_last) else { break };
+        to = oldest.encode();
+    }
+    Ok(sums)
+}

@@ -1,0 +1,195 @@
+//! Policies of tenants, how far they are rolled out, and where they stand at agents.
+
+use serde::{Deserialize, Serialize};
+use shared::{
+    ids::AgentId,
+    policy::{PolicyOutcome, PolicyRefusal},
+    time::Timestamp,
+};
+
+use super::Actor;
+use crate::triage::rollout::Fault;
+
+/// A version of a tenant's policy. Its envelope was checked before it was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRecord {
+    /// What is signed, with its signature: what agents are sent.
+    pub envelope: Vec<u8>,
+    /// Who brought it.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// The version whose content it has again, where it takes another one back.
+    pub copy_of: Option<u64>,
+}
+
+/// How far a tenant's newest policy is rolled out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The newest version.
+    pub version: u64,
+    /// The version of those who do not get it yet; zero where they have none.
+    pub base: u64,
+    /// Percent of the stage.
+    pub percent: u8,
+    /// Up to which place agents are in it.
+    pub cut: u64,
+    /// When the roll-out began.
+    pub began_at: Timestamp,
+    /// When the stage did.
+    pub stage_at: Timestamp,
+    /// Why nobody further gets it; absent while it goes on.
+    pub halted: Option<Halted>,
+    /// Whether a person has said that what it changes is meant: it does not stop by itself any more.
+    pub is_meant: bool,
+}
+
+/// A roll-out that was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub by: Actor,
+    /// Why.
+    pub why: HaltReason,
+}
+
+/// Why a roll-out was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HaltReason {
+    /// In the words of who did it.
+    Asked(String),
+    /// By itself.
+    Found(Fault),
+}
+
+/// Where the policy stands at an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentPolicy {
+    /// The version that it has, as it said last; zero where it has none.
+    pub version: u64,
+    /// How it stands with that.
+    pub outcome: PolicyOutcome,
+    /// When it said so first.
+    pub since: Timestamp,
+    /// The version that it was offered last, and when.
+    pub offered: Option<(u64, Timestamp)>,
+    /// What it refused last, unless it has taken a later one since.
+    pub refused: Option<RefusedPolicy>,
+}
+
+/// A version that an agent did not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedPolicy {
+    /// Which.
+    pub version: u64,
+    /// Why.
+    pub reason: PolicyRefusal,
+    /// What is wrong with it, in the agent's words.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What happened to policies. Append, never reorder (L10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyEvent {
+    /// A version was brought.
+    Pushed {
+        /// Which.
+        version: u64,
+        /// Short name of the key that signed it.
+        key: String,
+        /// Percent of the first stage.
+        percent: u8,
+        /// The version whose content it has again.
+        copy_of: Option<u64>,
+    },
+    /// It goes to more agents.
+    Advanced {
+        /// Which version.
+        version: u64,
+        /// Percent of the stage.
+        percent: u8,
+        /// Whether a person has said that what it changes is meant.
+        is_meant: bool,
+    },
+    /// Nobody further gets it.
+    Halted {
+        /// Which version.
+        version: u64,
+        /// Why.
+        why: HaltReason,
+    },
+    /// An agent has refused one.
+    Refused {
+        /// Which agent.
+        agent: AgentId,
+        /// Which version.
+        version: u64,
+        /// Why: a name of `PolicyRefusal`.
+        reason: String,
+        /// What is wrong with it, in the agent's words.
+        detail: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::values::{Entry, Event, Value};
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn values_of_version_1_keep_their_bytes() {
+        let at = Timestamp::from_ms(7);
+        let record = PolicyRecord {
+            envelope: vec![1, 2, 3],
+            by: Actor::Person("ana".into()),
+            at,
+            copy_of: Some(4),
+        };
+        assert_eq!(hex(&record.encode()), "01030102030203616e61070104");
+        let halted = |why| Halted { at, by: Actor::Coordinator, why };
+        let rollout = |halted| Rollout {
+            version: 9,
+            base: 8,
+            percent: 10,
+            cut: 300,
+            began_at: at,
+            stage_at: Timestamp::from_ms(8),
+            halted,
+            is_meant: true,
+        };
+        assert_eq!(hex(&rollout(None).encode()), "0109080afb2c0107080001");
+        let asked = halted(HaltReason::Asked("no".into()));
+        assert_eq!(hex(&rollout(Some(asked)).encode()), "0109080afb2c01070801070000026e6f01");
+        let found = halted(HaltReason::Found(Fault::Held { before: 1, after: 300 }));
+        assert_eq!(hex(&rollout(Some(found)).encode()), "0109080afb2c010708010700010301fb2c0101");
+        let refused =
+            RefusedPolicy { version: 9, reason: PolicyRefusal::Unusable, detail: "3:1".into(), at };
+        let agent = AgentPolicy {
+            version: 8,
+            outcome: PolicyOutcome::InForce,
+            since: at,
+            offered: Some((9, at)),
+            refused: Some(refused),
+        };
+        assert_eq!(hex(&agent.encode()), "0108010701090701090803333a3107");
+        assert_eq!(PolicyRecord::decode(&record.encode()), Ok(record));
+        assert_eq!(AgentPolicy::decode(&agent.encode()), Ok(agent));
+        let refused = PolicyEvent::Refused {
+            agent: AgentId::from_bytes([1; 16]),
+            version: 9,
+            reason: "unusable".into(),
+            detail: String::new(),
+        };
+        let event = Event::Policy(refused);
+        let entry = Entry { at, actor: Actor::Coordinator, tenant: None, event };
+        assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+}
