@@ -123,7 +123,7 @@ async fn list(
     json(&page.await?)
 }
 
-/// One version of a tenant's policy, with its rules.
+/// One version of a tenant's policy, with its rules and as it was signed.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant}/policy", operation_id = "show_policy", tag = "policies",
     params(("tenant" = TenantName, Path, description = "Whose"), VersionQuery),
@@ -271,6 +271,7 @@ fn version(record: &PolicyRecord, with_text: bool) -> Result<PolicyVersion, Load
         cpu_percent: policy.limits.cpu_percent,
         coordinators: policy.coordinators,
         text: with_text.then_some(policy.text),
+        envelope: with_text.then(|| STANDARD.encode(&record.envelope)),
     })
 }
 

@@ -118,6 +118,8 @@ async fn versions_are_listed_the_newest_first_and_taken_back_by_their_content() 
     assert_eq!(back.status, StatusCode::CREATED, "{}", back.text);
     let shown = fixture.get("/v1/tenants/acme/policy?version=5", &lead).await.json();
     assert_eq!((&shown["copy_of"], &shown["text"]), (&json!(3), &json!("text of 3")));
+    assert_eq!(shown["envelope"], envelope, "as it was signed");
+    assert!(listed.iter().all(|item| item.get("envelope").is_none()));
     let none = fixture.get("/v1/tenants/acme/policy?version=9", &lead).await;
     assert_eq!(none.status, StatusCode::NOT_FOUND);
 }

@@ -47,6 +47,10 @@ pub(crate) const CLAIMS_MAX: usize = 256;
 /// Largest file of settings, claims, a token or a certificate, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// How far a version that a coordinator names as the newest may lie above one that is known here: each change is one,
+/// and who signs a number that is too high can sign nothing for those agents any more.
+pub(crate) const VERSIONS_AHEAD_MAX: u64 = 1_000_000;
+
 /// Columns of a table where no terminal says how wide it is.
 pub(crate) const COLUMNS_DEFAULT: usize = 120;
 /// Fewest columns that a table is laid out for.

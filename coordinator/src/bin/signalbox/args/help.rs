@@ -178,7 +178,9 @@ Agents never go back to a lower version, so this is a new one with the old conte
 
 Examples:
   signalbox policy rollback acme --key policy.key
-  signalbox policy rollback acme --to 6 --key policy.key --stage 10";
+  signalbox policy rollback acme --to 6 --key policy.key --stage 10
+  signalbox policy rollback acme --key new.key --trust old.pub
+      what the key before this one signed, signed anew by this one";
 
 pub(super) const WATCH: &str = "\
 A break is bridged: nothing that happened meanwhile is left out. With --json, each entry is one

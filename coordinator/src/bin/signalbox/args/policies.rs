@@ -61,6 +61,9 @@ pub(crate) enum PolicyCommand {
         reason: String,
     },
     /// Take the newest version back: sign a new one with the content of an earlier one, for all agents at once.
+    ///
+    /// The earlier one comes from the coordinator, and is signed anew only if your key, or one of --trust, signed it
+    /// before, for this tenant and under that number.
     #[command(after_help = help::POLICY_ROLLBACK)]
     Rollback(RollbackArgs),
 }
@@ -74,6 +77,17 @@ pub(crate) struct KeyArgs {
     /// File whose first line opens the key, if it is encrypted.
     #[arg(long, value_name = "FILE", env = "SIGNALBOX_POLICY_PASSPHRASE_FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Which number is signed, and whose signatures are believed on the way to it.
+#[derive(Debug, Args)]
+pub(crate) struct NumberArgs {
+    /// Number of the version; where absent, the one above the newest that the coordinator names.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) version: Option<u64>,
+    /// File with public keys, one a line, whose signatures are believed besides the signing key's own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Vec<PathBuf>,
 }
 
 /// What is signed besides the rules.
@@ -100,6 +114,9 @@ pub(crate) struct PushArgs {
     /// Whose key signs.
     #[command(flatten)]
     pub(crate) key: KeyArgs,
+    /// Which number is signed.
+    #[command(flatten)]
+    pub(crate) number: NumberArgs,
     /// What is signed besides.
     #[command(flatten)]
     pub(crate) terms: TermsArgs,
@@ -140,6 +157,9 @@ pub(crate) struct RollbackArgs {
     /// Whose key signs.
     #[command(flatten)]
     pub(crate) key: KeyArgs,
+    /// Which number is signed.
+    #[command(flatten)]
+    pub(crate) number: NumberArgs,
     /// How long agents go by it, such as 30d; 90d where absent.
     #[arg(long, value_name = "LENGTH", value_parser = values::hours)]
     pub(crate) expires: Option<u32>,

@@ -5,9 +5,10 @@ use std::{path::Path, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use certs::{PolicyKey, SKEW};
 use coordinator::api::types::{AgentPolicyState, PolicyRollout, PolicyVersion};
+use sha2::{Digest as _, Sha256};
 use shared::{
     ids::TenantId,
-    policy::{Policy, PolicyLimits},
+    policy::{Policy, PolicyLimits, PolicyPublicKey, open},
     time::Timestamp,
 };
 
@@ -15,7 +16,9 @@ use super::Desk;
 use crate::{
     args::{
         Paging,
-        policies::{KeyArgs, PolicyCommand, PushArgs, RollbackArgs, SignArgs, TermsArgs},
+        policies::{
+            KeyArgs, NumberArgs, PolicyCommand, PushArgs, RollbackArgs, SignArgs, TermsArgs,
+        },
     },
     client::{
         Ask,
@@ -23,6 +26,7 @@ use crate::{
     },
     failure::{About, Failure},
     files,
+    limits::VERSIONS_AHEAD_MAX,
     output::Output,
     render::policies,
 };
@@ -78,7 +82,16 @@ pub(super) fn sign(args: &SignArgs, now: Timestamp, output: &mut Output) -> Resu
 fn push(args: &PushArgs, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let envelope = if args.key.key.is_some() {
         let key = load_key(&args.key, desk.output)?;
-        let version = newest(args.tenant, desk)?.map_or(1, |newest| newest.version + 1);
+        let newest = newest(args.tenant, desk)?.map_or(0, |newest| newest.version);
+        // What is not believed counts for nothing; the number is looked at only where it is that high.
+        let is_doubtful = args.number.version.is_none() && newest > VERSIONS_AHEAD_MAX;
+        let known = if is_doubtful {
+            let keys = trusted(&key, &args.number)?;
+            signed_before((args.tenant, newest), &keys, desk).map_or(0, |policy| policy.version)
+        } else {
+            0
+        };
+        let version = next_version(args.number.version, newest, known)?;
         let policy = policy_of(args.tenant, version, &args.file, &args.terms, desk.now)?;
         STANDARD.encode(sealed(&key, &policy)?)
     } else {
@@ -89,7 +102,8 @@ fn push(args: &PushArgs, desk: &mut Desk<'_>) -> Result<(), Failure> {
     bring(args.tenant, &body, desk)
 }
 
-/// Signs the content of an earlier version anew, above the newest.
+/// Signs the content of an earlier version anew, above the newest: what is signed is what a trusted key signed before,
+/// and nothing else that the coordinator says of it.
 fn rollback(args: &RollbackArgs, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let tenant = args.tenant;
     let key = load_key(&args.key, desk.output)?;
@@ -106,19 +120,91 @@ fn rollback(args: &RollbackArgs, desk: &mut Desk<'_>) -> Result<(), Failure> {
             ));
         }
     };
-    let earlier = version_of(tenant.as_str(), Some(to), desk)?.1;
+    let keys = trusted(&key, &args.number)?;
+    let earlier = signed_before((tenant, to), &keys, desk)?;
+    let version = next_version(args.number.version, rollout.version, to)?;
+    let digest = Sha256::digest(&earlier.text).iter().fold(String::new(), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    });
+    desk.output.note(&format!(
+        "the content of version {to} is signed again as version {version}, sha256 {digest}"
+    ));
     let policy = Policy {
-        tenant,
-        version: rollout.version + 1,
+        version,
         not_before: desk.now.saturating_sub(SKEW),
         expires_at: end_of(args.expires, desk.now),
-        text: earlier.text.unwrap_or_default(),
-        limits: PolicyLimits { cpu_percent: earlier.cpu_percent },
-        coordinators: earlier.coordinators,
+        ..earlier
     };
     let envelope = STANDARD.encode(sealed(&key, &policy)?);
     let body = serde_json::json!({ "envelope": envelope, "stage": args.stage, "copy_of": to });
     bring(tenant, &body, desk)
+}
+
+/// Returns the keys whose signatures are believed: the signing key's own, and those of the files.
+fn trusted(key: &PolicyKey, args: &NumberArgs) -> Result<Vec<PolicyPublicKey>, Failure> {
+    let mut keys = vec![key.public_key()];
+    for path in &args.trust {
+        let named = PolicyPublicKey::parse_list(&text_of(path)?).map_err(|error| {
+            Failure::usage(
+                format!("{}: {error}", path.display()),
+                "--trust names a file like policy.pub, which `certs policy-key` made",
+            )
+        })?;
+        keys.extend(named);
+    }
+    Ok(keys)
+}
+
+/// Returns a version of a tenant's policy that the coordinator keeps, if one of the keys signed it.
+fn signed_before(
+    (tenant, version): (TenantId, u64),
+    keys: &[PolicyPublicKey],
+    desk: &Desk<'_>,
+) -> Result<Policy, Failure> {
+    let (_, found) = version_of(tenant.as_str(), Some(version), desk)?;
+    let envelope = found.envelope.unwrap_or_default();
+    verified(&envelope, (tenant, version), keys).map_err(|why| {
+        Failure::usage(
+            format!(
+                "version {version} of {tenant}, as the coordinator has it, is not signed: {why}"
+            ),
+            "--trust names a file with the public key of whoever signed it; where nobody did, look \
+             into the coordinator, and push the policy's own file",
+        )
+    })
+}
+
+/// Reads an envelope in base64, if it is the one that is meant and one of the keys signed it.
+fn verified(
+    envelope: &str,
+    (tenant, version): (TenantId, u64),
+    keys: &[PolicyPublicKey],
+) -> Result<Policy, String> {
+    let envelope = STANDARD.decode(envelope).map_err(|error| error.to_string())?;
+    let policy = open(&envelope, keys).map_err(|refusal| refusal.to_string())?;
+    if (policy.tenant, policy.version) == (tenant, version) {
+        Ok(policy)
+    } else {
+        Err(format!("it is version {} of {}", policy.version, policy.tenant))
+    }
+}
+
+/// Returns the number to sign with: the one that is asked for, or else the one above the newest that the coordinator
+/// names, unless that lies far above `known`, which was seen here. An agent that took such a number would take nothing
+/// below it ever again.
+fn next_version(asked: Option<u64>, newest: u64, known: u64) -> Result<u64, Failure> {
+    if let Some(asked) = asked {
+        return Ok(asked);
+    }
+    let is_likely = newest.saturating_sub(known) <= VERSIONS_AHEAD_MAX;
+    newest.checked_add(1).filter(|_| is_likely).ok_or_else(|| {
+        Failure::usage(
+            format!("the coordinator says that {newest} is the newest version, which is unlikely"),
+            "agents that take it take nothing below any more; if it is right, say the next with \
+             --version",
+        )
+    })
 }
 
 fn bring(tenant: TenantId, body: &serde_json::Value, desk: &mut Desk<'_>) -> Result<(), Failure> {
@@ -252,4 +338,58 @@ fn load_key(args: &KeyArgs, output: &mut Output) -> Result<PolicyKey, Failure> {
             "--passphrase-file names the file whose first line opens it",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
+
+    fn policy(tenant: &str, version: u64) -> Policy {
+        Policy {
+            tenant: tenant.parse().unwrap(),
+            version,
+            not_before: NOW,
+            expires_at: end_of(None, NOW),
+            text: "policy: acme\n".to_owned(),
+            limits: PolicyLimits::default(),
+            coordinators: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_a_trusted_key_signed_for_this_tenant_under_this_number_is_signed_anew() {
+        let [key, before, other] = [(); 3].map(|()| PolicyKey::generate().unwrap());
+        let keys = [key.public_key(), before.public_key()];
+        let acme = "acme".parse().unwrap();
+        let read = |key: &PolicyKey, policy: &Policy| {
+            verified(&STANDARD.encode(key.sign(policy).unwrap()), (acme, 3), &keys)
+        };
+        let asked = policy("acme", 3);
+        assert_eq!(read(&key, &asked), Ok(asked.clone()));
+        assert_eq!(read(&before, &asked), Ok(asked.clone()), "a key of --trust");
+        let strangers = read(&other, &asked).unwrap_err();
+        assert_eq!(strangers, "the key that it names is not trusted here");
+        assert_eq!(read(&key, &policy("acme", 2)).unwrap_err(), "it is version 2 of acme");
+        assert_eq!(read(&key, &policy("globex", 3)).unwrap_err(), "it is version 3 of globex");
+        let mut forged = key.sign(&asked).unwrap();
+        *forged.last_mut().unwrap() ^= 1;
+        let forged = verified(&STANDARD.encode(forged), (acme, 3), &keys).unwrap_err();
+        assert!(forged.contains("signature"), "{forged}");
+        assert!(verified("", (acme, 3), &keys).is_err(), "a coordinator that does not show it");
+    }
+
+    #[test]
+    fn a_number_far_above_all_that_is_known_is_signed_only_if_it_is_asked_for() {
+        assert_eq!(next_version(None, 0, 0).unwrap(), 1);
+        assert_eq!(next_version(None, 7, 3).unwrap(), 8);
+        assert_eq!(next_version(None, VERSIONS_AHEAD_MAX, 0).unwrap(), VERSIONS_AHEAD_MAX + 1);
+        assert!(next_version(None, VERSIONS_AHEAD_MAX + 1, 0).is_err());
+        assert!(next_version(None, u64::MAX, 3).is_err());
+        assert!(next_version(None, u64::MAX, u64::MAX).is_err(), "there is none above");
+        let above = VERSIONS_AHEAD_MAX * 20;
+        assert_eq!(next_version(None, above, above).unwrap(), above + 1, "it was seen here");
+        assert_eq!(next_version(Some(u64::MAX), u64::MAX - 1, 3).unwrap(), u64::MAX);
+    }
 }
