@@ -78,7 +78,11 @@ pub fn push(
         }
     }
     let (version, key) = (policy.version, peek(&envelope).map(|(key, _)| key.to_string()));
-    let base = base_of(staged.load(&RolloutKey(tenant))?);
+    // Who does not get a copy yet gets what it is a copy of, and never what is taken back with it.
+    let base = match copy_of {
+        Some(of) => of,
+        None => base_of(staged.load(&RolloutKey(tenant))?),
+    };
     let cut = cut_of(&*staged, tenant, version, percent)?;
     let (began_at, stage_at) = (now, now);
     let rollout =

@@ -98,6 +98,8 @@ pub struct Seen {
     pub before: Sums,
     /// And since.
     pub after: Sums,
+    /// Whether its content is that of an earlier version, which was good before: that it holds more is what it is for.
+    pub is_copy: bool,
 }
 
 /// Why a roll-out stops by itself; shares are in thousandths.
@@ -167,7 +169,7 @@ fn share(part: u64, whole: u64) -> u16 {
 /// once there are [`ROLLOUT_RECORDS_MIN`] of them on either side.
 #[must_use]
 pub fn judge(seen: &Seen) -> Option<Fault> {
-    let Seen { answered, refused, silent, before, after } = *seen;
+    let Seen { answered, refused, silent, before, after, is_copy } = *seen;
     if refused > 0 && share(refused, answered) > ROLLOUT_REFUSED_MAX {
         return Some(Fault::Refused { refused, answered });
     }
@@ -190,7 +192,8 @@ pub fn judge(seen: &Seen) -> Option<Fault> {
         return Some(Fault::Malformed { before: malformed.0, after: malformed.1 });
     }
     let held = shares(|sums| sums.held);
-    rises(held, ROLLOUT_HELD_RISE).then_some(Fault::Held { before: held.0, after: held.1 })
+    let is_unexpected = !is_copy && rises(held, ROLLOUT_HELD_RISE);
+    is_unexpected.then_some(Fault::Held { before: held.0, after: held.1 })
 }
 
 #[cfg(test)]
@@ -280,6 +283,17 @@ mod tests {
         assert_eq!(of_records(before, sums(1_000, 10, 100, 11)), Some(dropped));
         assert_eq!(of_records(before, sums(1_000, 10, 100, 10)), None);
         assert_eq!(held.to_string(), "35.1 % of records are held or folded, before it were 10.0 %");
+    }
+
+    #[test]
+    fn what_takes_a_version_back_holds_again_what_was_held_and_is_watched_for_the_rest() {
+        let (before, after) = (sums(1_000, 0, 0, 0), sums(1_000, 0, 1_000, 0));
+        let back =
+            |after| judge(&Seen { answered: 10, before, after, is_copy: true, ..Seen::default() });
+        assert!(of_records(before, after).is_some());
+        assert_eq!(back(after), None);
+        let dropped = Fault::Dropped { before: 0, after: 11 };
+        assert_eq!(back(sums(1_000, 0, 900, 11)), Some(dropped));
     }
 
     #[test]

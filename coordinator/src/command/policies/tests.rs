@@ -253,9 +253,25 @@ fn what_is_taken_back_has_a_new_number_and_the_old_content() {
     assert_eq!(world.bring(back("x", 2)).unwrap_err().to_string(), "there is no version 2");
     world.bring(back("text of 3", 3)).unwrap();
     assert_eq!(count(&world.due(), 5), 20);
+    world.halt(HaltReason::Asked("no".into())).unwrap();
+    assert_eq!(count(&world.due(), 3), 20, "who has none gets what it is a copy of");
     let key = world.key.public_key().id().to_string();
     let expected = PolicyEvent::Pushed { version: 5, key, percent: 100, copy_of: Some(3) };
     assert_eq!(world.events().last(), Some(&expected));
+}
+
+#[test]
+fn what_was_taken_back_is_nobodys_although_all_had_it() {
+    let world = World::new();
+    world.push(3, 100);
+    world.push(4, 100);
+    let back = world.push_of(&World::policy(5, "text of 3"), 1);
+    let rollout = world.bring(Push { copy_of: Some(3), ..back }).unwrap();
+    assert_eq!(rollout.base, 3);
+    assert_eq!((count(&world.due(), 5), count(&world.due(), 3)), (1, 19));
+    world.halt(HaltReason::Asked("no".into())).unwrap();
+    assert_eq!(count(&world.due(), 3), 20);
+    assert_eq!(world.push(6, 1).base, 3, "nor after it");
 }
 
 #[test]

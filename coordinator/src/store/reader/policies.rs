@@ -91,7 +91,9 @@ pub fn seen<S: Source + ?Sized>(
     now: Timestamp,
 ) -> Result<Seen, LoadError> {
     let version = rollout.version;
-    let mut seen = Seen::default();
+    let record = source.load(&PolicyKey { tenant, version })?;
+    let is_copy = record.is_some_and(|record| record.copy_of.is_some());
+    let mut seen = Seen { is_copy, ..Seen::default() };
     let mut taken: BTreeMap<AgentId, Timestamp> = BTreeMap::new();
     let mut in_force: BTreeSet<AgentId> = BTreeSet::new();
     for (agent, policy) in agents(source, tenant, None, ROLLOUT_AGENTS_MAX)? {

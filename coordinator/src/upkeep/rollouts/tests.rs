@@ -69,6 +69,10 @@ impl House {
     }
 
     async fn push(&self, version: u64) {
+        self.push_of(version, None).await;
+    }
+
+    async fn push_of(&self, version: u64, copy_of: Option<u64>) {
         let policy = Policy {
             tenant: acme(),
             version,
@@ -79,7 +83,7 @@ impl House {
             coordinators: Vec::new(),
         };
         let envelope = self.key.sign(&policy).unwrap();
-        let push = policies::Push { tenant: acme(), envelope, percent: 10, copy_of: None };
+        let push = policies::Push { tenant: acme(), envelope, percent: 10, copy_of };
         let keys = [self.key.public_key()];
         let by = Actor::Person("ann".into());
         self.write(move |staged| policies::push(staged, push, &keys, &by, NOW)).await;
@@ -178,6 +182,20 @@ async fn one_that_is_meant_or_changes_nothing_goes_on() {
         })
         .await;
     assert_eq!(house.look(later(2)).await, 0);
+    assert_eq!(house.halted(), None);
+}
+
+#[tokio::test]
+async fn one_that_takes_another_back_is_not_stopped_by_what_it_holds_again() {
+    let mut house = House::new().await;
+    house.push(2).await;
+    house.push(3).await;
+    house.count(before(), 3, 1_000, 0).await;
+    house.push_of(4, Some(2)).await;
+    house.says(in_force(4), NOW).await;
+    house.lives(later(2)).await;
+    house.count(later(1), 4, 1_000, 1_000).await;
+    assert_eq!(house.look(later(2)).await, 0, "2 held it, too");
     assert_eq!(house.halted(), None);
 }
 
