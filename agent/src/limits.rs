@@ -316,6 +316,10 @@ pub const CORRELATION_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of a file with the keys that policies may be signed by: a thousand lines, of which two are used.
 pub const POLICY_KEYS_BYTES_MAX: u64 = 64 << 10;
 
+/// How often a signed policy that is stored and could not be put in force is tried again: a clock that was wrong at the
+/// start is set within minutes, and reading two hundred rules takes some ten milliseconds.
+pub const POLICY_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -128,7 +128,7 @@ impl Enforcement {
         let file = config.policy.as_ref().map(file);
         let whose = (tenant, config.policy_keys.as_path());
         let how = (file.is_some(), config.held.is_some());
-        let (signed, rules) = Signed::begin(whose, &config.spool.dir, how, channel, wall);
+        let (signed, rules) = Signed::begin(whose, &config.spool.dir, how, channel, (now, wall));
         let mut enforcement = Self {
             file,
             signed,
@@ -148,7 +148,7 @@ impl Enforcement {
         };
         match change {
             Some(change) => enforcement.put_in_force(change, wall),
-            None => enforcement.signed.say(wall),
+            None => enforcement.signed.say(false, wall),
         }
         enforcement
     }
@@ -176,17 +176,17 @@ impl Enforcement {
     /// Looks at what the coordinator offers, and at the file once an interval; returns what is to take the place of the
     /// policy in force.
     pub(super) fn poll(&mut self, now: Instant, wall: Timestamp) -> Option<Change> {
-        if let Some(rules) = self.signed.poll(self.can_hold, wall) {
+        if let Some(rules) = self.signed.poll(self.can_hold, now, wall) {
             return Some(self.of_channel(Some(rules)));
         }
-        let is_of_channel = self.prefilter.is_some() && self.source == PolicySource::Signed;
-        if is_of_channel && !self.signed.is_good(wall) {
+        if self.signed.is_in_force() && !self.signed.is_good(wall) {
             return Some(self.of_channel(None));
         }
         if now.duration_since(self.looked_at) < POLICY_LOOK_INTERVAL {
             return None;
         }
         self.looked_at = now;
+        self.signed.tell(wall);
         self.say_what_expired(wall);
         let file = self.file.as_ref()?;
         let has_changed = look(&file.path) != file.look;
@@ -221,7 +221,8 @@ impl Enforcement {
         (self.version, self.source) = (version, source);
         self.expired = 0;
         self.say_what_expired(wall);
-        self.signed.say(wall);
+        let is_signed = self.prefilter.is_some() && source == PolicySource::Signed;
+        self.signed.say(is_signed, wall);
     }
 
     /// Returns what is shown of the policy; nothing where there is none, and nobody could send one.

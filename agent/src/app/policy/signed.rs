@@ -4,7 +4,9 @@
 //! uplink ─ offer ─▶ accept (signature, tenant, version, life) ─▶ parse ─▶ stored and synced ─▶ put in force
 //!        ◀─ word ──────────── refused, with the reason ◀──┘          ◀──────┘           in force ◀─┘
 //! ```
-//! What is stored is the envelope as it came, so that each start checks its signature anew. The highest version that
+//! What is stored is the envelope as it came, so that each start checks its signature anew. Where it is to be in force
+//! and is not, because the clock was wrong or the host was set up otherwise, it is read and tried again from time to
+//! time; the coordinator is told why it is not, and never that it is. The highest version that
 //! was ever taken is that of the stored one: each taken one is above it, and takes its place. It is stored beside the
 //! spool, and a spool that is moved aside takes it along.
 //!
@@ -17,6 +19,7 @@ use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -31,7 +34,7 @@ use shared::{
 use tokio::sync::watch;
 
 use crate::{
-    limits::POLICY_KEYS_BYTES_MAX,
+    limits::{POLICY_KEYS_BYTES_MAX, POLICY_RETRY_INTERVAL},
     platform,
     policy::Policy,
     status::{RefusalStatus, SignedPolicyStatus},
@@ -52,7 +55,10 @@ pub(crate) struct Channel {
     pub(crate) word: watch::Sender<PolicyWord>,
 }
 
-/// A policy that was taken, without its text.
+/// Why a policy is not put in force, with the detail for a person.
+type Fault = (PolicyRefusal, String);
+
+/// A policy that was taken, without its text, which is stored.
 #[derive(Debug)]
 struct Kept {
     version: u64,
@@ -61,6 +67,8 @@ struct Kept {
     expires_at: Timestamp,
     cpu_percent: Option<u16>,
     coordinators: Vec<String>,
+    /// Why its rules cannot be done as it was tried last.
+    fault: Option<Fault>,
 }
 
 /// What came over the channel.
@@ -74,6 +82,10 @@ pub(crate) struct Signed {
     is_overridden: bool,
     channel: Channel,
     kept: Option<Kept>,
+    /// Whether the rules of the kept one are what is in force.
+    is_in_force: bool,
+    /// When the stored one was taken up, or tried to be, last.
+    tried_at: Instant,
     /// The highest version that was taken.
     highest: u64,
     /// What is wrong with the keys, or with what is stored.
@@ -92,7 +104,7 @@ impl Signed {
         spool_dir: &Path,
         (is_overridden, can_hold): (bool, bool),
         channel: Channel,
-        now: Timestamp,
+        (now, wall): (Instant, Timestamp),
     ) -> (Self, Option<Policy>) {
         let (keys, error) = match load_keys(keys) {
             Ok(keys) => (keys, None),
@@ -105,35 +117,81 @@ impl Signed {
             is_overridden,
             channel,
             kept: None,
+            is_in_force: false,
+            tried_at: now,
             highest: 0,
             error,
             refused: 0,
             last_refusal: None,
             owed: None,
         };
-        let rules = signed.take_up(can_hold, now);
+        let rules = signed.take_up(can_hold, wall);
         (signed, rules)
     }
 
-    /// Reads what is stored. A file that cannot be believed is as none, and that is shown.
+    /// Reads what is stored, and returns its rules if it decides now. A file that cannot be believed is as none, and
+    /// that is shown.
     fn take_up(&mut self, can_hold: bool, now: Timestamp) -> Option<Policy> {
-        let taken = self.stored().and_then(|policy| {
-            let Some((policy, digest)) = policy else { return Ok(None) };
-            self.highest = policy.version;
-            let rules = Policy::parse(&policy.text, now).map_err(|error| error.to_string())?;
-            if rules.suppresses() && !can_hold {
-                return Err(PolicyRefusal::NowhereToHold.to_string());
+        let policy = match self.stored() {
+            Ok(None) => {
+                if self.kept.is_some() {
+                    self.note_fault((PolicyRefusal::NotStored, "its file is gone".to_owned()));
+                }
+                return None;
             }
-            self.keep(&policy, digest);
-            Ok(Some(rules))
-        });
-        let rules = taken.unwrap_or_else(|error| {
-            let error = format!("{}: {error}", self.path.display());
-            tracing::error!(error, "the stored policy is not taken: everything is sent");
-            self.error = Some(error);
-            None
-        });
-        rules.filter(|_| self.decides(now))
+            Ok(Some((policy, digest))) => {
+                self.highest = self.highest.max(policy.version);
+                let fault = self.kept.take().and_then(|kept| kept.fault);
+                self.keep(&policy, digest, fault);
+                policy
+            }
+            Err(error) => {
+                let error = format!("{}: {error}", self.path.display());
+                self.note_fault((PolicyRefusal::NotStored, error.clone()));
+                self.error = Some(error);
+                return None;
+            }
+        };
+        if !self.decides(now) {
+            return None;
+        }
+        match rules_of(&policy.text, can_hold, now) {
+            Ok(rules) => {
+                self.kept.as_mut()?.fault = None;
+                self.error = None;
+                Some(rules)
+            }
+            Err(fault) => {
+                self.note_fault(fault);
+                None
+            }
+        }
+    }
+
+    /// Notes why what is stored is not in force; says it once.
+    fn note_fault(&mut self, fault: Fault) {
+        let version = self.version();
+        let before = self.kept.as_mut().and_then(|kept| kept.fault.replace(fault.clone()));
+        if before.as_ref() != Some(&fault) {
+            let (reason, error) = (fault.0.as_str(), fault.1);
+            tracing::error!(version, reason, error, "the stored policy is not in force");
+        }
+    }
+
+    /// Takes up what is stored once more, if it is to be in force and is not: after a fault at an interval, and at once
+    /// where there was none, which is when a clock has come back to before the policy's end.
+    fn take_up_again(&mut self, can_hold: bool, now: Instant, wall: Timestamp) -> Option<Policy> {
+        let has_fault = self.kept.as_ref()?.fault.is_some();
+        let is_early = has_fault && now.duration_since(self.tried_at) < POLICY_RETRY_INTERVAL;
+        if self.is_in_force || !self.decides(wall) || is_early {
+            return None;
+        }
+        self.tried_at = now;
+        let rules = self.take_up(can_hold, wall);
+        if rules.is_none() {
+            self.tell(wall);
+        }
+        rules
     }
 
     /// Returns the stored policy, if there is one and it can be believed.
@@ -150,28 +208,41 @@ impl Signed {
         }
     }
 
-    /// Looks at what was offered since the last time. Returns its rules if it was taken and is to be put in force; then
-    /// [`Self::say`] answers for it.
-    pub(crate) fn poll(&mut self, can_hold: bool, now: Timestamp) -> Option<Policy> {
-        if !self.channel.offered.has_changed().unwrap_or(false) {
-            return None;
+    /// Looks at what was offered since the last time, and at what is stored. Returns rules that are to be put in force;
+    /// then [`Self::say`] answers for them.
+    pub(crate) fn poll(&mut self, can_hold: bool, now: Instant, wall: Timestamp) -> Option<Policy> {
+        if self.channel.offered.has_changed().unwrap_or(false) {
+            let offer = self.channel.offered.borrow_and_update().clone()?;
+            return self.look_at(&offer, can_hold, now, wall);
         }
-        let offer = self.channel.offered.borrow_and_update().clone()?;
+        self.take_up_again(can_hold, now, wall)
+    }
+
+    fn look_at(
+        &mut self,
+        offer: &PolicyOffer,
+        can_hold: bool,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Option<Policy> {
         let version = offer.version;
         let digest: [u8; 32] = Sha256::digest(&offer.envelope).into();
         if self.kept.as_ref().is_some_and(|kept| kept.digest == digest) {
-            // The answer to it was lost.
+            // The answer to it was lost, or it could not be put in force when it was looked at last.
             self.owed = Some(version);
-            self.say(now);
-            return None;
+            let rules = self.take_up_again(can_hold, now, wall);
+            if rules.is_none() {
+                self.answer(wall);
+            }
+            return rules;
         }
-        match self.accept(&offer, can_hold, now) {
+        match self.accept(offer, can_hold, wall) {
             Ok(rules) => {
                 tracing::info!(version, "signed policy is taken");
                 (self.error, self.last_refusal) = (None, None);
                 self.owed = Some(version);
                 if self.is_overridden {
-                    self.say(now);
+                    self.answer(wall);
                     return None;
                 }
                 Some(rules)
@@ -182,9 +253,9 @@ impl Signed {
                 let text = if detail.is_empty() { reason.to_string() } else { detail.clone() };
                 let reason_name = reason.as_str().to_owned();
                 self.last_refusal =
-                    Some(RefusalStatus { version, reason: reason_name, text, at: now });
+                    Some(RefusalStatus { version, reason: reason_name, text, at: wall });
                 let answer = Some(PolicyAck::refused(version, reason, &detail));
-                self.send(answer, now);
+                self.send(answer, wall);
                 None
             }
         }
@@ -195,34 +266,36 @@ impl Signed {
         offer: &PolicyOffer,
         can_hold: bool,
         now: Timestamp,
-    ) -> Result<Policy, (PolicyRefusal, String)> {
+    ) -> Result<Policy, Fault> {
         let bare = |reason| (reason, String::new());
         let policy = envelope::accept(&offer.envelope, &self.keys, self.tenant, self.highest, now)
             .map_err(bare)?;
         if policy.version != offer.version {
             return Err(bare(PolicyRefusal::Malformed));
         }
-        let rules = Policy::parse(&policy.text, now)
-            .map_err(|error| (PolicyRefusal::Unusable, error.to_string()))?;
-        if rules.suppresses() && !can_hold {
-            return Err(bare(PolicyRefusal::NowhereToHold));
-        }
+        let rules = rules_of(&policy.text, can_hold, now)?;
         // What is not durable could be taken back by a crash, and an older one be taken after it.
         store(&self.path, &offer.envelope)
             .map_err(|error| (PolicyRefusal::NotStored, error.to_string()))?;
         self.highest = policy.version;
-        self.keep(&policy, Sha256::digest(&offer.envelope).into());
+        self.keep(&policy, Sha256::digest(&offer.envelope).into(), None);
         Ok(rules)
     }
 
-    fn keep(&mut self, policy: &envelope::Policy, digest: [u8; 32]) {
+    fn keep(&mut self, policy: &envelope::Policy, digest: [u8; 32], fault: Option<Fault>) {
         self.kept = Some(Kept {
             version: policy.version,
             digest,
             expires_at: policy.expires_at,
             cpu_percent: policy.limits.cpu_percent,
             coordinators: policy.coordinators.clone(),
+            fault,
         });
+    }
+
+    /// Returns whether the rules of what is kept are in force.
+    pub(crate) fn is_in_force(&self) -> bool {
+        self.is_in_force
     }
 
     /// Returns whether what is kept is good at `now`.
@@ -235,26 +308,41 @@ impl Signed {
         self.kept.as_ref().map_or(0, |kept| kept.version)
     }
 
-    /// Returns the most of a processor that the policy lets the sources take, while it decides.
+    /// Returns the most of a processor that the policy lets the sources take, while it is in force.
     pub(crate) fn cpu_percent(&self, now: Timestamp) -> Option<u16> {
-        let kept = self.kept.as_ref().filter(|_| self.decides(now));
-        kept.and_then(|kept| kept.cpu_percent)
+        self.in_force(now).and_then(|kept| kept.cpu_percent)
     }
 
-    /// Returns whether it decides: it is good, and nothing of the host's own stands before it.
+    /// Returns what is kept, if it is in force and good.
+    fn in_force(&self, now: Timestamp) -> Option<&Kept> {
+        self.kept.as_ref().filter(|_| self.is_in_force && self.is_good(now))
+    }
+
+    /// Returns whether it is to be in force: it is good, and nothing of the host's own stands before it.
     fn decides(&self, now: Timestamp) -> bool {
         self.is_good(now) && !self.is_overridden
     }
 
-    /// Says how it stands, and answers for what was put in force since the last time.
-    pub(crate) fn say(&mut self, now: Timestamp) {
+    /// Says how it stands once the kept one's rules were put in force, or taken out of it, and answers for what was put
+    /// in force since the last time.
+    pub(crate) fn say(&mut self, is_in_force: bool, now: Timestamp) {
+        self.is_in_force = is_in_force;
+        self.answer(now);
+    }
+
+    /// Says how it stands, if that is news.
+    pub(crate) fn tell(&self, now: Timestamp) {
+        self.send(None, now);
+    }
+
+    fn answer(&mut self, now: Timestamp) {
         let standing = self.standing(now);
         let answer = self.owed.take().map(|version| PolicyAck { version, ..standing });
         self.send(answer, now);
     }
 
     fn send(&self, answer: Option<PolicyAck>, now: Timestamp) {
-        let kept = self.kept.as_ref().filter(|_| self.decides(now));
+        let kept = self.in_force(now);
         let coordinators = kept.map(|kept| kept.coordinators.clone()).unwrap_or_default();
         let standing = self.standing(now);
         self.channel.word.send_if_modified(|said| {
@@ -268,14 +356,27 @@ impl Signed {
         });
     }
 
+    /// Returns how it stands with what is kept: by what is in force, not by what should be.
     fn standing(&self, now: Timestamp) -> PolicyAck {
-        let outcome = match &self.kept {
-            None => return PolicyAck::nothing(),
-            Some(_) if !self.is_good(now) => PolicyOutcome::Ended,
-            Some(_) if self.is_overridden => PolicyOutcome::Overridden,
-            Some(_) => PolicyOutcome::InForce,
+        let Some(kept) = &self.kept else { return PolicyAck::nothing() };
+        let outcome = match &kept.fault {
+            _ if self.is_in_force => PolicyOutcome::InForce,
+            _ if self.is_good(now) && self.is_overridden => PolicyOutcome::Overridden,
+            Some((reason, detail)) if self.is_good(now) => {
+                return PolicyAck::refused(kept.version, *reason, detail);
+            }
+            // Nothing is suppressed by it, also until it is taken up again.
+            Some(_) | None => PolicyOutcome::Ended,
         };
-        PolicyAck { version: self.version(), outcome }
+        PolicyAck { version: kept.version, outcome }
+    }
+
+    /// Returns why what is kept is not in force, in words.
+    fn fault(&self) -> Option<String> {
+        let kept = self.kept.as_ref()?;
+        let (reason, detail) = kept.fault.as_ref()?;
+        let why = if detail.is_empty() { reason.to_string() } else { detail.clone() };
+        Some(format!("version {} is stored and not in force: {why}", kept.version))
     }
 
     /// Returns what is shown; nothing where there is no key, nothing was taken and nothing refused.
@@ -287,11 +388,21 @@ impl Signed {
             expires_at: self.kept.as_ref().map(|kept| kept.expires_at),
             has_ended: self.kept.is_some() && !self.is_good(now),
             is_overridden: self.kept.is_some() && self.is_overridden,
-            error: self.error.clone(),
+            error: self.error.clone().or_else(|| self.fault()),
             refused: self.refused,
             last_refusal: self.last_refusal.clone(),
         })
     }
+}
+
+/// Reads the rules of a policy's text, if they can be done here.
+fn rules_of(text: &str, can_hold: bool, now: Timestamp) -> Result<Policy, Fault> {
+    let rules =
+        Policy::parse(text, now).map_err(|error| (PolicyRefusal::Unusable, error.to_string()))?;
+    if rules.suppresses() && !can_hold {
+        return Err((PolicyRefusal::NowhereToHold, String::new()));
+    }
+    Ok(rules)
 }
 
 /// Loads the keys that are trusted, one a line; none where there is no file.

@@ -10,6 +10,7 @@ use crate::clock;
 struct World {
     dir: tempfile::TempDir,
     key: PolicyKey,
+    at: Instant,
     now: Timestamp,
     offers: watch::Sender<Option<PolicyOffer>>,
     words: watch::Receiver<PolicyWord>,
@@ -29,8 +30,8 @@ impl World {
         let (offers, _) = watch::channel(None);
         let (_, words) = watch::channel(PolicyWord::default());
         let key = PolicyKey::generate().unwrap();
-        let world =
-            Self { dir: tempfile::tempdir().unwrap(), key, now: clock::wall(), offers, words };
+        let (at, now) = (clock::now(), clock::wall());
+        let world = Self { dir: tempfile::tempdir().unwrap(), key, at, now, offers, words };
         fs::write(world.keys(), world.key.public_key().to_string()).unwrap();
         world
     }
@@ -46,7 +47,7 @@ impl World {
         let channel = Channel { offered: self.offers.subscribe(), word };
         let keys = self.keys();
         let whose = ("acme".parse().unwrap(), keys.as_path());
-        Signed::begin(whose, self.dir.path(), (is_overridden, true), channel, now)
+        Signed::begin(whose, self.dir.path(), (is_overridden, true), channel, (self.at, now))
     }
 
     fn policy(&self, version: u64) -> envelope::Policy {
@@ -75,7 +76,7 @@ impl World {
     /// Offers a policy that is refused, and returns why.
     fn refused(&mut self, signed: &mut Signed, policy: &envelope::Policy) -> PolicyRefusal {
         self.offer(policy);
-        assert!(signed.poll(true, self.now).is_none());
+        assert!(signed.poll(true, self.at, self.now).is_none());
         let PolicyOutcome::Refused { reason, .. } = self.answer().outcome else {
             panic!("it is refused")
         };
@@ -91,20 +92,20 @@ fn in_force(version: u64) -> PolicyAck {
 fn what_is_taken_is_stored_first_answered_once_in_force_and_there_after_a_restart() {
     let mut world = World::new();
     let (mut signed, none) = world.begin(false, world.now);
-    assert!(none.is_none() && signed.poll(true, world.now).is_none());
+    assert!(none.is_none() && signed.poll(true, world.at, world.now).is_none());
     world.offer(&world.policy(3));
-    let rules = signed.poll(true, world.now).unwrap();
+    let rules = signed.poll(true, world.at, world.now).unwrap();
     assert_eq!(rules.rules().len(), 1);
     assert!(world.dir.path().join(FILE).exists(), "it is durable before it is answered");
     assert!(!world.words.has_changed().unwrap(), "and not answered before it is in force");
-    signed.say(world.now);
+    signed.say(true, world.now);
     assert_eq!(world.answer(), in_force(3));
     assert_eq!(signed.cpu_percent(world.now), Some(30));
     assert_eq!(world.words.borrow().coordinators, ["box2.example:4433"]);
 
     let (mut signed, rules) = world.begin(false, world.now);
     assert!(rules.is_some() && signed.status(world.now).unwrap().version == 3);
-    signed.say(world.now);
+    signed.say(true, world.now);
     assert_eq!(world.words.borrow().standing, in_force(3));
     assert_eq!(world.words.borrow().answer, None, "nobody asked");
 }
@@ -114,8 +115,8 @@ fn an_older_one_anothers_and_a_forged_one_are_refused_before_and_after_a_restart
     let mut world = World::new();
     let (mut signed, _) = world.begin(false, world.now);
     world.offer(&world.policy(5));
-    assert!(signed.poll(true, world.now).is_some());
-    signed.say(world.now);
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    signed.say(true, world.now);
     for restarts in 0..2 {
         if restarts > 0 {
             (signed, _) = world.begin(false, world.now);
@@ -129,14 +130,14 @@ fn an_older_one_anothers_and_a_forged_one_are_refused_before_and_after_a_restart
         let mut envelope = world.key.sign(&world.policy(6)).unwrap();
         *envelope.last_mut().unwrap() ^= 1;
         world.offers.send_replace(Some(PolicyOffer { version: 6, envelope }));
-        assert!(signed.poll(true, world.now).is_none());
+        assert!(signed.poll(true, world.at, world.now).is_none());
         assert_eq!(world.answer(), PolicyAck::refused(6, PolicyRefusal::BadSignature, ""));
         let shown = signed.status(world.now).unwrap();
         assert_eq!((shown.version, shown.refused), (5, 4));
         assert_eq!(shown.last_refusal.unwrap().reason, "bad_signature");
     }
     world.offer(&world.policy(6));
-    assert!(signed.poll(true, world.now).is_some());
+    assert!(signed.poll(true, world.at, world.now).is_some());
     assert_eq!(signed.status(world.now).unwrap().last_refusal, None, "a later one is taken");
 }
 
@@ -145,12 +146,12 @@ fn the_same_one_again_is_answered_as_it_stands() {
     let mut world = World::new();
     let (mut signed, _) = world.begin(false, world.now);
     world.offer(&world.policy(5));
-    assert!(signed.poll(true, world.now).is_some());
-    signed.say(world.now);
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    signed.say(true, world.now);
     assert_eq!(world.answer(), in_force(5));
     let again = world.offers.borrow().clone();
     world.offers.send_replace(again);
-    assert!(signed.poll(true, world.now).is_none());
+    assert!(signed.poll(true, world.at, world.now).is_none());
     assert_eq!(world.answer(), in_force(5), "its answer may have been lost");
     assert_eq!(signed.status(world.now).unwrap().refused, 0);
 }
@@ -161,7 +162,7 @@ fn another_version_than_the_one_that_was_offered_is_refused() {
     let (mut signed, _) = world.begin(false, world.now);
     let envelope = world.key.sign(&world.policy(7)).unwrap();
     world.offers.send_replace(Some(PolicyOffer { version: 8, envelope }));
-    assert!(signed.poll(true, world.now).is_none());
+    assert!(signed.poll(true, world.at, world.now).is_none());
     assert_eq!(world.answer(), PolicyAck::refused(8, PolicyRefusal::Malformed, ""));
 }
 
@@ -171,19 +172,22 @@ fn rules_that_cannot_be_done_here_are_refused_with_the_line_and_change_nothing()
     let (mut signed, _) = world.begin(false, world.now);
     let text = rules("hold", world.now).replace("expected: 9/h", "expected: often");
     world.offer(&envelope::Policy { text, ..world.policy(2) });
-    assert!(signed.poll(true, world.now).is_none());
+    assert!(signed.poll(true, world.at, world.now).is_none());
     let PolicyOutcome::Refused { reason, detail } = world.answer().outcome else {
         panic!("it is refused")
     };
     assert!(reason == PolicyRefusal::Unusable && detail.contains("rule r-1"), "{detail}");
     world.offer(&world.policy(2));
-    assert!(signed.poll(false, world.now).is_none(), "there is no place for the originals");
+    assert!(
+        signed.poll(false, world.at, world.now).is_none(),
+        "there is no place for the originals"
+    );
     let refused = PolicyAck::refused(2, PolicyRefusal::NowhereToHold, "");
     assert_eq!(world.answer(), refused);
     assert!(!world.dir.path().join(FILE).exists());
-    assert!(signed.poll(true, world.now).is_none(), "an offer is looked at once");
+    assert!(signed.poll(true, world.at, world.now).is_none(), "an offer is looked at once");
     world.offer(&world.policy(2));
-    assert!(signed.poll(true, world.now).is_some(), "the number was not used up");
+    assert!(signed.poll(true, world.at, world.now).is_some(), "the number was not used up");
 }
 
 #[test]
@@ -191,13 +195,13 @@ fn what_has_ended_decides_nothing_and_is_said_to_have_ended() {
     let mut world = World::new();
     let (mut signed, _) = world.begin(false, world.now);
     world.offer(&world.policy(3));
-    assert!(signed.poll(true, world.now).is_some());
+    assert!(signed.poll(true, world.at, world.now).is_some());
     let end = world.policy(3).expires_at;
     assert!(signed.is_good(world.now) && !signed.is_good(end));
     assert_eq!(signed.cpu_percent(end), None);
     let (mut signed, rules) = world.begin(false, end);
     assert!(rules.is_none() && signed.status(end).unwrap().has_ended);
-    signed.say(end);
+    signed.say(false, end);
     let ended = PolicyAck { version: 3, outcome: PolicyOutcome::Ended };
     assert_eq!(world.words.borrow().standing, ended);
     assert!(world.words.borrow().coordinators.is_empty());
@@ -206,11 +210,77 @@ fn what_has_ended_decides_nothing_and_is_said_to_have_ended() {
 }
 
 #[test]
+fn a_clock_that_returns_to_before_the_end_puts_it_in_force_again() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(3));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    signed.say(true, world.now);
+    let end = world.policy(3).expires_at;
+    assert!(signed.poll(true, world.at, end).is_none() && !signed.is_good(end));
+    signed.say(false, end);
+    let standing = |world: &World| world.words.borrow().standing.outcome.clone();
+    assert_eq!(standing(&world), PolicyOutcome::Ended);
+    assert!(signed.poll(true, world.at, end).is_none());
+    assert!(signed.poll(true, world.at, world.now).is_some(), "at once");
+    signed.say(true, world.now);
+    assert_eq!(standing(&world), PolicyOutcome::InForce);
+
+    // The same where it was ahead at the start.
+    let (mut signed, none) = world.begin(false, end);
+    assert!(none.is_none());
+    signed.say(false, end);
+    assert!(signed.poll(true, world.at, world.now).is_some());
+}
+
+#[test]
+fn a_host_that_begins_in_1970_says_why_it_is_not_in_force_and_takes_it_up_once_its_clock_is_set() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(3));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    let early = Timestamp::from_ms(1_000);
+    let (mut signed, none) = world.begin(false, early);
+    assert!(none.is_none(), "its rules end more than a year from then");
+    signed.say(false, early);
+    let refused = |ack: PolicyAck| {
+        let PolicyOutcome::Refused { reason, detail } = ack.outcome else { panic!("{ack:?}") };
+        assert!((ack.version, reason) == (3, PolicyRefusal::Unusable), "{detail}");
+    };
+    refused(world.words.borrow().standing.clone());
+    let error = signed.status(early).unwrap().error.unwrap();
+    assert!(error.contains("version 3 is stored and not in force: "), "{error}");
+    // What the coordinator offers again is the same, and no older one.
+    world.offer(&world.policy(3));
+    assert!(signed.poll(true, world.at, early).is_none());
+    refused(world.answer());
+    assert!(signed.poll(true, world.at, world.now).is_none(), "it was just tried");
+    let later = world.at + POLICY_RETRY_INTERVAL;
+    assert!(signed.poll(true, later, world.now).is_some());
+    signed.say(true, world.now);
+    assert_eq!(world.words.borrow().standing, in_force(3));
+    assert_eq!(signed.status(world.now).unwrap().error, None);
+}
+
+#[test]
+fn without_a_place_for_the_originals_the_stored_one_is_said_to_be_refused_for_that() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(3));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    signed.say(false, world.now);
+    let later = world.at + POLICY_RETRY_INTERVAL;
+    assert!(signed.poll(false, later, world.now).is_none());
+    let refused = PolicyAck::refused(3, PolicyRefusal::NowhereToHold, "");
+    assert_eq!(world.words.borrow().standing, refused);
+}
+
+#[test]
 fn a_policy_of_the_hosts_own_goes_first_and_what_comes_signed_is_kept() {
     let mut world = World::new();
     let (mut signed, _) = world.begin(true, world.now);
     world.offer(&world.policy(3));
-    assert!(signed.poll(true, world.now).is_none());
+    assert!(signed.poll(true, world.at, world.now).is_none());
     let kept = PolicyAck { version: 3, outcome: PolicyOutcome::Overridden };
     assert_eq!(world.answer(), kept);
     assert_eq!(signed.cpu_percent(world.now), None);
@@ -223,7 +293,7 @@ fn what_is_stored_is_believed_by_its_signature_alone() {
     let mut world = World::new();
     let (mut signed, _) = world.begin(false, world.now);
     world.offer(&world.policy(3));
-    assert!(signed.poll(true, world.now).is_some());
+    assert!(signed.poll(true, world.at, world.now).is_some());
     let path = world.dir.path().join(FILE);
     let stored = fs::read(&path).unwrap();
     let mut forged = stored.clone();
@@ -269,8 +339,8 @@ fn the_keys_before_and_the_next_may_be_trusted_together() {
     fs::write(world.keys(), both).unwrap();
     let (mut signed, _) = world.begin(false, world.now);
     world.offer(&world.policy(3));
-    assert!(signed.poll(true, world.now).is_some());
+    assert!(signed.poll(true, world.at, world.now).is_some());
     world.key = next;
     world.offer(&world.policy(4));
-    assert!(signed.poll(true, world.now).is_some());
+    assert!(signed.poll(true, world.at, world.now).is_some());
 }
