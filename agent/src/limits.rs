@@ -320,6 +320,13 @@ pub const POLICY_KEYS_BYTES_MAX: u64 = 64 << 10;
 /// start is set within minutes, and reading two hundred rules takes some ten milliseconds.
 pub const POLICY_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often in a row the agent may end soon after it put a signed policy in force, before it goes on without it: once
+/// is chance, and twice may be whoever works on the host.
+pub const POLICY_TRIALS_MAX: u8 = 3;
+/// How long the agent runs under a policy until that is one under which it lasts: the first records have come, and each
+/// of its rules' periods of a minute has ended several times.
+pub const POLICY_TRIED_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// How often the policy's file is looked at for a change.
 pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 

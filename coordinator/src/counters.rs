@@ -281,6 +281,8 @@ label! {
         Unusable = "unusable",
         /// The agent could not store it.
         NotStored = "not_stored",
+        /// The agent ended soon after it, again and again.
+        Crashed = "crashed",
     }
 }
 
@@ -295,6 +297,7 @@ impl From<PolicyRefusal> for PolicyRefused {
             PolicyRefusal::Expired | PolicyRefusal::NotYet => Self::Untimely,
             PolicyRefusal::Unusable | PolicyRefusal::NowhereToHold => Self::Unusable,
             PolicyRefusal::NotStored => Self::NotStored,
+            PolicyRefusal::Crashed => Self::Crashed,
         }
     }
 }

@@ -202,6 +202,14 @@ pub const ROLLOUT_MALFORMED_RISE: u16 = 20;
 pub const ROLLOUT_HELD_RISE: u16 = 250;
 /// By how much the share of dropped records may rise, in thousandths: rules that take too long slow the sources.
 pub const ROLLOUT_DROPPED_RISE: u16 = 10;
+/// By how much the share of what is lost besides may rise, in thousandths of the records: lines that are cut, files that
+/// are gone before they are read, because the sources are slow.
+pub const ROLLOUT_LOST_RISE: u16 = 10;
+/// How much more often an agent is started again, or stops without having counted what it sent, before it counts as one
+/// that crashes: an update and whoever works on the host are two.
+pub const ROLLOUT_RESTARTS_RISE: u64 = 3;
+/// Most agents that may crash, in thousandths of those in which it is in force: hosts that are unwell were so before.
+pub const ROLLOUT_CRASHING_MAX: u16 = 50;
 /// Most agents that may refuse, in thousandths of those that answered: a few have no place to hold, or old keys.
 pub const ROLLOUT_REFUSED_MAX: u16 = 50;
 /// Most agents that may fall silent soon after they took it, in thousandths: laptops are closed at any time.

@@ -308,11 +308,14 @@ pub enum PolicyRefusal {
     /// The agent cannot store it.
     #[error("it cannot be stored")]
     NotStored,
+    /// The agent has ended soon after it put it in force, again and again.
+    #[error("the agent ended within minutes of it, several times in a row")]
+    Crashed,
 }
 
 impl PolicyRefusal {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TooLarge,
         Self::Malformed,
         Self::UnknownKey,
@@ -324,6 +327,7 @@ impl PolicyRefusal {
         Self::Unusable,
         Self::NowhereToHold,
         Self::NotStored,
+        Self::Crashed,
     ];
 
     /// Returns its name in counters and documents, which is its serde name.
@@ -341,6 +345,7 @@ impl PolicyRefusal {
             Self::Unusable => "unusable",
             Self::NowhereToHold => "nowhere_to_hold",
             Self::NotStored => "not_stored",
+            Self::Crashed => "crashed",
         }
     }
 }

@@ -166,6 +166,7 @@ impl Pipeline {
         }
         self.end_sources(&mut buffer)?;
         self.finish()?;
+        self.parts.policy.end();
         self.last_publish = None;
         self.publish();
         Ok(())

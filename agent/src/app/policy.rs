@@ -6,7 +6,9 @@
 //! everything is sent: a filter that cannot be read must not silence a host. A signed one that has ended does nothing
 //! any more, so everything is sent, too. The status says so either way.
 
+mod place;
 pub(super) mod signed;
+mod trial;
 
 use std::{
     fs, io,
@@ -186,7 +188,7 @@ impl Enforcement {
             return None;
         }
         self.looked_at = now;
-        self.signed.tell(wall);
+        self.signed.tend(now, wall);
         self.say_what_expired(wall);
         let file = self.file.as_ref()?;
         let has_changed = look(&file.path) != file.look;
@@ -223,6 +225,11 @@ impl Enforcement {
         self.say_what_expired(wall);
         let is_signed = self.prefilter.is_some() && source == PolicySource::Signed;
         self.signed.say(is_signed, wall);
+    }
+
+    /// Notes that the agent ends in good order, whatever is in force.
+    pub(super) fn end(&mut self) {
+        self.signed.end();
     }
 
     /// Returns what is shown of the policy; nothing where there is none, and nobody could send one.

@@ -301,8 +301,8 @@ fn shown<S: Source + ?Sized>(
     })
 }
 
-fn sums(Sums { records, malformed, held, dropped }: Sums) -> RolloutSums {
-    RolloutSums { records, malformed, held, dropped }
+fn sums(Sums { records, malformed, held, dropped, lost, restarts }: Sums) -> RolloutSums {
+    RolloutSums { records, malformed, held, dropped, lost, restarts }
 }
 
 fn halted_as_shown(tenant: TenantId, rollout: &Rollout, halted: &Halted) -> RolloutHalted {

@@ -14,13 +14,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::{
     ids::{AgentId, TenantId},
-    ledger::Interval,
+    ledger::{Interval, LossReason},
 };
 use thiserror::Error;
 
 use crate::limits::{
-    ROLLOUT_DROPPED_RISE, ROLLOUT_HELD_RISE, ROLLOUT_MALFORMED_RISE, ROLLOUT_RECORDS_MIN,
-    ROLLOUT_REFUSED_MAX, ROLLOUT_SILENT_MAX,
+    ROLLOUT_CRASHING_MAX, ROLLOUT_DROPPED_RISE, ROLLOUT_HELD_RISE, ROLLOUT_LOST_RISE,
+    ROLLOUT_MALFORMED_RISE, ROLLOUT_RECORDS_MIN, ROLLOUT_REFUSED_MAX, ROLLOUT_RESTARTS_RISE,
+    ROLLOUT_SILENT_MAX,
 };
 
 /// Percents of the stages; the last is everybody.
@@ -67,11 +68,18 @@ pub struct Sums {
     pub held: u64,
     /// How many came and could not be kept.
     pub dropped: u64,
+    /// What else is known to be lost: lines that were cut, files that were gone. What had to make room among the held is
+    /// not in it: it was held, and counts as that.
+    pub lost: u64,
+    /// How often agents were started again, or had made blocks that no interval counts.
+    pub restarts: u64,
 }
 
 impl Sums {
     /// Adds an interval.
     pub fn add(&mut self, interval: &Interval) {
+        let restarts = u64::from(interval.restarts) + u64::from(interval.unaccounted);
+        self.restarts = self.restarts.saturating_add(restarts);
         for sums in &interval.sources {
             let all = |counts: &mut dyn Iterator<Item = &u64>| {
                 counts.fold(0, |sum: u64, count| sum.saturating_add(*count))
@@ -81,12 +89,30 @@ impl Sums {
             add(&mut self.malformed, all(&mut sums.malformed.iter()));
             add(&mut self.held, all(&mut sums.held.values().chain(sums.folded.values())));
             add(&mut self.dropped, all(&mut sums.dropped.values()));
+            let losses = sums.losses.iter().filter(|(reason, _)| match reason {
+                LossReason::Cut | LossReason::LostFile | LossReason::ReadError => true,
+                LossReason::HeldEvicted => false,
+            });
+            add(&mut self.lost, all(&mut losses.map(|(_, count)| count)));
+        }
+    }
+
+    /// Adds up sums.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_add(other.records),
+            malformed: self.malformed.saturating_add(other.malformed),
+            held: self.held.saturating_add(other.held),
+            dropped: self.dropped.saturating_add(other.dropped),
+            lost: self.lost.saturating_add(other.lost),
+            restarts: self.restarts.saturating_add(other.restarts),
         }
     }
 }
 
 /// What is seen of the agents that a version was offered to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// How many have answered.
     pub answered: u64,
@@ -98,6 +124,8 @@ pub struct Seen {
     pub before: Sums,
     /// And since.
     pub after: Sums,
+    /// The same of each of them, before and since.
+    pub each: Vec<(Sums, Sums)>,
     /// Whether its content is that of an earlier version, which was good before: that it holds more is what it is for.
     pub is_copy: bool,
 }
@@ -152,6 +180,22 @@ pub enum Fault {
         /// Share since.
         after: u16,
     },
+    /// More is lost besides, such as lines that are cut.
+    #[error("{} of records are lost, before it were {}", percent(*.after), percent(*.before))]
+    Lost {
+        /// Share before.
+        before: u16,
+        /// Share since.
+        after: u16,
+    },
+    /// Agents are started again and again.
+    #[error("{crashing} of {agents} agents were started again and again since")]
+    Crashing {
+        /// How many.
+        crashing: u64,
+        /// Of how many in which it is in force.
+        agents: u64,
+    },
 }
 
 /// Writes thousandths as percent.
@@ -169,12 +213,20 @@ fn share(part: u64, whole: u64) -> u16 {
 /// once there are [`ROLLOUT_RECORDS_MIN`] of them on either side.
 #[must_use]
 pub fn judge(seen: &Seen) -> Option<Fault> {
-    let Seen { answered, refused, silent, before, after, is_copy } = *seen;
+    let Seen { answered, refused, silent, before, after, is_copy, .. } = *seen;
     if refused > 0 && share(refused, answered) > ROLLOUT_REFUSED_MAX {
         return Some(Fault::Refused { refused, answered });
     }
     if silent > 0 && share(silent, answered) > ROLLOUT_SILENT_MAX {
         return Some(Fault::Silent { silent, answered });
+    }
+    let crashes = |(before, after): &&(Sums, Sums)| {
+        after.restarts >= before.restarts.saturating_add(ROLLOUT_RESTARTS_RISE)
+    };
+    let (crashing, agents) =
+        (seen.each.iter().filter(crashes).count() as u64, seen.each.len() as u64);
+    if crashing > 0 && share(crashing, agents) > ROLLOUT_CRASHING_MAX {
+        return Some(Fault::Crashing { crashing, agents });
     }
     if before.records.min(after.records) < ROLLOUT_RECORDS_MIN {
         return None;
@@ -186,6 +238,10 @@ pub fn judge(seen: &Seen) -> Option<Fault> {
     let dropped = shares(|sums| sums.dropped);
     if rises(dropped, ROLLOUT_DROPPED_RISE) {
         return Some(Fault::Dropped { before: dropped.0, after: dropped.1 });
+    }
+    let lost = shares(|sums| sums.lost);
+    if rises(lost, ROLLOUT_LOST_RISE) {
+        return Some(Fault::Lost { before: lost.0, after: lost.1 });
     }
     let malformed = shares(|sums| sums.malformed);
     if rises(malformed, ROLLOUT_MALFORMED_RISE) {
@@ -256,7 +312,7 @@ mod tests {
     }
 
     fn sums(records: u64, malformed: u64, held: u64, dropped: u64) -> Sums {
-        Sums { records, malformed, held, dropped }
+        Sums { records, malformed, held, dropped, ..Sums::default() }
     }
 
     fn of_records(before: Sums, after: Sums) -> Option<Fault> {
@@ -315,6 +371,40 @@ mod tests {
         assert_eq!(seen(19, 1, 0), Some(Fault::Refused { refused: 1, answered: 19 }));
         assert_eq!(seen(1, 0, 1), Some(Fault::Silent { silent: 1, answered: 1 }));
         assert_eq!(seen(10, 0, 1), None);
+    }
+
+    #[test]
+    fn agents_that_are_started_again_and_again_stop_it_whatever_they_read() {
+        let of = |crashing: usize, agents: usize, restarts: u64| {
+            let after = Sums { restarts, ..Sums::default() };
+            let each = (0..agents)
+                .map(|at| (Sums::default(), if at < crashing { after } else { Sums::default() }));
+            judge(&Seen { answered: 40, each: each.collect(), ..Seen::default() })
+        };
+        assert_eq!(of(1, 1, ROLLOUT_RESTARTS_RISE - 1), None);
+        let crashing = Fault::Crashing { crashing: 1, agents: 1 };
+        assert_eq!(of(1, 1, ROLLOUT_RESTARTS_RISE), Some(crashing));
+        assert_eq!(of(1, 20, 9), None, "one of many is unwell");
+        assert_eq!(of(2, 20, 9), Some(Fault::Crashing { crashing: 2, agents: 20 }));
+        let (before, after) =
+            (Sums { restarts: 9, ..Sums::default() }, Sums { restarts: 11, ..Sums::default() });
+        let each = vec![(before, after)];
+        assert_eq!(judge(&Seen { answered: 1, each, ..Seen::default() }), None, "as before");
+    }
+
+    #[test]
+    fn what_is_lost_besides_is_added_and_stops_it_and_what_made_room_does_not() {
+        let losses =
+            [(LossReason::Cut, 3), (LossReason::ReadError, 4), (LossReason::HeldEvicted, 900)];
+        let losses = BTreeMap::from(losses);
+        let sums = SourceSums { read: 500, losses, ..SourceSums::of("eve") };
+        let interval =
+            Interval { sources: vec![sums], restarts: 2, unaccounted: true, ..Interval::default() };
+        let mut added = Sums::default();
+        added.add(&interval);
+        assert_eq!((added.lost, added.restarts), (7, 3));
+        let before = Sums { records: 500, ..Sums::default() };
+        assert_eq!(of_records(before, added), Some(Fault::Lost { before: 0, after: 14 }));
     }
 
     #[test]

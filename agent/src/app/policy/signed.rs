@@ -33,9 +33,9 @@ use shared::{
 };
 use tokio::sync::watch;
 
+use super::{place::place, trial::Trial};
 use crate::{
     limits::{POLICY_KEYS_BYTES_MAX, POLICY_RETRY_INTERVAL},
-    platform,
     policy::Policy,
     status::{RefusalStatus, SignedPolicyStatus},
     uplink::PolicyWord,
@@ -84,6 +84,7 @@ pub(crate) struct Signed {
     kept: Option<Kept>,
     /// Whether the rules of the kept one are what is in force.
     is_in_force: bool,
+    trial: Trial,
     /// When the stored one was taken up, or tried to be, last.
     tried_at: Instant,
     /// The highest version that was taken.
@@ -118,6 +119,7 @@ impl Signed {
             channel,
             kept: None,
             is_in_force: false,
+            trial: Trial::new(spool_dir),
             tried_at: now,
             highest: 0,
             error,
@@ -125,14 +127,14 @@ impl Signed {
             last_refusal: None,
             owed: None,
         };
-        let rules = signed.take_up(can_hold, wall);
+        let rules = signed.take_up(can_hold, now, wall);
         (signed, rules)
     }
 
     /// Reads what is stored, and returns its rules if it decides now. A file that cannot be believed is as none, and
     /// that is shown.
-    fn take_up(&mut self, can_hold: bool, now: Timestamp) -> Option<Policy> {
-        let policy = match self.stored() {
+    fn take_up(&mut self, can_hold: bool, now: Instant, wall: Timestamp) -> Option<Policy> {
+        let (policy, digest) = match self.stored() {
             Ok(None) => {
                 if self.kept.is_some() {
                     self.note_fault((PolicyRefusal::NotStored, "its file is gone".to_owned()));
@@ -143,7 +145,7 @@ impl Signed {
                 self.highest = self.highest.max(policy.version);
                 let fault = self.kept.take().and_then(|kept| kept.fault);
                 self.keep(&policy, digest, fault);
-                policy
+                (policy, digest)
             }
             Err(error) => {
                 let error = format!("{}: {error}", self.path.display());
@@ -152,10 +154,14 @@ impl Signed {
                 return None;
             }
         };
-        if !self.decides(now) {
+        if !self.decides(wall) {
             return None;
         }
-        match rules_of(&policy.text, can_hold, now) {
+        let rules = rules_of(&policy.text, can_hold, wall).and_then(|rules| {
+            let may_be = self.trial.begin(&digest, now);
+            may_be.then_some(rules).ok_or((PolicyRefusal::Crashed, String::new()))
+        });
+        match rules {
             Ok(rules) => {
                 self.kept.as_mut()?.fault = None;
                 self.error = None;
@@ -187,9 +193,9 @@ impl Signed {
             return None;
         }
         self.tried_at = now;
-        let rules = self.take_up(can_hold, wall);
+        let rules = self.take_up(can_hold, now, wall);
         if rules.is_none() {
-            self.tell(wall);
+            self.send(None, wall);
         }
         rules
     }
@@ -245,6 +251,7 @@ impl Signed {
                     self.answer(wall);
                     return None;
                 }
+                self.trial.begin(&digest, now);
                 Some(rules)
             }
             Err((reason, detail)) => {
@@ -327,12 +334,21 @@ impl Signed {
     /// in force since the last time.
     pub(crate) fn say(&mut self, is_in_force: bool, now: Timestamp) {
         self.is_in_force = is_in_force;
+        if !is_in_force {
+            self.trial.end();
+        }
         self.answer(now);
     }
 
-    /// Says how it stands, if that is news.
-    pub(crate) fn tell(&self, now: Timestamp) {
-        self.send(None, now);
+    /// Notes that the agent lasts, and says how it stands, if that is news.
+    pub(crate) fn tend(&mut self, now: Instant, wall: Timestamp) {
+        self.trial.tend(now);
+        self.send(None, wall);
+    }
+
+    /// Notes that the agent ends in good order.
+    pub(crate) fn end(&mut self) {
+        self.trial.end();
     }
 
     fn answer(&mut self, now: Timestamp) {
@@ -436,12 +452,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Puts an envelope in the stored one's place: whole or not at all.
 fn store(path: &Path, envelope: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or_else(|| Path::new(""));
-    let next = dir.join(format!("{FILE}.next"));
-    let bytes = [&[VERSION], envelope].concat();
-    platform::write_private(&next, &bytes, &fs::metadata(dir)?)?;
-    fs::rename(&next, path)?;
-    platform::sync_dir(dir)
+    place(path, &[&[VERSION], envelope].concat())
 }
 
 #[cfg(test)]

@@ -128,6 +128,10 @@ pub struct RolloutSums {
     pub held: u64,
     /// How many came and could not be kept.
     pub dropped: u64,
+    /// What else is known to be lost: lines that were cut, files that were gone.
+    pub lost: u64,
+    /// How often agents were started again, or had sent what none of their sums counts.
+    pub restarts: u64,
 }
 
 /// How far a tenant's newest policy is rolled out.
@@ -182,7 +186,7 @@ pub struct PolicyRefusedBy {
     /// Which.
     pub version: u64,
     /// Why: too_large, malformed, unknown_key, bad_signature, foreign_tenant, rollback, expired, not_yet, unusable,
-    /// nowhere_to_hold or not_stored.
+    /// nowhere_to_hold, not_stored or crashed.
     pub reason: String,
     /// What is wrong with it, in words.
     pub text: String,

@@ -121,21 +121,26 @@ pub fn seen<S: Source + ?Sized>(
     let of = |from: Timestamp, until: Timestamp, wanted: &dyn Fn(u64) -> bool| {
         sums(source, tenant, (from, until), &in_force, wanted)
     };
-    seen.before = of(began.saturating_sub(ROLLOUT_BASELINE), began, &|other| other != version)?;
-    seen.after = of(began, Timestamp::MAX, &|same| same == version)?;
+    let before = of(began.saturating_sub(ROLLOUT_BASELINE), began, &|other| other != version)?;
+    let after = of(began, Timestamp::MAX, &|same| same == version)?;
+    let all =
+        |sums: &BTreeMap<AgentId, Sums>| sums.values().copied().fold(Sums::default(), Sums::plus);
+    (seen.before, seen.after) = (all(&before), all(&after));
+    let one = |sums: &BTreeMap<AgentId, Sums>, agent| sums.get(agent).copied().unwrap_or_default();
+    seen.each = in_force.iter().map(|agent| (one(&before, agent), one(&after, agent))).collect();
     Ok(seen)
 }
 
-/// Adds up the intervals of some agents that ended from one instant until another, under the versions that are wanted,
-/// the newest first.
+/// Adds up, by agent, the intervals of some that ended from one instant until another, under the versions that are
+/// wanted, the newest first.
 fn sums<S: Source + ?Sized>(
     source: &S,
     tenant: TenantId,
     (from, until): (Timestamp, Timestamp),
     of: &BTreeSet<AgentId>,
     wanted: &dyn Fn(u64) -> bool,
-) -> Result<Sums, LoadError> {
-    let mut sums = Sums::default();
+) -> Result<BTreeMap<AgentId, Sums>, LoadError> {
+    let mut sums: BTreeMap<AgentId, Sums> = BTreeMap::new();
     if of.is_empty() {
         return Ok(sums);
     }
@@ -154,7 +159,7 @@ fn sums<S: Source + ?Sized>(
         let is_last = rows.len() < LEDGER_ROWS_READ;
         for (key, interval) in &rows {
             if of.contains(&key.agent) && wanted(interval.policy) {
-                sums.add(interval);
+                sums.entry(key.agent).or_default().add(interval);
             }
         }
         let Some((oldest, _)) = rows.last().filter(|_| !is_last) else { break };

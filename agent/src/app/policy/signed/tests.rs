@@ -4,7 +4,10 @@ use certs::PolicyKey;
 use shared::policy::PolicyLimits;
 
 use super::*;
-use crate::clock;
+use crate::{
+    clock,
+    limits::{POLICY_TRIALS_MAX, POLICY_TRIED_AFTER},
+};
 
 /// A spool's folder, the file of trusted keys, a provider's key, and the coordinator's end of the channel.
 struct World {
@@ -273,6 +276,52 @@ fn without_a_place_for_the_originals_the_stored_one_is_said_to_be_refused_for_th
     assert!(signed.poll(false, later, world.now).is_none());
     let refused = PolicyAck::refused(3, PolicyRefusal::NowhereToHold, "");
     assert_eq!(world.words.borrow().standing, refused);
+}
+
+#[test]
+fn an_agent_that_ends_soon_after_it_again_and_again_goes_on_without_it_and_says_so() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(3));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    signed.say(true, world.now);
+    for _ in 1..POLICY_TRIALS_MAX {
+        assert!(world.begin(false, world.now).1.is_some());
+    }
+    for _ in 0..2 {
+        let (mut signed, none) = world.begin(false, world.now);
+        assert!(none.is_none(), "everything is sent");
+        signed.say(false, world.now);
+        let refused = PolicyAck::refused(3, PolicyRefusal::Crashed, "");
+        assert_eq!(world.words.borrow().standing, refused);
+        let later = world.at + POLICY_RETRY_INTERVAL;
+        assert!(signed.poll(true, later, world.now).is_none(), "nor is it tried again");
+        signed.end();
+    }
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(4));
+    assert!(signed.poll(true, world.at, world.now).is_some(), "the next one is tried");
+}
+
+#[test]
+fn an_agent_that_lasts_or_is_stopped_in_good_order_may_begin_as_often_as_it_likes() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(3));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    for start in 0..POLICY_TRIALS_MAX + 2 {
+        let (mut signed, rules) = world.begin(false, world.now);
+        assert!(rules.is_some(), "{start}");
+        signed.say(true, world.now);
+        signed.tend(world.at + POLICY_TRIED_AFTER / 2, world.now);
+        assert!(world.dir.path().join("policy.trying").exists());
+        if start % 2 == 0 {
+            signed.tend(world.at + POLICY_TRIED_AFTER, world.now);
+        } else {
+            signed.end();
+        }
+        assert!(!world.dir.path().join("policy.trying").exists());
+    }
 }
 
 #[test]

@@ -164,8 +164,8 @@ Examples:
   signalbox policy sign acme acme.yml --key policy.key --version 8 --out acme-8.signed";
 
 pub(super) const POLICY_STATUS: &str = "\
-A roll-out stops by itself when agents refuse the version or fall silent, or when more of their
-records are held, malformed or dropped than before; `next` says what can be done. With --json it
+A roll-out stops by itself when agents refuse the version, fall silent or crash, or when more of
+their records are held, malformed, dropped or lost than before; `next` says what can be done. With --json it
 prints an object of `rollout` and `agents`.
 
 Examples:

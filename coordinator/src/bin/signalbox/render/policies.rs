@@ -124,8 +124,12 @@ pub(crate) fn rollout(rollout: &PolicyRollout, now: Timestamp) -> String {
     text
 }
 
-fn sums(RolloutSums { records, malformed, held, dropped }: &RolloutSums) -> String {
-    format!("{records} records, {held} held or folded, {malformed} malformed, {dropped} dropped")
+fn sums(sums: &RolloutSums) -> String {
+    let RolloutSums { records, malformed, held, dropped, lost, restarts } = sums;
+    format!(
+        "{records} records, {held} held or folded, {malformed} malformed, {dropped} dropped, \
+         {lost} lost, {restarts} restarts"
+    )
 }
 
 /// Writes where the policy stands at agents.
@@ -172,8 +176,12 @@ mod tests {
                 "agents": 30, "in_stage": 3, "in_force": 1, "overridden": 1, "ended": 0,
                 "refused": 1, "waiting": 0, "silent": 0
             },
-            "before": {"records": 500, "malformed": 1, "held": 20, "dropped": 0},
-            "after": {"records": 300, "malformed": 0, "held": 200, "dropped": 0}
+            "before": {
+                "records": 500, "malformed": 1, "held": 20, "dropped": 0, "lost": 0, "restarts": 1
+            },
+            "after": {
+                "records": 300, "malformed": 0, "held": 200, "dropped": 0, "lost": 2, "restarts": 0
+            }
         }))
     }
 
@@ -184,7 +192,7 @@ mod tests {
             "Version 9 of acme",
             "running, 10 % of the agents",
             "3 in the stage, of 30 agents: 1 in force, 0 waiting, 1 refused",
-            "500 records, 20 held or folded, 1 malformed, 0 dropped",
+            "500 records, 20 held or folded, 1 malformed, 0 dropped, 0 lost, 1 restarts",
             "next  signalbox policy advance acme",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
