@@ -186,6 +186,9 @@ pub const POLICY_OFFERS_MAX: usize = 256;
 
 /// Most agents of a tenant that a roll-out looks at: as many as may be connected.
 pub const ROLLOUT_AGENTS_MAX: usize = CONNECTIONS_MAX;
+/// Within what time an agent was heard of that a stage is chosen among: who has been away for longer than that answers
+/// nothing while the stage is watched.
+pub const ROLLOUT_SEEN_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often roll-outs are looked at: a heartbeat, after which an agent's silence begins to show.
 pub const ROLLOUT_LOOK_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a stage is watched: a day has the nightly jobs and the office's hours.

@@ -32,12 +32,10 @@ use crate::{
     command::policies as commands,
     limits::ROLLOUT_AGENTS_MAX,
     store::{
-        reader::policies,
-        schema::{PolicyKey, RolloutKey},
+        reader::policies::{self, AgentStanding},
+        schema::{AgentKey, PolicyKey, RolloutKey},
         tables::{LoadError, Source},
-        values::{
-            AgentPolicy, HaltReason, Halted, PolicyRecord, RefusedPolicy, Rollout, ValueError,
-        },
+        values::{HaltReason, Halted, PolicyRecord, RefusedPolicy, Rollout, ValueError},
     },
     triage::rollout::{STAGES, Seen, Sums},
 };
@@ -195,10 +193,9 @@ async fn list_agents(
         let mut rows = policies::agents(engine, tenant, after, limit + 1)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|(agent, _)| filter.cursor(agent.as_bytes()));
-        let items = rows
-            .iter()
-            .map(|(agent, row)| agent_state(tenant, *agent, rollout.as_ref(), row.as_ref()));
+        let last = rows.last().filter(|_| more);
+        let next = last.map(|standing| filter.cursor(standing.agent.as_bytes()));
+        let items = rows.iter().map(|standing| agent_state(tenant, rollout.as_ref(), standing));
         Ok::<_, LoadError>(Page { items: items.collect(), next })
     });
     json(&page.await?)
@@ -323,7 +320,7 @@ fn halted_as_shown(tenant: TenantId, rollout: &Rollout, halted: &Halted) -> Roll
 fn counts(
     tenant: TenantId,
     rollout: &Rollout,
-    agents: &[(AgentId, Option<AgentPolicy>)],
+    agents: &[AgentStanding],
     seen: &Seen,
 ) -> RolloutCounts {
     let mut counts = RolloutCounts {
@@ -332,8 +329,8 @@ fn counts(
         silent: seen.silent,
         ..RolloutCounts::default()
     };
-    for (agent, policy) in agents {
-        let in_stage = commands::is_in_stage(rollout, tenant, *agent);
+    for AgentStanding { agent, first_seen_at, policy, .. } in agents {
+        let in_stage = rollout.has_in_stage(AgentKey { tenant, agent: *agent }, *first_seen_at);
         counts.in_stage += u64::from(in_stage);
         let has = policy.as_ref().filter(|policy| policy.version == rollout.version);
         let count = match has.map(|policy| &policy.outcome) {
@@ -354,10 +351,11 @@ fn counts(
 
 fn agent_state(
     tenant: TenantId,
-    agent: AgentId,
     rollout: Option<&Rollout>,
-    row: Option<&AgentPolicy>,
+    standing: &AgentStanding,
 ) -> AgentPolicyState {
+    let AgentStanding { agent, first_seen_at, .. } = *standing;
+    let (key, row) = (AgentKey { tenant, agent }, standing.policy.as_ref());
     let outcome = match row.map(|row| &row.outcome) {
         None => PolicyOutcomeName::Unheard,
         Some(PolicyOutcome::InForce) => PolicyOutcomeName::InForce,
@@ -368,8 +366,8 @@ fn agent_state(
     let offered = row.and_then(|row| row.offered);
     AgentPolicyState {
         agent: agent.to_string(),
-        in_stage: rollout.is_some_and(|rollout| commands::is_in_stage(rollout, tenant, agent)),
-        target: rollout.map_or(0, |rollout| commands::target(rollout, tenant, agent)),
+        in_stage: rollout.is_some_and(|rollout| rollout.has_in_stage(key, first_seen_at)),
+        target: rollout.map_or(0, |rollout| commands::target(rollout, key, first_seen_at)),
         version: row.map_or(0, |row| row.version),
         outcome,
         since: row.map(|row| Time(row.since)),

@@ -11,24 +11,24 @@
 
 use sha2::{Digest, Sha256};
 use shared::{
-    ids::{AgentId, TenantId},
+    ids::TenantId,
     policy::{PolicyAck, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal, accept, peek},
     time::Timestamp,
 };
 
 use crate::{
     command::{CommandError, journal},
-    limits::{POLICY_VERSIONS_MAX, ROLLOUT_AGENTS_MAX, TEXT_BYTES_MAX},
+    limits::{POLICY_VERSIONS_MAX, ROLLOUT_AGENTS_MAX, ROLLOUT_SEEN_WITHIN, TEXT_BYTES_MAX},
     store::{
         engine::{Direction, Staged},
         schema::{AgentKey, AgentPolicyKey, PolicyKey, RolloutKey, TenantKey, range_of},
-        tables::{LoadError, Source, delete, put},
+        tables::{LoadError, Rows, Source, delete, put},
         values::{
             Actor, AgentPolicy, Entry, Event, HaltReason, Halted, PolicyEvent, PolicyRecord,
             RefusedPolicy, Rollout,
         },
     },
-    triage::rollout::{STAGES, cut, next_stage, place},
+    triage::rollout::{STAGES, cut, cut_of_newcomers, next_stage, place},
 };
 
 /// A signed policy that is brought.
@@ -83,7 +83,7 @@ pub fn push(
         Some(of) => of,
         None => base_of(staged.load(&RolloutKey(tenant))?),
     };
-    let cut = cut_of(&*staged, tenant, version, percent)?;
+    let cut = cut_of(&*staged, (tenant, version), percent, now)?;
     let (began_at, stage_at) = (now, now);
     let rollout =
         Rollout { version, base, percent, cut, began_at, stage_at, halted: None, is_meant: false };
@@ -135,16 +135,20 @@ pub fn versions<S: Source + ?Sized>(source: &S, tenant: TenantId) -> Result<Vec<
     Ok(keys.into_iter().map(|key| key.version).collect())
 }
 
+/// Returns up to which place a stage reaches among the agents that were heard of lately: of those who are gone for good
+/// nobody would learn anything.
 fn cut_of(
     staged: &Staged<'_>,
-    tenant: TenantId,
-    version: u64,
+    (tenant, version): (TenantId, u64),
     percent: u8,
+    now: Timestamp,
 ) -> Result<u64, LoadError> {
     let (from, to) = range_of::<AgentKey>(tenant.as_bytes());
-    let agents: Vec<AgentKey> =
-        staged.load_keys(&from..&to, Direction::Forward, ROLLOUT_AGENTS_MAX)?;
-    let places = agents.into_iter().map(|key| place(tenant, version, key.agent)).collect();
+    let agents: Rows<AgentKey> =
+        staged.load_range(&from..&to, Direction::Forward, ROLLOUT_AGENTS_MAX)?;
+    let agents = agents.into_iter();
+    let lately = agents.filter(|(_, agent)| now.since(agent.last_seen_at) < ROLLOUT_SEEN_WITHIN);
+    let places = lately.map(|(key, _)| place(tenant, version, key.agent)).collect();
     Ok(cut(percent, places))
 }
 
@@ -174,7 +178,9 @@ pub fn advance(
             return Err(CommandError::Conflict { problem });
         }
     }
-    rollout.cut = cut_of(staged, tenant, rollout.version, rollout.percent)?;
+    // Whoever was in the stage stays in it, whoever has gone or come meanwhile.
+    let reaches = cut_of(staged, (tenant, rollout.version), rollout.percent, now)?;
+    rollout.cut = rollout.cut.max(reaches);
     (rollout.stage_at, rollout.halted) = (now, None);
     rollout.is_meant |= is_meant;
     put(staged, &RolloutKey(tenant), rollout.clone());
@@ -220,20 +226,14 @@ fn rollout(staged: &Staged<'_>, tenant: TenantId) -> Result<Rollout, CommandErro
     rollout.ok_or_else(|| CommandError::not_found("policy of tenant", tenant))
 }
 
-/// Returns the version that an agent of the tenant is to have.
+/// Returns the version that an agent of the tenant is to have, which was first seen at this time.
 #[must_use]
-pub fn target(rollout: &Rollout, tenant: TenantId, agent: AgentId) -> u64 {
-    if rollout.halted.is_none() && is_in_stage(rollout, tenant, agent) {
+pub fn target(rollout: &Rollout, agent: AgentKey, first_seen_at: Timestamp) -> u64 {
+    if rollout.halted.is_none() && rollout.has_in_stage(agent, first_seen_at) {
         rollout.version
     } else {
         rollout.base
     }
-}
-
-/// Returns whether an agent is in the stage that the roll-out has reached.
-#[must_use]
-pub fn is_in_stage(rollout: &Rollout, tenant: TenantId, agent: AgentId) -> bool {
-    place(tenant, rollout.version, agent) <= rollout.cut
 }
 
 /// Returns the version that an agent is to be offered: above the one that it says it has, and not `tried`, which it
@@ -243,12 +243,13 @@ pub fn is_in_stage(rollout: &Rollout, tenant: TenantId, agent: AgentId) -> bool 
 /// The store cannot be read.
 pub fn due<S: Source + ?Sized>(
     source: &S,
-    AgentKey { tenant, agent }: AgentKey,
+    agent: AgentKey,
     tried: Option<u64>,
 ) -> Result<Option<u64>, LoadError> {
-    let Some(rollout) = source.load(&RolloutKey(tenant))? else { return Ok(None) };
-    let target = target(&rollout, tenant, agent);
-    let known = source.load(&AgentPolicyKey(AgentKey { tenant, agent }))?;
+    let Some(rollout) = source.load(&RolloutKey(agent.tenant))? else { return Ok(None) };
+    let Some(seen) = source.load(&agent)? else { return Ok(None) };
+    let target = target(&rollout, agent, seen.first_seen_at);
+    let known = source.load(&AgentPolicyKey(agent))?;
     let has = known.map_or(0, |known| known.version);
     Ok((target > has && tried != Some(target)).then_some(target))
 }
@@ -309,6 +310,20 @@ pub fn acknowledge(
     let reason = reason.as_str().to_owned();
     let event = PolicyEvent::Refused { agent, version, reason, detail };
     note(staged, tenant, event, &Actor::Agent(agent), now)
+}
+
+impl Rollout {
+    /// Returns whether an agent is in the stage that the roll-out has reached, which was first seen at this time.
+    #[must_use]
+    pub fn has_in_stage(
+        &self,
+        AgentKey { tenant, agent }: AgentKey,
+        first_seen_at: Timestamp,
+    ) -> bool {
+        let is_newcomer = first_seen_at > self.stage_at;
+        let cut = if is_newcomer { cut_of_newcomers(self.percent, self.cut) } else { self.cut };
+        place(tenant, self.version, agent) <= cut
+    }
 }
 
 impl AgentPolicy {

@@ -46,7 +46,7 @@ pub fn place(tenant: TenantId, version: u64, agent: AgentId) -> u64 {
 }
 
 /// Returns up to which place a stage of `percent` reaches among agents at these places: at least one of them, or there
-/// would be nobody to learn from. Agents that come later are in it by the same cut.
+/// would be nobody to learn from. Where there is nobody, it is that share of all places.
 #[must_use]
 pub fn cut(percent: u8, mut places: Vec<u64>) -> u64 {
     if percent >= 100 {
@@ -54,7 +54,14 @@ pub fn cut(percent: u8, mut places: Vec<u64>) -> u64 {
     }
     places.sort_unstable();
     let count = (places.len() * usize::from(percent)).div_ceil(100).max(1);
-    places.get(count - 1).copied().unwrap_or(u64::MAX / 100 * u64::from(percent))
+    places.get(count - 1).copied().unwrap_or_else(|| cut_of_newcomers(percent, u64::MAX))
+}
+
+/// Returns up to which place of those who come after a stage began are in it, where it reaches up to `cut` among those
+/// who were there. The one agent of a small tenant may stand anywhere: not everybody below it is one percent.
+#[must_use]
+pub fn cut_of_newcomers(percent: u8, cut: u64) -> u64 {
+    if percent >= 100 { cut } else { cut.min(u64::MAX / 100 * u64::from(percent)) }
 }
 
 /// What became of records, as ledgers say it.
@@ -303,6 +310,17 @@ mod tests {
         let count = places(3, 10_000).into_iter().filter(|place| *place <= cut).count();
         assert!((900..1_100).contains(&count), "{count}");
         assert_eq!(super::cut(100, Vec::new()), u64::MAX);
+    }
+
+    #[test]
+    fn of_those_who_come_after_a_stage_began_no_more_than_its_share_are_in_it() {
+        let alone = cut(1, vec![u64::MAX / 10 * 9]);
+        let newcomers = places(3, 10_000);
+        let within = |cut: u64| newcomers.iter().filter(|place| **place <= cut).count();
+        assert!(within(alone) > 8_000, "by the cut of who was there");
+        assert!((50..200).contains(&within(cut_of_newcomers(1, alone))));
+        assert_eq!(cut_of_newcomers(1, 7), 7, "nor beyond it");
+        assert_eq!(cut_of_newcomers(100, u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use shared::policy::{Policy, PolicyAck, PolicyLimits, PolicyRefusal};
 
 use super::super::fixture::{Fixture, agent_id};
 use super::*;
-use crate::store::{schema::AgentKey, values::Role};
+use crate::store::values::Role;
 
 /// A fixture that trusts a key.
 struct House {

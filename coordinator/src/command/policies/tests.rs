@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use certs::PolicyKey;
 use shared::{
-    ids::{BootId, Epoch, Lane},
+    ids::{AgentId, BootId, Epoch, Lane},
     policy::{Policy, PolicyLimits},
     wire::{Hello, LaneHead},
 };
@@ -40,6 +40,10 @@ impl World {
     }
 
     fn greet(&self, key: AgentKey) {
+        self.greet_at(key, at(0));
+    }
+
+    fn greet_at(&self, key: AgentKey, when: Timestamp) {
         let hello = Hello {
             version: 5,
             epoch: Epoch(1),
@@ -48,7 +52,7 @@ impl World {
             agent_version: String::new(),
             context: Default::default(),
         };
-        self.run(|staged| agents::greet(staged, key.tenant, key.agent, &hello, at(0))).unwrap();
+        self.run(|staged| agents::greet(staged, key.tenant, key.agent, &hello, when)).unwrap();
     }
 
     fn run<T>(
@@ -153,6 +157,49 @@ fn a_version_goes_to_one_agent_then_to_a_tenth_then_to_all() {
     let engine = &world.engine as &dyn Engine;
     let newcomer = AgentKey { agent: AgentId::from_bytes([99; 16]), ..agent(1) };
     assert_eq!(due(engine, newcomer, None).unwrap(), Some(3), "who comes later gets it, too");
+}
+
+#[test]
+fn newcomers_are_in_a_stage_by_its_share_and_not_by_the_place_of_who_was_there() {
+    let world = World { engine: MemoryEngine::new(1), key: PolicyKey::generate().unwrap() };
+    world.greet(agent(1));
+    // The one agent is the stage, wherever it stands: in some version far up.
+    let far = |rollout: &Rollout| rollout.cut > u64::MAX / 2;
+    let rollout = (1..).map(|version| world.push(version, 1)).find(far).unwrap();
+    (2..=200).for_each(|number| world.greet_at(agent(number), at(10)));
+    let engine = &world.engine as &dyn Engine;
+    let of = |number| due(engine, agent(number), None).unwrap();
+    assert_eq!(of(1), Some(rollout.version));
+    let newcomers = (2..=200).filter(|number| of(*number) == Some(rollout.version)).count();
+    assert!(newcomers < 10, "{newcomers} of 199 at one percent");
+}
+
+#[test]
+fn a_stage_is_chosen_among_agents_that_were_heard_of_lately_and_never_shrinks() {
+    let day = Duration::from_secs(86_400);
+    let world = World { engine: MemoryEngine::new(1), key: PolicyKey::generate().unwrap() };
+    let old = Timestamp::from_ms(at(1).as_ms() - 2 * 86_400_000);
+    (1..=40).for_each(|number| world.greet_at(agent(number), old));
+    (41..=60).for_each(|number| world.greet(agent(number)));
+    let rollout = world.push(3, 10);
+    let places = |numbers: std::ops::RangeInclusive<u8>| {
+        let of = |number| place(tenant("acme"), 3, agent(number).agent);
+        numbers.map(of).filter(|place| *place <= rollout.cut).count()
+    };
+    assert_eq!(places(41..=60), 2, "a tenth of those who are there");
+    // Two days later nobody of them is there, and others are.
+    let late = at(2).saturating_add(2 * day);
+    (61..=80).for_each(|number| world.greet_at(agent(number), late));
+    let advanced = world.run(|staged| advance(staged, tenant("acme"), true, &ann(), late)).unwrap();
+    assert!(advanced.cut >= rollout.cut);
+    let back = Rollout { percent: 1, cut: u64::MAX - 1, ..advanced };
+    world
+        .run(|staged| {
+            put(staged, &RolloutKey(tenant("acme")), back);
+            advance(staged, tenant("acme"), true, &ann(), late)
+        })
+        .map(|again| assert_eq!((again.percent, again.cut), (10, u64::MAX - 1), "it never shrinks"))
+        .unwrap();
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::{
         engine::Direction,
         schema::{AgentKey, AgentPolicyKey, Key, LedgerKey, PolicyKey, RolloutKey, range_of},
         tables::{LoadError, Rows, Source},
-        values::{AgentPolicy, Rollout},
+        values::{Agent, AgentPolicy, Rollout},
     },
     triage::rollout::{Seen, Sums},
 };
@@ -39,8 +39,20 @@ pub fn page<S: Source + ?Sized>(
     source.load_range(&from..&to, Direction::Backward, limit)
 }
 
-/// Reads at most `limit` of a tenant's agents behind `after`, in the order of their ids, with where the policy stands
-/// at each, if it has said that.
+/// An agent of a tenant, with where the policy stands at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentStanding {
+    /// Which agent.
+    pub agent: AgentId,
+    /// When it first connected.
+    pub first_seen_at: Timestamp,
+    /// When it was last heard of.
+    pub last_seen_at: Timestamp,
+    /// Where the policy stands, if it has said that.
+    pub policy: Option<AgentPolicy>,
+}
+
+/// Reads at most `limit` of a tenant's agents behind `after`, in the order of their ids.
 ///
 /// # Errors
 /// The store cannot be read, or a row is damaged.
@@ -49,16 +61,19 @@ pub fn agents<S: Source + ?Sized>(
     tenant: TenantId,
     after: Option<AgentId>,
     limit: usize,
-) -> Result<Vec<(AgentId, Option<AgentPolicy>)>, LoadError> {
+) -> Result<Vec<AgentStanding>, LoadError> {
     let (mut from, to) = range_of::<AgentKey>(tenant.as_bytes());
     if let Some(agent) = after {
         from = AgentKey { tenant, agent }.encode();
         from.push(0);
     }
-    let keys: Vec<AgentKey> = source.load_keys(&from..&to, Direction::Forward, limit)?;
-    let keys: Vec<AgentPolicyKey> = keys.into_iter().map(AgentPolicyKey).collect();
-    let rows = source.load_many(&keys)?;
-    Ok(keys.into_iter().map(|key| key.0.agent).zip(rows).collect())
+    let agents: Rows<AgentKey> = source.load_range(&from..&to, Direction::Forward, limit)?;
+    let keys: Vec<AgentPolicyKey> = agents.iter().map(|(key, _)| AgentPolicyKey(*key)).collect();
+    let standing = |((key, agent), policy): ((AgentKey, Agent), Option<AgentPolicy>)| {
+        let Agent { first_seen_at, last_seen_at, .. } = agent;
+        AgentStanding { agent: key.agent, first_seen_at, last_seen_at, policy }
+    };
+    Ok(agents.into_iter().zip(source.load_many(&keys)?).map(standing).collect())
 }
 
 /// Reads the tenants that have a policy, with how far it is rolled out.
@@ -94,29 +109,24 @@ pub fn seen<S: Source + ?Sized>(
     let record = source.load(&PolicyKey { tenant, version })?;
     let is_copy = record.is_some_and(|record| record.copy_of.is_some());
     let mut seen = Seen { is_copy, ..Seen::default() };
-    let mut taken: BTreeMap<AgentId, Timestamp> = BTreeMap::new();
     let mut in_force: BTreeSet<AgentId> = BTreeSet::new();
-    for (agent, policy) in agents(source, tenant, None, ROLLOUT_AGENTS_MAX)? {
-        let Some(policy) = policy else { continue };
+    for standing in agents(source, tenant, None, ROLLOUT_AGENTS_MAX)? {
+        let AgentStanding { agent, last_seen_at, policy: Some(policy), .. } = standing else {
+            continue;
+        };
         if policy.version == version {
-            taken.insert(agent, policy.since);
+            seen.answered += 1;
+            let is_away = now.since(last_seen_at) >= ROLLOUT_SILENT_AFTER;
+            let is_soon = last_seen_at.since(policy.since) < ROLLOUT_SILENT_WITHIN;
+            seen.silent += u64::from(is_away && is_soon);
             if policy.outcome == PolicyOutcome::InForce {
                 in_force.insert(agent);
             }
         } else if policy.refused.is_some_and(|refused| refused.version == version) {
+            seen.answered += 1;
             seen.refused += 1;
         }
     }
-    seen.answered = seen.refused + taken.len() as u64;
-    let keys: Vec<AgentKey> =
-        taken.keys().map(|agent| AgentKey { tenant, agent: *agent }).collect();
-    let agents = source.load_many(&keys)?;
-    let times = taken.into_values().zip(agents);
-    let times = times.filter_map(|(since, agent)| Some((since, agent?.last_seen_at)));
-    let is_silent = |(since, last): &(Timestamp, Timestamp)| {
-        now.since(*last) >= ROLLOUT_SILENT_AFTER && last.since(*since) < ROLLOUT_SILENT_WITHIN
-    };
-    seen.silent = times.filter(is_silent).count() as u64;
     let began = rollout.began_at;
     let of = |from: Timestamp, until: Timestamp, wanted: &dyn Fn(u64) -> bool| {
         sums(source, tenant, (from, until), &in_force, wanted)
