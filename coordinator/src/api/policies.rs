@@ -201,7 +201,8 @@ async fn list_agents(
     json(&page.await?)
 }
 
-/// Takes a roll-out to its next stage: 1, 10, then 100 percent of the agents.
+/// Takes a roll-out to its next stage: 1, 10, then 100 percent of the agents. It is a conflict while no agent of the stage
+/// has answered, and where something is found that would halt it.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/rollout/advance", operation_id = "advance_rollout",
     tag = "policies", params(("tenant" = TenantName, Path, description = "Whose")),
@@ -217,9 +218,17 @@ async fn advance(
     caller.require(LEADS)?;
     let tenant: TenantId = name.parse()?;
     caller.see(tenant)?;
-    let actor = caller.actor();
+    let (actor, now) = (caller.actor(), api.clock.now());
+    // What agents did with it is read before, beside the writer.
+    let seen = read::blocking(&api.store, move |engine| {
+        let Some(rollout) = engine.load(&RolloutKey(tenant))? else { return Ok(None) };
+        let seen = policies::seen(engine, tenant, &rollout, now)?;
+        Ok::<_, LoadError>(Some((rollout.version, seen)))
+    });
+    let RolloutAdvance { is_meant, anyway } = body;
+    let advance = commands::Advance { tenant, is_meant, anyway, seen: seen.await? };
     let answer = idempotency::write(&api, once, move |staged, now| {
-        let rollout = commands::advance(staged, tenant, body.is_meant, &actor, now)?;
+        let rollout = commands::advance(staged, advance, &actor, now)?;
         Answer::json(StatusCode::OK, &shown(staged, tenant, &rollout, now)?)
     });
     let answer = answer.await?;

@@ -28,7 +28,7 @@ use crate::{
             RefusedPolicy, Rollout,
         },
     },
-    triage::rollout::{STAGES, cut, cut_of_newcomers, next_stage, place},
+    triage::rollout::{STAGES, Seen, cut, cut_of_newcomers, judge, next_stage, place},
 };
 
 /// A signed policy that is brought.
@@ -152,18 +152,32 @@ fn cut_of(
     Ok(cut(percent, places))
 }
 
-/// Takes the roll-out to its next stage. One that was halted goes on only if a person says that what it changes is
-/// meant; then it does not stop by itself any more.
+/// How a roll-out is to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advance {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Whether a person says that what it changes is meant: one that was halted goes on, and it does not stop by itself
+    /// any more.
+    pub is_meant: bool,
+    /// Whether it goes on although nobody has answered.
+    pub anyway: bool,
+    /// What was seen of it before this, and of which version.
+    pub seen: Option<(u64, Seen)>,
+}
+
+/// Takes the roll-out to its next stage, if agents of the stage have answered and nothing is wrong with it.
 ///
 /// # Errors
-/// There is nothing to roll out, all have it, or it is halted and `is_meant` is not said.
+/// There is nothing to roll out, all have it, it is halted, nobody has answered, or something is found that would halt
+/// it; what a person says to that is in [`Advance`].
 pub fn advance(
     staged: &mut Staged<'_>,
-    tenant: TenantId,
-    is_meant: bool,
+    advance: Advance,
     actor: &Actor,
     now: Timestamp,
 ) -> Result<Rollout, CommandError> {
+    let Advance { tenant, is_meant, anyway, seen } = advance;
     let mut rollout = rollout(staged, tenant)?;
     if rollout.halted.is_some() && !is_meant {
         let problem = "the roll-out is halted: take it back with a new version, or say that what \
@@ -178,6 +192,9 @@ pub fn advance(
             return Err(CommandError::Conflict { problem });
         }
     }
+    if !is_meant {
+        check_seen(tenant, rollout.version, anyway, seen.as_ref())?;
+    }
     // Whoever was in the stage stays in it, whoever has gone or come meanwhile.
     let reaches = cut_of(staged, (tenant, rollout.version), rollout.percent, now)?;
     rollout.cut = rollout.cut.max(reaches);
@@ -187,6 +204,38 @@ pub fn advance(
     let Rollout { version, percent, is_meant, .. } = rollout;
     note(staged, tenant, PolicyEvent::Advanced { version, percent, is_meant }, actor, now)?;
     Ok(rollout)
+}
+
+/// Refuses to go on from what nobody has tried, or from what would be halted.
+fn check_seen(
+    tenant: TenantId,
+    version: u64,
+    anyway: bool,
+    seen: Option<&(u64, Seen)>,
+) -> Result<(), CommandError> {
+    let Some((_, seen)) = seen.filter(|(of, _)| *of == version) else {
+        let problem = format!(
+            "version {version} has come meanwhile: look at it first, signalbox policy status {tenant}"
+        );
+        return Err(CommandError::Conflict { problem });
+    };
+    if seen.answered == 0 && !anyway {
+        let problem = format!(
+            "no agent of the stage has answered yet: wait until one has it, which signalbox policy \
+             status {tenant} shows, or go on all the same: signalbox policy advance {tenant} --anyway"
+        );
+        return Err(CommandError::Conflict { problem });
+    }
+    match judge(seen) {
+        None => Ok(()),
+        Some(fault) => {
+            let problem = format!(
+                "{fault}: take it back, signalbox policy rollback {tenant}, or, if that is what was \
+                 meant, go on: signalbox policy advance {tenant} --meant"
+            );
+            Err(CommandError::Conflict { problem })
+        }
+    }
 }
 
 /// Stops a roll-out: nobody further is offered the newest version. `version` is the one that is meant; where another is

@@ -66,7 +66,14 @@ async fn a_policy_is_pushed_advanced_halted_and_shown_with_who_did_it() {
     assert_eq!(rollout["counts"]["in_stage"], 1);
     assert_eq!(rollout["counts"]["waiting"], 1);
 
-    let advanced = fixture.post("/v1/tenants/acme/rollout/advance", &lead, &json!({})).await;
+    let early = fixture.post("/v1/tenants/acme/rollout/advance", &lead, &json!({})).await;
+    assert_eq!(early.status, StatusCode::CONFLICT, "nobody has answered");
+    let detail = early.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("signalbox policy advance acme --anyway"), "{detail}");
+    let anyway = json!({ "anyway": true });
+    let advanced = fixture.post("/v1/tenants/acme/rollout/advance", &lead, &anyway).await;
+    assert_eq!(advanced.status, StatusCode::OK, "{}", advanced.text);
+    assert_eq!(advanced.json()["is_meant"], false, "it is watched as before");
     assert_eq!(advanced.json()["counts"]["in_stage"], 2, "{}", advanced.text);
     let body = json!({ "reason": "too much" });
     let halted = fixture.post("/v1/tenants/acme/rollout/halt", &lead, &body).await.json();

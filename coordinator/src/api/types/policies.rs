@@ -27,6 +27,8 @@ pub struct PolicyPush {
 pub struct RolloutAdvance {
     /// Whether what it changes is meant: a halted one goes on, and none stops by itself any more.
     pub is_meant: bool,
+    /// Whether it goes on although no agent of the stage has answered yet.
+    pub anyway: bool,
 }
 
 /// Why a roll-out is to stop.

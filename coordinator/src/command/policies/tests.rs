@@ -10,7 +10,10 @@ use shared::{
 use super::*;
 use crate::{
     command::{agents, journal::read_after},
-    store::engine::{Engine, MemoryEngine},
+    store::{
+        engine::{Engine, MemoryEngine},
+        reader::policies::seen,
+    },
     triage::rollout::Fault,
 };
 
@@ -93,7 +96,22 @@ impl World {
     }
 
     fn advance(&self, is_meant: bool) -> Result<Rollout, CommandError> {
-        self.run(|staged| advance(staged, tenant("acme"), is_meant, &ann(), at(2)))
+        self.advance_at(is_meant, true, at(2))
+    }
+
+    fn advance_at(
+        &self,
+        is_meant: bool,
+        anyway: bool,
+        now: Timestamp,
+    ) -> Result<Rollout, CommandError> {
+        let tenant = tenant("acme");
+        let engine = &self.engine as &dyn Engine;
+        let seen = self
+            .load(&RolloutKey(tenant))
+            .map(|rollout| (rollout.version, seen(engine, tenant, &rollout, now).unwrap()));
+        let go = Advance { tenant, is_meant, anyway, seen };
+        self.run(|staged| advance(staged, go, &ann(), now))
     }
 
     fn halt(&self, why: HaltReason) -> Result<Rollout, CommandError> {
@@ -190,16 +208,46 @@ fn a_stage_is_chosen_among_agents_that_were_heard_of_lately_and_never_shrinks() 
     // Two days later nobody of them is there, and others are.
     let late = at(2).saturating_add(2 * day);
     (61..=80).for_each(|number| world.greet_at(agent(number), late));
-    let advanced = world.run(|staged| advance(staged, tenant("acme"), true, &ann(), late)).unwrap();
-    assert!(advanced.cut >= rollout.cut);
-    let back = Rollout { percent: 1, cut: u64::MAX - 1, ..advanced };
+    let wide = Rollout { percent: 1, cut: u64::MAX - 1, ..rollout };
     world
         .run(|staged| {
-            put(staged, &RolloutKey(tenant("acme")), back);
-            advance(staged, tenant("acme"), true, &ann(), late)
+            put(staged, &RolloutKey(tenant("acme")), wide);
+            Ok(())
         })
-        .map(|again| assert_eq!((again.percent, again.cut), (10, u64::MAX - 1), "it never shrinks"))
         .unwrap();
+    let advanced = world.advance_at(false, true, late).unwrap();
+    assert_eq!((advanced.percent, advanced.cut), (10, u64::MAX - 1), "it never shrinks");
+}
+
+#[test]
+fn a_roll_out_goes_on_from_what_agents_have_tried_and_nothing_is_wrong_with() {
+    let world = World::new();
+    world.push(3, 10);
+    let in_stage = (1..=20).find(|number| world.due()[usize::from(*number) - 1] == Some(3));
+    let one = agent(in_stage.unwrap());
+    let refused = |anyway| world.advance_at(false, anyway, at(2)).unwrap_err().to_string();
+    assert!(
+        refused(false).contains("signalbox policy advance acme --anyway"),
+        "{}",
+        refused(false)
+    );
+    assert_eq!(world.offered(one, None), Some(3));
+    let reason = PolicyRefusal::Unusable;
+    world.says(one, 3, PolicyOutcome::Refused { reason, detail: String::new() });
+    for anyway in [false, true] {
+        let problem = refused(anyway);
+        assert!(problem.starts_with("1 of 1 agents refuse it: take it back"), "{problem}");
+        assert!(problem.contains("signalbox policy advance acme --meant"), "{problem}");
+    }
+    let engine = &world.engine as &dyn Engine;
+    let rollout = world.load(&RolloutKey(tenant("acme"))).unwrap();
+    let seen = seen(engine, tenant("acme"), &rollout, at(6)).unwrap();
+    world.says(one, 3, PolicyOutcome::InForce);
+    let stale =
+        Advance { tenant: tenant("acme"), is_meant: false, anyway: false, seen: Some((2, seen)) };
+    let stale = world.run(|staged| advance(staged, stale, &ann(), at(6))).unwrap_err();
+    assert!(stale.to_string().starts_with("version 3 has come meanwhile"), "{stale}");
+    assert_eq!(world.advance_at(false, false, at(6)).unwrap().percent, 100);
 }
 
 #[test]

@@ -178,7 +178,9 @@ async fn one_that_is_meant_or_changes_nothing_goes_on() {
     house
         .write(|staged| {
             let by = Actor::Person("ann".into());
-            policies::advance(staged, acme(), true, &by, later(2))
+            let go =
+                policies::Advance { tenant: acme(), is_meant: true, anyway: false, seen: None };
+            policies::advance(staged, go, &by, later(2))
         })
         .await;
     assert_eq!(house.look(later(2)).await, 0);

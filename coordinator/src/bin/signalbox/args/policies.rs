@@ -45,9 +45,14 @@ pub(crate) enum PolicyCommand {
         paging: Paging,
     },
     /// Take the roll-out to its next stage: 10 %, then all.
+    ///
+    /// It does not go on from a stage of which no agent has answered, nor while something is found that would halt it.
     Advance {
         /// Whose.
         tenant: String,
+        /// Go on although no agent of the stage has answered yet. It is watched as before.
+        #[arg(long)]
+        anyway: bool,
         /// What it changes is meant: one that was halted goes on, and does not stop by itself any more.
         #[arg(long)]
         meant: bool,

@@ -46,8 +46,8 @@ pub(super) fn run(command: &PolicyCommand, desk: &mut Desk<'_>) -> Result<(), Fa
         PolicyCommand::Show { tenant, version } => show(tenant, *version, desk),
         PolicyCommand::List { tenant, paging } => list(tenant, paging, desk),
         PolicyCommand::Status { tenant, paging } => status(tenant, paging, desk),
-        PolicyCommand::Advance { tenant, meant } => {
-            let body = serde_json::json!({ "is_meant": meant });
+        PolicyCommand::Advance { tenant, anyway, meant } => {
+            let body = serde_json::json!({ "is_meant": meant, "anyway": anyway });
             change(tenant, "advance", &body, desk)
         }
         PolicyCommand::Halt { tenant, reason } => {
