@@ -442,6 +442,41 @@ impl PolicyOffer {
     }
 }
 
+/// The beginning of the digest of an envelope: tells two policies of one number apart.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyDigest([u8; Self::LEN]);
+
+impl PolicyDigest {
+    /// Its length, in bytes.
+    pub const LEN: usize = 8;
+
+    /// Returns the digest of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns that of an envelope.
+    #[must_use]
+    pub fn of(envelope: &[u8]) -> Self {
+        let digest: [u8; 32] = Sha256::digest(envelope).into();
+        Self(*digest.first_chunk().expect("32 bytes have 8"))
+    }
+}
+
+impl fmt::Display for PolicyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PolicyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PolicyDigest({self})")
+    }
+}
+
 /// How it stands with a version at an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -469,6 +504,8 @@ pub enum PolicyOutcome {
 pub struct PolicyAck {
     /// Which; zero where it has none.
     pub version: u64,
+    /// Of which envelope; zero where it has none.
+    pub digest: PolicyDigest,
     /// How it stands with it.
     pub outcome: PolicyOutcome,
 }
@@ -477,7 +514,8 @@ impl PolicyAck {
     /// Returns what an agent says that has no policy.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { version: 0, outcome: PolicyOutcome::Nothing }
+        let digest = PolicyDigest::from_bytes([0; PolicyDigest::LEN]);
+        Self { version: 0, digest, outcome: PolicyOutcome::Nothing }
     }
 
     /// Returns that the version is refused, with as much of `detail` as may be sent.
@@ -485,7 +523,13 @@ impl PolicyAck {
     pub fn refused(version: u64, reason: PolicyRefusal, detail: &str) -> Self {
         let end = detail.floor_char_boundary(POLICY_DETAIL_BYTES_MAX);
         let outcome = PolicyOutcome::Refused { reason, detail: detail[..end].to_owned() };
-        Self { version, outcome }
+        Self { version, outcome, ..Self::nothing() }
+    }
+
+    /// Returns the same about the envelope with this digest.
+    #[must_use]
+    pub fn about(self, digest: PolicyDigest) -> Self {
+        Self { digest, ..self }
     }
 
     /// Returns whether it is within its bounds.

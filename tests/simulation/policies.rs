@@ -5,7 +5,10 @@ use std::{sync::OnceLock, time::Duration};
 use certs::PolicyKey;
 use shared::{
     ids::TenantId,
-    policy::{Policy, PolicyAck, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal, accept},
+    policy::{
+        Policy, PolicyAck, PolicyDigest, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal,
+        accept,
+    },
     time::Timestamp,
 };
 
@@ -44,7 +47,10 @@ impl Taken {
     pub(crate) fn standing(&self) -> PolicyAck {
         match self.version {
             0 => PolicyAck::nothing(),
-            version => PolicyAck { version, outcome: PolicyOutcome::InForce },
+            version => {
+                let digest = PolicyDigest::of(&self.envelope);
+                PolicyAck { version, digest, outcome: PolicyOutcome::InForce }
+            }
         }
     }
 
@@ -72,7 +78,8 @@ impl Taken {
                     PolicyRefusal::Rollback | PolicyRefusal::Expired | PolicyRefusal::NotYet
                 );
                 assert!(is_honest, "L5: {refusal}");
-                PolicyAck::refused(offer.version, refusal, "")
+                let digest = PolicyDigest::of(&offer.envelope);
+                PolicyAck::refused(offer.version, refusal, "").about(digest)
             }
         }
     }

@@ -15,7 +15,9 @@ use anyhow::{Context as _, Result, ensure};
 use certs::PolicyKey;
 use coordinator::clock::Clock;
 use serde_json::Value;
-use shared::policy::{Policy, PolicyAck, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal};
+use shared::policy::{
+    Policy, PolicyAck, PolicyDigest, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal,
+};
 use tests::cluster::{Agent, Cluster, Kind, Source, eventually};
 
 use crate::recall::{POLICY, in_a_month};
@@ -204,7 +206,10 @@ fn lie(world: &mut World) -> Result<()> {
         vec![world.offer("acme", 2)?, world.offer("globex", 9)?, forged, world.offer("acme", 9)?];
     let folder = world.cluster.coordinator.root.parent().context("the coordinator's folder")?;
     let said = liar::offer(world.cluster.coordinator.ingest, folder, offers)?;
-    let in_force = |version| PolicyAck { version, outcome: PolicyOutcome::InForce };
+    let said: Vec<PolicyAck> =
+        said.into_iter().map(|ack| ack.about(PolicyDigest::default())).collect();
+    let in_force =
+        |version| PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() };
     let expected = [
         in_force(3),
         PolicyAck::refused(2, PolicyRefusal::Rollback, ""),

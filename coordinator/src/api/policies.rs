@@ -341,7 +341,9 @@ fn counts(
     for AgentStanding { agent, first_seen_at, policy, .. } in agents {
         let in_stage = rollout.has_in_stage(AgentKey { tenant, agent: *agent }, *first_seen_at);
         counts.in_stage += u64::from(in_stage);
-        let has = policy.as_ref().filter(|policy| policy.version == rollout.version);
+        let other = policy.as_ref().is_some_and(|policy| policy.is_other(rollout));
+        counts.other += u64::from(other);
+        let has = policy.as_ref().filter(|policy| policy.is_of(rollout));
         let count = match has.map(|policy| &policy.outcome) {
             Some(PolicyOutcome::InForce) => &mut counts.in_force,
             Some(PolicyOutcome::Overridden) => &mut counts.overridden,
@@ -349,7 +351,7 @@ fn counts(
             Some(PolicyOutcome::Nothing | PolicyOutcome::Refused { .. }) | None => {
                 let refused = policy.as_ref().and_then(|policy| policy.refused.as_ref());
                 let refuses = refused.is_some_and(|refused| refused.version == rollout.version);
-                counts.waiting += u64::from(in_stage && !refuses);
+                counts.waiting += u64::from(in_stage && !refuses && !other);
                 continue;
             }
         };
@@ -365,7 +367,9 @@ fn agent_state(
 ) -> AgentPolicyState {
     let AgentStanding { agent, first_seen_at, .. } = *standing;
     let (key, row) = (AgentKey { tenant, agent }, standing.policy.as_ref());
+    let is_other = row.zip(rollout).is_some_and(|(row, rollout)| row.is_other(rollout));
     let outcome = match row.map(|row| &row.outcome) {
+        Some(_) if is_other => PolicyOutcomeName::Other,
         None => PolicyOutcomeName::Unheard,
         Some(PolicyOutcome::InForce) => PolicyOutcomeName::InForce,
         Some(PolicyOutcome::Overridden) => PolicyOutcomeName::Overridden,

@@ -12,7 +12,10 @@
 use sha2::{Digest, Sha256};
 use shared::{
     ids::TenantId,
-    policy::{PolicyAck, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal, accept, peek},
+    policy::{
+        PolicyAck, PolicyDigest, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal,
+        accept, peek,
+    },
     time::Timestamp,
 };
 
@@ -21,8 +24,9 @@ use crate::{
     limits::{POLICY_VERSIONS_MAX, ROLLOUT_AGENTS_MAX, ROLLOUT_SEEN_WITHIN, TEXT_BYTES_MAX},
     store::{
         engine::{Direction, Staged},
+        reader::policies::{AgentStanding, agents},
         schema::{AgentKey, AgentPolicyKey, PolicyKey, RolloutKey, TenantKey, range_of},
-        tables::{LoadError, Rows, Source, delete, put},
+        tables::{LoadError, Source, delete, put},
         values::{
             Actor, AgentPolicy, Entry, Event, HaltReason, Halted, PolicyEvent, PolicyRecord,
             RefusedPolicy, Rollout,
@@ -78,15 +82,32 @@ pub fn push(
         }
     }
     let (version, key) = (policy.version, peek(&envelope).map(|(key, _)| key.to_string()));
+    let fleet = agents(&*staged, tenant, None, ROLLOUT_AGENTS_MAX)?;
+    let has = fleet.iter().filter_map(|standing| Some(standing.policy.as_ref()?.version));
+    if has.clone().any(|has| has == version) {
+        let highest = has.max().unwrap_or(version);
+        let problem = format!(
+            "an agent has another policy of this number already, and would not take it: sign it \
+             with one above {highest}"
+        );
+        return Err(invalid("version", &problem));
+    }
     // Who does not get a copy yet gets what it is a copy of, and never what is taken back with it.
     let base = match copy_of {
         Some(of) => of,
         None => base_of(staged.load(&RolloutKey(tenant))?),
     };
-    let cut = cut_of(&*staged, (tenant, version), percent, now)?;
-    let (began_at, stage_at) = (now, now);
-    let rollout =
-        Rollout { version, base, percent, cut, began_at, stage_at, halted: None, is_meant: false };
+    let rollout = Rollout {
+        version,
+        base,
+        percent,
+        cut: cut_of(&fleet, (tenant, version), percent, now),
+        began_at: now,
+        stage_at: now,
+        halted: None,
+        is_meant: false,
+        digest: PolicyDigest::of(&envelope),
+    };
     let record = PolicyRecord { envelope, by: actor.clone(), at: now, copy_of };
     put(staged, &PolicyKey { tenant, version }, record);
     put(staged, &RolloutKey(tenant), rollout.clone());
@@ -138,18 +159,14 @@ pub fn versions<S: Source + ?Sized>(source: &S, tenant: TenantId) -> Result<Vec<
 /// Returns up to which place a stage reaches among the agents that were heard of lately: of those who are gone for good
 /// nobody would learn anything.
 fn cut_of(
-    staged: &Staged<'_>,
+    fleet: &[AgentStanding],
     (tenant, version): (TenantId, u64),
     percent: u8,
     now: Timestamp,
-) -> Result<u64, LoadError> {
-    let (from, to) = range_of::<AgentKey>(tenant.as_bytes());
-    let agents: Rows<AgentKey> =
-        staged.load_range(&from..&to, Direction::Forward, ROLLOUT_AGENTS_MAX)?;
-    let agents = agents.into_iter();
-    let lately = agents.filter(|(_, agent)| now.since(agent.last_seen_at) < ROLLOUT_SEEN_WITHIN);
-    let places = lately.map(|(key, _)| place(tenant, version, key.agent)).collect();
-    Ok(cut(percent, places))
+) -> u64 {
+    let lately = |it: &&AgentStanding| now.since(it.last_seen_at) < ROLLOUT_SEEN_WITHIN;
+    let lately = fleet.iter().filter(lately);
+    cut(percent, lately.map(|it| place(tenant, version, it.agent)).collect())
 }
 
 /// How a roll-out is to go on.
@@ -196,7 +213,8 @@ pub fn advance(
         check_seen(tenant, rollout.version, anyway, seen.as_ref())?;
     }
     // Whoever was in the stage stays in it, whoever has gone or come meanwhile.
-    let reaches = cut_of(staged, (tenant, rollout.version), rollout.percent, now)?;
+    let fleet = agents(&*staged, tenant, None, ROLLOUT_AGENTS_MAX)?;
+    let reaches = cut_of(&fleet, (tenant, rollout.version), rollout.percent, now);
     rollout.cut = rollout.cut.max(reaches);
     (rollout.stage_at, rollout.halted) = (now, None);
     rollout.is_meant |= is_meant;
@@ -336,10 +354,11 @@ pub fn acknowledge(
     let key = AgentPolicyKey(agent);
     let known = staged.load(&key)?;
     let mut next = known.clone().unwrap_or_else(|| AgentPolicy::unheard(now));
-    let PolicyAck { version, outcome } = ack;
+    let PolicyAck { version, digest, outcome } = ack;
     let PolicyOutcome::Refused { reason, detail } = outcome else {
-        if (next.version, &next.outcome) != (version, &outcome) {
-            (next.version, next.outcome, next.since) = (version, outcome, now);
+        if (next.version, next.digest, &next.outcome) != (version, digest, &outcome) {
+            (next.version, next.digest) = (version, digest);
+            (next.outcome, next.since) = (outcome, now);
         }
         next.refused.take_if(|refused| refused.version <= version);
         if known.as_ref() != Some(&next) {
@@ -379,7 +398,8 @@ impl AgentPolicy {
     /// An agent that has not said which policy it has.
     pub(crate) const fn unheard(now: Timestamp) -> Self {
         let outcome = PolicyOutcome::Nothing;
-        Self { version: 0, outcome, since: now, offered: None, refused: None }
+        let digest = PolicyDigest::from_bytes([0; PolicyDigest::LEN]);
+        Self { version: 0, outcome, since: now, offered: None, refused: None, digest }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     context::{Interface, InterfaceAddress},
     ledger::{DropReason, Hash, LossReason, SourceSums},
     limits::{POLICY_DETAIL_BYTES_MAX, POLICY_ENVELOPE_BYTES_MAX},
-    policy::{PolicyOutcome, PolicyRefusal},
+    policy::{PolicyDigest, PolicyOutcome, PolicyRefusal},
     recall::{Evicted, RecallOutcome},
     renewal::RenewRefusal,
 };
@@ -123,11 +123,17 @@ fn one_of_each() -> Vec<Frame> {
 
 /// The frames of a policy.
 fn of_policy() -> Vec<Frame> {
-    let ack = |version, outcome| Frame::PolicyAck(Box::new(PolicyAck { version, outcome }));
+    let ack = |version, outcome| {
+        Frame::PolicyAck(Box::new(PolicyAck { version, outcome, ..PolicyAck::nothing() }))
+    };
     vec![
         Frame::Policy(Box::new(PolicyOffer { version: 300, envelope: vec![1, 2, 3] })),
         Frame::PolicyAck(Box::new(PolicyAck::nothing())),
-        ack(300, PolicyOutcome::InForce),
+        Frame::PolicyAck(Box::new(PolicyAck {
+            version: 300,
+            digest: PolicyDigest::of(&[1, 2, 3]),
+            outcome: PolicyOutcome::InForce,
+        })),
         ack(300, PolicyOutcome::Overridden),
         ack(300, PolicyOutcome::Ended),
         Frame::PolicyAck(Box::new(PolicyAck::refused(9, PolicyRefusal::Unusable, "3:1: no"))),
@@ -307,7 +313,11 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
     assert!(!refused(&Frame::Policy(Box::new(policy(POLICY_ENVELOPE_BYTES_MAX)))));
     let detail = "x".repeat(POLICY_DETAIL_BYTES_MAX + 1);
     let outcome = PolicyOutcome::Refused { reason: PolicyRefusal::Unusable, detail };
-    assert!(refused(&Frame::PolicyAck(Box::new(PolicyAck { version: 1, outcome }))));
+    assert!(refused(&Frame::PolicyAck(Box::new(PolicyAck {
+        version: 1,
+        outcome,
+        ..PolicyAck::nothing()
+    }))));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }

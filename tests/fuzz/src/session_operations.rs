@@ -185,8 +185,11 @@ impl Pair {
                 self.receiver.handle_policy(PolicyOffer { version, envelope: vec![what] });
             }
             (Some(version), 1) => {
-                self.sender
-                    .handle_policy_ack(PolicyAck { version, outcome: PolicyOutcome::InForce });
+                self.sender.handle_policy_ack(PolicyAck {
+                    version,
+                    outcome: PolicyOutcome::InForce,
+                    ..PolicyAck::nothing()
+                });
                 self.policy.offered = None;
             }
             (None, _) => self.sender.handle_policy_ack(PolicyAck::nothing()),

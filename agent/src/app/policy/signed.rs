@@ -22,12 +22,12 @@ use std::{
     time::Instant,
 };
 
-use sha2::{Digest as _, Sha256};
 use shared::{
     ids::TenantId,
     limits::POLICY_ENVELOPE_BYTES_MAX,
     policy::{
-        self as envelope, PolicyAck, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal,
+        self as envelope, PolicyAck, PolicyDigest, PolicyOffer, PolicyOutcome, PolicyPublicKey,
+        PolicyRefusal,
     },
     time::Timestamp,
 };
@@ -62,8 +62,7 @@ type Fault = (PolicyRefusal, String);
 #[derive(Debug)]
 struct Kept {
     version: u64,
-    /// Digest of its envelope.
-    digest: [u8; 32],
+    digest: PolicyDigest,
     expires_at: Timestamp,
     cpu_percent: Option<u16>,
     coordinators: Vec<String>,
@@ -158,7 +157,7 @@ impl Signed {
             return None;
         }
         let rules = rules_of(&policy.text, can_hold, wall).and_then(|rules| {
-            let may_be = self.trial.begin(&digest, now);
+            let may_be = self.trial.begin(digest, now);
             may_be.then_some(rules).ok_or((PolicyRefusal::Crashed, String::new()))
         });
         match rules {
@@ -201,13 +200,13 @@ impl Signed {
     }
 
     /// Returns the stored policy, if there is one and it can be believed.
-    fn stored(&self) -> Result<Option<(envelope::Policy, [u8; 32])>, String> {
+    fn stored(&self) -> Result<Option<(envelope::Policy, PolicyDigest)>, String> {
         let Some(stored) = read(&self.path).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
         match envelope::open(&stored, &self.keys) {
             Ok(policy) if policy.tenant == self.tenant => {
-                Ok(Some((policy, Sha256::digest(&stored).into())))
+                Ok(Some((policy, PolicyDigest::of(&stored))))
             }
             Ok(_) => Err(PolicyRefusal::ForeignTenant.to_string()),
             Err(refusal) => Err(refusal.to_string()),
@@ -232,7 +231,7 @@ impl Signed {
         wall: Timestamp,
     ) -> Option<Policy> {
         let version = offer.version;
-        let digest: [u8; 32] = Sha256::digest(&offer.envelope).into();
+        let digest = PolicyDigest::of(&offer.envelope);
         if self.kept.as_ref().is_some_and(|kept| kept.digest == digest) {
             // The answer to it was lost, or it could not be put in force when it was looked at last.
             self.owed = Some(version);
@@ -251,7 +250,7 @@ impl Signed {
                     self.answer(wall);
                     return None;
                 }
-                self.trial.begin(&digest, now);
+                self.trial.begin(digest, now);
                 Some(rules)
             }
             Err((reason, detail)) => {
@@ -261,7 +260,7 @@ impl Signed {
                 let reason_name = reason.as_str().to_owned();
                 self.last_refusal =
                     Some(RefusalStatus { version, reason: reason_name, text, at: wall });
-                let answer = Some(PolicyAck::refused(version, reason, &detail));
+                let answer = Some(PolicyAck::refused(version, reason, &detail).about(digest));
                 self.send(answer, wall);
                 None
             }
@@ -285,11 +284,11 @@ impl Signed {
         store(&self.path, &offer.envelope)
             .map_err(|error| (PolicyRefusal::NotStored, error.to_string()))?;
         self.highest = policy.version;
-        self.keep(&policy, Sha256::digest(&offer.envelope).into(), None);
+        self.keep(&policy, PolicyDigest::of(&offer.envelope), None);
         Ok(rules)
     }
 
-    fn keep(&mut self, policy: &envelope::Policy, digest: [u8; 32], fault: Option<Fault>) {
+    fn keep(&mut self, policy: &envelope::Policy, digest: PolicyDigest, fault: Option<Fault>) {
         self.kept = Some(Kept {
             version: policy.version,
             digest,
@@ -379,12 +378,12 @@ impl Signed {
             _ if self.is_in_force => PolicyOutcome::InForce,
             _ if self.is_good(now) && self.is_overridden => PolicyOutcome::Overridden,
             Some((reason, detail)) if self.is_good(now) => {
-                return PolicyAck::refused(kept.version, *reason, detail);
+                return PolicyAck::refused(kept.version, *reason, detail).about(kept.digest);
             }
             // Nothing is suppressed by it, also until it is taken up again.
             Some(_) | None => PolicyOutcome::Ended,
         };
-        PolicyAck { version: kept.version, outcome }
+        PolicyAck { version: kept.version, digest: kept.digest, outcome }
     }
 
     /// Returns why what is kept is not in force, in words.

@@ -6,7 +6,7 @@
 //!
 //! # Format
 //! ```text
-//! policy.trying: 1 u8 | digest of the program's version and of the envelope's digest [32] | times u8
+//! policy.trying: 1 u8 | digest of the program's version and the envelope's digest [32] | times u8
 //! ```
 //! A program of another version begins to count anew: it may be the one that can.
 
@@ -17,6 +17,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
+use shared::policy::PolicyDigest;
 
 use super::place::place;
 use crate::limits::{POLICY_TRIALS_MAX, POLICY_TRIED_AFTER};
@@ -40,9 +41,11 @@ impl Trial {
     }
 
     /// Notes that the policy of this envelope is put in force now; returns whether it may be.
-    pub(super) fn begin(&mut self, envelope: &[u8; 32], now: Instant) -> bool {
-        let id =
-            Sha256::new().chain_update(env!("CARGO_PKG_VERSION")).chain_update(envelope).finalize();
+    pub(super) fn begin(&mut self, envelope: PolicyDigest, now: Instant) -> bool {
+        let id = Sha256::new()
+            .chain_update(env!("CARGO_PKG_VERSION"))
+            .chain_update(envelope.to_string())
+            .finalize();
         let times = match fs::read(&self.path).as_deref() {
             Ok([VERSION, before @ .., times]) if before == id.as_slice() => *times,
             Ok(_) | Err(_) => 0,

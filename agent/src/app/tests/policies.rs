@@ -1,7 +1,9 @@
 //! Policies that come signed over the connection: taken while the agent runs, and refused.
 
 use certs::PolicyKey;
-use shared::policy::{Policy, PolicyAck, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal};
+use shared::policy::{
+    Policy, PolicyAck, PolicyDigest, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal,
+};
 
 use super::*;
 use crate::{config::POLICY_KEYS_FILE, status::PolicySource};
@@ -37,12 +39,13 @@ impl World {
     }
 
     fn said(&self) -> Vec<PolicyAck> {
-        self.stored.lock().unwrap().policy_acks.clone()
+        let said = self.stored.lock().unwrap().policy_acks.clone();
+        said.into_iter().map(|ack| ack.about(PolicyDigest::default())).collect()
     }
 }
 
 fn in_force(version: u64) -> PolicyAck {
-    PolicyAck { version, outcome: PolicyOutcome::InForce }
+    PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() }
 }
 
 #[tokio::test]
@@ -100,7 +103,7 @@ async fn a_file_of_the_hosts_own_stands_before_what_comes_signed() {
     world.stored.lock().unwrap().policies.push_back(offer);
     let (stop, agent) = world.start_agent_with_policy(coordinator.address);
     eventually("it is kept", || world.said().len() == 2).await;
-    let kept = PolicyAck { version: 9, outcome: PolicyOutcome::Overridden };
+    let kept = PolicyAck { version: 9, outcome: PolicyOutcome::Overridden, ..PolicyAck::nothing() };
     assert_eq!(world.said(), [PolicyAck::nothing(), kept]);
     let policy = eventually_some("it is shown", || {
         let policy = world.snapshot()?.policy?;

@@ -49,7 +49,8 @@ impl House {
         let tenant = "acme".parse().unwrap();
         let key = AgentKey { tenant, agent: AgentId::from_bytes([agent; 16]) };
         let says = move |staged: &mut crate::store::engine::Staged<'_>, now| {
-            commands::acknowledge(staged, key, ack, now)
+            let rollout = staged.load(&RolloutKey(tenant))?.unwrap();
+            commands::acknowledge(staged, key, ack.about(rollout.digest), now)
         };
         self.fixture.write(says).await;
     }
@@ -164,7 +165,9 @@ async fn each_agent_is_shown_with_what_it_has_and_what_it_refuses() {
     assert_eq!(before.len(), 3);
     assert_eq!(before[0]["outcome"], "unheard");
     house.push(&lead, 3, json!({ "stage": 100 })).await;
-    house.says(1, PolicyAck { version: 3, outcome: PolicyOutcome::InForce }).await;
+    house
+        .says(1, PolicyAck { version: 3, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() })
+        .await;
     house.says(2, PolicyAck::refused(3, PolicyRefusal::NowhereToHold, "")).await;
     let agents = fixture.all("/v1/tenants/acme/rollout/agents?limit=2", &lead).await;
     assert_eq!(agents[0]["agent"], agent_id(1));

@@ -111,6 +111,8 @@ pub struct RolloutCounts {
     pub overridden: u64,
     /// In how many it has ended.
     pub ended: u64,
+    /// How many have something else under its number, and will not take it.
+    pub other: u64,
     /// How many refuse it.
     pub refused: u64,
     /// How many of the stage have not answered: not connected, or not offered it yet.
@@ -180,6 +182,8 @@ pub enum PolicyOutcomeName {
     Overridden,
     /// It has ended, and nothing is suppressed.
     Ended,
+    /// It has something else under the number of the newest version: a coordinator was set back, or two people signed.
+    Other,
 }
 
 /// A version that an agent did not take.

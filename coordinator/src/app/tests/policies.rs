@@ -58,7 +58,7 @@ fn known(running: &Running) -> Option<AgentPolicy> {
 }
 
 fn in_force(version: u64) -> PolicyAck {
-    PolicyAck { version, outcome: PolicyOutcome::InForce }
+    PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() }
 }
 
 #[tokio::test]

@@ -128,7 +128,9 @@ impl World {
     }
 
     fn says(&self, key: AgentKey, version: u64, outcome: PolicyOutcome) {
-        let ack = PolicyAck { version, outcome };
+        let record = self.load(&PolicyKey { tenant: key.tenant, version });
+        let digest = record.map(|record| PolicyDigest::of(&record.envelope)).unwrap_or_default();
+        let ack = PolicyAck { version, digest, outcome };
         self.run(|staged| acknowledge(staged, key, ack, at(5))).unwrap();
     }
 
@@ -332,6 +334,32 @@ fn what_agents_would_refuse_is_not_stored() {
     let nobody = Push { tenant: tenant("initech"), ..of(&World::policy(4, "x")) };
     assert_eq!(refused(nobody), "there is no tenant initech");
     assert_eq!(versions(&world.engine as &dyn Engine, tenant("acme")).unwrap(), [3]);
+}
+
+#[test]
+fn another_policy_of_the_same_number_is_seen_and_none_is_pushed_under_a_number_that_an_agent_has() {
+    let world = World::new();
+    let one = agent(1);
+    world.says(one, 4, PolicyOutcome::InForce);
+    let of = |version| world.push_of(&World::policy(version, "x"), 100);
+    let refused = world.bring(of(4)).unwrap_err().to_string();
+    assert!(refused.starts_with("version: ") && refused.ends_with("above 4"), "{refused}");
+    let rollout = world.bring(of(5)).unwrap();
+    assert_eq!(
+        rollout.digest,
+        PolicyDigest::of(
+            &world.load(&PolicyKey { tenant: one.tenant, version: 5 }).unwrap().envelope
+        )
+    );
+    let said = |digest| {
+        let ack = PolicyAck { version: 5, digest, outcome: PolicyOutcome::InForce };
+        world.run(|staged| acknowledge(staged, one, ack, at(5))).unwrap();
+        let known = world.load(&AgentPolicyKey(one)).unwrap();
+        let seen = seen(&world.engine as &dyn Engine, one.tenant, &rollout, at(5)).unwrap();
+        (known.is_of(&rollout), known.is_other(&rollout), seen.answered)
+    };
+    assert_eq!(said(PolicyDigest::default()), (false, true, 0));
+    assert_eq!(said(rollout.digest), (true, false, 1));
 }
 
 #[test]

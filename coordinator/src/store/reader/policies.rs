@@ -114,7 +114,7 @@ pub fn seen<S: Source + ?Sized>(
         let AgentStanding { agent, last_seen_at, policy: Some(policy), .. } = standing else {
             continue;
         };
-        if policy.version == version {
+        if policy.is_of(rollout) {
             seen.answered += 1;
             let is_away = now.since(last_seen_at) >= ROLLOUT_SILENT_AFTER;
             let is_soon = last_seen_at.since(policy.since) < ROLLOUT_SILENT_WITHIN;

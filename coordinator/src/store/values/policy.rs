@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::{
     ids::AgentId,
-    policy::{PolicyOutcome, PolicyRefusal},
+    policy::{PolicyDigest, PolicyOutcome, PolicyRefusal},
     time::Timestamp,
 };
 
@@ -42,6 +42,8 @@ pub struct Rollout {
     pub halted: Option<Halted>,
     /// Whether a person has said that what it changes is meant: it does not stop by itself any more.
     pub is_meant: bool,
+    /// Of which envelope the newest version is.
+    pub digest: PolicyDigest,
 }
 
 /// A roll-out that was stopped.
@@ -77,6 +79,22 @@ pub struct AgentPolicy {
     pub offered: Option<(u64, Timestamp)>,
     /// What it refused last, unless it has taken a later one since.
     pub refused: Option<RefusedPolicy>,
+    /// Of which envelope it has that version; zero where it has none.
+    pub digest: PolicyDigest,
+}
+
+impl AgentPolicy {
+    /// Returns whether it has the newest version: not only its number, but what is in it.
+    #[must_use]
+    pub fn is_of(&self, rollout: &Rollout) -> bool {
+        (self.version, self.digest) == (rollout.version, rollout.digest)
+    }
+
+    /// Returns whether it has something else under the number of the newest version.
+    #[must_use]
+    pub fn is_other(&self, rollout: &Rollout) -> bool {
+        self.version == rollout.version && self.digest != rollout.digest
+    }
 }
 
 /// A version that an agent did not take.
@@ -164,12 +182,19 @@ mod tests {
             stage_at: Timestamp::from_ms(8),
             halted,
             is_meant: true,
+            digest: PolicyDigest::from_bytes([0xab; 8]),
         };
-        assert_eq!(hex(&rollout(None).encode()), "0109080afb2c0107080001");
+        assert_eq!(hex(&rollout(None).encode()), "0109080afb2c0107080001abababababababab");
         let asked = halted(HaltReason::Asked("no".into()));
-        assert_eq!(hex(&rollout(Some(asked)).encode()), "0109080afb2c01070801070000026e6f01");
+        assert_eq!(
+            hex(&rollout(Some(asked)).encode()),
+            "0109080afb2c01070801070000026e6f01abababababababab"
+        );
         let found = halted(HaltReason::Found(Fault::Held { before: 1, after: 300 }));
-        assert_eq!(hex(&rollout(Some(found)).encode()), "0109080afb2c010708010700010301fb2c0101");
+        assert_eq!(
+            hex(&rollout(Some(found)).encode()),
+            "0109080afb2c010708010700010301fb2c0101abababababababab"
+        );
         let refused =
             RefusedPolicy { version: 9, reason: PolicyRefusal::Unusable, detail: "3:1".into(), at };
         let agent = AgentPolicy {
@@ -178,8 +203,9 @@ mod tests {
             since: at,
             offered: Some((9, at)),
             refused: Some(refused),
+            digest: PolicyDigest::from_bytes([0xab; 8]),
         };
-        assert_eq!(hex(&agent.encode()), "0108010701090701090803333a3107");
+        assert_eq!(hex(&agent.encode()), "0108010701090701090803333a3107abababababababab");
         assert_eq!(PolicyRecord::decode(&record.encode()), Ok(record));
         assert_eq!(AgentPolicy::decode(&agent.encode()), Ok(agent));
         let refused = PolicyEvent::Refused {

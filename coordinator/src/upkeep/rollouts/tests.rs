@@ -90,6 +90,8 @@ impl House {
     }
 
     async fn says(&self, ack: PolicyAck, at: Timestamp) {
+        let rollout = self.store.engine().load(&RolloutKey(acme())).unwrap().unwrap();
+        let ack = ack.about(rollout.digest);
         self.write(move |staged| policies::acknowledge(staged, one(), ack, at)).await;
     }
 
@@ -135,7 +137,7 @@ impl House {
 }
 
 fn in_force(version: u64) -> PolicyAck {
-    PolicyAck { version, outcome: PolicyOutcome::InForce }
+    PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() }
 }
 
 /// A minute before they begin.
@@ -206,7 +208,7 @@ async fn a_file_of_the_host_says_nothing_about_the_version_although_it_may_bear_
     let mut house = House::new().await;
     house.count(before(), 0, 1_000, 0).await;
     house.push(3).await;
-    let ack = PolicyAck { version: 3, outcome: PolicyOutcome::Overridden };
+    let ack = PolicyAck { version: 3, outcome: PolicyOutcome::Overridden, ..PolicyAck::nothing() };
     house.says(ack, NOW).await;
     house.lives(later(2)).await;
     house.count(later(1), 3, 1_000, 1_000).await;

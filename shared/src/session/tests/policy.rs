@@ -11,7 +11,7 @@ fn offer(version: u64) -> PolicyOffer {
 }
 
 fn in_force(version: u64) -> PolicyAck {
-    PolicyAck { version, outcome: PolicyOutcome::InForce }
+    PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() }
 }
 
 /// A pair whose agent has said which policy it has.

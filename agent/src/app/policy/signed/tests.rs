@@ -73,7 +73,11 @@ impl World {
 
     fn answer(&mut self) -> PolicyAck {
         let word = self.words.borrow_and_update().clone();
-        word.answer.expect("it is an answer")
+        bare(word.answer.expect("it is an answer"))
+    }
+
+    fn standing(&self) -> PolicyAck {
+        bare(self.words.borrow().standing.clone())
     }
 
     /// Offers a policy that is refused, and returns why.
@@ -87,8 +91,14 @@ impl World {
     }
 }
 
+/// Returns what is said without of which envelope, which is said of each.
+fn bare(ack: PolicyAck) -> PolicyAck {
+    assert_eq!(ack.version == 0, ack.digest == PolicyDigest::default(), "{ack:?}");
+    ack.about(PolicyDigest::default())
+}
+
 fn in_force(version: u64) -> PolicyAck {
-    PolicyAck { version, outcome: PolicyOutcome::InForce }
+    PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() }
 }
 
 #[test]
@@ -109,7 +119,7 @@ fn what_is_taken_is_stored_first_answered_once_in_force_and_there_after_a_restar
     let (mut signed, rules) = world.begin(false, world.now);
     assert!(rules.is_some() && signed.status(world.now).unwrap().version == 3);
     signed.say(true, world.now);
-    assert_eq!(world.words.borrow().standing, in_force(3));
+    assert_eq!(world.standing(), in_force(3));
     assert_eq!(world.words.borrow().answer, None, "nobody asked");
 }
 
@@ -160,6 +170,23 @@ fn the_same_one_again_is_answered_as_it_stands() {
 }
 
 #[test]
+fn what_is_said_of_a_version_says_of_which_envelope() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(5));
+    let taken = PolicyDigest::of(&world.offers.borrow().as_ref().unwrap().envelope);
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    signed.say(true, world.now);
+    assert_eq!(world.words.borrow().standing.digest, taken);
+    world.offer(&envelope::Policy { coordinators: Vec::new(), ..world.policy(5) });
+    let other = PolicyDigest::of(&world.offers.borrow().as_ref().unwrap().envelope);
+    assert!(signed.poll(true, world.at, world.now).is_none());
+    let word = world.words.borrow().clone();
+    assert_eq!((word.answer.unwrap().digest, word.standing.digest), (other, taken));
+    assert_ne!(other, taken, "of the same number");
+}
+
+#[test]
 fn another_version_than_the_one_that_was_offered_is_refused() {
     let mut world = World::new();
     let (mut signed, _) = world.begin(false, world.now);
@@ -205,8 +232,8 @@ fn what_has_ended_decides_nothing_and_is_said_to_have_ended() {
     let (mut signed, rules) = world.begin(false, end);
     assert!(rules.is_none() && signed.status(end).unwrap().has_ended);
     signed.say(false, end);
-    let ended = PolicyAck { version: 3, outcome: PolicyOutcome::Ended };
-    assert_eq!(world.words.borrow().standing, ended);
+    let ended = PolicyAck { version: 3, outcome: PolicyOutcome::Ended, ..PolicyAck::nothing() };
+    assert_eq!(world.standing(), ended);
     assert!(world.words.borrow().coordinators.is_empty());
     let again = world.policy(2);
     assert_eq!(world.refused(&mut signed, &again), PolicyRefusal::Rollback);
@@ -222,7 +249,7 @@ fn a_clock_that_returns_to_before_the_end_puts_it_in_force_again() {
     let end = world.policy(3).expires_at;
     assert!(signed.poll(true, world.at, end).is_none() && !signed.is_good(end));
     signed.say(false, end);
-    let standing = |world: &World| world.words.borrow().standing.outcome.clone();
+    let standing = |world: &World| world.standing().outcome;
     assert_eq!(standing(&world), PolicyOutcome::Ended);
     assert!(signed.poll(true, world.at, end).is_none());
     assert!(signed.poll(true, world.at, world.now).is_some(), "at once");
@@ -250,7 +277,7 @@ fn a_host_that_begins_in_1970_says_why_it_is_not_in_force_and_takes_it_up_once_i
         let PolicyOutcome::Refused { reason, detail } = ack.outcome else { panic!("{ack:?}") };
         assert!((ack.version, reason) == (3, PolicyRefusal::Unusable), "{detail}");
     };
-    refused(world.words.borrow().standing.clone());
+    refused(world.standing());
     let error = signed.status(early).unwrap().error.unwrap();
     assert!(error.contains("version 3 is stored and not in force: "), "{error}");
     // What the coordinator offers again is the same, and no older one.
@@ -261,7 +288,7 @@ fn a_host_that_begins_in_1970_says_why_it_is_not_in_force_and_takes_it_up_once_i
     let later = world.at + POLICY_RETRY_INTERVAL;
     assert!(signed.poll(true, later, world.now).is_some());
     signed.say(true, world.now);
-    assert_eq!(world.words.borrow().standing, in_force(3));
+    assert_eq!(world.standing(), in_force(3));
     assert_eq!(signed.status(world.now).unwrap().error, None);
 }
 
@@ -275,7 +302,7 @@ fn without_a_place_for_the_originals_the_stored_one_is_said_to_be_refused_for_th
     let later = world.at + POLICY_RETRY_INTERVAL;
     assert!(signed.poll(false, later, world.now).is_none());
     let refused = PolicyAck::refused(3, PolicyRefusal::NowhereToHold, "");
-    assert_eq!(world.words.borrow().standing, refused);
+    assert_eq!(world.standing(), refused);
 }
 
 #[test]
@@ -293,7 +320,7 @@ fn an_agent_that_ends_soon_after_it_again_and_again_goes_on_without_it_and_says_
         assert!(none.is_none(), "everything is sent");
         signed.say(false, world.now);
         let refused = PolicyAck::refused(3, PolicyRefusal::Crashed, "");
-        assert_eq!(world.words.borrow().standing, refused);
+        assert_eq!(world.standing(), refused);
         let later = world.at + POLICY_RETRY_INTERVAL;
         assert!(signed.poll(true, later, world.now).is_none(), "nor is it tried again");
         signed.end();
@@ -330,7 +357,7 @@ fn a_policy_of_the_hosts_own_goes_first_and_what_comes_signed_is_kept() {
     let (mut signed, _) = world.begin(true, world.now);
     world.offer(&world.policy(3));
     assert!(signed.poll(true, world.at, world.now).is_none());
-    let kept = PolicyAck { version: 3, outcome: PolicyOutcome::Overridden };
+    let kept = PolicyAck { version: 3, outcome: PolicyOutcome::Overridden, ..PolicyAck::nothing() };
     assert_eq!(world.answer(), kept);
     assert_eq!(signed.cpu_percent(world.now), None);
     let (_, rules) = world.begin(false, world.now);

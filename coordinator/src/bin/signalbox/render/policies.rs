@@ -86,7 +86,7 @@ pub(crate) fn rollout(rollout: &PolicyRollout, now: Timestamp) -> String {
     };
     let agents = format!(
         "{} in the stage, of {}: {} in force, {} waiting, {} refused, {} by a file of their host, \
-         {} ended, {} silent",
+         {} ended, {} silent, {} with another one of this number",
         counts.in_stage,
         counted(counts.agents, "agent", "agents"),
         counts.in_force,
@@ -94,7 +94,8 @@ pub(crate) fn rollout(rollout: &PolicyRollout, now: Timestamp) -> String {
         counts.refused,
         counts.overridden,
         counts.ended,
-        counts.silent
+        counts.silent,
+        counts.other
     );
     let mut text =
         format!("{} {version} of {}\n", paint(Paint::Bold, "Version"), cell(&rollout.tenant));
@@ -174,7 +175,7 @@ mod tests {
             "is_meant": false, "halted": halted,
             "counts": {
                 "agents": 30, "in_stage": 3, "in_force": 1, "overridden": 1, "ended": 0,
-                "refused": 1, "waiting": 0, "silent": 0
+                "refused": 1, "waiting": 0, "silent": 0, "other": 0
             },
             "before": {
                 "records": 500, "malformed": 1, "held": 20, "dropped": 0, "lost": 0, "restarts": 1
