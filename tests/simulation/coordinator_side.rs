@@ -20,6 +20,7 @@ use coordinator::{
     },
     store::{
         engine::{CommitError, Engine, Fault, Kept, MemoryEngine, Refusal, Staged},
+        reader::policies::agents,
         schema::{AgentKey, CaseKey, range_of},
         tables::{LoadError, Source},
         values::Actor,
@@ -478,7 +479,8 @@ fn bring(staged: &mut Staged<'_>, tenant: TenantId, now: Timestamp) -> Result<()
     let envelope = sign(tenant, newest + 1, now);
     let percent = if newest.is_multiple_of(3) { 1 } else { 100 };
     let push_of = Push { tenant, envelope, percent, copy_of: None };
-    push(staged, push_of, &[key().public_key()], &Actor::Coordinator, now).map(drop)
+    let fleet = agents(&*staged, tenant, None, 1_000)?;
+    push(staged, push_of, (&[key().public_key()], &fleet), &Actor::Coordinator, now).map(drop)
 }
 
 /// Brings the view up to the newest journal entry, as the journal's tail does.

@@ -147,6 +147,15 @@ impl Answer {
         Self { status, body: known.body, remembered: None, etag: None, is_replay: true }
     }
 
+    /// Answers with `body` in place of what was written, or remembered: how it stands after that, which was read since.
+    ///
+    /// # Errors
+    /// Never for the types of the API.
+    pub fn showing(mut self, body: &impl Serialize) -> Result<Self, Problem> {
+        self.body = serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?;
+        Ok(self)
+    }
+
     /// Adds the `ETag` of the revision that the body shows.
     #[must_use]
     pub fn with_etag(mut self) -> Self {

@@ -81,13 +81,17 @@ async fn push(
     let percent = body.stage.unwrap_or(STAGES[0]);
     let push = commands::Push { tenant, envelope, percent, copy_of: body.copy_of };
     let (actor, keys) = (caller.actor(), Arc::clone(&api.policy_keys));
+    let fleet = read::blocking(&api.store, move |engine| {
+        policies::agents(engine, tenant, None, ROLLOUT_AGENTS_MAX)
+    });
+    let fleet = fleet.await?;
     let answer = idempotency::write(&api, once, move |staged, now| {
-        let rollout = commands::push(staged, push, &keys, &actor, now)?;
-        Answer::json(StatusCode::CREATED, &shown(staged, tenant, &rollout, now)?)
+        let rollout = commands::push(staged, push, (&keys, &fleet), &actor, now)?;
+        Answer::json(StatusCode::CREATED, &rollout.version)
     });
     let answer = answer.await?;
     api.bells.policies.ring();
-    Ok(answer)
+    show_after(&api, tenant, answer).await
 }
 
 /// Versions of a tenant's policy that are kept, the newest first, without their rules.
@@ -159,13 +163,7 @@ async fn rollout(
 ) -> Result<Response, Problem> {
     let tenant: TenantId = name.parse()?;
     caller.see(tenant)?;
-    let now = api.clock.now();
-    let found = read::blocking(&api.store, move |engine| {
-        let rollout = engine.load(&RolloutKey(tenant))?;
-        let rollout = rollout.ok_or_else(|| Problem::not_found("policy of tenant", tenant))?;
-        Ok::<_, Problem>(shown(engine, tenant, &rollout, now)?)
-    });
-    json(&found.await?)
+    json(&read_rollout(&api, tenant).await?)
 }
 
 /// Agents of a tenant with where the policy stands at each, by id.
@@ -220,20 +218,22 @@ async fn advance(
     caller.see(tenant)?;
     let (actor, now) = (caller.actor(), api.clock.now());
     // What agents did with it is read before, beside the writer.
-    let seen = read::blocking(&api.store, move |engine| {
-        let Some(rollout) = engine.load(&RolloutKey(tenant))? else { return Ok(None) };
+    let looked = read::blocking(&api.store, move |engine| {
+        let fleet = policies::agents(engine, tenant, None, ROLLOUT_AGENTS_MAX)?;
+        let Some(rollout) = engine.load(&RolloutKey(tenant))? else { return Ok((fleet, None)) };
         let seen = policies::seen(engine, tenant, &rollout, now)?;
-        Ok::<_, LoadError>(Some((rollout.version, seen)))
+        Ok::<_, LoadError>((fleet, Some((rollout.version, seen))))
     });
+    let (fleet, seen) = looked.await?;
     let RolloutAdvance { is_meant, anyway } = body;
-    let advance = commands::Advance { tenant, is_meant, anyway, seen: seen.await? };
+    let advance = commands::Advance { tenant, is_meant, anyway, seen, fleet };
     let answer = idempotency::write(&api, once, move |staged, now| {
         let rollout = commands::advance(staged, advance, &actor, now)?;
-        Answer::json(StatusCode::OK, &shown(staged, tenant, &rollout, now)?)
+        Answer::json(StatusCode::OK, &rollout.version)
     });
     let answer = answer.await?;
     api.bells.policies.ring();
-    Ok(answer)
+    show_after(&api, tenant, answer).await
 }
 
 /// Stops a roll-out: nobody further is offered the newest version. Agents that have it keep it.
@@ -256,9 +256,25 @@ async fn halt(
     let answer = idempotency::write(&api, once, move |staged, now| {
         let why = HaltReason::Asked(body.reason);
         let rollout = commands::halt(staged, (tenant, None), why, &actor, now)?;
-        Answer::json(StatusCode::OK, &shown(staged, tenant, &rollout, now)?)
+        Answer::json(StatusCode::OK, &rollout.version)
     });
-    answer.await
+    show_after(&api, tenant, answer.await?).await
+}
+
+/// Answers a write with how the roll-out stands after it. That is read beside the writer, which is not kept waiting while
+/// each agent and its ledger is looked at.
+async fn show_after(api: &Api, tenant: TenantId, answer: Answer) -> Result<Answer, Problem> {
+    answer.showing(&read_rollout(api, tenant).await?)
+}
+
+async fn read_rollout(api: &Api, tenant: TenantId) -> Result<PolicyRollout, Problem> {
+    let now = api.clock.now();
+    let found = read::blocking(&api.store, move |engine| {
+        let rollout = engine.load(&RolloutKey(tenant))?;
+        let rollout = rollout.ok_or_else(|| Problem::not_found("policy of tenant", tenant))?;
+        Ok::<_, Problem>(shown(engine, tenant, &rollout, now)?)
+    });
+    found.await
 }
 
 /// Returns a version as the API shows it.

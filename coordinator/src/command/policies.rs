@@ -21,10 +21,10 @@ use shared::{
 
 use crate::{
     command::{CommandError, journal},
-    limits::{POLICY_VERSIONS_MAX, ROLLOUT_AGENTS_MAX, ROLLOUT_SEEN_WITHIN, TEXT_BYTES_MAX},
+    limits::{POLICY_VERSIONS_MAX, ROLLOUT_SEEN_WITHIN, TEXT_BYTES_MAX},
     store::{
         engine::{Direction, Staged},
-        reader::policies::{AgentStanding, agents},
+        reader::policies::AgentStanding,
         schema::{AgentKey, AgentPolicyKey, PolicyKey, RolloutKey, TenantKey, range_of},
         tables::{LoadError, Source, delete, put},
         values::{
@@ -48,14 +48,15 @@ pub struct Push {
     pub copy_of: Option<u64>,
 }
 
-/// Stores a signed version above all before, and begins to roll it out.
+/// Stores a signed version above all before, and begins to roll it out among `fleet`, the tenant's agents as they were
+/// read before this: whoever has come since comes after the stage began.
 ///
 /// # Errors
 /// There is no such tenant, a stage is none, or agents would refuse it.
 pub fn push(
     staged: &mut Staged<'_>,
     push: Push,
-    keys: &[PolicyPublicKey],
+    (keys, fleet): (&[PolicyPublicKey], &[AgentStanding]),
     actor: &Actor,
     now: Timestamp,
 ) -> Result<Rollout, CommandError> {
@@ -82,7 +83,6 @@ pub fn push(
         }
     }
     let (version, key) = (policy.version, peek(&envelope).map(|(key, _)| key.to_string()));
-    let fleet = agents(&*staged, tenant, None, ROLLOUT_AGENTS_MAX)?;
     let has = fleet.iter().filter_map(|standing| Some(standing.policy.as_ref()?.version));
     if has.clone().any(|has| has == version) {
         let highest = has.max().unwrap_or(version);
@@ -101,7 +101,7 @@ pub fn push(
         version,
         base,
         percent,
-        cut: cut_of(&fleet, (tenant, version), percent, now),
+        cut: cut_of(fleet, (tenant, version), percent, now),
         began_at: now,
         stage_at: now,
         halted: None,
@@ -181,6 +181,8 @@ pub struct Advance {
     pub anyway: bool,
     /// What was seen of it before this, and of which version.
     pub seen: Option<(u64, Seen)>,
+    /// The tenant's agents as they were read before this.
+    pub fleet: Vec<AgentStanding>,
 }
 
 /// Takes the roll-out to its next stage, if agents of the stage have answered and nothing is wrong with it.
@@ -194,7 +196,7 @@ pub fn advance(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<Rollout, CommandError> {
-    let Advance { tenant, is_meant, anyway, seen } = advance;
+    let Advance { tenant, is_meant, anyway, seen, fleet } = advance;
     let mut rollout = rollout(staged, tenant)?;
     if rollout.halted.is_some() && !is_meant {
         let problem = "the roll-out is halted: take it back with a new version, or say that what \
@@ -213,7 +215,6 @@ pub fn advance(
         check_seen(tenant, rollout.version, anyway, seen.as_ref())?;
     }
     // Whoever was in the stage stays in it, whoever has gone or come meanwhile.
-    let fleet = agents(&*staged, tenant, None, ROLLOUT_AGENTS_MAX)?;
     let reaches = cut_of(&fleet, (tenant, rollout.version), rollout.percent, now);
     rollout.cut = rollout.cut.max(reaches);
     (rollout.stage_at, rollout.halted) = (now, None);

@@ -14,6 +14,7 @@ use crate::{
     command::policies,
     counters::PolicyRefused,
     store::{
+        reader::policies::agents,
         schema::{AgentKey, AgentPolicyKey},
         values::{Actor, AgentPolicy},
     },
@@ -33,7 +34,10 @@ async fn push(running: &Running, house: &House, key: &PolicyKey, version: u64, p
     let envelope = key.sign(&policy).unwrap();
     let push = policies::Push { tenant: tenant("acme"), envelope, percent, copy_of: None };
     let (keys, by) = ([key.public_key()], Actor::Person("ann".into()));
-    let pushed = running.store.write(move |staged| policies::push(staged, push, &keys, &by, now));
+    let pushed = running.store.write(move |staged| {
+        let fleet = agents(&*staged, tenant("acme"), None, 10)?;
+        policies::push(staged, push, (&keys, &fleet), &by, now)
+    });
     pushed.await.unwrap();
     running.bells.policies.ring();
 }

@@ -12,7 +12,7 @@ use crate::{
     command::{agents, journal::read_after},
     store::{
         engine::{Engine, MemoryEngine},
-        reader::policies::seen,
+        reader::policies::{agents, seen},
     },
     triage::rollout::Fault,
 };
@@ -87,7 +87,12 @@ impl World {
 
     fn bring(&self, bring: Push) -> Result<Rollout, CommandError> {
         let keys = [self.key.public_key()];
-        self.run(|staged| push(staged, bring, &keys, &ann(), at(1)))
+        let fleet = self.fleet();
+        self.run(|staged| push(staged, bring, (&keys, &fleet), &ann(), at(1)))
+    }
+
+    fn fleet(&self) -> Vec<AgentStanding> {
+        agents(&self.engine as &dyn Engine, tenant("acme"), None, 1_000).unwrap()
     }
 
     fn push(&self, version: u64, percent: u8) -> Rollout {
@@ -110,7 +115,7 @@ impl World {
         let seen = self
             .load(&RolloutKey(tenant))
             .map(|rollout| (rollout.version, seen(engine, tenant, &rollout, now).unwrap()));
-        let go = Advance { tenant, is_meant, anyway, seen };
+        let go = Advance { tenant, is_meant, anyway, seen, fleet: self.fleet() };
         self.run(|staged| advance(staged, go, &ann(), now))
     }
 
@@ -245,8 +250,13 @@ fn a_roll_out_goes_on_from_what_agents_have_tried_and_nothing_is_wrong_with() {
     let rollout = world.load(&RolloutKey(tenant("acme"))).unwrap();
     let seen = seen(engine, tenant("acme"), &rollout, at(6)).unwrap();
     world.says(one, 3, PolicyOutcome::InForce);
-    let stale =
-        Advance { tenant: tenant("acme"), is_meant: false, anyway: false, seen: Some((2, seen)) };
+    let stale = Advance {
+        tenant: tenant("acme"),
+        is_meant: false,
+        anyway: false,
+        seen: Some((2, seen)),
+        fleet: Vec::new(),
+    };
     let stale = world.run(|staged| advance(staged, stale, &ann(), at(6))).unwrap_err();
     assert!(stale.to_string().starts_with("version 3 has come meanwhile"), "{stale}");
     assert_eq!(world.advance_at(false, false, at(6)).unwrap().percent, 100);
@@ -328,8 +338,9 @@ fn what_agents_would_refuse_is_not_stored() {
     let unknown = refused(other.push_of(&World::policy(4, "x"), 1));
     assert_eq!(unknown, "envelope: the key that it names is not trusted here");
     assert_eq!(refused(world.push_of(&World::policy(4, "x"), 50)), "stage: must be 1, 10 or 100");
-    let without = world
-        .run(|staged| push(staged, world.push_of(&World::policy(4, "x"), 1), &[], &ann(), at(1)));
+    let without = world.run(|staged| {
+        push(staged, world.push_of(&World::policy(4, "x"), 1), (&[], &[]), &ann(), at(1))
+    });
     assert!(without.unwrap_err().to_string().contains("trusts no key"));
     let nobody = Push { tenant: tenant("initech"), ..of(&World::policy(4, "x")) };
     assert_eq!(refused(nobody), "there is no tenant initech");

@@ -14,6 +14,7 @@ use crate::{
     limits::ROLLOUT_RECORDS_MIN,
     store::{
         engine::{MemoryEngine, Staged},
+        reader::policies::agents,
         schema::{AgentKey, RolloutKey},
         tables::Source,
         values::Halted,
@@ -86,7 +87,11 @@ impl House {
         let push = policies::Push { tenant: acme(), envelope, percent: 10, copy_of };
         let keys = [self.key.public_key()];
         let by = Actor::Person("ann".into());
-        self.write(move |staged| policies::push(staged, push, &keys, &by, NOW)).await;
+        let push = move |staged: &mut Staged<'_>| {
+            let fleet = agents(&*staged, acme(), None, 10)?;
+            policies::push(staged, push, (&keys, &fleet), &by, NOW)
+        };
+        self.write(push).await;
     }
 
     async fn says(&self, ack: PolicyAck, at: Timestamp) {
@@ -180,8 +185,13 @@ async fn one_that_is_meant_or_changes_nothing_goes_on() {
     house
         .write(|staged| {
             let by = Actor::Person("ann".into());
-            let go =
-                policies::Advance { tenant: acme(), is_meant: true, anyway: false, seen: None };
+            let go = policies::Advance {
+                tenant: acme(),
+                is_meant: true,
+                anyway: false,
+                seen: None,
+                fleet: Vec::new(),
+            };
             policies::advance(staged, go, &by, later(2))
         })
         .await;
