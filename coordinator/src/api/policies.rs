@@ -365,8 +365,7 @@ fn counts(
             Some(PolicyOutcome::Overridden) => &mut counts.overridden,
             Some(PolicyOutcome::Ended) => &mut counts.ended,
             Some(PolicyOutcome::Nothing | PolicyOutcome::Refused { .. }) | None => {
-                let refused = policy.as_ref().and_then(|policy| policy.refused.as_ref());
-                let refuses = refused.is_some_and(|refused| refused.version == rollout.version);
+                let refuses = policy.as_ref().is_some_and(|policy| policy.refuses(rollout));
                 counts.waiting += u64::from(in_stage && !refuses && !other);
                 continue;
             }

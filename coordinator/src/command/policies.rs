@@ -342,7 +342,8 @@ pub fn offer(
     Ok(Some(PolicyOffer { version, envelope }))
 }
 
-/// Notes what an agent says of a version. The same refusal again is journalled no second time.
+/// Notes what an agent says of a version. A refusal is taken of the version that it was offered and once an offer, and is
+/// journalled once for each reason: what one agent says fills no journal.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -367,14 +368,28 @@ pub fn acknowledge(
         }
         return Ok(());
     };
-    let is_same = |before: &RefusedPolicy| {
-        (before.version, before.reason, &before.detail) == (version, reason, &detail)
+    if (next.version, next.digest) == (version, digest) {
+        // It has it, and cannot go by it any more.
+        let outcome = PolicyOutcome::Refused { reason, detail: detail.clone() };
+        if next.outcome != outcome {
+            (next.outcome, next.since) = (outcome, now);
+        }
+    }
+    let is_answered = |at: Timestamp| {
+        next.refused.as_ref().is_some_and(|before| before.version == version && before.at >= at)
     };
-    if next.refused.as_ref().is_some_and(is_same) {
+    let offered = next.offered.filter(|(offered, _)| *offered == version);
+    let is_answer = offered.is_some_and(|(_, at)| !is_answered(at));
+    let is_news = is_answer && next.note(version, reason);
+    if is_answer {
+        next.refused = Some(RefusedPolicy { version, reason, detail: detail.clone(), at: now });
+    }
+    if known.as_ref() != Some(&next) {
+        put(staged, &key, next);
+    }
+    if !is_news {
         return Ok(());
     }
-    next.refused = Some(RefusedPolicy { version, reason, detail: detail.clone(), at: now });
-    put(staged, &key, next);
     let AgentKey { tenant, agent } = agent;
     let reason = reason.as_str().to_owned();
     let event = PolicyEvent::Refused { agent, version, reason, detail };
@@ -400,7 +415,8 @@ impl AgentPolicy {
     pub(crate) const fn unheard(now: Timestamp) -> Self {
         let outcome = PolicyOutcome::Nothing;
         let digest = PolicyDigest::from_bytes([0; PolicyDigest::LEN]);
-        Self { version: 0, outcome, since: now, offered: None, refused: None, digest }
+        let (offered, refused, noted) = (None, None, None);
+        Self { version: 0, outcome, since: now, offered, refused, digest, noted }
     }
 }
 

@@ -50,6 +50,7 @@ impl House {
         let key = AgentKey { tenant, agent: AgentId::from_bytes([agent; 16]) };
         let says = move |staged: &mut crate::store::engine::Staged<'_>, now| {
             let rollout = staged.load(&RolloutKey(tenant))?.unwrap();
+            commands::offer(staged, key, None, now)?;
             commands::acknowledge(staged, key, ack.about(rollout.digest), now)
         };
         self.fixture.write(says).await;

@@ -306,7 +306,12 @@ fn what_an_agent_says_is_kept_and_a_refusal_is_journalled_once() {
         || PolicyOutcome::Refused { reason: PolicyRefusal::Unusable, detail: "3:1: no".into() };
     world.says(one, 0, PolicyOutcome::Nothing);
     world.says(one, 3, refusal());
+    assert_eq!(world.load(&AgentPolicyKey(one)).unwrap().refused, None, "nobody has offered it");
+    assert_eq!(world.offered(one, None), Some(3));
     world.says(one, 3, refusal());
+    world.says(one, 3, refusal());
+    let other = PolicyOutcome::Refused { reason: PolicyRefusal::UnknownKey, detail: "x".into() };
+    world.says(one, 3, other);
     let known = world.load(&AgentPolicyKey(one)).unwrap();
     assert_eq!((known.version, known.outcome), (0, PolicyOutcome::Nothing));
     assert_eq!(known.refused.unwrap().detail, "3:1: no");
@@ -317,6 +322,43 @@ fn what_an_agent_says_is_kept_and_a_refusal_is_journalled_once() {
     world.says(one, 3, PolicyOutcome::Overridden);
     let known = world.load(&AgentPolicyKey(one)).unwrap();
     assert_eq!((known.version, known.refused), (3, None));
+}
+
+#[test]
+fn one_agent_fills_no_journal_and_stops_no_roll_out_of_which_it_is_not_a_part() {
+    let world = World::new();
+    let rollout = world.push(3, 10);
+    let is_in = |number: u8| rollout.has_in_stage(agent(number), at(0));
+    let (inside, outside) = ((1..=20).find(|it| is_in(*it)), (1..=20).find(|it| !is_in(*it)));
+    let (inside, outside) = (agent(inside.unwrap()), agent(outside.unwrap()));
+    let seen = || seen(&world.engine as &dyn Engine, tenant("acme"), &rollout, at(5)).unwrap();
+    let refuse = |key, version, reason| {
+        world.says(key, version, PolicyOutcome::Refused { reason, detail: String::new() });
+    };
+    refuse(outside, 3, PolicyRefusal::Unusable);
+    world.says(outside, 3, PolicyOutcome::InForce);
+    assert_eq!((seen().answered, seen().refused), (0, 0), "it was not asked");
+    let journalled = || {
+        let refused = |event: &PolicyEvent| matches!(event, PolicyEvent::Refused { .. });
+        world.events().into_iter().filter(refused).count()
+    };
+    assert_eq!(journalled(), 0);
+    for session in 0..6 {
+        assert_eq!(world.offered(inside, None), Some(3), "each session anew");
+        for time in 0..6 {
+            let reason = PolicyRefusal::ALL[(session + time) % 3];
+            refuse(inside, 3, reason);
+            refuse(inside, 1_000 + time as u64, reason);
+        }
+        assert_eq!((seen().answered, seen().refused), (1, 1));
+    }
+    assert_eq!(journalled(), 1, "an offer is answered once, and all were made at one instant");
+    world.says(inside, 3, PolicyOutcome::InForce);
+    assert_eq!((seen().answered, seen().refused), (1, 0));
+    refuse(inside, 3, PolicyRefusal::Crashed);
+    assert_eq!((seen().answered, seen().refused), (1, 1), "it has it, and cannot go by it");
+    let known = world.load(&AgentPolicyKey(inside)).unwrap();
+    assert!(matches!(known.outcome, PolicyOutcome::Refused { .. }), "{known:?}");
 }
 
 #[test]

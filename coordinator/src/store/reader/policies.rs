@@ -93,7 +93,7 @@ pub fn rollouts<S: Source + ?Sized>(
     source.load_range(&from..&to, Direction::Forward, limit)
 }
 
-/// Reads what is seen of a roll-out at `now`: what agents answered, who fell silent soon after that, and what became of
+/// Reads what is seen of a roll-out at `now`, of the agents in its stage: what they answered, who fell silent soon after that, and what became of
 /// records of those in which it is in force, before and since. Of the ledgers the newest [`LEDGER_ROWS_LOOKED`] rows
 /// are looked at on either side.
 ///
@@ -111,10 +111,13 @@ pub fn seen<S: Source + ?Sized>(
     let mut seen = Seen { is_copy, ..Seen::default() };
     let mut in_force: BTreeSet<AgentId> = BTreeSet::new();
     for standing in agents(source, tenant, None, ROLLOUT_AGENTS_MAX)? {
-        let AgentStanding { agent, last_seen_at, policy: Some(policy), .. } = standing else {
-            continue;
-        };
-        if policy.is_of(rollout) {
+        let AgentStanding { agent, first_seen_at, last_seen_at, policy } = standing;
+        let is_in_stage = rollout.has_in_stage(AgentKey { tenant, agent }, first_seen_at);
+        let Some(policy) = policy.filter(|_| is_in_stage) else { continue };
+        if policy.refuses(rollout) {
+            seen.answered += 1;
+            seen.refused += 1;
+        } else if policy.is_of(rollout) {
             seen.answered += 1;
             let is_away = now.since(last_seen_at) >= ROLLOUT_SILENT_AFTER;
             let is_soon = last_seen_at.since(policy.since) < ROLLOUT_SILENT_WITHIN;
@@ -122,9 +125,6 @@ pub fn seen<S: Source + ?Sized>(
             if policy.outcome == PolicyOutcome::InForce {
                 in_force.insert(agent);
             }
-        } else if policy.refused.is_some_and(|refused| refused.version == version) {
-            seen.answered += 1;
-            seen.refused += 1;
         }
     }
     let began = rollout.began_at;

@@ -81,9 +81,27 @@ pub struct AgentPolicy {
     pub refused: Option<RefusedPolicy>,
     /// Of which envelope it has that version; zero where it has none.
     pub digest: PolicyDigest,
+    /// A version, and which of its refusals are in the journal: a bit for each reason, by its place in
+    /// [`PolicyRefusal::ALL`].
+    pub noted: Option<(u64, u16)>,
 }
 
 impl AgentPolicy {
+    /// Returns whether it refuses the newest version, by what it said last of it.
+    #[must_use]
+    pub fn refuses(&self, rollout: &Rollout) -> bool {
+        self.refused.as_ref().is_some_and(|refused| refused.version == rollout.version)
+    }
+
+    /// Notes that a refusal is in the journal; returns whether it was not before.
+    pub(crate) fn note(&mut self, version: u64, reason: PolicyRefusal) -> bool {
+        let at = PolicyRefusal::ALL.iter().position(|it| *it == reason).unwrap_or_default();
+        let before = self.noted.filter(|(of, _)| *of == version).map_or(0, |(_, reasons)| reasons);
+        let reasons = before | (1 << at);
+        self.noted = Some((version, reasons));
+        reasons != before
+    }
+
     /// Returns whether it has the newest version: not only its number, but what is in it.
     #[must_use]
     pub fn is_of(&self, rollout: &Rollout) -> bool {
@@ -153,6 +171,8 @@ pub enum PolicyEvent {
     },
 }
 
+const _: () = assert!(PolicyRefusal::ALL.len() <= 16, "each reason has a bit");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,8 +224,9 @@ mod tests {
             offered: Some((9, at)),
             refused: Some(refused),
             digest: PolicyDigest::from_bytes([0xab; 8]),
+            noted: Some((9, 3)),
         };
-        assert_eq!(hex(&agent.encode()), "0108010701090701090803333a3107abababababababab");
+        assert_eq!(hex(&agent.encode()), "0108010701090701090803333a3107abababababababab010903");
         assert_eq!(PolicyRecord::decode(&record.encode()), Ok(record));
         assert_eq!(AgentPolicy::decode(&agent.encode()), Ok(agent));
         let refused = PolicyEvent::Refused {

@@ -97,6 +97,7 @@ impl House {
     async fn says(&self, ack: PolicyAck, at: Timestamp) {
         let rollout = self.store.engine().load(&RolloutKey(acme())).unwrap().unwrap();
         let ack = ack.about(rollout.digest);
+        self.write(move |staged| policies::offer(staged, one(), None, NOW)).await;
         self.write(move |staged| policies::acknowledge(staged, one(), ack, at)).await;
     }
 
