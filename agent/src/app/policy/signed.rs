@@ -7,12 +7,14 @@
 //! What is stored is the envelope as it came, so that each start checks its signature anew. Where it is to be in force
 //! and is not, because the clock was wrong or the host was set up otherwise, it is read and tried again from time to
 //! time; the coordinator is told why it is not, and never that it is. The highest version that
-//! was ever taken is that of the stored one: each taken one is above it, and takes its place. It is stored beside the
-//! spool, and a spool that is moved aside takes it along.
+//! was ever taken stands before it with a checksum of its own: it counts for the tenant also where the envelope cannot be
+//! believed any more, because its key was taken out of the file or its bytes are damaged. It is stored beside the spool,
+//! and a spool that is moved aside takes it along.
 //!
 //! # Format
 //! ```text
-//! policy.signed: 1 u8 | envelope (see shared::policy)
+//! policy.signed: 1 u8 | highest version u64 LE | tenant [32] | crc32c u32 LE of what is before it
+//!                | envelope (see shared::policy)
 //! ```
 
 use std::{
@@ -141,7 +143,6 @@ impl Signed {
                 return None;
             }
             Ok(Some((policy, digest))) => {
-                self.highest = self.highest.max(policy.version);
                 let fault = self.kept.take().and_then(|kept| kept.fault);
                 self.keep(&policy, digest, fault);
                 (policy, digest)
@@ -200,13 +201,17 @@ impl Signed {
     }
 
     /// Returns the stored policy, if there is one and it can be believed.
-    fn stored(&self) -> Result<Option<(envelope::Policy, PolicyDigest)>, String> {
-        let Some(stored) = read(&self.path).map_err(|error| error.to_string())? else {
+    fn stored(&mut self) -> Result<Option<(envelope::Policy, PolicyDigest)>, String> {
+        let Some(bytes) = read(&self.path).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        match envelope::open(&stored, &self.keys) {
+        let stored = Stored::decode(&bytes)?;
+        if stored.tenant == self.tenant {
+            self.highest = self.highest.max(stored.highest);
+        }
+        match envelope::open(stored.envelope, &self.keys) {
             Ok(policy) if policy.tenant == self.tenant => {
-                Ok(Some((policy, PolicyDigest::of(&stored))))
+                Ok(Some((policy, PolicyDigest::of(stored.envelope))))
             }
             Ok(_) => Err(PolicyRefusal::ForeignTenant.to_string()),
             Err(refusal) => Err(refusal.to_string()),
@@ -281,7 +286,9 @@ impl Signed {
         }
         let rules = rules_of(&policy.text, can_hold, now)?;
         // What is not durable could be taken back by a crash, and an older one be taken after it.
-        store(&self.path, &offer.envelope)
+        let (tenant, highest) = (self.tenant, policy.version);
+        let stored = Stored { tenant, highest, envelope: &offer.envelope };
+        place(&self.path, &stored.encode())
             .map_err(|error| (PolicyRefusal::NotStored, error.to_string()))?;
         self.highest = policy.version;
         self.keep(&policy, PolicyDigest::of(&offer.envelope), None);
@@ -435,23 +442,54 @@ pub(crate) fn load_keys(path: &Path) -> Result<Vec<PolicyPublicKey>, String> {
     PolicyPublicKey::parse_list(&text).map_err(|error| shown(&error))
 }
 
-/// Reads the stored envelope, if there is one.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?.take(POLICY_ENVELOPE_BYTES_MAX as u64 + 2).read_to_end(&mut bytes)?,
-    };
-    match bytes.split_first() {
-        Some((&VERSION, envelope)) => Ok(Some(envelope.to_vec())),
-        Some((version, _)) => Err(io::Error::other(format!("version {version} is not known"))),
-        None => Err(io::Error::other("it is empty")),
+/// What is stored.
+struct Stored<'a> {
+    tenant: TenantId,
+    /// The highest version that was taken for it.
+    highest: u64,
+    envelope: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Bytes before the envelope.
+    const HEAD_BYTES: usize = 1 + 8 + TenantId::LEN + 4;
+
+    fn encode(&self) -> Vec<u8> {
+        let (highest, tenant) = (self.highest.to_le_bytes(), self.tenant.as_bytes());
+        let head = [&[VERSION], &highest[..], tenant].concat();
+        let sum = crc32c::crc32c(&head).to_le_bytes();
+        [&head, &sum[..], self.envelope].concat()
+    }
+
+    fn decode(bytes: &'a [u8]) -> Result<Self, String> {
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(version) => return Err(format!("version {version} is not known")),
+            None => return Err("it is empty".to_owned()),
+        }
+        Self::split(bytes).ok_or_else(|| "its beginning is damaged".to_owned())
+    }
+
+    fn split(bytes: &'a [u8]) -> Option<Self> {
+        let (head, envelope) = bytes.split_at_checked(Self::HEAD_BYTES)?;
+        let (head, sum) = head.split_last_chunk()?;
+        let (highest, tenant) = head.get(1..)?.split_first_chunk()?;
+        let is_whole = u32::from_le_bytes(*sum) == crc32c::crc32c(head);
+        let (highest, tenant) = (u64::from_le_bytes(*highest), tenant.try_into().ok()?);
+        let tenant = TenantId::from_bytes(tenant).filter(|_| is_whole)?;
+        Some(Self { tenant, highest, envelope })
     }
 }
 
-/// Puts an envelope in the stored one's place: whole or not at all.
-fn store(path: &Path, envelope: &[u8]) -> io::Result<()> {
-    place(path, &[&[VERSION], envelope].concat())
+/// Reads the file, if there is one.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let most = (Stored::HEAD_BYTES + POLICY_ENVELOPE_BYTES_MAX) as u64 + 1;
+    match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?.take(most).read_to_end(&mut bytes)?,
+    };
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]

@@ -376,7 +376,8 @@ fn what_is_stored_is_believed_by_its_signature_alone() {
     *forged.last_mut().unwrap() ^= 1;
     for (bytes, says) in [
         (&forged[..], "its signature is not the key's"),
-        (&stored[..40], "no policy of a version"),
+        (&stored[..60], "no policy of a version"),
+        (&stored[..9], "its beginning is damaged"),
         (&[9, 1], "version 9 is not known"),
         (&[], "it is empty"),
     ] {
@@ -391,6 +392,44 @@ fn what_is_stored_is_believed_by_its_signature_alone() {
     let (signed, rules) = world.begin(false, world.now);
     let error = signed.status(world.now).unwrap().error.unwrap();
     assert!(rules.is_none() && error.contains("is not trusted here"), "{error}");
+}
+
+#[test]
+fn no_older_one_is_taken_although_the_one_that_is_stored_cannot_be_believed_any_more() {
+    let mut world = World::new();
+    let (mut signed, _) = world.begin(false, world.now);
+    world.offer(&world.policy(5));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+    // Its key is taken out of the file, and another is in its place.
+    world.key = PolicyKey::generate().unwrap();
+    fs::write(world.keys(), world.key.public_key().to_string()).unwrap();
+    let (mut signed, none) = world.begin(false, world.now);
+    assert!(none.is_none());
+    signed.say(false, world.now);
+    assert_eq!(world.standing(), PolicyAck::nothing());
+    let (before, same) = (world.policy(4), world.policy(5));
+    assert_eq!(world.refused(&mut signed, &before), PolicyRefusal::Rollback);
+    assert_eq!(world.refused(&mut signed, &same), PolicyRefusal::Rollback);
+    world.offer(&world.policy(6));
+    assert!(signed.poll(true, world.at, world.now).is_some());
+
+    // Its bytes are damaged.
+    let path = world.dir.path().join(FILE);
+    let mut stored = fs::read(&path).unwrap();
+    *stored.last_mut().unwrap() ^= 1;
+    fs::write(&path, &stored).unwrap();
+    let (mut signed, _) = world.begin(false, world.now);
+    let before = world.policy(6);
+    assert_eq!(world.refused(&mut signed, &before), PolicyRefusal::Rollback);
+
+    // It is of another tenant's agent.
+    let (word, channel) = (watch::channel(PolicyWord::default()).0, world.offers.subscribe());
+    let (keys, channel) = (world.keys(), Channel { offered: channel, word });
+    let whose = ("globex".parse().unwrap(), keys.as_path());
+    let at = (world.at, world.now);
+    let (mut signed, _) = Signed::begin(whose, world.dir.path(), (false, true), channel, at);
+    world.offer(&envelope::Policy { tenant: "globex".parse().unwrap(), ..world.policy(1) });
+    assert!(signed.poll(true, world.at, world.now).is_some(), "that counts for acme alone");
 }
 
 #[test]
