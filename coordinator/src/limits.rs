@@ -213,6 +213,9 @@ pub const ROLLOUT_LOST_RISE: u16 = 10;
 pub const ROLLOUT_RESTARTS_RISE: u64 = 3;
 /// Most agents that may crash, in thousandths of those in which it is in force: hosts that are unwell were so before.
 pub const ROLLOUT_CRASHING_MAX: u16 = 50;
+/// Most agents of which a share may rise beyond its bound, in thousandths of those with enough records: rules are written
+/// for hosts that are noisy, and change those; one that empties a fifth of them was hardly meant to.
+pub const ROLLOUT_BEYOND_MAX: u16 = 200;
 /// Most agents that may refuse, in thousandths of those that answered: a few have no place to hold, or old keys.
 pub const ROLLOUT_REFUSED_MAX: u16 = 50;
 /// Most agents that may fall silent soon after they took it, in thousandths: laptops are closed at any time.

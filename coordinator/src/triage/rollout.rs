@@ -19,9 +19,9 @@ use shared::{
 use thiserror::Error;
 
 use crate::limits::{
-    ROLLOUT_CRASHING_MAX, ROLLOUT_DROPPED_RISE, ROLLOUT_HELD_RISE, ROLLOUT_LOST_RISE,
-    ROLLOUT_MALFORMED_RISE, ROLLOUT_RECORDS_MIN, ROLLOUT_REFUSED_MAX, ROLLOUT_RESTARTS_RISE,
-    ROLLOUT_SILENT_MAX,
+    ROLLOUT_BEYOND_MAX, ROLLOUT_CRASHING_MAX, ROLLOUT_DROPPED_RISE, ROLLOUT_HELD_RISE,
+    ROLLOUT_LOST_RISE, ROLLOUT_MALFORMED_RISE, ROLLOUT_RECORDS_MIN, ROLLOUT_REFUSED_MAX,
+    ROLLOUT_RESTARTS_RISE, ROLLOUT_SILENT_MAX,
 };
 
 /// Percents of the stages; the last is everybody.
@@ -203,6 +203,14 @@ pub enum Fault {
         /// Of how many in which it is in force.
         agents: u64,
     },
+    /// Of many agents, each by itself, far more is held, malformed, dropped or lost.
+    #[error("{beyond} of {judged} agents hold, drop, lose or cannot parse far more than before")]
+    Beyond {
+        /// How many.
+        beyond: u64,
+        /// Of how many with enough records.
+        judged: u64,
+    },
 }
 
 /// Writes thousandths as percent.
@@ -235,12 +243,28 @@ pub fn judge(seen: &Seen) -> Option<Fault> {
     if crashing > 0 && share(crashing, agents) > ROLLOUT_CRASHING_MAX {
         return Some(Fault::Crashing { crashing, agents });
     }
-    if before.records.min(after.records) < ROLLOUT_RECORDS_MIN {
+    // A few hosts that write most of it must not hide what becomes of the others, nor the others what becomes of a few.
+    let has_enough = |(before, after): &&(Sums, Sums)| is_enough(before, after);
+    let judged = seen.each.iter().filter(has_enough);
+    let beyond = judged.clone().filter(|(before, after)| rise(before, after, is_copy).is_some());
+    let (beyond, judged) = (beyond.count() as u64, judged.count() as u64);
+    rise(&before, &after, is_copy).or_else(|| {
+        let are_many = beyond > 0 && share(beyond, judged) > ROLLOUT_BEYOND_MAX;
+        are_many.then_some(Fault::Beyond { beyond, judged })
+    })
+}
+
+fn is_enough(before: &Sums, after: &Sums) -> bool {
+    before.records.min(after.records) >= ROLLOUT_RECORDS_MIN
+}
+
+/// Returns which share of records has risen beyond its bound, if there are enough of them and one has.
+fn rise(before: &Sums, after: &Sums, is_copy: bool) -> Option<Fault> {
+    if !is_enough(before, after) {
         return None;
     }
-    let shares = |of: fn(&Sums) -> u64| {
-        (share(of(&before), before.records), share(of(&after), after.records))
-    };
+    let shares =
+        |of: fn(&Sums) -> u64| (share(of(before), before.records), share(of(after), after.records));
     let rises = |(before, after): (u16, u16), bound: u16| after > before.saturating_add(bound);
     let dropped = shares(|sums| sums.dropped);
     if rises(dropped, ROLLOUT_DROPPED_RISE) {
@@ -389,6 +413,28 @@ mod tests {
         assert_eq!(seen(19, 1, 0), Some(Fault::Refused { refused: 1, answered: 19 }));
         assert_eq!(seen(1, 0, 1), Some(Fault::Silent { silent: 1, answered: 1 }));
         assert_eq!(seen(10, 0, 1), None);
+    }
+
+    #[test]
+    fn many_agents_of_which_each_holds_far_more_stop_it_although_the_sum_does_not_rise() {
+        let of = |beyond: usize, agents: usize| {
+            let loud = (sums(1_000_000, 0, 0, 0), sums(1_000_000, 0, 0, 0));
+            let each = (0..agents).map(|at| {
+                let held = if at < beyond { 900 } else { 0 };
+                (sums(1_000, 0, 0, 0), sums(1_000, 0, held, 0))
+            });
+            let each: Vec<_> = each.chain([loud]).collect();
+            let all = |of: fn(&(Sums, Sums)) -> Sums| {
+                each.iter().map(of).fold(Sums::default(), Sums::plus)
+            };
+            let (before, after) = (all(|it| it.0), all(|it| it.1));
+            judge(&Seen { answered: 10, before, after, each, ..Seen::default() })
+        };
+        assert_eq!(of(1, 4), None, "one of five: rules are for noisy hosts");
+        assert_eq!(of(2, 4), Some(Fault::Beyond { beyond: 2, judged: 5 }));
+        let few = ROLLOUT_RECORDS_MIN - 1;
+        let each = vec![(sums(few, 0, 0, 0), sums(few, 0, few, 0)); 3];
+        assert_eq!(judge(&Seen { answered: 3, each, ..Seen::default() }), None);
     }
 
     #[test]

@@ -162,9 +162,9 @@ pub struct PolicyRollout {
     pub halted: Option<RolloutHalted>,
     /// How agents stand to it.
     pub counts: RolloutCounts,
-    /// What became of records in the day before.
+    /// What became of records before it: of the tenant's newest 24000 intervals before, a day at most.
     pub before: RolloutSums,
-    /// And since.
+    /// And since, of the newest 24000.
     pub after: RolloutSums,
 }
 

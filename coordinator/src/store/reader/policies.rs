@@ -76,21 +76,21 @@ pub fn agents<S: Source + ?Sized>(
     Ok(agents.into_iter().zip(source.load_many(&keys)?).map(standing).collect())
 }
 
-/// Reads the tenants that have a policy, with how far it is rolled out.
+/// Reads at most `limit` of the tenants behind `after` that have a policy.
 ///
 /// # Errors
-/// The store cannot be read, or a row is damaged.
-pub fn rollouts<S: Source + ?Sized>(
+/// The store cannot be read.
+pub fn tenants<S: Source + ?Sized>(
     source: &S,
     after: Option<TenantId>,
     limit: usize,
-) -> Result<Rows<RolloutKey>, LoadError> {
+) -> Result<Vec<RolloutKey>, LoadError> {
     let (mut from, to) = range_of::<RolloutKey>(&[]);
     if let Some(after) = after {
         from = RolloutKey(after).encode();
         from.push(0);
     }
-    source.load_range(&from..&to, Direction::Forward, limit)
+    source.load_keys(&from..&to, Direction::Forward, limit)
 }
 
 /// Reads what is seen of a roll-out at `now`, of the agents in its stage: what they answered, who fell silent soon after that, and what became of

@@ -10,13 +10,12 @@ use shared::{
 
 use super::*;
 use crate::{
-    command::{agents, ledger},
+    command::{CommandError, agents, ledger},
     limits::ROLLOUT_RECORDS_MIN,
     store::{
-        engine::{MemoryEngine, Staged},
+        engine::{MemoryEngine, Space, Staged},
         reader::policies::agents,
-        schema::{AgentKey, RolloutKey},
-        tables::Source,
+        schema::{AgentKey, Key as _},
         values::Halted,
         writer::{Writer, start},
     },
@@ -134,7 +133,9 @@ impl House {
     }
 
     async fn look(&self, at: Timestamp) -> u64 {
-        look(&self.store, at, true).await.unwrap()
+        let looked = look(&self.store, at, true).await.unwrap();
+        assert_eq!(looked.failed, 0);
+        looked.halted
     }
 
     fn halted(&self) -> Option<Halted> {
@@ -241,7 +242,7 @@ async fn a_refusal_or_a_silence_soon_after_stops_it() {
     house.lives(later(1)).await;
     assert_eq!(house.look(later(3)).await, 0);
     let unsettled = look(&house.store, later(4), false).await.unwrap();
-    assert_eq!(unsettled, 0, "the coordinator has just begun");
+    assert_eq!(unsettled, Looked::default(), "the coordinator has just begun");
     assert_eq!(house.look(later(4)).await, 1);
     let silent = Fault::Silent { silent: 1, answered: 1 };
     assert_eq!(house.halted().unwrap().why, HaltReason::Found(silent));
@@ -263,4 +264,27 @@ async fn a_stage_is_watched_for_a_day() {
     let after = NOW.saturating_add(ROLLOUT_WATCH);
     house.lives(after).await;
     assert_eq!(house.look(after).await, 0);
+}
+
+#[tokio::test]
+async fn one_tenant_that_is_damaged_keeps_nobody_from_the_others() {
+    let mut house = House::new().await;
+    house.count(before(), 0, 1_000, 10).await;
+    house.push(3).await;
+    house.says(in_force(3), NOW).await;
+    house.lives(later(2)).await;
+    house.count(later(1), 3, 1_000, 900).await;
+    // Before acme in the order of names, and behind it.
+    for name in ["aaa", "zzz"] {
+        let key = RolloutKey(name.parse().unwrap());
+        house
+            .write(move |staged| {
+                staged.put(Space::Rows, &key.encode(), vec![9_u8; 3].into());
+                Ok(())
+            })
+            .await;
+    }
+    let looked = look(&house.store, later(2), true).await.unwrap();
+    assert_eq!(looked, Looked { halted: 1, failed: 2 });
+    assert!(house.halted().is_some());
 }
