@@ -12,7 +12,8 @@
 //! All addresses are tried one after the other before a wait, in an order that is the agent's own
 //! (`route`), over UDP and, where that is not answered, over TCP (`dial`). From TCP it goes back to
 //! UDP as soon as that is answered. A session that the coordinator ends for its age is followed by
-//! the next at once.
+//! the next at once. What is final from a configured coordinator is not from one that only a
+//! policy names: then the next address is tried.
 //!
 //! # Limits
 //! One connection at a time. It holds at most the session's send window for resending, and receives
@@ -259,10 +260,12 @@ impl Uplink {
                 if stop.drain.is_cancelled() && is_all_acked(&self.inputs.spool) {
                     return Ending::Drained;
                 }
-                let outcome = self.link(&address, &stop).await;
-                let failed_at = outcome.is_err().then(clock::now);
+                let linked = self.link(&address, &stop).await;
+                let failed_at = linked.is_err().then(clock::now);
                 self.routes.note(&address, failed_at);
-                match outcome {
+                match linked {
+                    // Whoever a policy sends the agent to has no last word: only a configured coordinator has.
+                    Ok(None) if self.is_led_astray(&address) => {}
                     Ok(Some(ending)) => return ending,
                     Ok(None) => break,
                     Err(()) => {}
@@ -274,15 +277,27 @@ impl Uplink {
         }
     }
 
+    /// Returns whether the link to an address ended for good, or for another process, and only a policy names the address:
+    /// then the next one is tried. Says so in the link's state, which would else be final.
+    fn is_led_astray(&self, address: &Address) -> bool {
+        if self.routes.is_own(address) {
+            return false;
+        }
+        let status = &self.inputs.status;
+        let state = status.link_state();
+        if is_final(state) {
+            status.set_link(LinkState::Waiting, Some(&address.to_string()));
+        }
+        is_final(state) || state == LinkState::Waiting
+    }
+
     /// Waits before the next dial, unless the last session did its work; returns whether to go on.
     async fn wait(&mut self, stop: &Stop) -> bool {
         let state = self.inputs.status.link_state();
         if state == LinkState::Connecting {
             return true; // a session was ended for its age
         }
-        let is_final =
-            [LinkState::SetBack, LinkState::Revoked, LinkState::Superseded, LinkState::Quarantined];
-        let wait = if is_final.contains(&state) {
+        let wait = if is_final(state) {
             BACKOFF_MAX // only a person can change it
         } else {
             self.backoff.next_wait(rand::random())
@@ -629,6 +644,19 @@ impl Uplink {
         taken.map_err(|error| malformed(&error))?;
         self.take_up(&address.to_string());
         Ok(())
+    }
+}
+
+/// Returns whether only a person can change how the link stands.
+fn is_final(state: LinkState) -> bool {
+    match state {
+        LinkState::SetBack
+        | LinkState::Revoked
+        | LinkState::Superseded
+        | LinkState::Quarantined => true,
+        LinkState::Connecting | LinkState::Connected | LinkState::Waiting | LinkState::Stopped => {
+            false
+        }
     }
 }
 

@@ -106,6 +106,11 @@ impl Routes {
         well.into_iter().chain(resting).map(|route| route.address.clone()).collect()
     }
 
+    /// Returns whether the host's own configuration names an address.
+    pub(super) fn is_own(&self, address: &Address) -> bool {
+        self.own.contains(address)
+    }
+
     /// Notes how it went with an address.
     pub(super) fn note(&mut self, address: &Address, failed_at: Option<Instant>) {
         if let Some(route) = self.route_mut(address) {

@@ -9,6 +9,15 @@ use super::*;
 use crate::{config::POLICY_KEYS_FILE, status::PolicySource};
 
 fn signed(key: &PolicyKey, version: u64, text: String) -> PolicyOffer {
+    signed_with(key, version, text, Vec::new())
+}
+
+fn signed_with(
+    key: &PolicyKey,
+    version: u64,
+    text: String,
+    coordinators: Vec<String>,
+) -> PolicyOffer {
     let now = clock::wall();
     let policy = Policy {
         tenant: "acme".parse().unwrap(),
@@ -17,7 +26,7 @@ fn signed(key: &PolicyKey, version: u64, text: String) -> PolicyOffer {
         expires_at: now.saturating_add(Duration::from_secs(3_600)),
         text,
         limits: PolicyLimits::default(),
-        coordinators: Vec::new(),
+        coordinators,
     };
     PolicyOffer { version, envelope: key.sign(&policy).unwrap() }
 }
@@ -112,6 +121,28 @@ async fn a_file_of_the_hosts_own_stands_before_what_comes_signed() {
     .await;
     assert_eq!((policy.version, policy.source), (1, PolicySource::File));
     assert!(policy.signed.unwrap().is_overridden);
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_only_a_policy_names_has_no_last_word() {
+    let world = World::new();
+    let key = world.trust();
+    let coordinator = world.start_coordinator();
+    let stored = Arc::new(Mutex::new(Stored { is_revoking: true, ..Stored::default() }));
+    let revoking = Coordinator::start(&world.authority, &world.coordinator_leaf(), stored);
+    let elsewhere = vec![revoking.address.to_string()];
+    let offer = signed_with(&key, 5, policy("send", "owner: ada"), elsewhere);
+    world.stored.lock().unwrap().policies.push_back(offer);
+    let (stop, agent) = world.start_agent_with_ring(coordinator.address);
+    eventually("it is in force", || world.said().len() == 2).await;
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+
+    world.write(0..10);
+    let (stop, agent) = world.start_agent_with_ring(coordinator.address);
+    eventually("it goes on to the configured one", || world.stored_count() == 10).await;
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
 }
