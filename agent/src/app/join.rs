@@ -6,7 +6,7 @@
 //! certificate.pem  who this agent is: with it the host has joined
 //! root.pem         whom the agent believes
 //! coordinator.toml where the coordinators are
-//! policy.keys      which keys sign the policies that it takes
+//! policy.keys      which keys sign the policies that it takes, where the coordinator tells any
 //! ```
 //! New files are written beside the old ones, checked as `run` would, and put in their place, the certificate last.
 //! Joining with the same token goes on where it was broken off: a key whose certificate did not come is used again, as
@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use shared::{
     ids::{AgentId, TenantId},
     join::{JoinRequest, JoinToken},
+    policy::PolicyPublicKey,
     time::Timestamp,
 };
 
@@ -99,7 +100,7 @@ pub async fn join(
     let root = joining.root().context("the coordinator has shown no root")?;
     folder.write(ROOT, &certificates_to_pem(&[root])?)?;
     folder.write(COORDINATOR_FILE, &coordinator_text(&addresses, &token.server_name))?;
-    folder.write(POLICY_KEYS_FILE, &policy_keys_text(&keys))?;
+    folder.write_policy_keys(&keys)?;
     folder.write(TOKEN, &secret)?;
     folder.write(CERTIFICATE, &certificates_to_pem(&joined.chain)?)?;
     let member = folder.check()?;
@@ -205,6 +206,16 @@ impl Folder {
             .with_context(|| format!("write {}", part.display()))
     }
 
+    /// Writes which keys sign policies; those that are there stay where the coordinator tells none.
+    fn write_policy_keys(&self, keys: &[PolicyPublicKey]) -> Result<()> {
+        if !keys.is_empty() {
+            return self.write(POLICY_KEYS_FILE, &policy_keys_text(keys));
+        }
+        // Of a token that was broken off.
+        let _none = fs::remove_file(self.part(POLICY_KEYS_FILE)).is_ok();
+        Ok(())
+    }
+
     /// Refuses what `run` could not use: an answer for another key, or one that leads to no root.
     fn check(&self) -> Result<Member> {
         let newest = |name| {
@@ -232,9 +243,10 @@ impl Folder {
         });
         for name in [ROOT, COORDINATOR_FILE, POLICY_KEYS_FILE, KEY, CERTIFICATE] {
             let (part, placed) = (self.part(name), self.placed(name));
+            // It was put there before this was broken off, or there is none.
+            let may_lack = || placed.exists() || name == POLICY_KEYS_FILE;
             match fs::rename(&part, &placed) {
-                // It was put there before this was broken off.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && placed.exists() => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && may_lack() => {}
                 renamed => renamed.with_context(|| format!("put {} in place", placed.display()))?,
             }
         }

@@ -64,6 +64,23 @@ fn what_was_broken_off_at_any_step_is_finished_by_the_same_token_and_by_no_other
 }
 
 #[test]
+fn whoever_is_told_no_keys_for_policies_keeps_those_that_are_there() {
+    let world = World::new();
+    let [key, other] = [1, 2].map(|byte| PolicyPublicKey::from_bytes([byte; 32]));
+    let folder = world.answered();
+    folder.write_policy_keys(&[key]).unwrap();
+    folder.put_in_place().unwrap();
+    let text = || fs::read_to_string(folder.placed(POLICY_KEYS_FILE)).unwrap();
+    assert!(text().contains(&key.to_string()));
+
+    let folder = world.answered();
+    folder.write_policy_keys(&[other]).unwrap(); // and that is broken off
+    folder.write_policy_keys(&[]).unwrap();
+    folder.put_in_place().unwrap();
+    assert!(text().contains(&key.to_string()), "{}", text());
+}
+
+#[test]
 fn a_certificate_for_another_key_is_not_put_in_place() {
     let world = World::new();
     let folder = world.answered();
