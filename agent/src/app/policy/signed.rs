@@ -26,7 +26,7 @@ use std::{
 
 use shared::{
     ids::TenantId,
-    limits::POLICY_ENVELOPE_BYTES_MAX,
+    limits::{POLICY_ENVELOPE_BYTES_MAX, POLICY_KEYS_MAX},
     policy::{
         self as envelope, PolicyAck, PolicyDigest, PolicyOffer, PolicyOutcome, PolicyPublicKey,
         PolicyRefusal,
@@ -427,7 +427,7 @@ fn rules_of(text: &str, can_hold: bool, now: Timestamp) -> Result<Policy, Fault>
     Ok(rules)
 }
 
-/// Loads the keys that are trusted, one a line; none where there is no file.
+/// Loads the keys that are trusted, one a line; none where there is no file, or where it names too many.
 ///
 /// # Errors
 /// Says which file, and what is wrong with it.
@@ -439,7 +439,13 @@ pub(crate) fn load_keys(path: &Path) -> Result<Vec<PolicyPublicKey>, String> {
         file => file.map_err(|error| shown(&error))?,
     };
     file.take(POLICY_KEYS_BYTES_MAX).read_to_string(&mut text).map_err(|error| shown(&error))?;
-    PolicyPublicKey::parse_list(&text).map_err(|error| shown(&error))
+    let keys = PolicyPublicKey::parse_list(&text).map_err(|error| shown(&error))?;
+    match keys.len() {
+        ..=POLICY_KEYS_MAX => Ok(keys),
+        count => {
+            Err(shown(&format!("it names {count} keys, at most {POLICY_KEYS_MAX} are trusted")))
+        }
+    }
 }
 
 /// What is stored.

@@ -447,6 +447,20 @@ fn without_keys_nothing_is_taken_and_keys_that_cannot_be_read_are_shown() {
 }
 
 #[test]
+fn more_keys_than_may_be_are_shown_and_none_of_them_is_trusted() {
+    let mut world = World::new();
+    let line = format!("{}\n", world.key.public_key());
+    fs::write(world.keys(), line.repeat(POLICY_KEYS_MAX)).unwrap();
+    assert_eq!(load_keys(&world.keys()).unwrap().len(), POLICY_KEYS_MAX);
+    fs::write(world.keys(), line.repeat(POLICY_KEYS_MAX + 1)).unwrap();
+    let (mut signed, _) = world.begin(false, world.now);
+    let error = signed.status(world.now).unwrap().error.unwrap();
+    assert!(error.contains("it names 9 keys, at most 8 are trusted"), "{error}");
+    let policy = world.policy(3);
+    assert_eq!(world.refused(&mut signed, &policy), PolicyRefusal::UnknownKey);
+}
+
+#[test]
 fn the_keys_before_and_the_next_may_be_trusted_together() {
     let mut world = World::new();
     let next = PolicyKey::generate().unwrap();
