@@ -381,6 +381,12 @@ pub fn open(envelope: &[u8], keys: &[PolicyPublicKey]) -> Result<Policy, PolicyR
     Policy::decode(content).filter(|policy| policy.tenant == tenant).ok_or(PolicyRefusal::Malformed)
 }
 
+/// Returns the key that an envelope names; whether that signed it is another matter.
+#[must_use]
+pub fn key_of(envelope: &[u8]) -> Option<PolicyKeyId> {
+    envelope.get(1..)?.first_chunk().map(|id| PolicyKeyId(*id))
+}
+
 /// Reads an envelope without its signature, for whoever has checked that before: a coordinator shows what it stores,
 /// also when the key has been replaced since.
 #[must_use]

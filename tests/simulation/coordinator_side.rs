@@ -16,7 +16,7 @@ use coordinator::{
         cases::{Caller, expire},
         journal::read_after,
         ledger::record,
-        policies::{self, Push, acknowledge, offer, push},
+        policies::{self, Push, Terms, acknowledge, offer, push},
     },
     store::{
         engine::{CommitError, Engine, Fault, Kept, MemoryEngine, Refusal, Staged},
@@ -465,8 +465,9 @@ fn run(
         Job::Expire(ids) => (None, expire(staged, &ids, now).map(|_| Reply::Nothing(None))),
         Job::Policy(id, peer, ack, tried) => {
             let agent = AgentKey { tenant: peer.tenant, agent: peer.agent };
+            let keys = [key().public_key()];
             let offered = acknowledge(staged, agent, ack, now)
-                .and_then(|()| offer(staged, agent, tried, now));
+                .and_then(|()| offer(staged, agent, tried, Terms { keys: &keys, now }));
             (Some(id), offered.map(|offer| Reply::Offered(id, offer)))
         }
         Job::Push(tenant) => (None, bring(staged, tenant, now).map(|()| Reply::Nothing(None))),

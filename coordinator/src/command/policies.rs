@@ -108,7 +108,8 @@ pub fn push(
         is_meant: false,
         digest: PolicyDigest::of(&envelope),
     };
-    let record = PolicyRecord { envelope, by: actor.clone(), at: now, copy_of };
+    let (by, expires_at) = (actor.clone(), policy.expires_at);
+    let record = PolicyRecord { envelope, by, at: now, copy_of, expires_at };
     put(staged, &PolicyKey { tenant, version }, record);
     put(staged, &RolloutKey(tenant), rollout.clone());
     let surplus = (versions.len() + 1).saturating_sub(POLICY_VERSIONS_MAX);
@@ -304,8 +305,17 @@ pub fn target(rollout: &Rollout, agent: AgentKey, first_seen_at: Timestamp) -> u
     }
 }
 
-/// Returns the version that an agent is to be offered: above the one that it says it has, and not `tried`, which it
-/// was offered in this session.
+/// By what it is decided whether a stored version is offered still.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The keys that policies may be signed by now: one that was taken out signs for nobody any more.
+    pub keys: &'a [PolicyPublicKey],
+    /// When it is.
+    pub now: Timestamp,
+}
+
+/// Returns the version that an agent is to be offered: above the one that it says it has, not `tried`, which it was
+/// offered in this session, not ended, and signed by a key that is still one.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -313,13 +323,32 @@ pub fn due<S: Source + ?Sized>(
     source: &S,
     agent: AgentKey,
     tried: Option<u64>,
+    terms: Terms<'_>,
 ) -> Result<Option<u64>, LoadError> {
-    let Some(rollout) = source.load(&RolloutKey(agent.tenant))? else { return Ok(None) };
+    Ok(due_record(source, agent, tried, terms)?.map(|(version, _)| version))
+}
+
+fn due_record<S: Source + ?Sized>(
+    source: &S,
+    agent: AgentKey,
+    tried: Option<u64>,
+    Terms { keys, now }: Terms<'_>,
+) -> Result<Option<(u64, PolicyRecord)>, LoadError> {
+    let tenant = agent.tenant;
+    let Some(rollout) = source.load(&RolloutKey(tenant))? else { return Ok(None) };
     let Some(seen) = source.load(&agent)? else { return Ok(None) };
-    let target = target(&rollout, agent, seen.first_seen_at);
+    let version = target(&rollout, agent, seen.first_seen_at);
     let known = source.load(&AgentPolicyKey(agent))?;
     let has = known.map_or(0, |known| known.version);
-    Ok((target > has && tried != Some(target)).then_some(target))
+    if version <= has || tried == Some(version) {
+        return Ok(None);
+    }
+    let record = source.load(&PolicyKey { tenant, version })?;
+    let is_good = |record: &PolicyRecord| {
+        let is_of = |id| keys.iter().any(|key| key.id() == id);
+        now < record.expires_at && key_of(&record.envelope).is_some_and(is_of)
+    };
+    Ok(record.filter(is_good).map(|record| (version, record)))
 }
 
 /// Notes that an agent is offered what is due, and returns it; nothing, if nothing is due any more.
@@ -330,16 +359,16 @@ pub fn offer(
     staged: &mut Staged<'_>,
     agent: AgentKey,
     tried: Option<u64>,
-    now: Timestamp,
+    terms: Terms<'_>,
 ) -> Result<Option<PolicyOffer>, CommandError> {
-    let Some(version) = due(&*staged, agent, tried)? else { return Ok(None) };
-    let record = staged.load(&PolicyKey { tenant: agent.tenant, version })?;
-    let Some(PolicyRecord { envelope, .. }) = record else { return Ok(None) };
-    let key = AgentPolicyKey(agent);
+    let Some((version, record)) = due_record(&*staged, agent, tried, terms)? else {
+        return Ok(None);
+    };
+    let (key, now) = (AgentPolicyKey(agent), terms.now);
     let mut known = staged.load(&key)?.unwrap_or_else(|| AgentPolicy::unheard(now));
     known.offered = Some((version, now));
     put(staged, &key, known);
-    Ok(Some(PolicyOffer { version, envelope }))
+    Ok(Some(PolicyOffer { version, envelope: record.envelope }))
 }
 
 /// Notes what an agent says of a version. A refusal is taken of the version that it was offered and once an offer, and is

@@ -17,7 +17,10 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use super::{Shared, ending::Failure};
 use crate::{
     bell::{Bell, Listener},
-    command::{CommandError, policies},
+    command::{
+        CommandError,
+        policies::{self, Terms},
+    },
     counters::{Counters, PolicyRefused},
     store::{engine::Staged, schema::AgentKey, writer::WriteError},
 };
@@ -88,8 +91,10 @@ pub(super) async fn look(
     agent: AgentKey,
     tried: Option<u64>,
 ) -> Result<Option<Box<Found>>, Failure> {
-    let engine = shared.store.engine_handle();
-    let looked = spawn_blocking(move || policies::due(&*engine, agent, tried)).await;
+    let (engine, keys) = (shared.store.engine_handle(), Arc::clone(&shared.policy_keys));
+    let now = shared.clock.now();
+    let look = move || policies::due(&*engine, agent, tried, Terms { keys: &keys, now });
+    let looked = spawn_blocking(look).await;
     let failed = |error: String| Failure::Policy(format!("the store was not read: {error}"));
     let due = looked.map_err(|error| failed(error.to_string()))?;
     if due.map_err(|error| failed(error.to_string()))?.is_none() {
@@ -97,8 +102,10 @@ pub(super) async fn look(
     }
     let place = Arc::clone(&shared.policy_offers).acquire_owned().await;
     let place = place.map_err(|error| Failure::Policy(error.to_string()))?;
-    let now = shared.clock.now();
-    let command = move |staged: &mut Staged<'_>| policies::offer(staged, agent, tried, now);
+    let (keys, now) = (Arc::clone(&shared.policy_keys), shared.clock.now());
+    let command = move |staged: &mut Staged<'_>| {
+        policies::offer(staged, agent, tried, Terms { keys: &keys, now })
+    };
     let offer = write(&shared, command).await?;
     Ok(offer.map(|offer| Box::new(Found { offer, place })))
 }

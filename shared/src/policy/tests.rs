@@ -201,6 +201,8 @@ fn a_key_reads_back_as_it_was_written_and_a_mistyped_one_is_none() {
     let text = public(1).to_string();
     assert!(text.starts_with(POLICY_KEY_PREFIX), "{text}");
     assert_eq!(text.parse(), Ok(public(1)));
+    assert_eq!(key_of(&sign(&policy(8), 1)), Some(public(1).id()));
+    assert_eq!(key_of(&[1; 8]), None);
     for end in 0..text.len() {
         assert!(text[..end].parse::<PolicyPublicKey>().is_err(), "{end}");
     }

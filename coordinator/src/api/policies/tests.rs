@@ -48,9 +48,10 @@ impl House {
     async fn says(&self, agent: u8, ack: PolicyAck) {
         let tenant = "acme".parse().unwrap();
         let key = AgentKey { tenant, agent: AgentId::from_bytes([agent; 16]) };
+        let keys = [self.key.public_key()];
         let says = move |staged: &mut crate::store::engine::Staged<'_>, now| {
             let rollout = staged.load(&RolloutKey(tenant))?.unwrap();
-            commands::offer(staged, key, None, now)?;
+            commands::offer(staged, key, None, commands::Terms { keys: &keys, now })?;
             commands::acknowledge(staged, key, ack.about(rollout.digest), now)
         };
         self.fixture.write(says).await;

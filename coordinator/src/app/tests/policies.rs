@@ -20,6 +20,16 @@ use crate::{
     },
 };
 
+impl House {
+    /// Returns a new key that policies may be signed by.
+    fn trust(&mut self) -> PolicyKey {
+        let (key, path) = (PolicyKey::generate().unwrap(), self.path("policy.pub"));
+        std::fs::write(&path, key.public_key().to_string()).unwrap();
+        self.config.policy_keys = Some(path);
+        key
+    }
+}
+
 async fn push(running: &Running, house: &House, key: &PolicyKey, version: u64, percent: u8) {
     let now = house.now();
     let policy = Policy {
@@ -67,9 +77,9 @@ fn in_force(version: u64) -> PolicyAck {
 
 #[tokio::test]
 async fn an_agent_is_offered_its_tenants_policy_at_once_and_each_later_one() {
-    let house = House::new();
+    let mut house = House::new();
+    let key = house.trust();
     let running = house.start().await;
-    let key = PolicyKey::generate().unwrap();
     let leaf = house.agent("acme", 1);
     let (mut agent, _) = Agent::greeted(&house, &leaf, &running).await;
     say(&mut agent, PolicyAck::nothing()).await;
@@ -96,9 +106,9 @@ async fn an_agent_is_offered_its_tenants_policy_at_once_and_each_later_one() {
 
 #[tokio::test]
 async fn what_an_agent_refused_it_is_offered_again_when_it_comes_back_and_not_before() {
-    let house = House::new();
+    let mut house = House::new();
+    let key = house.trust();
     let running = house.start().await;
-    let key = PolicyKey::generate().unwrap();
     let leaf = house.agent("acme", 1);
     drop(Agent::greeted(&house, &leaf, &running).await); // so that its tenant is known
     push(&running, &house, &key, 3, 100).await;

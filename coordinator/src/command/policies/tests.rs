@@ -124,7 +124,9 @@ impl World {
     }
 
     fn offered(&self, key: AgentKey, tried: Option<u64>) -> Option<u64> {
-        let offered = self.run(|staged| offer(staged, key, tried, at(4))).unwrap();
+        let keys = [self.key.public_key()];
+        let terms = Terms { keys: &keys, now: at(4) };
+        let offered = self.run(|staged| offer(staged, key, tried, terms)).unwrap();
         offered.map(|offer| {
             let (_, policy) = peek(&offer.envelope).unwrap();
             assert_eq!((policy.version, policy.tenant), (offer.version, key.tenant));
@@ -145,8 +147,13 @@ impl World {
 
     /// Returns which version each agent would be offered.
     fn due(&self) -> Vec<Option<u64>> {
-        let engine = &self.engine as &dyn Engine;
-        (1..=20).map(|number| due(engine, agent(number), None).unwrap()).collect()
+        (1..=20).map(|number| self.due_of(agent(number))).collect()
+    }
+
+    fn due_of(&self, key: AgentKey) -> Option<u64> {
+        let keys = [self.key.public_key()];
+        let terms = Terms { keys: &keys, now: at(4) };
+        due(&self.engine as &dyn Engine, key, None, terms).unwrap()
     }
 
     fn events(&self) -> Vec<PolicyEvent> {
@@ -179,9 +186,8 @@ fn a_version_goes_to_one_agent_then_to_a_tenth_then_to_all() {
     let refused = world.advance(false).unwrap_err().to_string();
     assert_eq!(refused, "version 3 is rolled out to all already");
     world.greet(AgentKey { agent: AgentId::from_bytes([99; 16]), ..agent(1) });
-    let engine = &world.engine as &dyn Engine;
     let newcomer = AgentKey { agent: AgentId::from_bytes([99; 16]), ..agent(1) };
-    assert_eq!(due(engine, newcomer, None).unwrap(), Some(3), "who comes later gets it, too");
+    assert_eq!(world.due_of(newcomer), Some(3), "who comes later gets it, too");
 }
 
 #[test]
@@ -192,8 +198,7 @@ fn newcomers_are_in_a_stage_by_its_share_and_not_by_the_place_of_who_was_there()
     let far = |rollout: &Rollout| rollout.cut > u64::MAX / 2;
     let rollout = (1..).map(|version| world.push(version, 1)).find(far).unwrap();
     (2..=200).for_each(|number| world.greet_at(agent(number), at(10)));
-    let engine = &world.engine as &dyn Engine;
-    let of = |number| due(engine, agent(number), None).unwrap();
+    let of = |number| world.due_of(agent(number));
     assert_eq!(of(1), Some(rollout.version));
     let newcomers = (2..=200).filter(|number| of(*number) == Some(rollout.version)).count();
     assert!(newcomers < 10, "{newcomers} of 199 at one percent");
@@ -295,6 +300,32 @@ fn an_agent_is_offered_what_is_above_its_own_once_a_session() {
     assert_eq!(world.offered(one, None), None, "it would refuse an older one");
     let foreign = AgentKey { tenant: tenant("globex"), ..one };
     assert_eq!(world.offered(foreign, None), None, "L5");
+}
+
+#[test]
+fn what_has_ended_or_was_signed_by_a_key_that_is_none_any_more_is_offered_to_nobody() {
+    let world = World::new();
+    world.push(3, 100);
+    let keys = [world.key.public_key()];
+    let of = |keys: &[PolicyPublicKey], now| {
+        due(&world.engine as &dyn Engine, agent(1), None, Terms { keys, now }).unwrap()
+    };
+    let end = World::policy(3, "x").expires_at;
+    assert_eq!(of(&keys, at(4)), Some(3));
+    assert_eq!(of(&keys, end), None);
+    assert_eq!(of(&[PolicyKey::generate().unwrap().public_key()], at(4)), None);
+    assert_eq!(of(&[], at(4)), None);
+}
+
+#[test]
+fn an_agent_whose_clock_is_behind_stops_no_roll_out() {
+    let world = World::new();
+    let rollout = world.push(3, 100);
+    assert_eq!(world.offered(agent(1), None), Some(3));
+    let early = PolicyOutcome::Refused { reason: PolicyRefusal::NotYet, detail: String::new() };
+    world.says(agent(1), 3, early);
+    let seen = seen(&world.engine as &dyn Engine, tenant("acme"), &rollout, at(5)).unwrap();
+    assert_eq!((seen.answered, seen.refused), (0, 0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::{
     ids::{AgentId, TenantId},
-    policy::PolicyOutcome,
+    policy::{PolicyOutcome, PolicyRefusal},
     time::Timestamp,
 };
 
@@ -17,7 +17,7 @@ use crate::{
         engine::Direction,
         schema::{AgentKey, AgentPolicyKey, Key, LedgerKey, PolicyKey, RolloutKey, range_of},
         tables::{LoadError, Rows, Source},
-        values::{Agent, AgentPolicy, Rollout},
+        values::{Agent, AgentPolicy, RefusedPolicy, Rollout},
     },
     triage::rollout::{Seen, Sums},
 };
@@ -114,7 +114,12 @@ pub fn seen<S: Source + ?Sized>(
         let AgentStanding { agent, first_seen_at, last_seen_at, policy } = standing;
         let is_in_stage = rollout.has_in_stage(AgentKey { tenant, agent }, first_seen_at);
         let Some(policy) = policy.filter(|_| is_in_stage) else { continue };
+        let is_early = |refused: &RefusedPolicy| refused.reason == PolicyRefusal::NotYet;
         if policy.refuses(rollout) {
+            // A clock that is behind says nothing about the policy.
+            if policy.refused.as_ref().is_some_and(is_early) {
+                continue;
+            }
             seen.answered += 1;
             seen.refused += 1;
         } else if policy.is_of(rollout) {

@@ -21,6 +21,8 @@ pub struct PolicyRecord {
     pub at: Timestamp,
     /// The version whose content it has again, where it takes another one back.
     pub copy_of: Option<u64>,
+    /// From when on it is good no more, as it says.
+    pub expires_at: Timestamp,
 }
 
 /// How far a tenant's newest policy is rolled out.
@@ -190,8 +192,9 @@ mod tests {
             by: Actor::Person("ana".into()),
             at,
             copy_of: Some(4),
+            expires_at: Timestamp::from_ms(9),
         };
-        assert_eq!(hex(&record.encode()), "01030102030203616e61070104");
+        assert_eq!(hex(&record.encode()), "01030102030203616e6107010409");
         let halted = |why| Halted { at, by: Actor::Coordinator, why };
         let rollout = |halted| Rollout {
             version: 9,

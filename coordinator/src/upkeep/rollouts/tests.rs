@@ -96,7 +96,11 @@ impl House {
     async fn says(&self, ack: PolicyAck, at: Timestamp) {
         let rollout = self.store.engine().load(&RolloutKey(acme())).unwrap().unwrap();
         let ack = ack.about(rollout.digest);
-        self.write(move |staged| policies::offer(staged, one(), None, NOW)).await;
+        let keys = [self.key.public_key()];
+        let offer = move |staged: &mut Staged<'_>| {
+            policies::offer(staged, one(), None, policies::Terms { keys: &keys, now: NOW })
+        };
+        self.write(offer).await;
         self.write(move |staged| policies::acknowledge(staged, one(), ack, at)).await;
     }
 
