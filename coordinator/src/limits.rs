@@ -177,8 +177,8 @@ pub const RECALL_SILENCE_MAX: Duration = Duration::from_secs(2 * 60);
 /// Most blocks that are decoded for one page of recalled records.
 pub const RECALLED_BLOCKS_MAX: usize = 64;
 
-/// Most versions of a tenant's policy that are kept: a year of changes every second week, and 1 MiB at most. The ones
-/// that agents may still have stay, however old.
+/// Most versions of a tenant's policy that are kept: a year of changes every second week, 1.3 MiB at most. Besides them
+/// stays the one that is meant for all who do not get the newest yet, however old it is.
 pub const POLICY_VERSIONS_MAX: usize = 32;
 /// Most policies that are on their way to agents and not answered, over all sessions: each holds 40 KiB at most, so
 /// that a roll-out to all takes 10 MiB and not one copy an agent.
@@ -193,7 +193,8 @@ pub const ROLLOUT_SEEN_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 pub const ROLLOUT_LOOK_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a stage is watched: a day has the nightly jobs and the office's hours.
 pub const ROLLOUT_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
-/// Of how long before the roll-out ledgers are compared with: the same day.
+/// How far back ledgers are compared with: a day, as long as a stage is watched. For tenants of more than sixteen agents
+/// [`LEDGER_ROWS_LOOKED`] ends it before that.
 pub const ROLLOUT_BASELINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Fewest records on either side before shares are compared: of 200, two more are one in a hundred.
 pub const ROLLOUT_RECORDS_MIN: u64 = 200;
@@ -216,7 +217,8 @@ pub const ROLLOUT_CRASHING_MAX: u16 = 50;
 /// Most agents of which a share may rise beyond its bound, in thousandths of those with enough records: rules are written
 /// for hosts that are noisy, and change those; one that empties a fifth of them was hardly meant to.
 pub const ROLLOUT_BEYOND_MAX: u16 = 200;
-/// Most agents that may refuse, in thousandths of those that answered: a few have no place to hold, or old keys.
+/// Most agents that may refuse, in thousandths of those of the stage that answered: a few have no place to hold, or old
+/// keys.
 pub const ROLLOUT_REFUSED_MAX: u16 = 50;
 /// Most agents that may fall silent soon after they took it, in thousandths: laptops are closed at any time.
 pub const ROLLOUT_SILENT_MAX: u16 = 100;

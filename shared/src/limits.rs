@@ -112,9 +112,9 @@ pub const CHAIN_BYTES_MAX: usize = 16 << 10;
 pub const POLICY_ENVELOPE_BYTES_MAX: usize = 40 << 10;
 /// Longest text of a signed policy, in bytes, unpacked: what is set aside for it, whatever its frame claims.
 pub const POLICY_SOURCE_BYTES_MAX: usize = 512 << 10;
-/// Most keys that policies may be signed by: those of two people, before and after a change.
+/// Most keys that policies may be signed by: those of four people, before and after a change.
 pub const POLICY_KEYS_MAX: usize = 8;
-/// Longest life of a signed policy: what suppresses is looked at again at least once a year (L8).
+/// Longest life of a signed policy: a year and a month's grace, so that what suppresses is looked at each year (L8).
 pub const POLICY_LIFE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Longest text that an agent says about a policy that it refuses, in bytes: a line, a rule's id, and what is wrong.
 pub const POLICY_DETAIL_BYTES_MAX: usize = 512;
