@@ -223,11 +223,18 @@ fn lie(world: &mut World) -> Result<()> {
         Ok(policy.and_then(|policy| policy.signed).filter(|signed| signed.version == 9))
     })?;
     ensure!(signed.refused == 3 && signed.last_refusal.is_none(), "{signed:?}");
+    let before = world.agent.status()?.context("a status")?.pid;
     world.agent.process.kill()?;
     world.agent.process.start()?;
     eventually("it to be in force after a kill", TIMEOUT, || {
-        let policy = world.agent.status()?.and_then(|status| status.policy);
-        Ok(policy.is_some_and(|policy| policy.version == 9).then_some(()))
+        // What the killed one wrote last is still there.
+        let status = world.agent.status()?.filter(|status| status.pid != before);
+        let policy = status.and_then(|status| status.policy);
+        let is = |policy: agent::status::PolicyStatus| {
+            (policy.version, policy.source) == (9, PolicySource::Signed)
+                && policy.loaded_at.is_some()
+        };
+        Ok(policy.is_some_and(is).then_some(()))
     })
 }
 

@@ -8,27 +8,26 @@ use shared::policy::{
 use super::*;
 use crate::{config::POLICY_KEYS_FILE, status::PolicySource};
 
-fn signed(key: &PolicyKey, version: u64, text: String) -> PolicyOffer {
-    signed_with(key, version, text, Vec::new())
-}
-
-fn signed_with(
-    key: &PolicyKey,
-    version: u64,
-    text: String,
-    coordinators: Vec<String>,
-) -> PolicyOffer {
+/// Returns a policy of this version that is good for an hour.
+fn made(version: u64, text: String) -> Policy {
     let now = clock::wall();
-    let policy = Policy {
+    Policy {
         tenant: "acme".parse().unwrap(),
         version,
         not_before: now.saturating_sub(Duration::from_secs(60)),
         expires_at: now.saturating_add(Duration::from_secs(3_600)),
         text,
         limits: PolicyLimits::default(),
-        coordinators,
-    };
-    PolicyOffer { version, envelope: key.sign(&policy).unwrap() }
+        coordinators: Vec::new(),
+    }
+}
+
+fn sign(key: &PolicyKey, policy: &Policy) -> PolicyOffer {
+    PolicyOffer { version: policy.version, envelope: key.sign(policy).unwrap() }
+}
+
+fn signed(key: &PolicyKey, version: u64, text: String) -> PolicyOffer {
+    sign(key, &made(version, text))
 }
 
 impl World {
@@ -132,8 +131,9 @@ async fn a_coordinator_that_only_a_policy_names_has_no_last_word() {
     let coordinator = world.start_coordinator();
     let stored = Arc::new(Mutex::new(Stored { is_revoking: true, ..Stored::default() }));
     let revoking = Coordinator::start(&world.authority, &world.coordinator_leaf(), stored);
-    let elsewhere = vec![revoking.address.to_string()];
-    let offer = signed_with(&key, 5, policy("send", "owner: ada"), elsewhere);
+    let coordinators = vec![revoking.address.to_string()];
+    let offer = Policy { coordinators, ..made(5, policy("send", "owner: ada")) };
+    let offer = sign(&key, &offer);
     world.stored.lock().unwrap().policies.push_back(offer);
     let (stop, agent) = world.start_agent_with_ring(coordinator.address);
     eventually("it is in force", || world.said().len() == 2).await;
@@ -145,4 +145,33 @@ async fn a_coordinator_that_only_a_policy_names_has_no_last_word() {
     eventually("it goes on to the configured one", || world.stored_count() == 10).await;
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn what_has_ended_suppresses_nothing_any_more_and_the_ledger_says_so() {
+    let world = World::new();
+    let key = world.trust();
+    let coordinator = world.start_coordinator();
+    let expires_at = clock::wall().saturating_add(Duration::from_secs(3));
+    let brief = Policy { expires_at, ..made(5, policy("fold", "expected: 1000/s")) };
+    world.stored.lock().unwrap().policies.push_back(sign(&key, &brief));
+    let (stop, agent) = world.start_agent_with_ring(coordinator.address);
+    eventually("it has ended", || world.said().len() == 3).await;
+    let ended = PolicyAck { version: 5, outcome: PolicyOutcome::Ended, ..PolicyAck::nothing() };
+    assert_eq!(world.said(), [PolicyAck::nothing(), in_force(5), ended]);
+    world.write(0..100);
+    eventually("all is sent", || world.stored_count() == 100).await;
+    let shown = eventually_some("it is shown", || {
+        let policy = world.snapshot()?.policy?;
+        policy.signed.as_ref().is_some_and(|signed| signed.has_ended).then_some(policy)
+    })
+    .await;
+    assert_eq!((shown.version, shown.loaded_at), (0, None));
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+    let stored = world.stored.lock().unwrap();
+    for interval in &stored.ledger {
+        let read: u64 = interval.sources.iter().map(|sums| sums.read).sum();
+        assert!(read == 0 || interval.policy == 0, "{interval:?}");
+    }
 }
