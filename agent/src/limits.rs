@@ -313,8 +313,8 @@ pub const POLICY_MEMORY_BYTES_MAX: usize = FOLD_BYTES_MAX
 /// keep time differ. What lies further ahead counts as that.
 pub const CORRELATION_AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Most bytes of a file with the keys that policies may be signed by: eight keys of sixty bytes, and whatever people write
-/// between them.
+/// Most bytes of a file with the keys that policies may be signed by: eight keys of sixty bytes, and whatever people
+/// write between them.
 pub const POLICY_KEYS_BYTES_MAX: u64 = 64 << 10;
 
 /// How often a signed policy that is stored and could not be put in force is tried again: a clock that was wrong at the

@@ -277,8 +277,8 @@ impl Uplink {
         }
     }
 
-    /// Returns whether the link to an address ended for good, or for another process, and only a policy names the address:
-    /// then the next one is tried. Says so in the link's state, which would else be final.
+    /// Returns whether the link to an address ended for good, or for another process, and only a policy names the
+    /// address: then the next one is tried. Says so in the link's state, which would else be final.
     fn is_led_astray(&self, address: &Address) -> bool {
         if self.routes.is_own(address) {
             return false;

@@ -193,8 +193,8 @@ pub const ROLLOUT_SEEN_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 pub const ROLLOUT_LOOK_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a stage is watched: a day has the nightly jobs and the office's hours.
 pub const ROLLOUT_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
-/// How far back ledgers are compared with: a day, as long as a stage is watched. For tenants of more than sixteen agents
-/// [`LEDGER_ROWS_LOOKED`] ends it before that.
+/// How far back ledgers are compared with: a day, as long as a stage is watched. For tenants of more than sixteen
+/// agents [`LEDGER_ROWS_LOOKED`] ends it before that.
 pub const ROLLOUT_BASELINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Fewest records on either side before shares are compared: of 200, two more are one in a hundred.
 pub const ROLLOUT_RECORDS_MIN: u64 = 200;
@@ -206,16 +206,16 @@ pub const ROLLOUT_MALFORMED_RISE: u16 = 20;
 pub const ROLLOUT_HELD_RISE: u16 = 250;
 /// By how much the share of dropped records may rise, in thousandths: rules that take too long slow the sources.
 pub const ROLLOUT_DROPPED_RISE: u16 = 10;
-/// By how much the share of what is lost besides may rise, in thousandths of the records: lines that are cut, files that
-/// are gone before they are read, because the sources are slow.
+/// By how much the share of what is lost besides may rise, in thousandths of the records: lines that are cut, files
+/// that are gone before they are read, because the sources are slow.
 pub const ROLLOUT_LOST_RISE: u16 = 10;
 /// How much more often an agent is started again, or stops without having counted what it sent, before it counts as one
 /// that crashes: an update and whoever works on the host are two.
 pub const ROLLOUT_RESTARTS_RISE: u64 = 3;
 /// Most agents that may crash, in thousandths of those in which it is in force: hosts that are unwell were so before.
 pub const ROLLOUT_CRASHING_MAX: u16 = 50;
-/// Most agents of which a share may rise beyond its bound, in thousandths of those with enough records: rules are written
-/// for hosts that are noisy, and change those; one that empties a fifth of them was hardly meant to.
+/// Most agents of which a share may rise beyond its bound, in thousandths of those with enough records: rules are
+/// written for hosts that are noisy, and change those; one that empties a fifth of them was hardly meant to.
 pub const ROLLOUT_BEYOND_MAX: u16 = 200;
 /// Most agents that may refuse, in thousandths of those of the stage that answered: a few have no place to hold, or old
 /// keys.

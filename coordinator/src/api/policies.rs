@@ -199,8 +199,8 @@ async fn list_agents(
     json(&page.await?)
 }
 
-/// Takes a roll-out to its next stage: 1, 10, then 100 percent of the agents. It is a conflict while no agent of the stage
-/// has answered, and where something is found that would halt it.
+/// Takes a roll-out to its next stage: 1, 10, then 100 percent of the agents. It is a conflict while no agent of the
+/// stage has answered, and where something is found that would halt it.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/rollout/advance", operation_id = "advance_rollout",
     tag = "policies", params(("tenant" = TenantName, Path, description = "Whose")),
@@ -261,8 +261,8 @@ async fn halt(
     show_after(&api, tenant, answer.await?).await
 }
 
-/// Answers a write with how the roll-out stands after it. That is read beside the writer, which is not kept waiting while
-/// each agent and its ledger is looked at.
+/// Answers a write with how the roll-out stands after it. That is read beside the writer, which is not kept waiting
+/// while each agent and its ledger is looked at.
 async fn show_after(api: &Api, tenant: TenantId, answer: Answer) -> Result<Answer, Problem> {
     answer.showing(&read_rollout(api, tenant).await?)
 }

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use shared::{
     ids::TenantId,
     policy::{
-        PolicyAck, PolicyDigest, PolicyOffer, PolicyOutcome, PolicyPublicKey, PolicyRefusal,
-        accept, peek,
+        Policy, PolicyAck, PolicyDigest, PolicyOffer, PolicyOutcome, PolicyPublicKey,
+        PolicyRefusal, accept, key_of, peek,
     },
     time::Timestamp,
 };
@@ -72,26 +72,10 @@ pub fn push(
     let policy = accept(&envelope, keys, tenant, newest, now)
         .map_err(|refusal| refused(refusal, newest, keys))?;
     if let Some(of) = copy_of {
-        let copied = staged.load(&PolicyKey { tenant, version: of })?;
-        let copied = copied.ok_or_else(|| CommandError::not_found("version", of))?;
-        let is_same = peek(&copied.envelope).is_some_and(|(_, copied)| {
-            (&copied.text, copied.limits, &copied.coordinators)
-                == (&policy.text, policy.limits, &policy.coordinators)
-        });
-        if !is_same {
-            return Err(invalid("copy_of", &format!("its content is not that of version {of}")));
-        }
+        check_copy(staged, &policy, of)?;
     }
     let (version, key) = (policy.version, peek(&envelope).map(|(key, _)| key.to_string()));
-    let has = fleet.iter().filter_map(|standing| Some(standing.policy.as_ref()?.version));
-    if has.clone().any(|has| has == version) {
-        let highest = has.max().unwrap_or(version);
-        let problem = format!(
-            "an agent has another policy of this number already, and would not take it: sign it \
-             with one above {highest}"
-        );
-        return Err(invalid("version", &problem));
-    }
+    check_number(fleet, version)?;
     // Who does not get a copy yet gets what it is a copy of, and never what is taken back with it.
     let base = match copy_of {
         Some(of) => of,
@@ -119,6 +103,35 @@ pub fn push(
     let key = key.unwrap_or_default();
     note(staged, tenant, PolicyEvent::Pushed { version, key, percent, copy_of }, actor, now)?;
     Ok(rollout)
+}
+
+/// Refuses what is said to have the content of an earlier version, and has another.
+fn check_copy(staged: &Staged<'_>, policy: &Policy, of: u64) -> Result<(), CommandError> {
+    let copied = staged.load(&PolicyKey { tenant: policy.tenant, version: of })?;
+    let copied = copied.ok_or_else(|| CommandError::not_found("version", of))?;
+    let is_same = peek(&copied.envelope).is_some_and(|(_, copied)| {
+        (&copied.text, copied.limits, &copied.coordinators)
+            == (&policy.text, policy.limits, &policy.coordinators)
+    });
+    if is_same {
+        Ok(())
+    } else {
+        Err(invalid("copy_of", &format!("its content is not that of version {of}")))
+    }
+}
+
+/// Refuses a number under which an agent has something already: this coordinator was set back since.
+fn check_number(fleet: &[AgentStanding], version: u64) -> Result<(), CommandError> {
+    let has = fleet.iter().filter_map(|standing| Some(standing.policy.as_ref()?.version));
+    if !has.clone().any(|has| has == version) {
+        return Ok(());
+    }
+    let highest = has.max().unwrap_or(version);
+    let problem = format!(
+        "an agent has another policy of this number already, and would not take it: sign it with \
+         one above {highest}"
+    );
+    Err(invalid("version", &problem))
 }
 
 /// Returns the version of those that do not get the next one yet: the newest that was meant for all.
@@ -235,14 +248,16 @@ fn check_seen(
 ) -> Result<(), CommandError> {
     let Some((_, seen)) = seen.filter(|(of, _)| *of == version) else {
         let problem = format!(
-            "version {version} has come meanwhile: look at it first, signalbox policy status {tenant}"
+            "version {version} has come meanwhile: look at it first, signalbox policy status \
+             {tenant}"
         );
         return Err(CommandError::Conflict { problem });
     };
     if seen.answered == 0 && !anyway {
         let problem = format!(
             "no agent of the stage has answered yet: wait until one has it, which signalbox policy \
-             status {tenant} shows, or go on all the same: signalbox policy advance {tenant} --anyway"
+             status {tenant} shows, or go on all the same: signalbox policy advance {tenant} \
+             --anyway"
         );
         return Err(CommandError::Conflict { problem });
     }
@@ -250,7 +265,7 @@ fn check_seen(
         None => Ok(()),
         Some(fault) => {
             let problem = format!(
-                "{fault}: take it back, signalbox policy rollback {tenant}, or, if that is what was \
+                "{fault}: take it back, signalbox policy rollback {tenant}, or, if that is what is \
                  meant, go on: signalbox policy advance {tenant} --meant"
             );
             Err(CommandError::Conflict { problem })
@@ -371,8 +386,8 @@ pub fn offer(
     Ok(Some(PolicyOffer { version, envelope: record.envelope }))
 }
 
-/// Notes what an agent says of a version. A refusal is taken of the version that it was offered and once an offer, and is
-/// journalled once for each reason: what one agent says fills no journal.
+/// Notes what an agent says of a version. A refusal is taken of the version that it was offered and once an offer, and
+/// is journalled once for each reason: what one agent says fills no journal.
 ///
 /// # Errors
 /// The store cannot be read.

@@ -75,8 +75,8 @@ pub struct Sums {
     pub held: u64,
     /// How many came and could not be kept.
     pub dropped: u64,
-    /// What else is known to be lost: lines that were cut, files that were gone. What had to make room among the held is
-    /// not in it: it was held, and counts as that.
+    /// What else is known to be lost: lines that were cut, files that were gone. What had to make room among the held
+    /// is not in it: it was held, and counts as that.
     pub lost: u64,
     /// How often agents were started again, or had made blocks that no interval counts.
     pub restarts: u64,

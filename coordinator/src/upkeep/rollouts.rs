@@ -72,8 +72,8 @@ pub struct Looked {
     pub failed: u64,
 }
 
-/// Looks at all roll-outs that go on at `now`, and stops those that go wrong. One that cannot be looked at is logged, and
-/// keeps nobody from the others.
+/// Looks at all roll-outs that go on at `now`, and stops those that go wrong. One that cannot be looked at is logged,
+/// and keeps nobody from the others.
 ///
 /// # Errors
 /// The store cannot be read.

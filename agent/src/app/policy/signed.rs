@@ -7,9 +7,9 @@
 //! What is stored is the envelope as it came, so that each start checks its signature anew. Where it is to be in force
 //! and is not, because the clock was wrong or the host was set up otherwise, it is read and tried again from time to
 //! time; the coordinator is told why it is not, and never that it is. The highest version that
-//! was ever taken stands before it with a checksum of its own: it counts for the tenant also where the envelope cannot be
-//! believed any more, because its key was taken out of the file or its bytes are damaged. It is stored beside the spool,
-//! and a spool that is moved aside takes it along.
+//! was ever taken stands before it with a checksum of its own: it counts for the tenant also where the envelope cannot
+//! be believed any more, because its key was taken out of the file or its bytes are damaged. It is stored beside the
+//! spool, and a spool that is moved aside takes it along.
 //!
 //! # Format
 //! ```text
@@ -462,9 +462,9 @@ impl<'a> Stored<'a> {
 
     fn encode(&self) -> Vec<u8> {
         let (highest, tenant) = (self.highest.to_le_bytes(), self.tenant.as_bytes());
-        let head = [&[VERSION], &highest[..], tenant].concat();
+        let head = [&[VERSION][..], &highest, tenant].concat();
         let sum = crc32c::crc32c(&head).to_le_bytes();
-        [&head, &sum[..], self.envelope].concat()
+        [head.as_slice(), &sum, self.envelope].concat()
     }
 
     fn decode(bytes: &'a [u8]) -> Result<Self, String> {

@@ -42,18 +42,19 @@ impl Trial {
 
     /// Notes that the policy of this envelope is put in force now; returns whether it may be.
     pub(super) fn begin(&mut self, envelope: PolicyDigest, now: Instant) -> bool {
-        let id = Sha256::new()
+        let id: [u8; 32] = Sha256::new()
             .chain_update(env!("CARGO_PKG_VERSION"))
             .chain_update(envelope.to_string())
-            .finalize();
+            .finalize()
+            .into();
         let times = match fs::read(&self.path).as_deref() {
-            Ok([VERSION, before @ .., times]) if before == id.as_slice() => *times,
+            Ok([VERSION, before @ .., times]) if before == id => *times,
             Ok(_) | Err(_) => 0,
         };
         if times >= POLICY_TRIALS_MAX {
             return false;
         }
-        let bytes = [&[VERSION][..], id.as_slice(), &[times + 1]].concat();
+        let bytes = [&[VERSION][..], &id, &[times + 1]].concat();
         if let Err(error) = place(&self.path, &bytes) {
             // Without the note it is tried as often as the agent starts.
             tracing::warn!(%error, "that a policy is tried cannot be noted");

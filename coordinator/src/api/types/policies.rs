@@ -68,8 +68,8 @@ pub struct PolicyVersion {
     /// The rules; only where one version is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// What is signed, with its signature, in base64; only where one version is asked for. Whoever goes by it checks the
-    /// signature: the rest of this answer is the coordinator's word alone.
+    /// What is signed, with its signature, in base64; only where one version is asked for. Whoever goes by it checks
+    /// the signature: the rest of this answer is the coordinator's word alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 54_616)]
     pub envelope: Option<String>,

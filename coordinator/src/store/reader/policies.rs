@@ -93,9 +93,9 @@ pub fn tenants<S: Source + ?Sized>(
     source.load_keys(&from..&to, Direction::Forward, limit)
 }
 
-/// Reads what is seen of a roll-out at `now`, of the agents in its stage: what they answered, who fell silent soon after that, and what became of
-/// records of those in which it is in force, before and since. Of the ledgers the newest [`LEDGER_ROWS_LOOKED`] rows
-/// are looked at on either side.
+/// Reads what is seen of a roll-out at `now`, of the agents in its stage: what they answered, who fell silent soon
+/// after that, and what became of records of those in which it is in force, before and since. Of the ledgers the newest
+/// [`LEDGER_ROWS_LOOKED`] rows are looked at on either side.
 ///
 /// # Errors
 /// The store cannot be read, or a row is damaged.

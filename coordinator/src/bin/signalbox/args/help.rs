@@ -165,8 +165,8 @@ Examples:
 
 pub(super) const POLICY_STATUS: &str = "\
 A roll-out stops by itself when agents refuse the version, fall silent or crash, or when more of
-their records are held, malformed, dropped or lost than before; `next` says what can be done. With --json it
-prints an object of `rollout` and `agents`.
+their records are held, malformed, dropped or lost than before; `next` says what can be done. With
+--json it prints an object of `rollout` and `agents`.
 
 Examples:
   signalbox policy status acme
