@@ -32,7 +32,7 @@ use crate::{
             RefusedPolicy, Rollout,
         },
     },
-    triage::rollout::{STAGES, Seen, cut, cut_of_newcomers, judge, next_stage, place},
+    triage::rollout::{STAGES, Seen, cut, judge, next_stage, place},
 };
 
 /// A signed policy that is brought.
@@ -438,20 +438,6 @@ pub fn acknowledge(
     let reason = reason.as_str().to_owned();
     let event = PolicyEvent::Refused { agent, version, reason, detail };
     note(staged, tenant, event, &Actor::Agent(agent), now)
-}
-
-impl Rollout {
-    /// Returns whether an agent is in the stage that the roll-out has reached, which was first seen at this time.
-    #[must_use]
-    pub fn has_in_stage(
-        &self,
-        AgentKey { tenant, agent }: AgentKey,
-        first_seen_at: Timestamp,
-    ) -> bool {
-        let is_newcomer = first_seen_at > self.stage_at;
-        let cut = if is_newcomer { cut_of_newcomers(self.percent, self.cut) } else { self.cut };
-        place(tenant, self.version, agent) <= cut
-    }
 }
 
 impl AgentPolicy {

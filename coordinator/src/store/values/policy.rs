@@ -8,7 +8,10 @@ use shared::{
 };
 
 use super::Actor;
-use crate::triage::rollout::Fault;
+use crate::{
+    store::schema::AgentKey,
+    triage::rollout::{Fault, cut_of_newcomers, place},
+};
 
 /// A version of a tenant's policy. Its envelope was checked before it was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,20 @@ pub struct Rollout {
     pub is_meant: bool,
     /// Of which envelope the newest version is.
     pub digest: PolicyDigest,
+}
+
+impl Rollout {
+    /// Returns whether an agent is in the stage that the roll-out has reached, which was first seen at this time.
+    #[must_use]
+    pub fn has_in_stage(
+        &self,
+        AgentKey { tenant, agent }: AgentKey,
+        first_seen_at: Timestamp,
+    ) -> bool {
+        let is_newcomer = first_seen_at > self.stage_at;
+        let cut = if is_newcomer { cut_of_newcomers(self.percent, self.cut) } else { self.cut };
+        place(tenant, self.version, agent) <= cut
+    }
 }
 
 /// A roll-out that was stopped.
