@@ -31,7 +31,7 @@ mod sleep;
 mod throttle;
 pub mod try_policy;
 
-use std::{sync::Arc, thread};
+use std::{path::Path, sync::Arc, thread};
 
 use anyhow::{Context as _, Result};
 use shared::{
@@ -45,7 +45,7 @@ use self::{
     feed::Feed,
     notify::Notifier,
     pipeline::{Parts, Pipeline, PipelineError},
-    policy::{Channel, Enforcement},
+    policy::{Channel, Enforcement, signed::load_keys},
     rings::Rings,
     sleep::{Sleeper, StopWriter},
     throttle::Throttle,
@@ -91,6 +91,8 @@ pub async fn run(config: Config, notifier: Notifier, stop: CancellationToken) ->
     let rings = Rings::open(&config, &opened)?;
     let feeds = open_feeds(&config, &opened)?;
     let status = Arc::new(Status::new(facts(&config, &credentials, &spool, &opened)));
+    begin_trust(&config, &credentials);
+    status.set_trust(credentials.trust.status());
     let (host, context_in) = first_look();
     let (synced_out, synced_in) = watch::channel(());
     let (offered_out, offered_in) = watch::channel(Arc::default());
@@ -159,6 +161,13 @@ fn load_identity(config: &Config) -> Result<Credentials> {
         Err(error) => tracing::warn!(%error, "the agent's next certificate is not taken up"),
     }
     Credentials::load(&config.identity).context("load the agent's identity")
+}
+
+/// Takes up whom the agent believes by the bundle that it took last. What is wrong with its keys the policy says, too.
+fn begin_trust(config: &Config, credentials: &Credentials) {
+    let keys = load_keys(&config.policy_keys).unwrap_or_default();
+    let folder = config.identity.certificate.parent().unwrap_or_else(|| Path::new(""));
+    credentials.trust.begin(keys, folder);
 }
 
 fn facts(config: &Config, credentials: &Credentials, spool: &Spool, opened: &Opened) -> Facts {

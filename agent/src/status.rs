@@ -348,10 +348,10 @@ pub enum PolicySource {
     Signed,
 }
 
-/// A policy that was offered and not taken.
+/// A policy, or a trust bundle, that was offered and not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalStatus {
-    /// Number of its version.
+    /// Number of its version; of a trust bundle, its sequence.
     pub version: u64,
     /// Why, by name.
     pub reason: String,
@@ -375,6 +375,23 @@ pub struct SignedPolicyStatus {
     /// Whether a file of this host decides in its place.
     pub is_overridden: bool,
     /// What is wrong with the keys, or with what was stored.
+    pub error: Option<String>,
+    /// How many were refused since the start.
+    pub refused: u64,
+    /// The last that was refused, unless one was taken since.
+    pub last_refusal: Option<RefusalStatus>,
+}
+
+/// Whom the agent believes to be a coordinator, where that may be said over the signed channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustStatus {
+    /// Sequence of the trust bundle that was taken last; zero where none was, and the configured root counts.
+    pub sequence: u64,
+    /// How many roots it has.
+    pub roots: u64,
+    /// How many stolen intermediates it names.
+    pub distrusted: u64,
+    /// What is wrong with what was stored.
     pub error: Option<String>,
     /// How many were refused since the start.
     pub refused: u64,
@@ -449,6 +466,9 @@ pub struct Snapshot {
     /// Why the next certificate did not come, if it was asked for.
     #[serde(default)]
     pub renewal_error: Option<String>,
+    /// Whom it believes, where it may be told.
+    #[serde(default)]
+    pub trust: Option<TrustStatus>,
     /// State of the process.
     pub process: ProcessState,
     /// The way to the coordinator.
@@ -550,6 +570,7 @@ impl Status {
             certificate_from: facts.certificate_from,
             certificate_until: facts.certificate_until,
             renewal_error: None,
+            trust: None,
             process: ProcessState::default(),
             link: LinkStatus { since: now, down_since: Some(now), ..LinkStatus::default() },
             spool: SpoolStatus {
@@ -606,6 +627,11 @@ impl Status {
     /// Notes why the next certificate did not come.
     pub fn set_renewal_error(&self, error: String) {
         self.lock().renewal_error = Some(error);
+    }
+
+    /// Notes whom the agent believes.
+    pub fn set_trust(&self, trust: Option<TrustStatus>) {
+        self.lock().trust = trust;
     }
 
     /// Returns the link's state.

@@ -3,13 +3,15 @@
 //! Of what the agent dials: TLS 1.3 only, both sides with certificates, no resumption and no early
 //! data, so that each connection proves both identities anew. At a source of syslog, TLS 1.2 too.
 //!
-//! A coordinator is believed when its certificate leads to the configured root, carries the
-//! configured name, and names a coordinator of the agent's own trust domain: the root also signs
-//! other roles, and another agent's certificate must not do.
+//! A coordinator is believed when its certificate leads to the configured root, or to one of the trust
+//! bundle that took its place ([`Trust`]), carries the configured name, and names a coordinator of the
+//! agent's own trust domain: the root also signs other roles, and another agent's certificate must not
+//! do.
 //!
 //! The private key is read only if nobody but its owner may read it.
 
 mod next;
+mod trust;
 
 use std::{
     fs, io,
@@ -41,7 +43,11 @@ use thiserror::Error;
 
 #[cfg(test)]
 pub(crate) use self::next::tests::{NOW, World};
-pub use self::next::{ReplaceError, finish, forget};
+use self::trust::Believed;
+pub use self::{
+    next::{ReplaceError, finish, forget},
+    trust::{TRUST_FILE, Trust},
+};
 use crate::{
     config::{IdentityConfig, ListenerIdentity},
     platform,
@@ -61,6 +67,8 @@ pub struct Credentials {
     pub agent: AgentId,
     /// Name space in which coordinators are believed.
     pub trust_domain: String,
+    /// Whom the agent believes; what follows this certificate goes by the same.
+    pub trust: Arc<Trust>,
     /// First instant at which the certificate is valid.
     pub not_before: Timestamp,
     /// Last instant at which it is.
@@ -155,11 +163,19 @@ pub enum PeerError {
 }
 
 impl Credentials {
-    /// Loads certificate, key and root.
+    /// Loads certificate, key and root. Until it is told of a trust bundle, the root alone says who is believed.
     ///
     /// # Errors
     /// Each [`CredentialsError`]; the text says which file and what to do.
     pub fn load(config: &IdentityConfig) -> Result<Self, CredentialsError> {
+        Self::load_for(config, None)
+    }
+
+    /// Loads certificate and key; whom they believe is said by what is there already, if anything is.
+    fn load_for(
+        config: &IdentityConfig,
+        trust: Option<&Arc<Trust>>,
+    ) -> Result<Self, CredentialsError> {
         let chain = load_certificates(&config.certificate)?;
         let no_agent =
             |reason: String| CredentialsError::NoAgent { path: config.certificate.clone(), reason };
@@ -171,16 +187,20 @@ impl Credentials {
             return Err(no_agent(format!("it names {identity}")));
         };
         let key = load_key(&config.key)?;
-        let roots = load_roots(&config.trust_anchor)?;
+        let trust = match trust {
+            Some(trust) => Arc::clone(trust),
+            None => Trust::in_roots(load_roots(&config.trust_anchor)?, trust_domain.clone())?,
+        };
         let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Believed(Arc::clone(&trust))))
             .with_client_auth_cert(chain, key)?;
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.resumption = Resumption::disabled();
         client.enable_early_data = false;
         let client = Arc::new(client);
-        Ok(Self { client, tenant, agent, trust_domain, not_before, not_after })
+        Ok(Self { client, tenant, agent, trust_domain, trust, not_before, not_after })
     }
 
     /// Returns the TLS settings of a connection over which a certificate that has ended is renewed.

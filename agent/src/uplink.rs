@@ -433,6 +433,11 @@ impl Uplink {
         address: &str,
         welcomed: &mut bool,
     ) -> Result<End, SessionError> {
+        self.identity.meet(&self.server_name, chain_of(connection));
+        // It may have been dialled before whom to believe was said otherwise.
+        if !self.identity.believes_peer(clock::wall()) {
+            return Ok(End::Disbelieved);
+        }
         let identity = (&mut self.identity, &mut *welcomed);
         let run = session::run(connection, &mut self.inputs, self.boot, stop, identity);
         let span = tracing::debug_span!("session", address);
@@ -464,6 +469,11 @@ impl Uplink {
             Ok(End::Renewed) => {
                 self.take_up(address);
                 Ok(None)
+            }
+            Ok(End::Disbelieved) => {
+                let text = "the trust bundle that came says not to believe this coordinator";
+                self.note_failure(LinkState::Waiting, address, text.to_owned());
+                Err(())
             }
             Ok(End::Goodbye(GoodbyeReason::Resolved)) => {
                 tracing::info!(address, "it is decided whose this identity is, dialling again");

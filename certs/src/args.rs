@@ -3,7 +3,10 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use certs::{is_dns_name, is_trust_domain};
-use clap::{Parser, Subcommand, builder::RangedI64ValueParser};
+use clap::{
+    Parser, Subcommand,
+    builder::{RangedI64ValueParser, RangedU64ValueParser},
+};
 use shared::{
     identity::{TRUST_DOMAIN_DEFAULT, is_coordinator_name},
     ids::{AgentId, TenantId},
@@ -40,8 +43,11 @@ Examples:
       to-host/certificate.pem, key.pem and root.pem: all that one host needs
   certs policy-key --dir ./policy --passphrase-file /root/policy-passphrase
       policy/policy.key and policy.pub: the key that signs what agents hold back and fold
+  certs trust-bundle --policy-key policy/policy.key --sequence 1 \
+    --root certs-store/root.pem --root next/root.pem --out 1.trust
+      both roots, signed, for all agents to believe: signalbox authority push 1.trust
   certs show certs-store/coordinator-box1.mssp.example.pem
-      who it is for and how long it is good
+      who it is for, how long it is good, and the digest of its key; also of a trust bundle
 
 Exit codes: 0 done, 1 failed, 64 bad usage.";
 
@@ -131,7 +137,29 @@ pub(crate) enum Command {
     /// and agents are told. It is no key of the authority's: keep it where policies are decided about, encrypted, and
     /// not on a coordinator. To replace it, have agents trust both for a while: policy.pub is a line of a file.
     PolicyKey,
-    /// Show what the certificates in a PEM file say
+    /// Sign which roots agents are to believe, and which intermediates no more
+    ///
+    /// Each bundle stands for itself: it names all roots that are to be believed and all intermediates that were
+    /// stolen, also those that the one before named. Agents take it over the signed channel: bring it to the
+    /// coordinator with `signalbox authority push`.
+    TrustBundle {
+        /// The key that signs, as `certs policy-key` makes it; --passphrase-file opens it
+        #[arg(long, value_name = "FILE")]
+        policy_key: PathBuf,
+        /// Number of the bundle: above the newest, which `signalbox authority show` says; the first is 1
+        #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+        sequence: u64,
+        /// File with roots to be believed (PEM); may be repeated, 1 to 4 in all
+        #[arg(long = "root", value_name = "FILE", required = true)]
+        roots: Vec<PathBuf>,
+        /// File with the certificate of a stolen intermediate (PEM); may be repeated, up to 16 in all
+        #[arg(long = "distrust", value_name = "FILE")]
+        distrusted: Vec<PathBuf>,
+        /// Where the signed bundle is written
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Show what the certificates in a PEM file say, or a signed trust bundle
     Show {
         /// The file
         file: PathBuf,
@@ -189,6 +217,7 @@ mod tests {
         for command in ["init", "intermediate", "coordinator", "agent", "policy-key", "show"] {
             assert!(help.contains(command), "{command}");
         }
+        assert!(help.contains("trust-bundle"));
         assert!(help.contains("Examples:") && help.contains("Exit codes:"));
     }
 
@@ -210,6 +239,7 @@ mod tests {
             "certs agent acme --count 0",
             "certs agent acme --count 10001",
             "certs agent acme --days 3651",
+            "certs trust-bundle --policy-key k --sequence 0 --root r --out o",
         ] {
             assert_eq!(refused(line), ErrorKind::ValueValidation, "{line}");
         }

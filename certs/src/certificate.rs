@@ -5,9 +5,11 @@
 
 use std::{fmt, net::IpAddr};
 
+use sha2::{Digest, Sha256};
 use shared::{
     identity::{Identity, IdentityError},
     time::Timestamp,
+    trust::SpkiDigest,
 };
 use thiserror::Error;
 use x509_parser::{
@@ -69,6 +71,8 @@ pub struct CertificateInfo {
     pub ip_addresses: Vec<IpAddr>,
     /// Whether it may sign certificates.
     pub is_authority: bool,
+    /// Digest of its public key.
+    pub spki: SpkiDigest,
 }
 
 impl CertificateInfo {
@@ -89,6 +93,7 @@ impl CertificateInfo {
             dns_names: Vec::new(),
             ip_addresses: Vec::new(),
             is_authority: certificate.is_ca(),
+            spki: spki_digest(&certificate),
         };
         let names = certificate
             .subject_alternative_name()
@@ -151,6 +156,18 @@ pub fn not_after_of_der(der: &[u8]) -> Result<Timestamp, CertificateError> {
 pub fn serial_of_der(der: &[u8]) -> Result<Serial, CertificateError> {
     Serial::from_bytes(parse(der)?.raw_serial())
         .ok_or(CertificateError::Malformed("its serial number"))
+}
+
+/// Returns the digest of a certificate's public key, by which a stolen intermediate is named.
+///
+/// # Errors
+/// [`CertificateError::Malformed`] where the bytes are no certificate.
+pub fn spki_digest_of_der(der: &[u8]) -> Result<SpkiDigest, CertificateError> {
+    Ok(spki_digest(&parse(der)?))
+}
+
+fn spki_digest(certificate: &X509Certificate<'_>) -> SpkiDigest {
+    SpkiDigest::from_bytes(Sha256::digest(certificate.public_key().raw).into())
 }
 
 /// Returns the certificates of a PEM text in DER, in their order; other blocks are passed over.
@@ -238,6 +255,7 @@ mod tests {
             assert_eq!(identity_of_der(bytes), Err(malformed.clone()));
             assert_eq!(not_after_of_der(bytes), Err(malformed));
             assert!(serial_of_der(bytes).is_err());
+            assert!(spki_digest_of_der(bytes).is_err());
         }
     }
 

@@ -1,5 +1,7 @@
 //! What each command does, with its output and its clock as arguments.
 
+mod trust;
+
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -9,8 +11,8 @@ use std::{
 
 use certs::{
     AlternativeNames, Authority, CertificateError, CertificateInfo, CreateError, IssueError,
-    KeyError, Leaf, LeafPaths, OpenError, PolicyKey, PrivateKey, Root, Store, WriteError,
-    certificates_of_pem,
+    KeyError, Leaf, LeafPaths, OpenError, PolicyKey, PrivateKey, Root, SignError, Store,
+    WriteError, certificates_of_pem,
 };
 use shared::{
     ids::{AgentId, TenantId},
@@ -35,7 +37,7 @@ const SHOWN_BYTES_MAX: u64 = 1 << 20;
 /// Each [`CommandError`]; its text and causes say what, where, and what to do next.
 pub(crate) fn run(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), CommandError> {
     let passphrase = args.passphrase_file.as_deref().map(first_line).transpose()?;
-    let store = Store::new(&args.dir).with_passphrase(passphrase);
+    let store = Store::new(&args.dir).with_passphrase(passphrase.clone());
     match &args.command {
         Command::Init { trust_domain, days } => init(&store, trust_domain, *days, now, out),
         Command::Intermediate { root_key, days } => {
@@ -58,6 +60,10 @@ pub(crate) fn run(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<()
             Ok(())
         }
         Command::PolicyKey => policy_key(&store, out),
+        Command::TrustBundle { policy_key, sequence, roots, distrusted, out: file } => {
+            let key = PolicyKey::parse(&text_of(policy_key)?, passphrase.as_deref())?;
+            trust::sign(&key, (*sequence, roots, distrusted), file, now, out)
+        }
         Command::Show { file } => show(file, now, out),
     }
 }
@@ -206,10 +212,10 @@ fn random_agent() -> AgentId {
 }
 
 fn show(file: &Path, now: Timestamp, out: &mut dyn Write) -> Result<(), CommandError> {
-    let unreadable = |source| CommandError::Read { path: file.to_owned(), source };
-    let mut pem = String::new();
-    let opened = File::open(file).map_err(unreadable)?;
-    opened.take(SHOWN_BYTES_MAX).read_to_string(&mut pem).map_err(unreadable)?;
+    let pem = text_of(file)?;
+    if let Some((key, bundle)) = trust::bundle_of(&pem) {
+        return trust::show(key, &bundle, now, out);
+    }
     let refused = |source| CommandError::Show { path: file.to_owned(), source };
     for (number, der) in certificates_of_pem(&pem).map_err(refused)?.iter().enumerate() {
         if number > 0 {
@@ -220,11 +226,21 @@ fn show(file: &Path, now: Timestamp, out: &mut dyn Write) -> Result<(), CommandE
     Ok(())
 }
 
+/// Reads a file that is no longer than what `show` shows.
+fn text_of(path: &Path) -> Result<String, CommandError> {
+    let unreadable = |source| CommandError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let opened = File::open(path).map_err(unreadable)?;
+    opened.take(SHOWN_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
+
 fn show_certificate(info: &CertificateInfo, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     // Text in a foreign certificate may be anything: escaped, it cannot drive the terminal.
     writeln!(out, "subject      {}", info.subject.escape_debug())?;
     writeln!(out, "issuer       {}", info.issuer.escape_debug())?;
     writeln!(out, "serial       {}", info.serial)?;
+    writeln!(out, "key's sha256 {}", info.spki)?;
     match (info.identity(), info.trust_domain()) {
         (Ok(identity), _) => writeln!(out, "identity     {identity}")?,
         (Err(_), Some(name)) if info.is_authority => {
@@ -268,6 +284,17 @@ pub(crate) enum CommandError {
     /// The certificate was not issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// The trust bundle was not signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// What a trust bundle is to name is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The files were not written.
     #[error(transparent)]
     Write(#[from] WriteError),

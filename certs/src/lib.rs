@@ -12,7 +12,7 @@
 //!   └ agent          30 days  clientAuth               .../tenant/<tenant>/agent/<agent>
 //! ```
 //!
-//! Policies are signed by a key of their own, which no certificate names ([`PolicyKey`]).
+//! Policies and trust bundles are signed by a key of their own, which no certificate names ([`PolicyKey`]).
 //!
 //! The authority's own URI carries the trust domain, so an authority that is loaded again knows
 //! what it may issue. All keys are ECDSA P-256, written as PKCS #8; all files are PEM. Serial
@@ -42,7 +42,7 @@ pub use crate::{
     },
     certificate::{
         CertificateError, CertificateInfo, Serial, certificates_of_pem, certificates_to_pem,
-        identity_of_der, not_after_of_der, serial_of_der,
+        identity_of_der, not_after_of_der, serial_of_der, spki_digest_of_der,
     },
     external::{ExternalSigner, SIGNER_TIMEOUT, SignerError},
     key::{KeyError, PrivateKey, RequestError, SIGNING_REQUEST_BYTES_MAX, SigningRequest},

@@ -1,10 +1,13 @@
-//! The key that signs policies. It belongs to no certificate: whoever has the authority's keys, or a coordinator's,
-//! cannot sign a policy with them, and this one opens no connection.
+//! The key that signs policies and trust bundles. It belongs to no certificate: whoever has the authority's keys, or a
+//! coordinator's, cannot sign either with them, and this one opens no connection.
 
 use std::fmt;
 
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
-use shared::policy::{Policy, PolicyError, PolicyPublicKey, seal, signed_bytes};
+use shared::{
+    policy::{Policy, PolicyError, PolicyPublicKey, SIGNATURE_BYTES, seal, signed_bytes},
+    trust::{self, TrustBundle, TrustBundleError},
+};
 use thiserror::Error;
 
 use crate::key::{KeyError, decrypted, encrypted_pem};
@@ -18,6 +21,9 @@ pub enum SignError {
     /// An agent would refuse it.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// An agent would refuse the trust bundle.
+    #[error(transparent)]
+    Trust(#[from] TrustBundleError),
     /// The key did not sign.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -72,11 +78,24 @@ impl PolicyKey {
     /// [`SignError`].
     pub fn sign(&self, policy: &Policy) -> Result<Vec<u8>, SignError> {
         let content = policy.encode()?;
-        let message = signed_bytes(policy.tenant, &content);
-        let signature = self.0.sign(&message).map_err(KeyError::Sign)?;
+        let signature = self.signature(&signed_bytes(policy.tenant, &content))?;
+        Ok(seal(self.public_key().id(), &signature, &content))
+    }
+
+    /// Signs a trust bundle; returns its envelope.
+    ///
+    /// # Errors
+    /// [`SignError`].
+    pub fn sign_trust(&self, bundle: &TrustBundle) -> Result<Vec<u8>, SignError> {
+        let content = bundle.encode()?;
+        let signature = self.signature(&trust::signed_bytes(&content))?;
+        Ok(trust::seal(self.public_key().id(), &signature, &content))
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], KeyError> {
+        let signature = self.0.sign(message).map_err(KeyError::Sign)?;
         let signature = signature.as_slice().try_into();
-        let signature = signature.map_err(|_| KeyError::Sign(rcgen::Error::RemoteKeyError))?;
-        Ok(seal(self.public_key().id(), signature, &content))
+        signature.map_err(|_| KeyError::Sign(rcgen::Error::RemoteKeyError))
     }
 }
 
@@ -121,6 +140,22 @@ mod tests {
         assert_eq!(taken(&[other.public_key()]), Err(PolicyRefusal::UnknownKey));
         let none = Policy { version: 0, ..policy() };
         assert!(matches!(key.sign(&none), Err(SignError::Policy(_))));
+    }
+
+    #[test]
+    fn what_the_key_signs_of_trust_an_agent_of_that_domain_takes() {
+        let key = PolicyKey::generate().unwrap();
+        let bundle = TrustBundle {
+            trust_domain: "mssp.example".into(),
+            sequence: 3,
+            roots: vec![vec![0x30, 0]],
+            distrusted: Vec::new(),
+        };
+        let envelope = key.sign_trust(&bundle).unwrap();
+        let keys = [key.public_key()];
+        assert_eq!(trust::accept(&envelope, &keys, "mssp.example", 2), Ok(bundle.clone()));
+        let none = TrustBundle { roots: Vec::new(), ..bundle };
+        assert!(matches!(key.sign_trust(&none), Err(SignError::Trust(_))));
     }
 
     #[test]

@@ -124,6 +124,19 @@ impl Store {
         write_new(&self.dir, &[(POLICY_KEY, &pem), (POLICY_PUB, &public)])
     }
 
+    /// Writes what was signed, as a text, into a new file.
+    ///
+    /// # Errors
+    /// [`WriteError`]; then nothing was left.
+    pub fn write_signed(path: &Path, text: &str) -> Result<(), WriteError> {
+        let mut written = Vec::new();
+        write_file(path.to_owned(), text, &mut written).inspect_err(|_| {
+            for path in written {
+                drop(fs::remove_file(path));
+            }
+        })
+    }
+
     /// Writes a coordinator's certificate and key.
     ///
     /// # Errors

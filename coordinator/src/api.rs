@@ -43,6 +43,7 @@ use crate::{
 pub mod agents;
 pub mod alerts;
 pub mod auth;
+pub mod authority;
 pub mod cases;
 pub mod extract;
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub mod tenants;
 pub mod tokens;
 pub mod types;
 
+pub use authority::{AuthorityTerms, BundleCheck};
 pub use join_tokens::JoinTerms;
 pub use metrics::{metrics_router, serve_metrics};
 pub use openapi::openapi;
@@ -105,6 +107,8 @@ pub struct Api {
     tasks: TaskTracker,
     /// The keys that policies may be signed by; without one none is taken.
     pub policy_keys: Arc<[PolicyPublicKey]>,
+    /// What is known of the authorities.
+    pub authority: Arc<AuthorityTerms>,
     /// One permit for each request that is worked on.
     requests: Arc<Semaphore>,
 }
@@ -134,6 +138,7 @@ impl Api {
             lockouts: Arc::default(),
             tasks: TaskTracker::new(),
             policy_keys: Arc::from([]),
+            authority: Arc::default(),
             requests,
         }
     }
@@ -178,6 +183,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(cases::routes())
         .merge(alerts::routes())
         .merge(recalls::routes())
+        .merge(authority::routes())
         .merge(policies::routes())
         .merge(queue::routes())
         .merge(journal::routes())

@@ -40,7 +40,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::FutureExt as _;
-use shared::{limits::POLICY_KEYS_MAX, policy::PolicyPublicKey, time::Timestamp};
+use shared::{
+    limits::POLICY_KEYS_MAX,
+    policy::PolicyPublicKey,
+    time::Timestamp,
+    trust::{self, SpkiDigest},
+};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, oneshot},
@@ -48,7 +53,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, Api, JoinTerms},
+    api::{self, Api, AuthorityTerms, BundleCheck, JoinTerms},
     bell::Bells,
     clock::Clock,
     command::tokens,
@@ -58,6 +63,8 @@ use crate::{
     limits::{ADMIN_TOKEN_LIFE, POLICY_OFFERS_MAX, SHUTDOWN_GRACE, SIGNINGS_MAX},
     store::{
         engine::RocksEngine,
+        schema::TrustKey,
+        tables::Source as _,
         upgrade,
         writer::{self, Store, Writer},
     },
@@ -144,30 +151,26 @@ impl Parts {
 /// Says which part cannot start, and why.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let server = tls::ingest(&config).context("set up TLS for agents")?;
-    let tunnels = config.ingest.tcp_listen.map(|listen| {
-        let tls = Arc::new(tls::tunnels(&config.ingest)?);
-        let server = tls::tunnelled(&config, &server);
-        Ok::<_, tls::TlsError>(TunnelSettings { listen, tls, server })
-    });
-    let tunnels = tunnels.transpose().context("set up TLS for agents over TCP")?;
+    let tunnels = tls::tunnelling(&config, &server).context("set up TLS for agents over TCP")?;
+    let tunnels = tunnels.map(|(listen, tls, server)| TunnelSettings { listen, tls, server });
     let (issuer, terms) = authority(&config).context("set up [authority]")?.unzip();
     let policy_keys: Arc<[PolicyPublicKey]> = policy_keys(&config)?.into();
+    let own = tls::Own::load(&config, issuer.as_ref()).context("set up TLS for agents")?;
     let api_tls = Arc::new(tls::api(&config.api).context("set up HTTPS")?);
     let sign_ins = sign_in::sign_ins(&config.api).context("set up [api.oidc]")?;
     let path = config.store.path.clone();
     let (store, writer) = tokio::task::spawn_blocking(move || open_store(&path)).await??;
     let endpoint = tls::endpoint_config(&config.store.path).context("set up QUIC")?;
     make_first_token(&store, &config.store.path, clock.now()).await?;
+    warn_of_lock_out(&store, &own, clock.now())?;
     let view = upkeep::view::rebuild(&store).await.context("build the queue from the store")?;
 
     let (counters, bells) = (Arc::new(Counters::default()), Bells::default());
-    let uses = Uses::default();
-    let parts = Parts::default();
+    let (uses, parts) = (Uses::default(), Parts::default());
     let Parts { stop, tasks, .. } = parts.clone();
     let api_listener = bind(config.api.listen, "[api] listen").await?;
     let metrics_listener = bind(config.metrics.listen, "[metrics] listen").await?;
-    let api_addr = api_listener.local_addr()?;
-    let metrics_addr = metrics_listener.local_addr()?;
+    let (api_addr, metrics_addr) = (api_listener.local_addr()?, metrics_listener.local_addr()?);
 
     let shared = ingest::Shared {
         store: store.clone(),
@@ -180,6 +183,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         renewals: ingest::Renewals::default(),
         signings: Arc::new(Semaphore::new(SIGNINGS_MAX)),
         policy_offers: Arc::new(Semaphore::new(POLICY_OFFERS_MAX)),
+        authorities: ingest::Authorities::new(distrusted(&config)),
         policy_keys: Arc::clone(&policy_keys),
         connection_age: config.ingest.connection_age,
         room: ingest::Room::new(Arc::clone(&counters)),
@@ -200,9 +204,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
             .with_sign_in(sign_ins)
             .with_tasks(tasks.clone())
             .with_uses(uses.clone())
-            .with_policy_keys(policy_keys);
-    let metrics = api::metrics_router(api.clone());
-    let router = api::router(api);
+            .with_policy_keys(policy_keys)
+            .with_authority(authority_terms(&config, own));
+    let (metrics, router) = (api::metrics_router(api.clone()), api::router(api));
     let (counted, cancel) = (Arc::clone(&counters), stop.clone());
     let serve = api::serve(api_listener, api_tls, router, counted, cancel, tasks.clone());
     parts.spawn("api", serve.map(Ok));
@@ -264,6 +268,36 @@ fn authority(config: &Config) -> Result<Option<(Issuer, JoinTerms)>> {
         root_sha256: issuer.root_sha256(),
     };
     Ok(Some((issuer, terms)))
+}
+
+/// Returns the issuers that are distrusted.
+fn distrusted(config: &Config) -> Vec<SpkiDigest> {
+    config.authority.as_ref().map(|authority| authority.distrusted.clone()).unwrap_or_default()
+}
+
+/// Returns what the API has to know of the authorities to show them, and to let nobody be locked out.
+fn authority_terms(config: &Config, own: tls::Own) -> AuthorityTerms {
+    AuthorityTerms {
+        trust_domain: config.trust_domain.clone(),
+        issuer: own.issuer(),
+        distrusted: distrusted(config),
+        check: BundleCheck::new(move |bundle, now| own.check(bundle, now)),
+    }
+}
+
+/// Says in the log, where the newest trust bundle would have agents believe this coordinator no more: its certificates
+/// were replaced before agents were told, or after they were told otherwise.
+fn warn_of_lock_out(store: &Store, own: &tls::Own, now: Timestamp) -> Result<()> {
+    let Some(record) = store.engine().load(&TrustKey).context("read the trust bundle")? else {
+        return Ok(());
+    };
+    let sequence = record.sequence;
+    let bundle = trust::peek(&record.envelope).map(|(_, bundle)| bundle);
+    let refused = bundle.map(|bundle| own.check(&bundle, now));
+    if let Some(Err(problem)) = refused {
+        tracing::error!(sequence, problem, "agents that have this trust bundle stay away");
+    }
+    Ok(())
 }
 
 /// Loads the keys that policies may be signed by; none where the configuration names no file.

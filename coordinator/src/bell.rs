@@ -1,8 +1,8 @@
 //! Tells sessions that there may be something to ask their agents for or to offer them, or that an agent was revoked.
 //!
-//! Whoever has stored a recall, a policy or a revocation rings; each session then looks into the store whether it is
-//! about its agent. What is true stands in the store alone, so a ring that is missed costs time and nothing else: a
-//! session also looks when its agent greets.
+//! Whoever has stored a recall, a policy, a trust bundle or a revocation rings; each session then looks into the store
+//! whether it is about its agent. What is true stands in the store alone, so a ring that is missed costs time and
+//! nothing else: a session also looks when its agent greets.
 
 use std::future::pending;
 
@@ -49,6 +49,8 @@ pub struct Bells {
     pub recalls: Bell,
     /// Rung when there may be a policy to offer.
     pub policies: Bell,
+    /// Rung when there is a trust bundle to offer.
+    pub trust: Bell,
     /// Rung when an agent was revoked.
     pub revocations: Bell,
 }

@@ -10,6 +10,7 @@ pub mod block;
 pub mod cases;
 pub mod claims;
 pub mod identities;
+pub mod issued;
 pub mod joins;
 pub mod journal;
 pub mod ledger;
@@ -18,6 +19,7 @@ pub mod recalls;
 pub mod retention;
 pub mod tenants;
 pub mod tokens;
+pub mod trust;
 
 use thiserror::Error;
 

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use shared::trust::SpkiDigest;
 use thiserror::Error;
 
 use check::Check;
@@ -112,6 +113,9 @@ pub struct AuthorityConfig {
     pub grace: Duration,
     /// Where hosts that join find coordinators, as `host:port`; 1 to [`shared::limits::JOIN_ADDRESSES_MAX`].
     pub addresses: Vec<String>,
+    /// Keys of intermediates that were stolen: a certificate of theirs is worth a renewal, if it was issued here, and
+    /// else nothing.
+    pub distrusted: Vec<SpkiDigest>,
 }
 
 /// Where the authority's key is.

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use shared::{join::JoinRefusal, policy::PolicyRefusal};
+use shared::{join::JoinRefusal, policy::PolicyRefusal, trust::TrustRefusal};
 
 /// A number that only goes up, from zero at the start of the process.
 #[derive(Debug, Default)]
@@ -207,6 +207,8 @@ label! {
         Superseded = "superseded",
         /// Nobody could tell whether it was let in.
         Unknown = "unknown",
+        /// Its issuer is distrusted, and it was not issued here.
+        DistrustedIssuer = "distrusted_issuer",
     }
 }
 
@@ -298,6 +300,37 @@ impl From<PolicyRefusal> for PolicyRefused {
             PolicyRefusal::Unusable | PolicyRefusal::NowhereToHold => Self::Unusable,
             PolicyRefusal::NotStored => Self::NotStored,
             PolicyRefusal::Crashed => Self::Crashed,
+        }
+    }
+}
+
+label! {
+    /// Why an agent did not take a trust bundle.
+    TrustRefused, "reason", {
+        /// Its bytes are no trust bundle, or too many.
+        Malformed = "malformed",
+        /// Its key is not trusted there.
+        UnknownKey = "unknown_key",
+        /// The key did not sign it.
+        BadSignature = "bad_signature",
+        /// It is another trust domain's.
+        ForeignDomain = "foreign_domain",
+        /// Its sequence is not above what was taken before.
+        Rollback = "rollback",
+        /// The agent could not store it.
+        NotStored = "not_stored",
+    }
+}
+
+impl From<TrustRefusal> for TrustRefused {
+    fn from(refusal: TrustRefusal) -> Self {
+        match refusal {
+            TrustRefusal::TooLarge | TrustRefusal::Malformed => Self::Malformed,
+            TrustRefusal::UnknownKey => Self::UnknownKey,
+            TrustRefusal::BadSignature => Self::BadSignature,
+            TrustRefusal::ForeignDomain => Self::ForeignDomain,
+            TrustRefusal::Rollback => Self::Rollback,
+            TrustRefusal::NotStored => Self::NotStored,
         }
     }
 }
@@ -471,6 +504,11 @@ counters! {
     policies_offered: Counter = "Signed policies that agents were offered.";
     policies_acknowledged: Counter = "Times that an agent said which policy it has.";
     policies_refused: CounterBy<PolicyRefused> = "Policies that agents did not take, by reason.";
+    trust_offered: Counter = "Trust bundles that agents were offered.";
+    trust_acknowledged: Counter = "Times that an agent said which trust bundle it has.";
+    trust_refused: CounterBy<TrustRefused> = "Trust bundles that agents did not take, by reason.";
+    reissues_asked: Counter = "Agents that were asked to renew because the authority was replaced.";
+    reissues_forced: Counter = "Agents of a distrusted issuer that were sent to renew.";
     records_recalled: Counter = "Records that agents had held back and sent when asked.";
     records_unreadable: Counter = "Records that were asked for and cannot be unpacked.";
     contexts_stored: Counter = "Changes of a host's context that were stored.";

@@ -29,6 +29,7 @@ mod room;
 mod session;
 mod standing;
 mod streams;
+mod trust;
 mod tunnel;
 
 use std::{
@@ -41,11 +42,13 @@ use std::{
 use certs::CertificateInfo;
 use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, VarInt};
 use rand::RngExt as _;
-use shared::{policy::PolicyPublicKey, tunnel::DATAGRAM_BYTES_MAX};
+use shared::{policy::PolicyPublicKey, trust::SpkiDigest, tunnel::DATAGRAM_BYTES_MAX};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{doors::Doors, join::Sites, quota::Quotas, renewal::Renewals, room::Room};
+pub use self::{
+    doors::Doors, join::Sites, quota::Quotas, renewal::Renewals, room::Room, trust::Authorities,
+};
 use self::{
     ending::{Close, Ending, Failure},
     registry::Registry,
@@ -58,7 +61,7 @@ use crate::{
     counters::{Counters, HandshakeRefused},
     limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX},
     store::{schema::AgentKey, writer::Store},
-    tls::{self, Issuer, Purpose},
+    tls::{self, Issuer, PeerError, Purpose},
 };
 
 /// What every session needs.
@@ -80,6 +83,8 @@ pub struct Shared {
     pub sites: Sites,
     /// Agents that were late with their renewal, of late.
     pub renewals: Renewals,
+    /// Issuers that are distrusted, and how fast agents of earlier ones are re-keyed.
+    pub authorities: Authorities,
     /// Places for certificates that are being signed.
     pub signings: Arc<Semaphore>,
     /// Places for policies that are on their way to agents.
@@ -362,6 +367,12 @@ fn bind_both(
 struct Peer {
     key: AgentKey,
     certificate: Certificate,
+    /// The key that it has proved to have.
+    holder: SpkiDigest,
+    /// Keys of the issuers that its chain shows, the one that issued the certificate first.
+    issuers: Vec<SpkiDigest>,
+    /// Whether one of them is distrusted: then it is served nothing but a renewal.
+    is_distrusted: bool,
 }
 
 /// Who is at the other end.
@@ -409,9 +420,10 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
     if let (Purpose::Join { takes_keys }, Some(issuer)) = (purpose, &shared.issuer) {
         return Some(Met::Host(connection, issuer.clone(), from.ip(), takes_keys));
     }
-    match tls::peer_identity(&connection, &shared.trust_domain) {
-        Ok(((tenant, agent), info)) => {
-            let peer = Peer { key: AgentKey { tenant, agent }, certificate: certificate(&info) };
+    match peer_of(shared, &connection) {
+        Ok(peer) if peer.is_distrusted => reissue(shared, connection, (peer, purpose)).await,
+        Ok(peer) => {
+            let AgentKey { tenant, agent } = peer.key;
             let until = peer.certificate.not_after;
             if purpose != Purpose::Renew && until < shared.clock.now() {
                 let error = format!("the certificate ended {until}: it may be renewed for a while");
@@ -420,11 +432,7 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
                 return None;
             }
             if let Err(failure) = standing::check(shared, &peer).await {
-                let reason = match failure {
-                    Failure::Revoked => HandshakeRefused::Revoked,
-                    Failure::Superseded => HandshakeRefused::Superseded,
-                    _ => HandshakeRefused::Unknown,
-                };
+                let reason = reason_of(&failure);
                 refused(reason, &format!("{agent} of {tenant}: {failure}"));
                 close(&connection, failure.close(), &failure.to_string());
                 if reason == HandshakeRefused::Superseded {
@@ -444,6 +452,54 @@ async fn shake_hands(shared: &Shared, incoming: Incoming) -> Option<Met> {
             None
         }
     }
+}
+
+/// Returns under which reason it is counted that an agent is not served.
+fn reason_of(failure: &Failure) -> HandshakeRefused {
+    match failure {
+        Failure::Revoked => HandshakeRefused::Revoked,
+        Failure::Superseded => HandshakeRefused::Superseded,
+        Failure::Distrusted => HandshakeRefused::DistrustedIssuer,
+        _ => HandshakeRefused::Unknown,
+    }
+}
+
+/// Returns whom the handshake has proved.
+fn peer_of(shared: &Shared, connection: &Connection) -> Result<Peer, PeerError> {
+    let ((tenant, agent), info) = tls::peer_identity(connection, &shared.trust_domain)?;
+    let issuers = tls::peer_issuers(connection)?;
+    let is_distrusted = shared.authorities.distrusts(&issuers);
+    let (key, holder, certificate) = (AgentKey { tenant, agent }, info.spki, certificate(&info));
+    Ok(Peer { key, certificate, holder, issuers, is_distrusted })
+}
+
+/// Meets whoever shows a certificate of a distrusted issuer: the agent to which it was issued here is sent to renew it,
+/// and is let in for that; anybody else is refused.
+async fn reissue(
+    shared: &Shared,
+    connection: Connection,
+    (peer, purpose): (Peer, Purpose),
+) -> Option<Met> {
+    let (AgentKey { tenant, agent }, from) = (peer.key, connection.remote_address());
+    let Err(failure) = standing::check_reissue(shared, &peer).await else {
+        if purpose == Purpose::Renew {
+            return Some(Met::Late(connection, peer));
+        }
+        shared.counters.reissues_forced.add_one();
+        tracing::info!(%tenant, %agent, %from, "agent is sent to renew: its issuer is distrusted");
+        let reason = "whoever issued this certificate is not believed any more: renew it now";
+        close(&connection, Close::Ended, reason);
+        return None;
+    };
+    shared.counters.handshakes_refused.add_one(reason_of(&failure));
+    tracing::warn!(%tenant, %agent, %from, error = %failure, "agent refused");
+    close(&connection, failure.close(), &failure.to_string());
+    match failure {
+        Failure::Distrusted => standing::note_forged(shared, &peer, from).await,
+        Failure::Superseded => standing::note_superseded(shared, &peer, from).await,
+        _ => {}
+    }
+    None
 }
 
 fn certificate(info: &CertificateInfo) -> Certificate {

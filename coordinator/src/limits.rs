@@ -184,6 +184,20 @@ pub const POLICY_VERSIONS_MAX: usize = 32;
 /// that a roll-out to all takes 10 MiB and not one copy an agent.
 pub const POLICY_OFFERS_MAX: usize = 256;
 
+/// Most certificates of an agent whose serial numbers are kept: the one that it uses, and two that were issued since
+/// and may not have arrived.
+pub const ISSUED_CERTIFICATES_MAX: usize = 3;
+/// How many agents are asked in a second to renew because the authority was replaced: a signature, two commits and two
+/// handshakes each, a tenth of a processor; ten thousand agents have renewed within nine minutes.
+pub const REISSUES_PER_SECOND: u32 = 20;
+/// How long a session waits before it asks its agent once more: agents try as often by themselves.
+pub const REISSUE_RETRY: Duration = Duration::from_secs(10 * 60);
+/// How long the refusal of a forged certificate is the last that the journal has of its agent: whoever has stolen an
+/// intermediate can make as many as it likes.
+pub const FORGED_NOTE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Most agents that the progress of a new authority is counted over: as many as may be connected.
+pub const AUTHORITY_AGENTS_MAX: usize = CONNECTIONS_MAX;
+
 /// Most agents of a tenant that a roll-out looks at: as many as may be connected.
 pub const ROLLOUT_AGENTS_MAX: usize = CONNECTIONS_MAX;
 /// Within what time an agent was heard of that a stage is chosen among: who has been away for longer than that answers

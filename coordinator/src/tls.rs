@@ -16,16 +16,18 @@
 
 mod authority;
 mod late;
+mod own;
 mod provider;
 mod tokens;
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use certs::{CertificateError, CertificateInfo};
+use certs::{CertificateError, CertificateInfo, spki_digest_of_der};
 use quinn::{
     Connection, EndpointConfig, IdleTimeout, TransportConfig, ValidationTokenConfig, VarInt,
     crypto::rustls::{HandshakeData, QuicServerConfig},
@@ -48,13 +50,17 @@ use shared::{
     join::{ALPN_JOIN, ALPN_JOIN_2},
     limits::JOIN_FRAME_BYTES_MAX,
     renewal::ALPN_RENEW,
+    trust::SpkiDigest,
     tunnel::{ALPN_TUNNEL, DATAGRAM_BYTES_MAX},
     wire::ALPN,
 };
 use thiserror::Error;
 
-pub use self::authority::{AuthorityError, ChainError, Issuer};
-pub use self::provider::{provider_roots, secret};
+pub use self::{
+    authority::{AuthorityError, ChainError, Issuer},
+    own::Own,
+    provider::{provider_roots, secret},
+};
 use self::{late::Late, tokens::UsedTokens};
 use crate::{
     config::{ApiConfig, Config, IngestConfig, ServerIdentity},
@@ -228,9 +234,21 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
     Ok(server)
 }
 
+/// Returns where tunnels are met, how, and how whoever comes through them is, from how that is met over UDP; `None`
+/// where none are.
+///
+/// # Errors
+/// As [`tunnels`].
+pub fn tunnelling(
+    config: &Config,
+    udp: &quinn::ServerConfig,
+) -> Result<Option<(SocketAddr, Arc<rustls::ServerConfig>, quinn::ServerConfig)>, TlsError> {
+    let Some(listen) = config.ingest.tcp_listen else { return Ok(None) };
+    Ok(Some((listen, Arc::new(tunnels(&config.ingest)?), tunnelled(config, udp))))
+}
+
 /// Returns the settings of what is met through tunnels, from those of what is met over UDP.
-#[must_use]
-pub fn tunnelled(config: &Config, udp: &quinn::ServerConfig) -> quinn::ServerConfig {
+fn tunnelled(config: &Config, udp: &quinn::ServerConfig) -> quinn::ServerConfig {
     let mut transport = transport(window_of(config));
     transport.initial_mtu(DATAGRAM_BYTES_MAX).min_mtu(DATAGRAM_BYTES_MAX);
     let mut server = udp.clone();
@@ -244,7 +262,7 @@ pub fn tunnelled(config: &Config, udp: &quinn::ServerConfig) -> quinn::ServerCon
 ///
 /// # Errors
 /// Each [`TlsError`] about certificate and key; the text says which file and what to do.
-pub fn tunnels(config: &IngestConfig) -> Result<rustls::ServerConfig, TlsError> {
+fn tunnels(config: &IngestConfig) -> Result<rustls::ServerConfig, TlsError> {
     let ServerIdentity { certificate, .. } = &config.identity;
     let chain = load_certificates(certificate)?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
@@ -362,10 +380,8 @@ pub fn peer_identity(
     connection: &Connection,
     trust_domain: &str,
 ) -> Result<((TenantId, AgentId), CertificateInfo), PeerError> {
-    let chain = connection.peer_identity().and_then(|any| any.downcast().ok());
-    let chain: Option<Box<Vec<CertificateDer<'static>>>> = chain;
-    let leaf = chain.as_deref().and_then(|chain| chain.first());
-    let leaf = leaf.ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
+    let chain = chain_of(connection);
+    let leaf = chain.first().ok_or_else(|| PeerError::Nameless("no certificate".to_owned()))?;
     let nameless = |error: CertificateError| PeerError::Nameless(error.to_string());
     let info = CertificateInfo::from_der(leaf).map_err(nameless)?;
     match info.identity().map_err(nameless)? {
@@ -379,6 +395,24 @@ pub fn peer_identity(
             expected: trust_domain.to_owned(),
         }),
     }
+}
+
+/// Returns the keys of those that the peer's chain shows as issuers, the one that issued its certificate first.
+///
+/// # Errors
+/// [`PeerError::Nameless`]: one of them cannot be read, so nobody can tell whether it is distrusted.
+pub fn peer_issuers(connection: &Connection) -> Result<Vec<SpkiDigest>, PeerError> {
+    let chain = chain_of(connection);
+    let read = |der: &CertificateDer<'_>| {
+        spki_digest_of_der(der).map_err(|error| PeerError::Nameless(error.to_string()))
+    };
+    chain.iter().skip(1).map(read).collect()
+}
+
+fn chain_of(connection: &Connection) -> Vec<CertificateDer<'static>> {
+    let chain = connection.peer_identity().and_then(|any| any.downcast().ok());
+    let chain: Option<Box<Vec<CertificateDer<'static>>>> = chain;
+    chain.map_or_else(Vec::new, |chain| *chain)
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -66,9 +66,7 @@ impl FromStr for Identity {
         let not_spiffe = || IdentityError::NotSpiffe(shown());
         let rest = uri.strip_prefix("spiffe://").ok_or_else(not_spiffe)?;
         let (trust_domain, path) = rest.split_once('/').ok_or_else(not_spiffe)?;
-        let domain_byte =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
-        if !(1..=255).contains(&trust_domain.len()) || !trust_domain.bytes().all(domain_byte) {
+        if !is_trust_domain(trust_domain) {
             return Err(not_spiffe());
         }
         let segments: Vec<&str> = path.splitn(6, '/').collect();
@@ -99,6 +97,13 @@ impl fmt::Display for Identity {
             Role::Coordinator { name } => write!(f, "coordinator/{name}"),
         }
     }
+}
+
+/// Returns whether `name` can name a trust domain: 1 to 255 of a-z, 0-9, '.', '-' and '_'.
+#[must_use]
+pub fn is_trust_domain(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
+    (1..=255).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Returns whether `name` can name a coordinator: a DNS name in lower case of at most 63 bytes.

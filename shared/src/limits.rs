@@ -116,7 +116,16 @@ pub const POLICY_SOURCE_BYTES_MAX: usize = 512 << 10;
 pub const POLICY_KEYS_MAX: usize = 8;
 /// Longest life of a signed policy: a year and a month's grace, so that what suppresses is looked at each year (L8).
 pub const POLICY_LIFE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-/// Longest text that an agent says about a policy that it refuses, in bytes: a line, a rule's id, and what is wrong.
+/// Most roots of a trust bundle: the present one and the next, for two authorities that are merged.
+pub const TRUST_ROOTS_MAX: usize = 4;
+/// Longest certificate of a root, in bytes: one with an RSA key of 8,192 bits has 2,600, ours have 500.
+pub const TRUST_ROOT_BYTES_MAX: usize = 4 << 10;
+/// Most stolen intermediates that a trust bundle names: each stays named until it ends, two years as they are made.
+pub const TRUST_DISTRUSTED_MAX: usize = 16;
+/// Largest signed trust bundle, in bytes: the longest roots, all that is distrusted, and a name.
+pub const TRUST_ENVELOPE_BYTES_MAX: usize = 18 << 10;
+/// Longest text that an agent says about a policy or a trust bundle that it refuses, in bytes: a line, a rule's id, and
+/// what is wrong.
 pub const POLICY_DETAIL_BYTES_MAX: usize = 512;
 
 /// How far an event's time may lie ahead of its arrival before it is not believed.
@@ -202,6 +211,12 @@ const _: () = assert!(
 const _: () = assert!(
     CHAIN_BYTES_MAX + SIGNING_REQUEST_BYTES_MAX < CONTROL_FRAME_BYTES_MAX,
     "a renewal fits control frames"
+);
+const _: () = assert!(
+    TRUST_ROOTS_MAX * (TRUST_ROOT_BYTES_MAX + 8) + TRUST_DISTRUSTED_MAX * 32 + 512
+        <= TRUST_ENVELOPE_BYTES_MAX
+        && TRUST_ENVELOPE_BYTES_MAX + 64 <= CONTROL_FRAME_BYTES_MAX,
+    "the largest trust bundle fits its envelope, and that a frame"
 );
 const _: () = assert!(
     POLICY_ENVELOPE_BYTES_MAX + 64 <= CONTROL_FRAME_BYTES_MAX

@@ -20,13 +20,13 @@
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
     address::Address,
+    envelope::{Flaw, HEAD_BYTES, Kind},
     ids::TenantId,
     limits::{
         JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX, POLICY_DETAIL_BYTES_MAX,
@@ -36,14 +36,12 @@ use crate::{
     wire::codec,
 };
 
-/// Version of the envelope's bytes.
-const VERSION: u8 = 1;
+/// Version and length of its envelope.
+const KIND: Kind = Kind { version: 1, bytes_max: POLICY_ENVELOPE_BYTES_MAX };
 /// What is signed begins with it, so that no other signature of the key's can be taken for a policy's.
 const DOMAIN: &[u8] = b"signalbox policy v1";
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
-/// Bytes before the content.
-const HEAD_BYTES: usize = 1 + PolicyKeyId::LEN + SIGNATURE_BYTES;
 /// Shares of a processor that agents can keep to, in percent.
 const CPU_PERCENT: RangeInclusive<u16> = 5..=400;
 /// zstd's level: a policy is packed once.
@@ -64,6 +62,14 @@ pub struct PolicyKeyId([u8; Self::LEN]);
 impl PolicyKeyId {
     /// Its length, in bytes.
     pub const LEN: usize = 8;
+
+    pub(crate) const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
 }
 
 impl fmt::Display for PolicyKeyId {
@@ -268,7 +274,7 @@ pub fn signed_bytes(tenant: TenantId, content: &[u8]) -> Vec<u8> {
 /// Puts a content and its signature together.
 #[must_use]
 pub fn seal(key: PolicyKeyId, signature: &[u8; SIGNATURE_BYTES], content: &[u8]) -> Vec<u8> {
-    [&[VERSION][..], &key.0, signature, content].concat()
+    KIND.seal(key, signature, content)
 }
 
 /// Why a policy is not taken.
@@ -355,30 +361,26 @@ impl PolicyRefusal {
 /// # Errors
 /// [`PolicyRefusal`], of those that are about its bytes and its key. Never panics, whatever the input.
 pub fn open(envelope: &[u8], keys: &[PolicyPublicKey]) -> Result<Policy, PolicyRefusal> {
-    if envelope.len() > POLICY_ENVELOPE_BYTES_MAX {
-        return Err(PolicyRefusal::TooLarge);
-    }
-    let (head, content) =
-        envelope.split_first_chunk::<HEAD_BYTES>().ok_or(PolicyRefusal::Malformed)?;
-    let (id, signature) = head[1..].split_at(PolicyKeyId::LEN);
-    if head[0] != VERSION {
-        return Err(PolicyRefusal::Malformed);
-    }
-    // Several keys of one id are as good as impossible, and harmless: the signature decides.
-    let mut named = keys.iter().filter(|key| key.id().0 == id).peekable();
-    if named.peek().is_none() {
-        return Err(PolicyRefusal::UnknownKey);
-    }
     // The tenant stands at the content's beginning and is signed twice: read only to be checked against it.
-    let tenant = tenant_of(content).ok_or(PolicyRefusal::BadSignature)?;
-    let message = signed_bytes(tenant, content);
-    let is_by = |key: &PolicyPublicKey| {
-        UnparsedPublicKey::new(&ED25519, key.as_bytes()).verify(&message, signature).is_ok()
-    };
-    if !named.any(is_by) {
-        return Err(PolicyRefusal::BadSignature);
+    let message = |content: &[u8]| Some(signed_bytes(tenant_of(content)?, content));
+    let content = KIND.open(envelope, keys, message)?;
+    let policy = Policy::decode(content).ok_or(PolicyRefusal::Malformed)?;
+    if tenant_of(content) == Some(policy.tenant) {
+        Ok(policy)
+    } else {
+        Err(PolicyRefusal::Malformed)
     }
-    Policy::decode(content).filter(|policy| policy.tenant == tenant).ok_or(PolicyRefusal::Malformed)
+}
+
+impl From<Flaw> for PolicyRefusal {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::TooLarge => Self::TooLarge,
+            Flaw::Malformed => Self::Malformed,
+            Flaw::UnknownKey => Self::UnknownKey,
+            Flaw::BadSignature => Self::BadSignature,
+        }
+    }
 }
 
 /// Returns the key that an envelope names; whether that signed it is another matter.
@@ -391,11 +393,8 @@ pub fn key_of(envelope: &[u8]) -> Option<PolicyKeyId> {
 /// also when the key has been replaced since.
 #[must_use]
 pub fn peek(envelope: &[u8]) -> Option<(PolicyKeyId, Policy)> {
-    let (head, content) = envelope.split_first_chunk::<HEAD_BYTES>()?;
-    let id = *head[1..].first_chunk()?;
-    let is_known = head[0] == VERSION && envelope.len() <= POLICY_ENVELOPE_BYTES_MAX;
-    let policy = if is_known { Policy::decode(content) } else { None };
-    policy.map(|policy| (PolicyKeyId(id), policy))
+    let (id, content) = KIND.peek(envelope)?;
+    Policy::decode(content).map(|policy| (id, policy))
 }
 
 /// Reads the tenant at the beginning of a content: its name behind one byte of length.

@@ -19,7 +19,8 @@
 //! has decided. A spool that was set back shows by `Checks`, which come before `Welcome`.
 //!
 //! An agent says behind the greeting which policy it has (`PolicyAck`); from then on the coordinator may offer it one
-//! (`Policy`), and the next when that was answered. What an agent takes stands in [`crate::policy`].
+//! (`Policy`), and the next when that was answered. What an agent takes stands in [`crate::policy`]. Trust bundles go
+//! the same way beside it (`TrustAck`, `Trust`); see [`crate::trust`].
 //!
 //! Recalls go the other way; see `recall.rs`. How an agent renews its certificate stands in [`crate::renewal`].
 

@@ -17,9 +17,9 @@
 //! Version 2 adds the ledger, recalls and the second form of a host's context. Each side says the highest version that
 //! it speaks, and nothing above the lower one is sent: an agent of version 1 is served, and a coordinator of version 1
 //! gets no ledger, and contexts in their first form. Version 3 adds renewals, version 4 what tells two hosts with one
-//! identity apart, and a spool that was set back, version 5 signed policies.
+//! identity apart, and a spool that was set back, version 5 signed policies and trust bundles.
 //!
-//! Kinds 27-31 are kept for policy.
+//! Kinds 29-31 are kept for what is signed.
 
 pub mod codec;
 
@@ -39,6 +39,7 @@ use crate::{
     recall::{Recall, RecallEnd, RecallId},
     renewal::RenewReply,
     time::Timestamp,
+    trust::{TrustAck, TrustOffer},
 };
 
 /// Protocol's name in TLS (ALPN).
@@ -55,8 +56,9 @@ pub const CLOSE_REVOKED: u32 = 4;
 /// somebody else uses its identity, or an old copy of it was put in its place.
 pub const CLOSE_SUPERSEDED: u32 = 5;
 
-/// Code with which a coordinator closes the connection of an agent whose certificate has ended by the coordinator's
-/// clock: it may be renewed over [`ALPN_RENEW`](crate::renewal::ALPN_RENEW), whatever the agent's clock says.
+/// Code with which a coordinator closes the connection of an agent whose certificate is good for nothing any more but
+/// to be renewed over [`ALPN_RENEW`](crate::renewal::ALPN_RENEW), whatever the agent's clock says: it has ended by the
+/// coordinator's clock, or whoever issued it is distrusted there.
 pub const CLOSE_ENDED: u32 = 6;
 
 /// Code with which a coordinator closes the connection of an agent whose identity another host uses, too, until a
@@ -75,7 +77,7 @@ pub const RENEW_VERSION: u16 = 3;
 /// First version with [`Frame::Probe`], [`Frame::Alive`], [`Frame::Quarantined`], [`Frame::RenewNow`],
 /// [`Frame::Checks`] and [`Frame::SetBack`].
 pub const CLAIM_VERSION: u16 = 4;
-/// First version with [`Frame::Policy`] and [`Frame::PolicyAck`].
+/// First version with [`Frame::Policy`], [`Frame::PolicyAck`], [`Frame::Trust`] and [`Frame::TrustAck`].
 pub const POLICY_VERSION: u16 = 5;
 
 /// Bytes of a frame's length.
@@ -231,6 +233,10 @@ pub enum Frame {
     Policy(Box<PolicyOffer>),
     /// How it stands with a version of the policy at the agent; on the control stream.
     PolicyAck(Box<PolicyAck>),
+    /// A trust bundle is offered to the agent; on the control stream.
+    Trust(Box<TrustOffer>),
+    /// How it stands with a trust bundle at the agent; on the control stream.
+    TrustAck(Box<TrustAck>),
 }
 
 /// Fields of [`Frame::Hello`].
@@ -353,6 +359,10 @@ pub enum FrameKind {
     Policy = 25,
     /// [`Frame::PolicyAck`]
     PolicyAck = 26,
+    /// [`Frame::Trust`]
+    Trust = 27,
+    /// [`Frame::TrustAck`]
+    TrustAck = 28,
     /// [`Frame::Probe`]
     Probe = 32,
     /// [`Frame::Alive`]
@@ -448,6 +458,8 @@ impl Frame {
             Self::SetBack(_) => FrameKind::SetBack,
             Self::Policy(_) => FrameKind::Policy,
             Self::PolicyAck(_) => FrameKind::PolicyAck,
+            Self::Trust(_) => FrameKind::Trust,
+            Self::TrustAck(_) => FrameKind::TrustAck,
         }
     }
 
@@ -480,6 +492,8 @@ impl Frame {
             Self::SetBack(set_back) => codec::encode(set_back),
             Self::Policy(offer) => codec::encode(offer),
             Self::PolicyAck(ack) => codec::encode(ack),
+            Self::Trust(offer) => codec::encode(offer),
+            Self::TrustAck(ack) => codec::encode(ack),
         }
         .expect("frames are plain data");
         let tail = if let Self::Block { block, .. } | Self::RecallBlock { block } = self {
@@ -582,6 +596,16 @@ fn later(kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
             let ack: Box<PolicyAck> = fields(FrameKind::PolicyAck, body)?;
             valid(FrameKind::PolicyAck, ack.is_bounded(), "a text over its limit")?;
             Ok(Frame::PolicyAck(ack))
+        }
+        27 => {
+            let offer: Box<TrustOffer> = fields(FrameKind::Trust, body)?;
+            valid(FrameKind::Trust, offer.is_bounded(), "a bundle that is empty or too long")?;
+            Ok(Frame::Trust(offer))
+        }
+        28 => {
+            let ack: Box<TrustAck> = fields(FrameKind::TrustAck, body)?;
+            valid(FrameKind::TrustAck, ack.is_bounded(), "a text over its limit")?;
+            Ok(Frame::TrustAck(ack))
         }
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }

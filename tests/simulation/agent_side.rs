@@ -377,6 +377,7 @@ impl AgentSide {
                         let ack = self.policy.take(&offer, self.tenant, wall);
                         sender.handle_policy_ack(ack);
                     }
+                    SenderEvent::Trust(offer) => panic!("nobody pushed a bundle: {offer:?}"),
                     SenderEvent::Acked { lane, up_to } => {
                         reader
                             .advance(lane, up_to)

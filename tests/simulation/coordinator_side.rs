@@ -274,6 +274,7 @@ impl CoordinatorSide {
                 | ReceiverEvent::RecallBlock { .. }
                 | ReceiverEvent::RecallEnded(_)
                 | ReceiverEvent::Renew(_)
+                | ReceiverEvent::TrustAck(_)
                 | ReceiverEvent::Alive
                 | ReceiverEvent::SetBack(_) => continue,
                 ReceiverEvent::Goodbye(_) => {

@@ -28,6 +28,7 @@ mod joining;
 mod process;
 mod programs;
 mod relay;
+mod rotation;
 
 use std::{
     fs,
@@ -35,14 +36,15 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use agent::{config::IdentityConfig, status::Snapshot};
 use anyhow::{Context as _, Result, bail, ensure};
 use certs::{
-    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, LeafPaths, PrivateKey, SKEW,
-    Store,
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, INTERMEDIATE_VALIDITY,
+    LeafPaths, PrivateKey, Root, SKEW, Store,
     testing::{RawLeaf, issue_raw},
 };
 use coordinator::clock::Clock;
@@ -59,6 +61,7 @@ pub use self::{
     process::{Process, terminate},
     programs::Programs,
     relay::Relay,
+    rotation::whose,
 };
 
 /// Name in the coordinator's certificate, which is also where agents look for it by default.
@@ -117,6 +120,7 @@ impl Source {
 pub struct Cluster {
     /// The coordinator; it is not started by itself.
     pub coordinator: Coordinator,
+    root: Arc<Root>,
     authority: Authority,
     programs: &'static Programs,
     folder: TempDir,
@@ -162,9 +166,10 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("signalbox-").tempdir()?;
         // Old enough to have issued what has ended since.
         let founded_at = Clock::wall().now().saturating_sub(AUTHORITY_AGE);
-        let authority = Authority::create("signalbox.internal", founded_at)?;
-        let coordinator = Coordinator::new(folder.path(), &authority, programs)?;
-        Ok(Self { coordinator, authority, programs, folder })
+        let root = Arc::new(Root::create("signalbox.internal", founded_at)?);
+        let authority = root.issue_intermediate(founded_at, INTERMEDIATE_VALIDITY)?;
+        let coordinator = Coordinator::new(&folder.path().join(COORDINATOR), &authority, programs)?;
+        Ok(Self { coordinator, root, authority, programs, folder })
     }
 
     /// Returns the folder of all files, for the test's own beside them.
@@ -268,15 +273,7 @@ impl Cluster {
 
 impl Coordinator {
     fn new(folder: &Path, authority: &Authority, programs: &Programs) -> Result<Self> {
-        let folder = folder.join(COORDINATOR);
-        let names = AlternativeNames {
-            dns_names: vec!["localhost".to_owned()],
-            ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
-        };
-        let (now, key) = (Clock::wall().now(), PrivateKey::generate()?);
-        let leaf =
-            authority.issue_coordinator(COORDINATOR, &names, now, COORDINATOR_VALIDITY, &key)?;
-        let paths = Store::new(&folder).write_bundle(&leaf, authority.root_pem())?;
+        let paths = certify(folder, authority)?;
         let [ingest, api, metrics] = addresses()?;
         // All agents are behind one address.
         let (domain, certificate, key) = (authority.trust_domain(), paths.certificate, paths.key);
@@ -346,6 +343,17 @@ impl Agent {
         let path = self.status_path();
         Ok(if path.exists() { Some(Snapshot::load(&path)?) } else { None })
     }
+}
+
+/// Writes what proves the coordinator into its folder, with the root.
+fn certify(folder: &Path, authority: &Authority) -> Result<LeafPaths> {
+    let names = AlternativeNames {
+        dns_names: vec!["localhost".to_owned()],
+        ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+    };
+    let (now, key) = (Clock::wall().now(), PrivateKey::generate()?);
+    let leaf = authority.issue_coordinator(COORDINATOR, &names, now, COORDINATOR_VALIDITY, &key)?;
+    Ok(Store::new(folder).write_bundle(&leaf, authority.root_pem())?)
 }
 
 /// Copies a folder and all in it.

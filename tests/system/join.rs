@@ -45,7 +45,7 @@ fn a_host_joins_with_one_command_and_its_alerts_flow() -> Result<()> {
     let left: Vec<_> = fs::read_dir(&host.identity)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<_>>()?;
-    ensure!(left.len() == 5 && left.iter().all(|name| !name.ends_with(".part")), "{left:?}");
+    ensure!(left.len() == 4 && left.iter().all(|name| !name.ends_with(".part")), "{left:?}");
 
     let after = host.check()?;
     ensure!(after.status.success(), "{}", said(&after));

@@ -9,6 +9,7 @@ mod demo;
 mod fuzz_corpus;
 mod join;
 mod ledger;
+mod life;
 mod ocsf;
 mod policy;
 mod recall;

@@ -11,12 +11,15 @@ use std::{
 
 use shared::time::Timestamp;
 
-use super::policy::{load, signed::load_keys};
+use super::{
+    begin_trust,
+    policy::{load, signed::load_keys},
+};
 use crate::{
     config::{Address, Config, Input, SourceConfig, show_bytes},
     limits::PATTERN_FILES_MAX,
     source::{JOURNALCTL, Matches, Pattern, Veto, load_token},
-    status::EXPIRY_WARNING,
+    status::{EXPIRY_WARNING, TrustStatus},
     tls::{self, Credentials},
 };
 
@@ -66,6 +69,7 @@ pub fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     findings.extend(config.sources.iter().map(|it| source(it, &veto)));
     findings.extend(config.policy.as_ref().map(|path| policy(path, config.held.is_some(), now)));
     findings.extend(policy_keys(&config.policy_keys));
+    findings.extend(trust(config));
     findings
 }
 
@@ -82,6 +86,26 @@ fn policy_keys(path: &Path) -> Option<Finding> {
         Err(error) => {
             let text = format!("{error}: no policy of the coordinator's is taken");
             Some(finding(part, Verdict::Problem, text))
+        }
+    }
+}
+
+/// Says whom the agent believes, if that was said over the signed channel.
+fn trust(config: &Config) -> Option<Finding> {
+    let part = "trust";
+    // What is wrong with the identity is said with it.
+    let credentials = Credentials::load(&config.identity).ok()?;
+    begin_trust(config, &credentials);
+    let TrustStatus { sequence, roots, distrusted, error, .. } = credentials.trust.status()?;
+    match error {
+        Some(error) => {
+            let text = format!("{error}: the configured root counts");
+            Some(finding(part, Verdict::Problem, text))
+        }
+        None if sequence == 0 => None,
+        None => {
+            let text = format!("bundle {sequence}: {roots} roots, {distrusted} distrusted");
+            Some(finding(part, Verdict::Ok, text))
         }
     }
 }

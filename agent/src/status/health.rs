@@ -64,7 +64,7 @@ impl Health {
 pub struct Matter {
     /// How bad it is.
     pub health: Health,
-    /// The part: process, link, certificate, spool, held, folded, memory, policy, or a source's name.
+    /// The part: process, link, certificate, spool, held, folded, memory, policy, trust, or a source's name.
     pub part: String,
     /// What is the matter.
     pub text: String,
@@ -110,6 +110,7 @@ impl Snapshot {
         matters.extend(self.memory_matter());
         matters.extend(self.policy_matter());
         matters.extend(self.signed_policy_matter());
+        matters.extend(self.trust_matter());
         matters.extend(self.sources.iter().filter_map(|source| source_matter(source, now)));
         matters.extend(self.sources.iter().filter_map(|source| loss_matter(source, now)));
         matters.extend(self.sources.iter().filter_map(beyond_matter));
@@ -138,7 +139,7 @@ impl Snapshot {
             return Some(degraded("policy", error.clone(), advice));
         }
         if let Some(last) = &signed.last_refusal {
-            let text = format!("version {} is refused: {}", last.version, last.text);
+            let text = format!("version {} is refused: {}", last.version, last.text.escape_debug());
             let advice = "tell your provider: signalbox policy status shows it, too";
             return Some(degraded("policy", text, advice));
         }
@@ -147,6 +148,20 @@ impl Snapshot {
             return Some(degraded("policy", text, "ask your provider for the next one"));
         }
         None
+    }
+
+    fn trust_matter(&self) -> Option<Matter> {
+        let trust = self.trust.as_ref()?;
+        if let Some(error) = &trust.error {
+            let advice = "put the provider's keys into the file that [policy] trusted_keys names, \
+                          and restart the agent; the next trust bundle takes its place";
+            return Some(degraded("trust", error.clone(), advice));
+        }
+        let last = trust.last_refusal.as_ref()?;
+        let text =
+            format!("trust bundle {} is refused: {}", last.version, last.text.escape_debug());
+        let advice = "tell your provider: signalbox authority show says it, too";
+        Some(degraded("trust", text, advice))
     }
 
     fn down(&self, now: Timestamp) -> Option<Matter> {

@@ -6,7 +6,7 @@ use shared::time::Timestamp;
 
 use super::{
     Bound, HeldStatus, LedgerStatus, LinkState, PolicySource, PolicyStatus, ProcessState,
-    RuleState, RuleStatus, SignedPolicyStatus, Snapshot, SourceStatus, SpoolState,
+    RuleState, RuleStatus, SignedPolicyStatus, Snapshot, SourceStatus, SpoolState, TrustStatus,
 };
 use crate::config::show_bytes;
 
@@ -34,6 +34,9 @@ impl Snapshot {
             writeln!(out, "         last error {} ago: {error}", ago(now, at))?;
         }
         writeln!(out, "cert     {}", self.certificate_line(now))?;
+        if let Some(trust) = &self.trust {
+            trust.write(out, now)?;
+        }
         writeln!(out, "spool    {}", self.spool_line(now))?;
         if let Some(held) = &self.held {
             let instead = "what it should hold is sent";
@@ -337,6 +340,35 @@ impl SignedPolicyStatus {
             writeln!(
                 out,
                 "         REFUSED version {} {} ago ({}): {}; {refused} so far",
+                last.version,
+                ago(now, last.at),
+                last.reason,
+                last.text.escape_debug()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl TrustStatus {
+    fn write(&self, out: &mut String, now: Timestamp) -> fmt::Result {
+        let Self { roots, distrusted, refused, .. } = self;
+        match self.sequence {
+            0 => writeln!(out, "trust    the configured root; no bundle came yet")?,
+            sequence => {
+                writeln!(
+                    out,
+                    "trust    bundle {sequence}: {roots} roots, {distrusted} distrusted"
+                )?;
+            }
+        }
+        if let Some(error) = &self.error {
+            writeln!(out, "         {error}")?;
+        }
+        if let Some(last) = &self.last_refusal {
+            writeln!(
+                out,
+                "         REFUSED bundle {} {} ago ({}): {}; {refused} so far",
                 last.version,
                 ago(now, last.at),
                 last.reason,

@@ -15,7 +15,7 @@ use certs::{CertificateError, PrivateKey, certificates_to_pem};
 use shared::ids::{AgentId, TenantId};
 use thiserror::Error;
 
-use super::{Credentials, CredentialsError};
+use super::{Credentials, CredentialsError, TRUST_FILE};
 use crate::{config::IdentityConfig, platform};
 
 /// What the names of files end with that are to take the place of others.
@@ -77,7 +77,7 @@ impl Credentials {
 
     /// Loads what is to follow this, if it is the same agent's.
     fn successor(&self, next: &IdentityConfig) -> Result<Self, ReplaceError> {
-        let credentials = Self::load(next)?;
+        let credentials = Self::load_for(next, Some(&self.trust))?;
         if credentials.whose() == self.whose() {
             return Ok(credentials);
         }
@@ -120,9 +120,11 @@ pub fn finish(config: &IdentityConfig) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Throws away what was to take the place of an identity, because another was put there.
+/// Throws away what was to take the place of an identity, and the trust bundle that it went by, because another is put
+/// there, with a root of its own.
 pub fn forget(config: &IdentityConfig) {
     discard(&next_of(config));
+    let _gone = fs::remove_file(config.certificate.with_file_name(TRUST_FILE)).is_ok();
 }
 
 fn next_of(config: &IdentityConfig) -> IdentityConfig {

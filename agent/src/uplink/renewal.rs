@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use certs::{KeyError, PrivateKey, SKEW};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use shared::{
     renewal::{RenewRefusal, RenewReply, due_at},
     time::Timestamp,
@@ -45,6 +46,8 @@ pub(super) struct Identity {
     /// Nothing is asked for before.
     retry_at: Timestamp,
     key: Option<PrivateKey>,
+    /// Whom the present connection was made to: by this name, with this chain.
+    peer: Option<(ServerName<'static>, Vec<CertificateDer<'static>>)>,
 }
 
 impl Identity {
@@ -54,12 +57,26 @@ impl Identity {
         // A certificate begins a little before it was issued.
         let issued_at = credentials.not_before.saturating_add(SKEW).min(credentials.not_after);
         let due_at = due_at(issued_at, credentials.not_after, share);
-        Self { files, credentials, due_at, retry_at: Timestamp::ZERO, key: None }
+        Self { files, credentials, due_at, retry_at: Timestamp::ZERO, key: None, peer: None }
     }
 
     /// Returns what proves it.
     pub(super) const fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Notes whom the next session is with.
+    pub(super) fn meet(&mut self, name: &str, chain: Vec<CertificateDer<'static>>) {
+        self.peer = ServerName::try_from(name.to_owned()).ok().map(|name| (name, chain));
+    }
+
+    /// Returns whether the agent would still believe whom the session is with.
+    pub(super) fn believes_peer(&self, now: Timestamp) -> bool {
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(now.as_ms()));
+        self.peer.as_ref().is_some_and(|(name, chain)| {
+            let verified = self.credentials.trust.verify(chain, name, now);
+            verified.inspect_err(|error| tracing::warn!(%error, "coordinator's chain")).is_ok()
+        })
     }
 
     /// Returns in how long it is time to ask for the next certificate.

@@ -25,6 +25,7 @@ use shared::{
     renewal::RenewReply,
     session::{ProtocolError, Sender, SenderConfig, SenderEvent, Stream, Transmit},
     time::Timestamp,
+    trust::{TrustOffer, TrustOutcome},
     wire::{Frame, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
 use thiserror::Error;
@@ -71,6 +72,8 @@ pub(super) enum End {
     Renewed,
     /// There is a connection over UDP again.
     Moved,
+    /// The agent was told not to believe whoever it is connected to any more.
+    Disbelieved,
 }
 
 /// Why a session broke.
@@ -192,6 +195,7 @@ pub(super) fn close(connection: &Connection, end: &Result<End, SessionError>) {
         Ok(End::Goodbye(_)) => (0, b"goodbye"),
         Ok(End::Renewed) => (0, b"renewed"),
         Ok(End::Moved) => (0, b"moved to UDP"),
+        Ok(End::Disbelieved) => (0, b"not believed any more"),
         Err(SessionError::Protocol(_)) => (1, b"protocol error"),
         Err(_) => (2, b"agent's fault"),
     };
@@ -265,7 +269,12 @@ impl<'a> Driver<'a> {
         let mut draining = false;
         loop {
             match self.carry() {
-                Ok(Some(end)) => return Ok(end),
+                Ok(Some(end)) => {
+                    if end == End::Disbelieved {
+                        self.flush(flushed).await; // the coordinator is to know why
+                    }
+                    return Ok(end);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     if matches!(error, SessionError::Protocol(ProtocolError::SpoolSetBack { .. })) {
@@ -356,6 +365,22 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Takes a trust bundle, or refuses it; returns whether the session may go on.
+    fn trusts_on(&mut self, offer: &TrustOffer) -> Result<bool, SessionError> {
+        let (trust, now) = (&self.identity.credentials().trust, clock::wall());
+        let answer = trust.take(offer, now);
+        self.inputs.status.set_trust(trust.status());
+        let is_taken = answer.outcome == TrustOutcome::InForce;
+        self.sender.handle_trust_ack(answer);
+        if !is_taken || self.identity.believes_peer(now) {
+            return Ok(true);
+        }
+        while let Some(transmit) = self.sender.poll_transmit() {
+            self.transmit(transmit)?;
+        }
+        Ok(false)
+    }
+
     fn take(&mut self, (stream, frame): Event) -> Result<(), SessionError> {
         let frame = frame.map_err(|error| SessionError::Stream { stream, error })?;
         Ok(self.sender.handle_frame(stream, frame, clock::now())?)
@@ -371,6 +396,8 @@ impl<'a> Driver<'a> {
                         *self.welcomed = true;
                         self.standing = None; // nothing that was said before the greeting was sent
                         self.say_policy();
+                        let standing = self.identity.credentials().trust.standing();
+                        self.sender.handle_trust_ack(standing);
                         self.renew_if_due();
                     }
                     SenderEvent::Quarantined(since) => {
@@ -391,6 +418,11 @@ impl<'a> Driver<'a> {
                         tracing::info!(version = offer.version, "coordinator offers a policy");
                         self.offered = Some(offer.version);
                         self.inputs.policy_offer.send_replace(Some(offer));
+                    }
+                    SenderEvent::Trust(offer) => {
+                        if !self.trusts_on(&offer)? {
+                            return Ok(Some(End::Disbelieved));
+                        }
                     }
                     SenderEvent::HeartbeatDue => {
                         self.beat();

@@ -32,6 +32,7 @@ use shared::{
     recall::{Recall, RecallEnd},
     renewal::{ALPN_RENEW, RenewRefusal, RenewReply, RenewRequest},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
+    trust::{TrustAck, TrustOffer},
     wire::{
         ALPN, CLOSE_ENDED, CLOSE_REVOKED, Frame, GoodbyeReason, LEN_BYTES, SetBack, checked_len,
         codec,
@@ -79,6 +80,9 @@ pub(crate) struct Stored {
     /// Policies that are offered one after the other, and what agents said of policies.
     pub(crate) policies: VecDeque<PolicyOffer>,
     pub(crate) policy_acks: Vec<PolicyAck>,
+    /// Trust bundles that the agent is offered, one in each session.
+    pub(crate) bundles: VecDeque<TrustOffer>,
+    pub(crate) trust_acks: Vec<TrustAck>,
 }
 
 impl Stored {
@@ -269,11 +273,13 @@ fn take(receiver: &mut Receiver, event: ReceiverEvent, stored: &Mutex<Stored>) {
         ReceiverEvent::Renew(request) => receiver.handle_renewed(stored.renew(&request)),
         ReceiverEvent::PolicyAck(ack) => {
             stored.policy_acks.push(ack);
-            if receiver.can_offer_policy()
-                && let Some(offer) = stored.policies.pop_front()
-            {
-                receiver.handle_policy(offer);
-            }
+            let offer = receiver.can_offer_policy().then(|| stored.policies.pop_front());
+            offer.flatten().into_iter().for_each(|offer| receiver.handle_policy(offer));
+        }
+        ReceiverEvent::TrustAck(ack) => {
+            stored.trust_acks.push(ack);
+            let offer = receiver.can_offer_trust().then(|| stored.bundles.pop_front());
+            offer.flatten().into_iter().for_each(|offer| receiver.handle_trust(offer));
         }
         ReceiverEvent::Goodbye(_) => stored.goodbyes += 1,
     }

@@ -25,7 +25,7 @@ use shared::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Api, JoinTerms, metrics_router, router};
+use super::{Api, AuthorityTerms, JoinTerms, metrics_router, router};
 use crate::{
     bell::Bells,
     clock::Clock,
@@ -107,6 +107,13 @@ impl Fixture {
     /// Takes policies that these keys sign.
     pub(super) fn with_policy_keys(mut self, keys: &[PolicyPublicKey]) -> Self {
         self.api = self.api.with_policy_keys(keys.into());
+        self.router = router(self.api.clone());
+        self
+    }
+
+    /// Knows these authorities.
+    pub(super) fn with_authority(mut self, terms: AuthorityTerms) -> Self {
+        self.api = self.api.with_authority(terms);
         self.router = router(self.api.clone());
         self
     }

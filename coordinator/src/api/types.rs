@@ -18,6 +18,7 @@ use crate::{
 
 mod access;
 mod agents;
+mod authority;
 mod context;
 mod forms;
 mod journal;
@@ -30,6 +31,10 @@ pub use agents::{
     Agent, AgentCertificate, AgentRevocation, AgentStats, ClaimingHost, Gap, IdentityConflict,
     IdentityDecision, LaneState, Lanes, ResolveRequest, RevokeRequest, Revoked, SpoolFault,
     SpoolNotice,
+};
+pub use authority::{
+    AgentTrustState, Authority, IssuerAgents, TrustBundle, TrustPush, TrustRefusals,
+    TrustRefusedBy, TrustRoot,
 };
 pub use context::{Context, Hardware, HostContext, Interface, Listener, LoggedIn, Route};
 pub use forms::{

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod agent;
+mod authorities;
 pub(super) mod house;
 mod joins;
 mod lifetime;

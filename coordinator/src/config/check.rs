@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use shared::{address::Address, limits::JOIN_ADDRESSES_MAX};
+use shared::{
+    address::Address,
+    limits::{JOIN_ADDRESSES_MAX, TRUST_DISTRUSTED_MAX},
+    trust::SpkiDigest,
+};
 use toml::Spanned;
 
 use super::{
@@ -165,7 +169,21 @@ impl Check<'_> {
             validity: Duration::from_secs(days * DAY.as_secs()),
             grace: Duration::from_secs(grace * DAY.as_secs()),
             addresses: self.join_addresses(&raw.addresses)?,
+            distrusted: self.distrusted(&raw.distrusted)?,
         })
+    }
+
+    fn distrusted(&self, raw: &[Spanned<String>]) -> Result<Vec<SpkiDigest>, ConfigError> {
+        let key = "authority.distrusted";
+        if let Some(beyond) = raw.get(TRUST_DISTRUSTED_MAX) {
+            let message = format!("at most {TRUST_DISTRUSTED_MAX} are allowed");
+            return Err(self.error(key, beyond.span(), message));
+        }
+        let parsed = |text: &Spanned<String>| {
+            let digest = text.get_ref().parse::<SpkiDigest>();
+            digest.map_err(|error| self.error(key, text.span(), error.to_string()))
+        };
+        raw.iter().map(parsed).collect()
     }
 
     fn join_addresses(

@@ -58,6 +58,8 @@ pub(super) struct RawAuthority {
     pub(super) agent_days: Option<Spanned<i64>>,
     pub(super) grace_days: Option<Spanned<i64>>,
     pub(super) addresses: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) distrusted: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

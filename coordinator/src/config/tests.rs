@@ -152,6 +152,10 @@ fn an_authority_has_a_key_or_a_signer_and_an_address_that_hosts_can_reach() {
         ),
         (format!("{key}agent_days = 0\n{address}"), "12:14: authority.agent_days: 0 is not"),
         (format!("{key}addresses = []\n"), "12:13: authority.addresses: 0 addresses"),
+        (
+            format!("{key}{address}distrusted = [\"ab\"]\n"),
+            "13:15: authority.distrusted: a key's digest is 64 hex digits",
+        ),
         (format!("{key}addresses = [\"box\"]\n"), "12:14: authority.addresses: \"box\" is no"),
         (format!("{key}addresses = [\"a:1\", \":4\"]\n"), "12:21: authority.addresses: \":4\" is"),
     ] {

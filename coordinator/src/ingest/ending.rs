@@ -23,6 +23,10 @@ const REVOKED: &str = "this agent was revoked: ask whoever runs the coordinator"
 const SUPERSEDED: &str = "a later certificate of this agent was used: two hosts share an identity, \
                           or an old copy of one was put in its place";
 
+/// What is told whoever shows a certificate of a stolen intermediate that was not issued here.
+const DISTRUSTED: &str = "whoever issued this certificate is not believed any more, and nothing \
+                          here tells that it is this host's: join again";
+
 /// What is told whoever uses an identity that another host uses, too.
 const QUARANTINED: &str = "another host uses this agent's identity: nothing is taken from this one \
                            until whoever runs the coordinator has decided";
@@ -43,7 +47,7 @@ pub(super) enum Close {
     Revoked = CLOSE_REVOKED,
     /// The agent has shown a later certificate.
     Superseded = CLOSE_SUPERSEDED,
-    /// The certificate has ended, and may be renewed.
+    /// The certificate is good for nothing but its renewal: it has ended, or its issuer is distrusted.
     Ended = CLOSE_ENDED,
     /// Another host uses the agent's identity, too.
     Quarantined = CLOSE_QUARANTINED,
@@ -101,6 +105,12 @@ pub(super) enum Failure {
     /// What is to be offered cannot be told.
     #[error("policy: {0}")]
     Policy(String),
+    /// Which trust bundle is to be offered cannot be told.
+    #[error("trust: {0}")]
+    Trust(String),
+    /// The certificate's issuer is distrusted, and it was not issued here.
+    #[error("{DISTRUSTED}")]
+    Distrusted,
     /// The agent answered a recall with what is no block.
     #[error("recalled block: {0}")]
     RecalledBlock(BlockError),
@@ -135,6 +145,7 @@ impl Failure {
                 Close::Superseded
             }
             Self::Quarantined => Close::Quarantined,
+            Self::Distrusted => Close::Unauthorised,
             // What an agent says that cannot be: it is none that can come again and say the same.
             Self::Control { error: WriteError::Refused(CommandError::Invalid { .. }), .. } => {
                 Close::Protocol
@@ -151,6 +162,7 @@ impl Failure {
             | Self::ControlLate(_)
             | Self::Recall(_)
             | Self::Policy(_)
+            | Self::Trust(_)
             | Self::Unknown(_) => Close::Unavailable,
         }
     }

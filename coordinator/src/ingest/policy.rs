@@ -25,7 +25,7 @@ use crate::{
     store::{engine::Staged, schema::AgentKey, writer::WriteError},
 };
 
-/// What a session has to do with policies.
+/// What a session has to do with what is offered in versions: policies, or trust bundles.
 pub(super) struct Offers {
     bell: Listener,
     /// Whether the store is looked into.
@@ -39,9 +39,11 @@ pub(super) struct Offers {
 }
 
 /// What came of looking into the store.
-pub(super) struct Found {
-    offer: PolicyOffer,
-    place: OwnedSemaphorePermit,
+pub(super) struct Found<O> {
+    /// Its number.
+    pub(super) version: u64,
+    pub(super) offer: O,
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 impl Offers {
@@ -72,10 +74,10 @@ impl Offers {
     }
 
     /// Notes that the store was looked into, and returns what the agent is to be offered now.
-    pub(super) fn has_looked(&mut self, found: Option<Box<Found>>) -> Option<PolicyOffer> {
+    pub(super) fn has_looked<O>(&mut self, found: Option<Box<Found<O>>>) -> Option<O> {
         self.is_looking = false;
-        let Found { offer, place } = *found?;
-        (self.tried, self.place) = (Some(offer.version), Some(place));
+        let Found { version, offer, place } = *found?;
+        (self.tried, self.place) = (Some(version), Some(place));
         Some(offer)
     }
 
@@ -90,7 +92,7 @@ pub(super) async fn look(
     shared: Arc<Shared>,
     agent: AgentKey,
     tried: Option<u64>,
-) -> Result<Option<Box<Found>>, Failure> {
+) -> Result<Option<Box<Found<PolicyOffer>>>, Failure> {
     let (engine, keys) = (shared.store.engine_handle(), Arc::clone(&shared.policy_keys));
     let now = shared.clock.now();
     let look = move || policies::due(&*engine, agent, tried, Terms { keys: &keys, now });
@@ -107,7 +109,7 @@ pub(super) async fn look(
         policies::offer(staged, agent, tried, Terms { keys: &keys, now })
     };
     let offer = write(&shared, command).await?;
-    Ok(offer.map(|offer| Box::new(Found { offer, place })))
+    Ok(offer.map(|offer| Box::new(Found { version: offer.version, offer, place })))
 }
 
 /// Stores what an agent says of a version.

@@ -1,8 +1,8 @@
 //! The next certificates of agents, and the signing for hosts that become some: on threads of their own,
 //! [`SIGNINGS_MAX`] at once, as a signer elsewhere takes its time and blocks are prepared meanwhile.
 //!
-//! Whose a certificate is stands in whom the caller has met, never in the request. What was issued is not noted: it
-//! counts once it is shown (see [`crate::command::identities`]).
+//! Whose a certificate is stands in whom the caller has met, never in the request. What was issued counts once it is
+//! shown (see [`crate::command::identities`]); its serial number is noted before (see [`crate::command::issued`]).
 //!
 //! [`SIGNINGS_MAX`]: crate::limits::SIGNINGS_MAX
 
@@ -12,26 +12,27 @@ use std::{
     thread,
 };
 
-use certs::SigningRequest;
+use certs::{CertificateInfo, SigningRequest};
 use quinn::Connection;
 use shared::{
     ids::{AgentId, TenantId},
     join::encode_frame,
-    limits::JOIN_FRAME_BYTES_MAX,
+    limits::{COMMIT_TIMEOUT, JOIN_FRAME_BYTES_MAX},
     renewal::{RenewRefusal, RenewReply, RenewRequest},
     time::Timestamp,
+    trust::SpkiDigest,
     wire::{LEN_BYTES, checked_len, codec},
 };
 use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 
 use super::{LINGER, Peer, Shared, standing};
 use crate::{
-    command::identities,
+    command::{identities, issued},
     limits::{
         JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT, LATE_RENEWALS_MAX, RENEWALS_OF_AGENT_MAX,
         RENEWALS_WINDOW,
     },
-    store::schema::AgentKey,
+    store::{engine::Staged, schema::AgentKey, values::IssuedCertificate},
     tls::Issuer,
 };
 
@@ -119,17 +120,24 @@ async fn exchange(
     let (mut send, request) = asked.inspect_err(|_| shared.counters.renewals_refused.add_one())?;
     let AgentKey { tenant, agent } = peer.key;
     // Much may have happened since the handshake: the host may have shown a later certificate meanwhile.
-    let reply = if let Err(failure) = standing::check(shared, peer).await {
+    let standing = if peer.is_distrusted {
+        standing::check_reissue(shared, peer).await
+    } else {
+        standing::check(shared, peer).await
+    };
+    let reply = if let Err(failure) = standing {
         shared.counters.renewals_refused.add_one();
         tracing::error!(%tenant, %agent, %failure, "no certificate for the agent");
         RenewReply::Refused(RenewRefusal::Unavailable)
-    } else if standing::is_contested(shared, peer.key).await {
+    } else if is_contested(shared, peer).await {
         // Nobody can tell which of the hosts asks: a later certificate would decide between them.
         shared.counters.renewals_refused.add_one();
         tracing::error!(%tenant, %agent, "no certificate: several hosts use this identity");
         RenewReply::Refused(RenewRefusal::Unavailable)
     } else {
-        renew(Arc::clone(shared), (tenant, agent), true, request.signing_request).await
+        // Who is sent here is not late, however many come at once.
+        let is_late = !peer.is_distrusted;
+        renew(Arc::clone(shared), (tenant, agent), is_late, request.signing_request).await
     };
     let frame = encode_frame(&reply).map_err(|error| text(&error))?;
     send.write_all(&frame).await.map_err(|error| text(&error))?;
@@ -137,6 +145,15 @@ async fn exchange(
     let _reset = send.finish().is_err();
     let _late = timeout(LINGER, connection.closed()).await.is_err();
     Ok(())
+}
+
+/// Returns whether nobody can tell whose host asks.
+async fn is_contested(shared: &Shared, peer: &Peer) -> bool {
+    if peer.is_distrusted {
+        standing::is_reissue_contested(shared, peer.key).await
+    } else {
+        standing::is_contested(shared, peer.key).await
+    }
 }
 
 /// Returns what an agent is answered that asks for its next certificate, over a session or late.
@@ -195,7 +212,7 @@ pub(super) async fn sign(
 ) -> Result<Vec<Vec<u8>>, String> {
     let place = Arc::clone(&shared.signings).acquire_owned().await;
     let place = place.map_err(|error| error.to_string())?;
-    let (issuer, (out, issued)) = (issuer.clone(), oneshot::channel());
+    let (spki, issuer, (out, issued)) = (issuer.spki(), issuer.clone(), oneshot::channel());
     let work = move || {
         let issued = issuer.issue(whom, &request, now).map_err(|error| with_causes(&error));
         drop(place);
@@ -203,7 +220,29 @@ pub(super) async fn sign(
     };
     let started = thread::Builder::new().name("signer".to_owned()).spawn(work);
     started.map_err(|error| error.to_string())?;
-    issued.await.map_err(|_| "the signing thread ended".to_owned())?
+    let chain = issued.await.map_err(|_| "the signing thread ended".to_owned())??;
+    note(shared, whom, (&chain, spki)).await?;
+    Ok(chain)
+}
+
+/// Stores number and key of a certificate before it leaves: where its issuer is distrusted one day, they alone tell the
+/// certificate from a forged one.
+async fn note(
+    shared: &Shared,
+    (tenant, agent): (TenantId, AgentId),
+    (chain, issuer): (&[Vec<u8>], SpkiDigest),
+) -> Result<(), String> {
+    let leaf = chain.first().ok_or("the chain is empty")?;
+    let info = CertificateInfo::from_der(leaf).map_err(|error| error.to_string())?;
+    let (serial, at) = (info.serial.as_bytes().to_vec(), shared.clock.now());
+    let issued = IssuedCertificate { serial, holder: info.spki, issuer, at };
+    let key = AgentKey { tenant, agent };
+    let command = move |staged: &mut Staged<'_>| issued::record(staged, key, issued);
+    match timeout(COMMIT_TIMEOUT, shared.store.write(command)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("its serial number is not stored: {error}")),
+        Err(_late) => Err("its serial number was not stored in time".to_owned()),
+    }
 }
 
 /// Returns an error with its causes, in one line.

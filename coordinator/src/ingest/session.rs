@@ -17,9 +17,11 @@ use shared::{
     ids::{AgentId, BootId, Epoch, Lane, Seq, StreamId, TenantId},
     ledger::Interval,
     limits::{COMMIT_TIMEOUT, WINDOW_BLOCKS_MAX},
+    policy::PolicyOffer,
     renewal::RenewReply,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
     time::Timestamp,
+    trust::TrustOffer,
     wire::{Frame, GoodbyeReason, Heartbeat, Hello, SetBack},
 };
 use tokio::{
@@ -38,6 +40,7 @@ use super::{
     registry::{Place, Registry, Seat},
     renewal,
     streams::{Read, ReadError, read, write},
+    trust::{self, Issuers},
 };
 use crate::{
     clock,
@@ -47,6 +50,7 @@ use crate::{
         claims::{self, Admission, Standing},
         identities::{self, Certificate},
         ledger::{self, Recorded},
+        trust as issuers,
     },
     limits::{CONTROL_PENDING_MAX, FRAME_WRITE_TIMEOUT},
     store::{engine::Staged, schema::AgentKey, values::Claimant},
@@ -67,7 +71,10 @@ enum Noted {
     Renewed(RenewReply),
     /// What an agent says of a policy is stored.
     PolicyKept,
-    PolicyFound(Option<Box<Found>>),
+    PolicyFound(Option<Box<Found<PolicyOffer>>>),
+    /// What an agent says of a trust bundle is stored.
+    TrustKept,
+    TrustFound(Option<Box<Found<TrustOffer>>>),
     Done,
 }
 
@@ -97,6 +104,8 @@ pub(super) struct Session<'a> {
     place: Option<Place<'a>>,
     recalling: Recalling,
     offers: Offers,
+    bundles: Offers,
+    issuers: Issuers,
     old_age: Pin<Box<Sleep>>,
 }
 
@@ -137,7 +146,7 @@ impl<'a> Session<'a> {
         shared: &'a Arc<Shared>,
         registry: &'a Registry,
         connection: &'a Connection,
-        Peer { key: AgentKey { tenant, agent }, certificate }: Peer,
+        Peer { key: AgentKey { tenant, agent }, certificate, issuers, .. }: Peer,
         age: Duration,
     ) -> Self {
         Self {
@@ -160,6 +169,8 @@ impl<'a> Session<'a> {
             place: None,
             recalling: Recalling::new(&shared.bells.recalls),
             offers: Offers::new(&shared.bells.policies),
+            bundles: Offers::new(&shared.bells.trust),
+            issuers: Issuers::new(issuers),
             old_age: Box::pin(sleep(age)),
         }
     }
@@ -217,6 +228,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.recalling.rung() => self.look_for_recalls(),
                 () = self.offers.rung() => self.look_for_policy(),
+                () = self.bundles.rung() => self.look_for_trust(),
                 () = asked(self.place.as_ref()) => self.receiver.handle_probe(),
             }
             if let Some(reason) = self.work_off_events()? {
@@ -303,6 +315,12 @@ impl<'a> Session<'a> {
                     let kept = policy::keep(Arc::clone(self.shared), key, ack);
                     self.offers.settle();
                     self.beside(kept.map_ok(|()| Noted::PolicyKept))?;
+                }
+                ReceiverEvent::TrustAck(ack) => {
+                    let key = AgentKey { tenant: self.tenant, agent: self.agent };
+                    let kept = trust::keep(Arc::clone(self.shared), key, ack);
+                    self.bundles.settle();
+                    self.beside(kept.map_ok(|()| Noted::TrustKept))?;
                 }
                 ReceiverEvent::Renew(signing_request) => {
                     let (shared, whom) = (Arc::clone(self.shared), (self.tenant, self.agent));
@@ -420,7 +438,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn offer_policy(&mut self, found: Option<Box<Found>>) {
+    fn offer_policy(&mut self, found: Option<Box<Found<PolicyOffer>>>) {
         if let Some(offer) = self.offers.has_looked(found)
             && self.receiver.can_offer_policy()
         {
@@ -428,6 +446,35 @@ impl<'a> Session<'a> {
             self.receiver.handle_policy(offer);
         } else if self.offers.is_asked() {
             self.look_for_policy();
+        }
+    }
+
+    /// Looks whether the agent is to be offered a trust bundle, if it can be.
+    fn look_for_trust(&mut self) {
+        if self.receiver.can_offer_trust()
+            && let Some(tried) = self.bundles.begin_to_look()
+        {
+            let key = AgentKey { tenant: self.tenant, agent: self.agent };
+            let looked = trust::look(Arc::clone(self.shared), key, tried);
+            self.noting.push(Box::pin(looked.map_ok(Noted::TrustFound)));
+        }
+    }
+
+    fn offer_trust(&mut self, found: Option<Box<Found<TrustOffer>>>) {
+        if let Some(offer) = self.bundles.has_looked(found)
+            && self.receiver.can_offer_trust()
+        {
+            self.shared.counters.trust_offered.add_one();
+            self.receiver.handle_trust(offer);
+        } else if self.bundles.is_asked() {
+            self.look_for_trust();
+        }
+    }
+
+    /// Asks the agent to renew, if its certificate is not the present authority's and it is its turn.
+    fn reissue(&mut self) {
+        if self.issuers.is_to_renew(self.shared, self.shared.clock.now()) {
+            self.receiver.handle_renew_now();
         }
     }
 
@@ -472,6 +519,8 @@ impl<'a> Session<'a> {
             Noted::Renewed(reply) => self.receiver.handle_renewed(reply),
             Noted::PolicyKept => self.look_for_policy(),
             Noted::PolicyFound(found) => self.offer_policy(found),
+            Noted::TrustKept => self.look_for_trust(),
+            Noted::TrustFound(found) => self.offer_trust(found),
         }
         Ok(None)
     }
@@ -488,6 +537,7 @@ impl<'a> Session<'a> {
         self.receiver.handle_cursors(committed, checks, context);
         self.receiver.handle_ledger_committed(ledger);
         self.look_for_recalls();
+        self.reissue();
     }
 
     fn quarantine(&mut self, since: Timestamp) -> Result<(), Failure> {
@@ -509,7 +559,7 @@ impl<'a> Session<'a> {
         let from = self.connection.remote_address().to_string();
         let claimant = Claimant { epoch, boot, from, version: hello.agent_version.clone() };
         let (shared, certificate) = (Arc::clone(self.shared), self.certificate.clone());
-        let rtt = self.connection.rtt();
+        let (issuer, rtt) = (self.issuers.first(), self.connection.rtt());
         self.noting.push(Box::pin(async move {
             let rival = rival.living(rtt).await;
             let now = shared.clock.now();
@@ -519,6 +569,7 @@ impl<'a> Session<'a> {
                     Admission::Quarantined(since) => Ok(Noted::Quarantined(since)),
                     Admission::Served => {
                         identities::show(staged, key, &certificate, now)?;
+                        issuers::greet(staged, key, issuer, now)?;
                         let greeting = agents::greet(staged, key.tenant, key.agent, &hello, now)?;
                         Ok(Noted::Greeted(Box::new((greeting, claimant))))
                     }
@@ -550,12 +601,14 @@ impl<'a> Session<'a> {
         let key = AgentKey { tenant: self.tenant, agent: self.agent };
         let now = self.shared.clock.now();
         self.offers.settle();
+        self.bundles.settle();
         self.shared.counters.heartbeats.add_one();
         if self.is_quarantined {
             return self.note("heartbeat", move |staged| {
                 Ok(Noted::Waits(claims::wait(staged, key, process, now)?))
             });
         }
+        self.reissue();
         self.note("heartbeat", move |staged| {
             agents::heartbeat(staged, key.tenant, key.agent, &heartbeat, now)?;
             Ok(Noted::Stands(claims::standing(staged, key, process, now)?))

@@ -12,3 +12,4 @@ pub mod gaps;
 pub mod ledger;
 pub mod policies;
 pub mod recalls;
+pub mod trust;

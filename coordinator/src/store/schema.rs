@@ -37,6 +37,9 @@
 //! | `PolicyKey` | 0x1f | tenant ‖ version | `PolicyRecord` | push | push, beyond the newest |
 //! | `RolloutKey` | 0x20 | tenant | `Rollout` | push, advance, halt | never |
 //! | `AgentPolicyKey` | 0x21 | tenant ‖ agent | `AgentPolicy` | offer, answer | never |
+//! | `TrustKey` | 0x22 | nothing | `TrustRecord` | push of a trust bundle | never |
+//! | `AgentTrustKey` | 0x23 | tenant ‖ agent | `AgentTrust` | greet, answer, refusal | never |
+//! | `IssuedKey` | 0x24 | tenant ‖ agent | `IssuedCertificates` | join, renewal | never |
 //! | `RecalledKey` | Blocks 0x02 | tenant ‖ recall ‖ agent ‖ number | block's bytes | answers | retention |
 //! | `BlockKey` | Blocks | tenant ‖ block's place | block's bytes | commit block | retention |
 //!
@@ -50,10 +53,12 @@ use thiserror::Error;
 
 mod policies;
 mod recalls;
+mod trust;
 
 pub use self::{
     policies::{PolicyKey, RolloutKey},
     recalls::{RecallAgentKey, RecallKey, RecalledKey, TenantRecallKey},
+    trust::TrustKey,
 };
 
 use crate::triage::{
@@ -658,6 +663,10 @@ rows_of_agents! {
     SpoolNoticeKey = 0x1e, "notice of a spool";
     /// Where the policy stands at an agent.
     AgentPolicyKey = 0x21, "policy of an agent";
+    /// How an agent stands to the authorities.
+    AgentTrustKey = 0x23, "trust of an agent";
+    /// The certificates that were issued to an agent.
+    IssuedKey = 0x24, "issued certificates";
 }
 
 /// A block, in the space of blocks.

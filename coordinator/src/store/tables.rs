@@ -12,17 +12,17 @@ use crate::{
     store::{
         engine::{Direction, Engine, Found, ReadError, Space, Staged, Stored},
         schema::{
-            AgentKey, AgentPolicyKey, BlockKey, CaseBlockKey, CaseKey, CertificateKey, ConflictKey,
-            ContextKey, CursorKey, FindingKey, GapKey, HostKey, IdempotencyKey, JoinTokenKey,
-            JoinedKey, Key, KeyError, KnownKey, LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey,
-            PolicyKey, RecallAgentKey, RecallKey, RevokedKey, RolloutKey, SpoolNoticeKey,
-            TenantKey, TokenKey,
+            AgentKey, AgentPolicyKey, AgentTrustKey, BlockKey, CaseBlockKey, CaseKey,
+            CertificateKey, ConflictKey, ContextKey, CursorKey, FindingKey, GapKey, HostKey,
+            IdempotencyKey, IssuedKey, JoinTokenKey, JoinedKey, Key, KeyError, KnownKey,
+            LedgerGapKey, LedgerHeadKey, LedgerKey, MetaKey, PolicyKey, RecallAgentKey, RecallKey,
+            RevokedKey, RolloutKey, SpoolNoticeKey, TenantKey, TokenKey, TrustKey,
         },
         values::{
-            Agent, AgentPolicy, Conflict, Cursor, GapRecord, JoinToken, JoinedHost, JournalHead,
-            KnownCertificate, KnownContext, LedgerGapRecord, PolicyRecord, Positions, RecallAnswer,
-            RecallRecord, Remembered, Revocation, Rollout, SpoolNotice, Tenant, Token, Value,
-            ValueError,
+            Agent, AgentPolicy, AgentTrust, Conflict, Cursor, GapRecord, IssuedCertificates,
+            JoinToken, JoinedHost, JournalHead, KnownCertificate, KnownContext, LedgerGapRecord,
+            PolicyRecord, Positions, RecallAnswer, RecallRecord, Remembered, Revocation, Rollout,
+            SpoolNotice, Tenant, Token, TrustRecord, Value, ValueError,
         },
     },
     triage::{
@@ -59,6 +59,7 @@ tables! {
     RecallKey => RecallRecord, RecallAgentKey => RecallAnswer, RevokedKey => Revocation,
     CertificateKey => KnownCertificate, ConflictKey => Conflict, SpoolNoticeKey => SpoolNotice,
     PolicyKey => PolicyRecord, RolloutKey => Rollout, AgentPolicyKey => AgentPolicy,
+    TrustKey => TrustRecord, AgentTrustKey => AgentTrust, IssuedKey => IssuedCertificates,
 }
 
 impl<V: Value> Stored for V {

@@ -25,6 +25,7 @@ use crate::triage::{
 mod access;
 mod identity;
 mod policy;
+mod trust;
 
 pub use access::{AccessEvent, Person, SignInRefusal, Token};
 pub use identity::{
@@ -33,6 +34,9 @@ pub use identity::{
 };
 pub use policy::{
     AgentPolicy, HaltReason, Halted, PolicyEvent, PolicyRecord, RefusedPolicy, Rollout,
+};
+pub use trust::{
+    AgentTrust, IssuedCertificate, IssuedCertificates, RefusedTrust, TrustEvent, TrustRecord,
 };
 
 /// Bytes that are no value of the kind that the key promises.
@@ -520,6 +524,8 @@ pub enum Event {
     Access(AccessEvent),
     /// Something about a tenant's policy.
     Policy(PolicyEvent),
+    /// Something about whom agents believe.
+    Trust(TrustEvent),
 }
 
 /// What happened about hosts that become agents.
@@ -585,7 +591,8 @@ impl Event {
             | Self::Join(_)
             | Self::Identity(_)
             | Self::Access(_)
-            | Self::Policy(_) => &[],
+            | Self::Policy(_)
+            | Self::Trust(_) => &[],
         }
     }
 }
@@ -634,6 +641,8 @@ values! {
     KnownCertificate = "certificate", Conflict = "conflict of an identity",
     SpoolNotice = "notice of a spool",
     PolicyRecord = "policy", Rollout = "roll-out", AgentPolicy = "policy of an agent",
+    TrustRecord = "trust bundle", AgentTrust = "trust of an agent",
+    IssuedCertificates = "issued certificates",
     Remembered = "answer", JournalHead = "journal head", Entry = "journal entry",
 }
 

@@ -12,12 +12,13 @@ use std::{
 
 use certs::{
     Authority, CertificateError, IssueError, LoadError, PrivateKey, SigningRequest,
-    certificates_of_pem,
+    certificates_of_pem, spki_digest_of_der,
 };
 use sha2::{Digest, Sha256};
 use shared::{
     ids::{AgentId, TenantId},
     time::Timestamp,
+    trust::SpkiDigest,
 };
 use thiserror::Error;
 
@@ -30,6 +31,7 @@ pub struct Issuer {
     authority: Arc<Authority>,
     validity: Duration,
     root_sha256: [u8; 32],
+    spki: SpkiDigest,
 }
 
 /// Why the authority cannot be used.
@@ -80,6 +82,17 @@ pub enum AuthorityError {
         /// What is let in.
         expected: String,
     },
+    /// It is one of those that are not to be believed.
+    #[error(
+        "{} is of the key {key}, which distrusted names: \"certs intermediate\" makes the next",
+        certificate.display()
+    )]
+    Distrusted {
+        /// The intermediate's certificate.
+        certificate: PathBuf,
+        /// Its key.
+        key: SpkiDigest,
+    },
     /// The files make no authority.
     #[error(
         "{} issues nothing under any root of {}: {error}", certificate.display(), roots.display()
@@ -113,6 +126,12 @@ impl Issuer {
     pub fn load(config: &AuthorityConfig, whole: &Config) -> Result<Self, AuthorityError> {
         let (certificate, roots) = (&config.certificate, &whole.ingest.roots);
         let intermediate = text_of(certificate)?;
+        let spki = certificates_of_pem(&intermediate)
+            .and_then(|ders| spki_digest_of_der(&ders[0]))
+            .map_err(|error| AuthorityError::Certificate { path: certificate.clone(), error })?;
+        if config.distrusted.contains(&spki) {
+            return Err(AuthorityError::Distrusted { certificate: certificate.clone(), key: spki });
+        }
         let signer = match &config.key {
             AuthorityKey::Command(command) => Signer::Command(command),
             AuthorityKey::File { path, passphrase_file } => {
@@ -144,7 +163,7 @@ impl Issuer {
                     let ders = certificates_of_pem(root).map_err(unreadable)?;
                     let root_sha256 = Sha256::digest(&ders[0]).into();
                     let authority = Arc::new(authority);
-                    return Ok(Self { authority, validity: config.validity, root_sha256 });
+                    return Ok(Self { authority, validity: config.validity, root_sha256, spki });
                 }
                 Err(error) => last = Some(error),
             }
@@ -175,6 +194,12 @@ impl Issuer {
     #[must_use]
     pub const fn root_sha256(&self) -> [u8; 32] {
         self.root_sha256
+    }
+
+    /// Returns the digest of the key that issues.
+    #[must_use]
+    pub const fn spki(&self) -> SpkiDigest {
+        self.spki
     }
 }
 

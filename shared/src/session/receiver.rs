@@ -21,6 +21,7 @@ use crate::{
     recall::{Recall, RecallEnd, RecallId},
     renewal::RenewReply,
     time::Timestamp,
+    trust::{TrustAck, TrustOffer},
     wire::{
         CLAIM_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello, LEDGER_VERSION, POLICY_VERSION,
         Quarantined, RECALL_VERSION, RENEW_VERSION, SetBack, WIRE_VERSION, Welcome,
@@ -100,6 +101,9 @@ pub enum ReceiverEvent {
     /// How it stands with a version of the policy at the agent: what it has, or what it answers to
     /// [`Receiver::handle_policy`].
     PolicyAck(PolicyAck),
+    /// How it stands with a trust bundle at the agent: which it has, or what it answers to
+    /// [`Receiver::handle_trust`].
+    TrustAck(TrustAck),
     /// The agent lives, as it was asked to show by [`Receiver::handle_probe`].
     Alive,
     /// The agent's spool is an older copy; the agent ends the session.
@@ -127,13 +131,24 @@ struct LaneState {
     uncommitted_bytes: usize,
 }
 
-/// Where the policy stands in this session.
+/// Where something that is offered in versions stands in this session: the policy, or the trust bundle.
 #[derive(Debug, Default)]
 struct Offering {
     /// Whether the agent has said which one it has.
     is_told: bool,
     /// The version that was offered and not answered.
     offered: Option<u64>,
+}
+
+impl Offering {
+    fn answer(&mut self, version: u64) {
+        self.is_told = true;
+        self.offered.take_if(|offered| *offered == version);
+    }
+
+    fn is_free(&self) -> bool {
+        self.is_told && self.offered.is_none()
+    }
 }
 
 /// The coordinator's half of a session.
@@ -153,6 +168,7 @@ pub struct Receiver {
     /// Whether the agent has said that its spool is an older copy, which it says once.
     is_set_back: bool,
     policy: Offering,
+    trust: Offering,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ReceiverEvent>,
 }
@@ -172,6 +188,7 @@ impl Receiver {
             is_renewing: false,
             is_set_back: false,
             policy: Offering::default(),
+            trust: Offering::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -259,9 +276,14 @@ impl Receiver {
             Frame::PolicyAck(ack)
                 if stream == Stream::Control && is_served && self.version >= POLICY_VERSION =>
             {
-                self.policy.is_told = true;
-                self.policy.offered.take_if(|offered| *offered == ack.version);
+                self.policy.answer(ack.version);
                 Ok(ReceiverEvent::PolicyAck(*ack))
+            }
+            Frame::TrustAck(ack)
+                if stream == Stream::Control && is_served && self.version >= POLICY_VERSION =>
+            {
+                self.trust.answer(ack.sequence);
+                Ok(ReceiverEvent::TrustAck(*ack))
             }
             Frame::Alive if stream == Stream::Control && is_served => Ok(ReceiverEvent::Alive),
             frame => {
@@ -386,7 +408,7 @@ impl Receiver {
     /// offer.
     #[must_use]
     pub fn can_offer_policy(&self) -> bool {
-        self.phase == Phase::Streaming && self.policy.is_told && self.policy.offered.is_none()
+        self.phase == Phase::Streaming && self.policy.is_free()
     }
 
     /// Takes the policy that the agent is offered.
@@ -397,6 +419,24 @@ impl Receiver {
         assert!(self.can_offer_policy(), "one offer after the other");
         self.policy.offered = Some(offer.version);
         let frame = Frame::Policy(Box::new(offer));
+        self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+    }
+
+    /// Returns whether the agent may be offered a trust bundle: it has said which one it has, and has answered the last
+    /// offer.
+    #[must_use]
+    pub fn can_offer_trust(&self) -> bool {
+        self.phase == Phase::Streaming && self.trust.is_free()
+    }
+
+    /// Takes the trust bundle that the agent is offered.
+    ///
+    /// # Panics
+    /// Unless [`Self::can_offer_trust`]: a driver's mistake.
+    pub fn handle_trust(&mut self, offer: TrustOffer) {
+        assert!(self.can_offer_trust(), "one offer after the other");
+        self.trust.offered = Some(offer.sequence);
+        let frame = Frame::Trust(Box::new(offer));
         self.transmits.push_back(Transmit { stream: Stream::Control, frame });
     }
 

@@ -25,6 +25,7 @@ use crate::{
     recall::{Recall, RecallEnd},
     renewal::RenewReply,
     time::Timestamp,
+    trust::{TrustAck, TrustOffer},
     wire::{
         AgentStats, CLAIM_VERSION, CONTEXT_VERSION, Frame, Gap, GoodbyeReason, Heartbeat, Hello,
         LEDGER_VERSION, LaneHead, POLICY_VERSION, Quarantined, RECALL_VERSION, RENEW_VERSION,
@@ -87,6 +88,8 @@ pub enum SenderEvent {
     Renewed(RenewReply),
     /// The coordinator offers a signed policy: the driver answers with [`Sender::handle_policy_ack`].
     Policy(PolicyOffer),
+    /// The coordinator offers a trust bundle: the driver answers with [`Sender::handle_trust_ack`].
+    Trust(TrustOffer),
     /// A heartbeat is due: the driver answers with [`Sender::handle_heartbeat`].
     HeartbeatDue,
     /// The coordinator ends the session.
@@ -237,6 +240,12 @@ impl Sender {
                 // Whoever drains takes nothing new; it is offered again.
                 if self.phase == Phase::Streaming {
                     self.events.push_back(SenderEvent::Policy(*offer));
+                }
+                Ok(())
+            }
+            (_, Stream::Control, Frame::Trust(offer)) if self.takes_policies() => {
+                if self.phase == Phase::Streaming {
+                    self.events.push_back(SenderEvent::Trust(*offer));
                 }
                 Ok(())
             }
@@ -409,6 +418,15 @@ impl Sender {
     pub fn handle_policy_ack(&mut self, ack: PolicyAck) {
         if self.phase == Phase::Streaming && self.takes_policies() {
             let frame = Frame::PolicyAck(Box::new(ack));
+            self.transmits.push_back(Transmit { stream: Stream::Control, frame });
+        }
+    }
+
+    /// Takes how it stands with a trust bundle: once the coordinator has greeted with the one that the agent has, then
+    /// in answer to [`SenderEvent::Trust`].
+    pub fn handle_trust_ack(&mut self, ack: TrustAck) {
+        if self.phase == Phase::Streaming && self.takes_policies() {
+            let frame = Frame::TrustAck(Box::new(ack));
             self.transmits.push_back(Transmit { stream: Stream::Control, frame });
         }
     }

@@ -1,4 +1,5 @@
 mod policy;
+mod trust;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,6 +14,7 @@ use crate::{
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     renewal::{RenewRefusal, RenewReply},
     time::Timestamp,
+    trust::{TrustAck, TrustOffer},
     wire::{
         AgentStats, CLAIM_VERSION, Gap, GapReason, GoodbyeReason, Hello, LaneHead, SetBack,
         WIRE_VERSION,
@@ -49,6 +51,8 @@ struct Pair {
     set_backs: Vec<SetBack>,
     offered: Vec<PolicyOffer>,
     policy_acks: Vec<PolicyAck>,
+    bundles: Vec<TrustOffer>,
+    trust_acks: Vec<TrustAck>,
 }
 
 fn seq(n: u64) -> Seq {
@@ -103,6 +107,8 @@ impl Pair {
             set_backs: Vec::new(),
             offered: Vec::new(),
             policy_acks: Vec::new(),
+            bundles: Vec::new(),
+            trust_acks: Vec::new(),
         }
     }
 
@@ -166,6 +172,7 @@ impl Pair {
                 SenderEvent::Quarantined(since) => self.quarantined = Some(since),
                 SenderEvent::RenewNow => self.renew_asked += 1,
                 SenderEvent::Policy(offer) => self.offered.push(offer),
+                SenderEvent::Trust(offer) => self.bundles.push(offer),
                 SenderEvent::Goodbye(_) => {}
             }
         }
@@ -232,6 +239,7 @@ impl Pair {
             ReceiverEvent::Alive => self.alive += 1,
             ReceiverEvent::SetBack(set_back) => self.set_backs.push(set_back),
             ReceiverEvent::PolicyAck(ack) => self.policy_acks.push(ack),
+            ReceiverEvent::TrustAck(ack) => self.trust_acks.push(ack),
             ReceiverEvent::Goodbye(_) => {}
         }
     }

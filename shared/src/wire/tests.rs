@@ -6,10 +6,11 @@ use super::*;
 use crate::{
     context::{Interface, InterfaceAddress},
     ledger::{DropReason, Hash, LossReason, SourceSums},
-    limits::{POLICY_DETAIL_BYTES_MAX, POLICY_ENVELOPE_BYTES_MAX},
+    limits::{POLICY_DETAIL_BYTES_MAX, POLICY_ENVELOPE_BYTES_MAX, TRUST_ENVELOPE_BYTES_MAX},
     policy::{PolicyDigest, PolicyOutcome, PolicyRefusal},
     recall::{Evicted, RecallOutcome},
     renewal::RenewRefusal,
+    trust::{TrustOutcome, TrustRefusal},
 };
 
 const RECALL: RecallId = RecallId::from_bytes([9; RecallId::LEN]);
@@ -118,6 +119,7 @@ fn one_of_each() -> Vec<Frame> {
     .chain(of_renewal())
     .chain(of_claim())
     .chain(of_policy())
+    .chain(of_trust())
     .collect()
 }
 
@@ -137,6 +139,17 @@ fn of_policy() -> Vec<Frame> {
         ack(300, PolicyOutcome::Overridden),
         ack(300, PolicyOutcome::Ended),
         Frame::PolicyAck(Box::new(PolicyAck::refused(9, PolicyRefusal::Unusable, "3:1: no"))),
+    ]
+}
+
+/// The frames of a trust bundle.
+fn of_trust() -> [Frame; 4] {
+    let refused = TrustAck::refused(300, TrustRefusal::NotStored, "full");
+    [
+        Frame::Trust(Box::new(TrustOffer { sequence: 300, envelope: vec![1, 2, 3] })),
+        Frame::TrustAck(Box::new(TrustAck::nothing())),
+        Frame::TrustAck(Box::new(TrustAck::in_force(300))),
+        Frame::TrustAck(Box::new(refused)),
     ]
 }
 
@@ -202,7 +215,7 @@ fn of_version(version: u16) -> Vec<Frame> {
     let mut frames = one_of_each();
     let is_renewal = |kind| [FrameKind::Renew, FrameKind::Renewed].contains(&kind);
     let is_claim = |kind| kind as u8 >= FrameKind::Probe as u8;
-    let is_policy = |kind| [FrameKind::Policy, FrameKind::PolicyAck].contains(&kind);
+    let is_policy = |kind| (25..=28).contains(&(kind as u8));
     frames.retain(|frame| match (version, frame.kind()) {
         (1, kind) => kind as u8 <= FrameKind::Ack as u8,
         (2, kind) => !is_renewal(kind) && !is_claim(kind) && !is_policy(kind),
@@ -214,6 +227,7 @@ fn of_version(version: u16) -> Vec<Frame> {
         match frame {
             Frame::Hello(hello) => hello.version = version,
             Frame::Welcome(welcome) => welcome.version = version,
+            Frame::Quarantined(quarantined) => quarantined.version = version,
             _ => {}
         }
     }
@@ -318,6 +332,13 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
         outcome,
         ..PolicyAck::nothing()
     }))));
+    let bundle = |len| TrustOffer { sequence: 1, envelope: vec![0; len] };
+    assert!(refused(&Frame::Trust(Box::new(bundle(0)))));
+    assert!(refused(&Frame::Trust(Box::new(bundle(TRUST_ENVELOPE_BYTES_MAX + 1)))));
+    assert!(!refused(&Frame::Trust(Box::new(bundle(TRUST_ENVELOPE_BYTES_MAX)))));
+    let detail = "x".repeat(POLICY_DETAIL_BYTES_MAX + 1);
+    let outcome = TrustOutcome::Refused { reason: TrustRefusal::NotStored, detail };
+    assert!(refused(&Frame::TrustAck(Box::new(TrustAck { sequence: 1, outcome }))));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }

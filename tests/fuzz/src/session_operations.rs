@@ -18,6 +18,7 @@ use shared::{
         Stream, Transmit,
     },
     time::Timestamp,
+    trust::{TrustAck, TrustOffer},
     wire::{AgentStats, Frame, Gap, GapReason, GoodbyeReason, Hello, LaneHead, WIRE_VERSION},
 };
 
@@ -81,12 +82,13 @@ struct Pair {
     acked: [usize; Lane::COUNT],
     ledger: LedgerPair,
     recall: RecallPair,
-    policy: PolicyPair,
+    policy: OfferPair,
+    trust: OfferPair,
 }
 
 /// The version that is offered and not answered, and the one that the agent has to answer.
 #[derive(Default)]
-struct PolicyPair {
+struct OfferPair {
     asked: Option<u64>,
     offered: Option<u64>,
 }
@@ -126,7 +128,8 @@ impl Pair {
             acked: [0; Lane::COUNT],
             ledger: LedgerPair::default(),
             recall: RecallPair::default(),
-            policy: PolicyPair::default(),
+            policy: OfferPair::default(),
+            trust: OfferPair::default(),
         }
     }
 
@@ -150,7 +153,8 @@ impl Pair {
             _ => match input.byte() {
                 0..192 => _ = self.offer(lane) && self.pump() && self.deliver_up(stream),
                 what @ 192..224 => self.recall(what),
-                what => self.policy(what),
+                what @ 224..240 => self.policy(what),
+                what => self.trust(what),
             },
         }
     }
@@ -193,6 +197,23 @@ impl Pair {
                 self.policy.offered = None;
             }
             (None, _) => self.sender.handle_policy_ack(PolicyAck::nothing()),
+            (Some(_), _) => {}
+        }
+    }
+
+    /// The same with trust bundles.
+    fn trust(&mut self, what: u8) {
+        let sequence = u64::from(what);
+        match (self.trust.offered, what % 2) {
+            (None, 0) if self.receiver.can_offer_trust() => {
+                self.trust.asked = Some(sequence);
+                self.receiver.handle_trust(TrustOffer { sequence, envelope: vec![what] });
+            }
+            (Some(sequence), 1) => {
+                self.sender.handle_trust_ack(TrustAck::in_force(sequence));
+                self.trust.offered = None;
+            }
+            (None, _) => self.sender.handle_trust_ack(TrustAck::nothing()),
             (Some(_), _) => {}
         }
     }
@@ -307,6 +328,9 @@ impl Pair {
                     self.policy.asked = None;
                 }
             }
+            ReceiverEvent::TrustAck(ack) => {
+                self.trust.asked.take_if(|asked| *asked == ack.sequence);
+            }
             ReceiverEvent::RecallOpened(_)
             | ReceiverEvent::RecallBlock { .. }
             | ReceiverEvent::RecallEnded(_)
@@ -382,6 +406,10 @@ impl Pair {
                     assert_eq!(Some(offer.version), self.policy.asked, "one offer at a time");
                     self.policy.offered = Some(offer.version);
                 }
+                SenderEvent::Trust(offer) => {
+                    assert_eq!(Some(offer.sequence), self.trust.asked, "one offer at a time");
+                    self.trust.offered = Some(offer.sequence);
+                }
                 SenderEvent::Quarantined(_) => panic!("nobody else has this identity"),
                 SenderEvent::Welcomed { .. } | SenderEvent::RenewNow | SenderEvent::Goodbye(_) => {}
             }
@@ -398,7 +426,8 @@ impl Pair {
         }
         self.ledger.waiting.clear();
         self.recall = RecallPair::default();
-        self.policy = PolicyPair::default();
+        self.policy = OfferPair::default();
+        self.trust = OfferPair::default();
         self.waiting = Default::default();
         self.up = Default::default();
         self.down = Default::default();

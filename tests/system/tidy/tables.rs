@@ -90,16 +90,19 @@ pub(crate) const AGENT: ImportTable = &[
     ("spool", May::Import(&[])),
     // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.
     ("status", May::Import(&["attribution", "clock", "config"])),
-    ("tls", May::Import(&["certs", "config", "platform"])),
+    // `status` for whom the agent believes, as it shows it.
+    ("tls", May::Import(&["certs", "config", "platform", "status"])),
     // `config` for its checked values, `status` for the state that it shows.
     ("uplink", May::Import(&["certs", "clock", "config", "held", "spool", "status", "tls"])),
 ];
 
 pub(crate) const COORDINATOR: ImportTable = &[
+    // `certs` for what the roots of a trust bundle say.
     (
         "api",
         May::Import(&[
-            "bell", "clock", "command", "counters", "rate", "store", "triage", "uses", "view",
+            "bell", "certs", "clock", "command", "counters", "rate", "store", "triage", "uses",
+            "view",
         ]),
     ),
     ("app", May::ImportAll),

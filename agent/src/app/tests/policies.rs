@@ -163,7 +163,8 @@ async fn what_has_ended_suppresses_nothing_any_more_and_the_ledger_says_so() {
     eventually("all is sent", || world.stored_count() == 100).await;
     let shown = eventually_some("it is shown", || {
         let policy = world.snapshot()?.policy?;
-        policy.signed.as_ref().is_some_and(|signed| signed.has_ended).then_some(policy)
+        let has_ended = policy.signed.as_ref().is_some_and(|signed| signed.has_ended);
+        (has_ended && policy.version == 0).then_some(policy)
     })
     .await;
     assert_eq!((shown.version, shown.loaded_at), (0, None));

@@ -12,6 +12,7 @@ use crate::{
     command::journal::Chained,
     store::values::{
         AccessEvent, Actor, Event, HaltReason, IdentityEvent, JoinEvent, PolicyEvent, Role,
+        TrustEvent,
     },
     triage::case::VerdictKind,
 };
@@ -390,6 +391,33 @@ pub enum JournalEvent {
         /// Why.
         reason: String,
     },
+    /// A trust bundle was brought: all agents are offered it.
+    TrustBundlePushed {
+        /// Its sequence.
+        sequence: u64,
+        /// SHA-256 of what is signed with its signature, in hex.
+        sha256: String,
+    },
+    /// An agent has refused a trust bundle.
+    TrustBundleRefused {
+        /// Which agent.
+        agent: String,
+        /// Its sequence.
+        sequence: u64,
+        /// Why, by name.
+        reason: String,
+        /// What is wrong with it, in the agent's words.
+        detail: String,
+    },
+    /// Somebody has shown a certificate of a distrusted issuer that was not issued here.
+    CertificateForged {
+        /// Which agent it names.
+        agent: String,
+        /// Its serial number, in hex.
+        serial: String,
+        /// From which address.
+        from: String,
+    },
     /// An agent has refused a version.
     PolicyRefused {
         /// Which agent.
@@ -443,6 +471,9 @@ impl JournalEvent {
             Self::PolicyAdvanced { .. } => "policy_advanced",
             Self::PolicyHalted { .. } => "policy_halted",
             Self::PolicyRefused { .. } => "policy_refused",
+            Self::TrustBundlePushed { .. } => "trust_bundle_pushed",
+            Self::TrustBundleRefused { .. } => "trust_bundle_refused",
+            Self::CertificateForged { .. } => "certificate_forged",
         }
     }
 }
@@ -464,12 +495,12 @@ impl From<&Event> for JournalEvent {
             }
             Event::TenantChanged { revision } => Self::TenantChanged { revision: *revision },
             Event::AgentConnected { agent, epoch, boot } => {
-                let (agent, epoch) = (agent.to_string(), epoch.to_string());
-                Self::AgentConnected { agent, epoch, boot: process(*boot) }
+                let (agent, epoch, boot) = (agent.to_string(), epoch.to_string(), process(*boot));
+                Self::AgentConnected { agent, epoch, boot }
             }
             Event::ContextChanged { agent, version } => {
-                let version = format!("{:016x}", version.0);
-                Self::ContextChanged { agent: agent.to_string(), version }
+                let (agent, version) = (agent.to_string(), format!("{:016x}", version.0));
+                Self::ContextChanged { agent, version }
             }
             Event::CaseClaimed { case, fence, until } => {
                 Self::CaseClaimed { case: case.to_string(), fence: *fence, until: Time(*until) }
@@ -496,13 +527,11 @@ impl From<&Event> for JournalEvent {
                 let (up_to, explained, unexplained) = (*up_to, *explained, *unexplained);
                 Self::LedgerGapsFound { agent, epoch, up_to, explained, unexplained }
             }
-            Event::RecallAsked { recall, rule, since, until, agents } => Self::RecallAsked {
-                recall: recall.to_string(),
-                rule: rule.clone(),
-                since: Time(*since),
-                until: Time(*until),
-                agents: *agents,
-            },
+            Event::RecallAsked { recall, rule, since, until, agents } => {
+                let (recall, rule, agents) = (recall.to_string(), rule.clone(), *agents);
+                let (since, until) = (Time(*since), Time(*until));
+                Self::RecallAsked { recall, rule, since, until, agents }
+            }
             Event::RecallAnswered { recall, agent, records, evicted, lost, is_complete } => {
                 Self::RecallAnswered {
                     recall: recall.to_string(),
@@ -517,6 +546,7 @@ impl From<&Event> for JournalEvent {
             Event::Identity(event) => event.into(),
             Event::Access(event) => event.into(),
             Event::Policy(event) => event.into(),
+            Event::Trust(event) => event.into(),
         }
     }
 }
@@ -629,6 +659,27 @@ impl From<&PolicyEvent> for JournalEvent {
                 version: *version,
                 reason: reason.clone(),
                 detail: detail.clone(),
+            },
+        }
+    }
+}
+
+impl From<&TrustEvent> for JournalEvent {
+    fn from(event: &TrustEvent) -> Self {
+        match event {
+            TrustEvent::Pushed { sequence, digest } => {
+                Self::TrustBundlePushed { sequence: *sequence, sha256: digest.clone() }
+            }
+            TrustEvent::Refused { agent, sequence, reason, detail } => Self::TrustBundleRefused {
+                agent: agent.to_string(),
+                sequence: *sequence,
+                reason: reason.clone(),
+                detail: detail.clone(),
+            },
+            TrustEvent::Forged { agent, serial, from } => Self::CertificateForged {
+                agent: agent.to_string(),
+                serial: serial.clone(),
+                from: from.clone(),
             },
         }
     }

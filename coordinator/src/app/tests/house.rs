@@ -11,13 +11,15 @@ use std::{
 };
 
 use certs::{
-    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, Leaf, PrivateKey, Store,
+    AGENT_VALIDITY, AlternativeNames, Authority, COORDINATOR_VALIDITY, INTERMEDIATE_VALIDITY, Leaf,
+    PrivateKey, Root, Store, certificates_of_pem, spki_digest_of_der,
     testing::{RawLeaf, issue_raw},
 };
 use shared::{
     identity::{Identity, Role},
     ids::{AgentId, Seq, TenantId},
     time::Timestamp,
+    trust::SpkiDigest,
 };
 
 use crate::{
@@ -43,6 +45,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An authority, and a configured coordinator that listens where the system chooses.
 pub(in crate::app) struct House {
+    root: Root,
     pub(in crate::app) authority: Authority,
     pub(in crate::app) config: Config,
     dir: tempfile::TempDir,
@@ -52,18 +55,12 @@ impl House {
     pub(in crate::app) fn new() -> Self {
         let now = Clock::wall().now();
         // Old enough to have issued what ended lately.
-        let authority = Authority::create(DOMAIN, now.saturating_sub(AUTHORITY_AGE)).unwrap();
+        let made_at = now.saturating_sub(AUTHORITY_AGE);
+        let root = Root::create(DOMAIN, made_at).unwrap();
+        let authority = root.issue_intermediate(made_at, INTERMEDIATE_VALIDITY).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let names = AlternativeNames {
-            ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
-            ..AlternativeNames::default()
-        };
-        let key = PrivateKey::generate().unwrap();
-        let leaf = authority.issue_coordinator("box", &names, now, COORDINATOR_VALIDITY, &key);
-        let leaf = leaf.unwrap();
-        fs::write(dir.path().join("box.pem"), &leaf.chain_pem).unwrap();
+        certify(dir.path(), &authority, now);
         fs::write(dir.path().join("root.pem"), authority.root_pem()).unwrap();
-        write_key(&dir.path().join("box.key"), &leaf.key_pem);
         let listen = "listen = \"127.0.0.1:0\"";
         let text = format!(
             "trust_domain = {DOMAIN:?}\n[store]\npath = \"store\"\n[ingest]\n{listen}\n\
@@ -71,7 +68,7 @@ impl House {
              [api]\n{listen}\n[metrics]\n{listen}\n"
         );
         let config = Config::parse(&text, dir.path()).unwrap();
-        Self { authority, config, dir }
+        Self { root, authority, config, dir }
     }
 
     pub(in crate::app) fn path(&self, name: &str) -> PathBuf {
@@ -95,6 +92,7 @@ impl House {
             validity: AGENT_VALIDITY,
             grace: Duration::from_secs(86_400),
             addresses: vec!["box.test:4433".to_owned()],
+            distrusted: Vec::new(),
         });
     }
 
@@ -124,6 +122,29 @@ impl House {
         });
     }
 
+    /// Replaces the intermediate, from the next start on, in what the coordinator shows and in what it issues; returns
+    /// the one before.
+    pub(super) fn replace_intermediate(&mut self) -> Authority {
+        let next = self.root.issue_intermediate(self.now(), INTERMEDIATE_VALIDITY).unwrap();
+        let before = std::mem::replace(&mut self.authority, next);
+        fs::remove_file(self.path("box.key")).unwrap();
+        fs::remove_dir_all(self.path("authority")).unwrap();
+        certify(self.dir.path(), &self.authority, self.now());
+        self.let_hosts_join();
+        before
+    }
+
+    /// Distrusts an intermediate, from the next start on.
+    pub(super) fn distrust(&mut self, stolen: &Authority) {
+        let authority = self.config.authority.as_mut().expect("hosts join");
+        authority.distrusted.push(spki_of(stolen));
+    }
+
+    /// Returns the root that all stands under, in DER.
+    pub(super) fn root_der(&self) -> Vec<u8> {
+        certificates_of_pem(self.root.root_pem()).unwrap().swap_remove(0)
+    }
+
     pub(super) async fn start(&self) -> Running {
         start(self.config.clone(), Clock::wall()).await.unwrap()
     }
@@ -144,6 +165,25 @@ impl House {
         let role = Role::Agent { tenant: tenant("acme"), agent: agent_id(1) };
         RawLeaf::of(&Identity { trust_domain: DOMAIN.to_owned(), role }, self.now())
     }
+}
+
+/// Writes what proves the coordinator.
+fn certify(dir: &Path, authority: &Authority, now: Timestamp) {
+    let names = AlternativeNames {
+        ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+        ..AlternativeNames::default()
+    };
+    let key = PrivateKey::generate().unwrap();
+    let leaf = authority.issue_coordinator("box", &names, now, COORDINATOR_VALIDITY, &key);
+    let leaf = leaf.unwrap();
+    fs::write(dir.join("box.pem"), &leaf.chain_pem).unwrap();
+    write_key(&dir.join("box.key"), &leaf.key_pem);
+}
+
+/// Returns the digest of an intermediate's key.
+pub(super) fn spki_of(authority: &Authority) -> SpkiDigest {
+    let chain = certificates_of_pem(authority.intermediate_pem()).unwrap();
+    spki_digest_of_der(&chain[0]).unwrap()
 }
 
 pub(super) fn agent_id(agent: u8) -> AgentId {

@@ -1,6 +1,6 @@
 //! Policies over a real connection: offered once the agent has said what it has, and as soon as there is one.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use certs::PolicyKey;
 use shared::policy::{Policy, PolicyAck, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal};
@@ -24,7 +24,7 @@ impl House {
     /// Returns a new key that policies may be signed by.
     fn trust(&mut self) -> PolicyKey {
         let (key, path) = (PolicyKey::generate().unwrap(), self.path("policy.pub"));
-        std::fs::write(&path, key.public_key().to_string()).unwrap();
+        fs::write(&path, key.public_key().to_string()).unwrap();
         self.config.policy_keys = Some(path);
         key
     }

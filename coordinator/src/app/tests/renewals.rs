@@ -38,7 +38,7 @@ fn old_certificate(house: &House) -> Leaf {
     house.authority.issue_agent(tenant("acme"), agent_id(1), house.now(), validity, &key).unwrap()
 }
 
-async fn ask(agent: &mut Agent, signing_request: Vec<u8>) -> RenewReply {
+pub(super) async fn ask(agent: &mut Agent, signing_request: Vec<u8>) -> RenewReply {
     agent.send(Stream::Control, &Frame::Renew { signing_request }).await;
     match agent.receive(Stream::Control).await {
         Frame::Renewed(reply) => *reply,
@@ -51,7 +51,7 @@ fn ended(house: &House, ago: Duration) -> Leaf {
     house.raw(|raw| raw.expired_at(house.now().saturating_sub(ago)))
 }
 
-async fn dial_late(
+pub(super) async fn dial_late(
     house: &House,
     leaf: &Leaf,
     running: &Running,
@@ -62,7 +62,7 @@ async fn dial_late(
 }
 
 /// Asks for a certificate over the protocol of renewals; an error if the connection is closed instead.
-async fn ask_late(
+pub(super) async fn ask_late(
     connection: &Connection,
     key: &PrivateKey,
 ) -> Result<RenewReply, ConnectionError> {
@@ -80,14 +80,14 @@ async fn ask_late(
     within(asked).await
 }
 
-fn close_code(lost: &ConnectionError) -> u64 {
+pub(super) fn close_code(lost: &ConnectionError) -> u64 {
     match lost {
         ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
         other => panic!("the coordinator says why it closes, but: {other}"),
     }
 }
 
-fn leaf_of(chain: &[Vec<u8>], key: &PrivateKey) -> Leaf {
+pub(super) fn leaf_of(chain: &[Vec<u8>], key: &PrivateKey) -> Leaf {
     let info = CertificateInfo::from_der(&chain[0]).unwrap();
     Leaf {
         chain_pem: certificates_to_pem(chain).unwrap(),

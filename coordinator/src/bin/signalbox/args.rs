@@ -8,6 +8,7 @@ use shared::alert::Severity;
 
 use crate::{
     args::{
+        authority::AuthorityCommand,
         policies::PolicyCommand,
         recalls::{RecallArgs, RecallsArgs},
         values::{Entity, Moment, SlaTime},
@@ -15,6 +16,7 @@ use crate::{
     limits::LIST_ITEMS_MAX,
 };
 
+pub(crate) mod authority;
 mod help;
 pub(crate) mod policies;
 pub(crate) mod recalls;
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     /// Sign, roll out and take back what a tenant's agents hold back and fold.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Replace the authority that agents believe, and see how far that is.
+    #[command(subcommand)]
+    Authority(AuthorityCommand),
     /// Follow what happens, until interrupted.
     Watch(WatchArgs),
     /// Make, list and revoke tokens.
@@ -599,6 +604,18 @@ mod tests {
         assert!(parse("signalbox recall").is_err());
         assert!(parse("signalbox recall --tenant acme").is_err());
         assert!(parse("signalbox recall 00ff --tenant acme --rule x").is_err());
+    }
+
+    #[test]
+    fn authorities_are_shown_and_replaced() {
+        let line = "signalbox authority agents --behind --limit 5";
+        let Command::Authority(AuthorityCommand::Agents(args)) = parse(line).unwrap().command
+        else {
+            panic!("{line}");
+        };
+        assert!(args.behind && args.paging.limit == Some(5));
+        assert!(parse("signalbox authority push").is_err(), "a bundle is a file");
+        assert!(parse("signalbox authority").is_err());
     }
 
     #[test]

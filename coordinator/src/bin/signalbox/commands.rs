@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod agents;
+mod authority;
 mod cases;
 mod journal;
 mod ledger;
@@ -133,6 +134,7 @@ fn dispatch(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
         Command::Recall(args) => recalls::recall(&args, desk),
         Command::Recalls(args) => recalls::list(&args, desk),
         Command::Policy(command) => policies::run(&command, desk),
+        Command::Authority(command) => authority::run(&command, desk),
         Command::Watch(args) => journal::watch(&args, desk),
         Command::Journal(args) => journal::list(&args, desk),
         Command::Token(TokenCommand::Create(args)) => tokens::create(&args, desk),

@@ -11,6 +11,7 @@ pub(crate) mod admin;
 pub(crate) mod agents;
 pub(crate) mod alerts;
 mod attribution;
+pub(crate) mod authority;
 pub(crate) mod cases;
 mod claims;
 mod hosts;

@@ -283,7 +283,7 @@ async fn one_tenant_that_is_damaged_keeps_nobody_from_the_others() {
         let key = RolloutKey(name.parse().unwrap());
         house
             .write(move |staged| {
-                staged.put(Space::Rows, &key.encode(), vec![9_u8; 3].into());
+                staged.put(Space::Rows, &key.encode(), vec![9_u8; 3]);
                 Ok(())
             })
             .await;

@@ -182,6 +182,26 @@ Examples:
   signalbox policy rollback acme --key new.key --trust old.pub
       what the key before this one signed, signed anew by this one";
 
+pub(super) const AUTHORITY_SHOW: &str = "\
+While an authority is replaced, wait until all agents that still exist trust the newest bundle
+before you go on: `agents --behind` names the others. With --json it prints what the API says.
+
+Examples:
+  signalbox authority show";
+
+pub(super) const AUTHORITY_PUSH: &str = "\
+The bundle is signed by a key of policies, which is on no coordinator. Each names all roots that are
+to be believed and all stolen intermediates.
+
+Examples:
+  signalbox authority push 1.trust
+      what `certs trust-bundle` wrote; then `signalbox authority show` says how many trust it";
+
+pub(super) const AUTHORITY_AGENTS: &str = "\
+Examples:
+  signalbox authority agents --behind
+  signalbox authority agents --all --json";
+
 pub(super) const WATCH: &str = "\
 A break is bridged: nothing that happened meanwhile is left out. With --json, each entry is one
 line.
@@ -258,6 +278,9 @@ mod tests {
             POLICY_SIGN,
             POLICY_STATUS,
             POLICY_ROLLBACK,
+            AUTHORITY_SHOW,
+            AUTHORITY_PUSH,
+            AUTHORITY_AGENTS,
             WATCH,
             TOKEN_CREATE,
             TENANT_SET,

@@ -191,6 +191,21 @@ fn what(event: &JournalEvent) -> String {
             cell(reason),
             cell(detail)
         ),
+        JournalEvent::TrustBundlePushed { sequence, sha256 } => {
+            format!("trust bundle {sequence} is offered to all agents, sha256 {}", cell(sha256))
+        }
+        JournalEvent::TrustBundleRefused { agent, sequence, reason, detail } => format!(
+            "agent {} refuses trust bundle {sequence}: {} {}",
+            cell(agent),
+            cell(reason),
+            cell(detail)
+        ),
+        JournalEvent::CertificateForged { agent, serial, from } => format!(
+            "certificate {} of a distrusted issuer, not issued here, was shown for agent {} by {}",
+            cell(serial),
+            cell(agent),
+            cell(from)
+        ),
         JournalEvent::RetentionRan { before, cases } => {
             let cases = counted(u64::from(*cases), "closed case", "closed cases");
             format!("deleted what was received before {} with {cases}", instant(*before))

@@ -1,0 +1,73 @@
+//! Trust bundles that come over the connection: taken while the agent runs, and what becomes of the connection.
+
+use certs::{Authority, PolicyKey, certificates_of_pem};
+use shared::trust::{TrustAck, TrustBundle, TrustOffer};
+
+use super::*;
+use crate::{config::POLICY_KEYS_FILE, status::LinkState, tls::TRUST_FILE};
+
+impl World {
+    /// Returns what is offered: a bundle of the roots of these authorities.
+    fn offers(&self, sequence: u64, roots: &[&Authority]) {
+        let key = PolicyKey::generate().unwrap();
+        fs::write(self.path(POLICY_KEYS_FILE), key.public_key().to_string()).unwrap();
+        let root = |it: &&Authority| certificates_of_pem(it.root_pem()).unwrap().swap_remove(0);
+        let trust_domain = self.authority.trust_domain().to_owned();
+        let roots = roots.iter().map(root).collect();
+        let bundle = TrustBundle { trust_domain, sequence, roots, distrusted: Vec::new() };
+        let envelope = key.sign_trust(&bundle).unwrap();
+        self.stored.lock().unwrap().bundles.push_back(TrustOffer { sequence, envelope });
+    }
+
+    fn told(&self) -> Vec<TrustAck> {
+        self.stored.lock().unwrap().trust_acks.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_is_taken_while_the_agent_runs_and_the_connection_goes_on_that_it_vouches_for() {
+    let world = World::new();
+    let next = Authority::create(world.authority.trust_domain(), clock::wall()).unwrap();
+    world.offers(3, &[&world.authority, &next]);
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it is taken", || world.told().len() == 2).await;
+    assert_eq!(world.told(), [TrustAck::nothing(), TrustAck::in_force(3)]);
+    world.write(0..100);
+    eventually("all is sent", || world.stored_count() == 100).await;
+    assert_eq!(world.stored.lock().unwrap().sessions, 1, "the session goes on");
+    eventually("it is shown", || {
+        let shown = world.snapshot().and_then(|it| it.trust);
+        shown.is_some_and(|it| (it.sequence, it.roots) == (3, 2))
+    })
+    .await;
+    assert!(world.path(TRUST_FILE).exists());
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it says what it has", || world.told().len() == 3).await;
+    assert_eq!(world.told()[2], TrustAck::in_force(3));
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_the_bundle_takes_away_is_left_at_once_and_the_spool_keeps_all() {
+    let world = World::new();
+    let next = Authority::create(world.authority.trust_domain(), clock::wall()).unwrap();
+    world.offers(3, &[&next]);
+    let coordinator = world.start_coordinator();
+    let (stop, agent) = world.start_agent(coordinator.address);
+    eventually("it is taken, and the coordinator told", || world.told().len() == 2).await;
+    assert_eq!(world.told()[1], TrustAck::in_force(3));
+    eventually("it stays away", || {
+        world.snapshot().is_some_and(|it| it.link.state == LinkState::Waiting)
+    })
+    .await;
+    world.write(0..100);
+    eventually("all is read", || world.read_count() == 100).await;
+    assert_eq!(world.stored.lock().unwrap().sessions, 1, "there is no second session");
+    stop.cancel();
+    assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
+}

@@ -1,0 +1,340 @@
+//! Whom this agent believes to be a coordinator: by its configured root, or by the trust bundle that it took in the
+//! root's place.
+//!
+//! ```text
+//! offer ─▶ accept (signature, trust domain, sequence) ─▶ roots read ─▶ stored and synced ─▶ believed
+//!       ◀─ refused, with the reason ◀──┘◀─────────────────┘◀──────────────┘
+//! ```
+//! What is stored is the envelope as it came, so that each start checks its signature anew. The highest sequence that
+//! was ever taken is that of the stored one: each taken one is above it, and takes its place. It is stored beside the
+//! certificate, and not with the spool: a spool may be moved aside on good grounds, and whom the agent believes must
+//! not change by that. Joining again throws it away, as the token's root takes its place.
+//!
+//! Every connection that the agent dials asks here in its handshake, so a bundle counts for the next one at once.
+//!
+//! # Format
+//! ```text
+//! trust.signed: 1 u8 | envelope (see shared::trust)
+//! ```
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use certs::spki_digest_of_der;
+use rustls::{
+    CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use sha2::{Digest as _, Sha256};
+use shared::{
+    limits::TRUST_ENVELOPE_BYTES_MAX,
+    policy::PolicyPublicKey,
+    time::Timestamp,
+    trust::{SpkiDigest, TrustAck, TrustBundle, TrustOffer, TrustRefusal, accept, open},
+};
+
+use super::CredentialsError;
+use crate::{
+    platform,
+    status::{RefusalStatus, TrustStatus},
+};
+
+/// Name of the file in the folder of the certificate.
+pub const TRUST_FILE: &str = "trust.signed";
+/// Version of the file's bytes.
+const VERSION: u8 = 1;
+
+/// Whom this agent believes. All of its connections share one.
+#[derive(Debug)]
+pub struct Trust {
+    /// Name space in which coordinators are believed.
+    trust_domain: String,
+    provider: Arc<CryptoProvider>,
+    /// By the configured root.
+    anchor: Arc<WebPkiServerVerifier>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The keys that sign bundles.
+    keys: Vec<PolicyPublicKey>,
+    /// Where a bundle is stored; none is taken before it is said.
+    path: Option<PathBuf>,
+    taken: Option<Taken>,
+    /// The highest sequence that was taken.
+    highest: u64,
+    /// What is wrong with what is stored.
+    error: Option<String>,
+    refused: u64,
+    last_refusal: Option<RefusalStatus>,
+}
+
+/// A bundle that is believed.
+#[derive(Clone, Debug)]
+struct Taken {
+    sequence: u64,
+    /// Digest of its envelope.
+    digest: [u8; 32],
+    roots: usize,
+    distrusted: Vec<SpkiDigest>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl Trust {
+    /// Returns trust in a configured root alone.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Tls`]: it is none.
+    pub(super) fn in_roots(
+        roots: RootCertStore,
+        trust_domain: String,
+    ) -> Result<Arc<Self>, CredentialsError> {
+        let provider = Arc::new(ring::default_provider());
+        let anchor = verifier(roots, &provider).map_err(rustls::Error::General)?;
+        let state = Mutex::default();
+        Ok(Arc::new(Self { trust_domain, provider, anchor, state }))
+    }
+
+    /// Takes up what is stored in a folder, and takes what `keys` sign from here on. A file that cannot be believed is
+    /// as none, and that is shown.
+    pub(crate) fn begin(&self, keys: Vec<PolicyPublicKey>, folder: &Path) {
+        let path = folder.join(TRUST_FILE);
+        let mut state = self.lock();
+        match self.stored(&path, &keys) {
+            Ok(None) => {}
+            Ok(Some(taken)) => {
+                let (sequence, roots) = (taken.sequence, taken.roots);
+                tracing::info!(sequence, roots, "trust bundle says whom this agent believes");
+                state.highest = sequence;
+                state.taken = Some(taken);
+            }
+            Err(error) => {
+                let error = format!("{}: {error}", path.display());
+                tracing::error!(error, "trust bundle is not taken up: the configured root counts");
+                state.error = Some(error);
+            }
+        }
+        (state.keys, state.path) = (keys, Some(path));
+    }
+
+    fn stored(&self, path: &Path, keys: &[PolicyPublicKey]) -> Result<Option<Taken>, String> {
+        let Some(envelope) = read(path).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let bundle = open(&envelope, keys).map_err(|refusal| refusal.to_string())?;
+        if bundle.trust_domain != self.trust_domain {
+            return Err(TrustRefusal::ForeignDomain.to_string());
+        }
+        self.taken(&bundle, &envelope).map(Some)
+    }
+
+    /// Takes an offered bundle, or refuses it; returns what the coordinator is answered.
+    pub(crate) fn take(&self, offer: &TrustOffer, now: Timestamp) -> TrustAck {
+        let mut state = self.lock();
+        let sequence = offer.sequence;
+        let digest: [u8; 32] = Sha256::digest(&offer.envelope).into();
+        if state.taken.as_ref().is_some_and(|taken| taken.digest == digest) {
+            return TrustAck::in_force(sequence); // the answer to it was lost
+        }
+        match self.accept(&state, offer) {
+            Ok(taken) => {
+                let (roots, distrusted) = (taken.roots, taken.distrusted.len());
+                tracing::info!(sequence, roots, distrusted, "trust bundle is taken");
+                state.highest = taken.sequence;
+                state.taken = Some(taken);
+                (state.error, state.last_refusal) = (None, None);
+                TrustAck::in_force(sequence)
+            }
+            Err((reason, detail)) => {
+                let text = if detail.is_empty() { reason.to_string() } else { detail.clone() };
+                tracing::warn!(sequence, reason = reason.as_str(), text, "trust bundle is refused");
+                let name = reason.as_str().to_owned();
+                state.refused += 1;
+                state.last_refusal =
+                    Some(RefusalStatus { version: sequence, reason: name, text, at: now });
+                TrustAck::refused(sequence, reason, &detail)
+            }
+        }
+    }
+
+    fn accept(&self, state: &State, offer: &TrustOffer) -> Result<Taken, (TrustRefusal, String)> {
+        let bare = |reason| (reason, String::new());
+        let bundle = accept(&offer.envelope, &state.keys, &self.trust_domain, state.highest)
+            .map_err(bare)?;
+        if bundle.sequence != offer.sequence {
+            return Err(bare(TrustRefusal::Malformed));
+        }
+        let taken = self.taken(&bundle, &offer.envelope);
+        let taken = taken.map_err(|error| (TrustRefusal::Malformed, error))?;
+        // What is not durable could be taken back by a crash, and an older one be taken after it.
+        let nowhere = || io::Error::other("there is no folder for it");
+        let stored = state.path.as_deref().ok_or_else(nowhere);
+        stored
+            .and_then(|path| store(path, &offer.envelope).map_err(|error| named(path, &error)))
+            .map_err(|error| (TrustRefusal::NotStored, error.to_string()))?;
+        Ok(taken)
+    }
+
+    /// Reads the roots of a bundle.
+    fn taken(&self, bundle: &TrustBundle, envelope: &[u8]) -> Result<Taken, String> {
+        let mut roots = RootCertStore::empty();
+        for (number, root) in (1..).zip(&bundle.roots) {
+            let added = roots.add(CertificateDer::from(root.as_slice()).into_owned());
+            added.map_err(|error| format!("root {number} is none: {error}"))?;
+        }
+        Ok(Taken {
+            sequence: bundle.sequence,
+            digest: Sha256::digest(envelope).into(),
+            roots: bundle.roots.len(),
+            distrusted: bundle.distrusted.clone(),
+            verifier: verifier(roots, &self.provider)?,
+        })
+    }
+
+    /// Returns what the coordinator is told behind each greeting.
+    pub(crate) fn standing(&self) -> TrustAck {
+        let state = self.lock();
+        state.taken.as_ref().map_or_else(TrustAck::nothing, |it| TrustAck::in_force(it.sequence))
+    }
+
+    /// Returns what is shown; nothing where there is no key, nothing was taken and nothing refused.
+    pub(crate) fn status(&self) -> Option<TrustStatus> {
+        let state = self.lock();
+        let is_used = !state.keys.is_empty() || state.taken.is_some() || state.refused > 0;
+        (is_used || state.error.is_some()).then(|| TrustStatus {
+            sequence: state.taken.as_ref().map_or(0, |taken| taken.sequence),
+            roots: state.taken.as_ref().map_or(0, |taken| taken.roots as u64),
+            distrusted: state.taken.as_ref().map_or(0, |taken| taken.distrusted.len() as u64),
+            error: state.error.clone(),
+            refused: state.refused,
+            last_refusal: state.last_refusal.clone(),
+        })
+    }
+
+    /// Verifies a server's chain as it is believed now.
+    ///
+    /// # Errors
+    /// It does not lead to a root that is believed, or shows an intermediate that was stolen.
+    pub(crate) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let (leaf, intermediates) =
+            chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        // Not under the lock: signatures take their time.
+        let taken = self.lock().taken.clone();
+        let Some(Taken { distrusted, verifier, .. }) = taken else {
+            return self.anchor.verify_server_cert(leaf, intermediates, server_name, &[], now);
+        };
+        if !distrusted.is_empty() {
+            for der in intermediates {
+                // What cannot be read cannot be told from one that was stolen.
+                let key = spki_digest_of_der(der).map_err(|_| CertificateError::BadEncoding)?;
+                if distrusted.contains(&key) {
+                    return Err(CertificateError::Revoked.into());
+                }
+            }
+        }
+        verifier.verify_server_cert(leaf, intermediates, server_name, &[], now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves it whole: what is taken is put in its place by one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leaves out no step of the usual verification: it is done by the roots that count now, and a chain that shows a
+/// stolen intermediate is refused besides.
+#[derive(Debug)]
+pub(super) struct Believed(pub(super) Arc<Trust>);
+
+impl ServerCertVerifier for Believed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain: Vec<CertificateDer<'_>> =
+            std::iter::once(end_entity).chain(intermediates).cloned().collect();
+        self.0.verify(&chain, server_name, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn verifier(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, String> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Reads the stored envelope, if there is one.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?.take(TRUST_ENVELOPE_BYTES_MAX as u64 + 2).read_to_end(&mut bytes)?,
+    };
+    match bytes.split_first() {
+        Some((&VERSION, envelope)) => Ok(Some(envelope.to_vec())),
+        Some((version, _)) => Err(io::Error::other(format!("version {version} is not known"))),
+        None => Err(io::Error::other("it is empty")),
+    }
+}
+
+/// Puts an envelope in the stored one's place: whole or not at all.
+fn store(path: &Path, envelope: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or_else(|| Path::new(""));
+    let next = dir.join(format!("{TRUST_FILE}.next"));
+    let bytes = [&[VERSION], envelope].concat();
+    platform::write_private(&next, &bytes, &fs::metadata(dir)?)?;
+    fs::rename(&next, path)?;
+    platform::sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests;

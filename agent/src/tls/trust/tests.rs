@@ -1,0 +1,196 @@
+use std::time::Duration;
+
+use certs::{
+    AlternativeNames, Authority, COORDINATOR_VALIDITY, INTERMEDIATE_VALIDITY, PolicyKey,
+    PrivateKey, Root, certificates_of_pem,
+};
+use shared::trust::TrustOutcome;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_ms(1_795_600_000_000);
+const DOMAIN: &str = "box.test";
+
+/// A folder, a key that signs bundles, and two authorities: the present one and the next.
+struct World {
+    folder: tempfile::TempDir,
+    key: PolicyKey,
+    old: Root,
+    new: Root,
+}
+
+impl World {
+    fn new() -> Self {
+        let [old, new] = [0; 2].map(|_| Root::create(DOMAIN, NOW).unwrap());
+        let (folder, key) = (tempfile::tempdir().unwrap(), PolicyKey::generate().unwrap());
+        Self { folder, key, old, new }
+    }
+
+    /// Trust in the present root, as a start of the agent finds it.
+    fn trust(&self) -> Arc<Trust> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(der_of(&self.old))).unwrap();
+        let trust = Trust::in_roots(roots, DOMAIN.into()).unwrap();
+        trust.begin(vec![self.key.public_key()], self.folder.path());
+        trust
+    }
+
+    fn bundle(&self, sequence: u64, roots: &[&Root]) -> TrustBundle {
+        let roots = roots.iter().map(|root| der_of(root)).collect();
+        TrustBundle { trust_domain: DOMAIN.into(), sequence, roots, distrusted: Vec::new() }
+    }
+
+    fn offer(&self, bundle: &TrustBundle) -> TrustOffer {
+        let envelope = self.key.sign_trust(bundle).unwrap();
+        TrustOffer { sequence: bundle.sequence, envelope }
+    }
+}
+
+fn der_of(root: &Root) -> Vec<u8> {
+    certificates_of_pem(root.root_pem()).unwrap().swap_remove(0)
+}
+
+fn intermediate(root: &Root) -> Authority {
+    root.issue_intermediate(NOW, INTERMEDIATE_VALIDITY).unwrap()
+}
+
+/// The chain of a coordinator under an authority.
+fn chain(authority: &Authority) -> Vec<CertificateDer<'static>> {
+    let key = PrivateKey::generate().unwrap();
+    let names = AlternativeNames::default();
+    let leaf = authority.issue_coordinator("box1.test", &names, NOW, COORDINATOR_VALIDITY, &key);
+    let chain = certificates_of_pem(&leaf.unwrap().chain_pem).unwrap();
+    chain.into_iter().map(CertificateDer::from).collect()
+}
+
+fn believes(trust: &Trust, chain: &[CertificateDer<'_>]) -> bool {
+    let later = NOW.saturating_add(Duration::from_secs(600)).as_ms();
+    let later = UnixTime::since_unix_epoch(Duration::from_millis(later));
+    trust.verify(chain, &ServerName::try_from("box1.test").unwrap(), later).is_ok()
+}
+
+fn reason(ack: &TrustAck) -> Option<TrustRefusal> {
+    match ack.outcome {
+        TrustOutcome::Refused { reason, .. } => Some(reason),
+        TrustOutcome::Nothing | TrustOutcome::InForce => None,
+    }
+}
+
+#[test]
+fn a_bundle_takes_the_place_of_the_configured_root() {
+    let world = World::new();
+    let trust = world.trust();
+    let [of_old, of_new] = [&world.old, &world.new].map(|root| chain(&intermediate(root)));
+    assert!(believes(&trust, &of_old) && !believes(&trust, &of_new));
+    assert_eq!(trust.standing(), TrustAck::nothing());
+
+    let both = world.bundle(1, &[&world.old, &world.new]);
+    assert_eq!(trust.take(&world.offer(&both), NOW), TrustAck::in_force(1));
+    assert!(believes(&trust, &of_old) && believes(&trust, &of_new), "the overlap");
+
+    let next = world.bundle(2, &[&world.new]);
+    assert_eq!(trust.take(&world.offer(&next), NOW), TrustAck::in_force(2));
+    assert!(!believes(&trust, &of_old) && believes(&trust, &of_new));
+    assert_eq!(trust.standing(), TrustAck::in_force(2));
+    assert!(!believes(&trust, &[]), "nobody");
+}
+
+#[test]
+fn a_stolen_intermediate_is_believed_no_more_although_its_root_is() {
+    let world = World::new();
+    let trust = world.trust();
+    let (stolen, next) = (intermediate(&world.old), intermediate(&world.old));
+    let [of_stolen, of_next] = [&stolen, &next].map(chain);
+    let stolen_der = &certificates_of_pem(stolen.intermediate_pem()).unwrap()[0];
+    let distrusted = vec![spki_digest_of_der(stolen_der).unwrap()];
+    let bundle = TrustBundle { distrusted, ..world.bundle(1, &[&world.old]) };
+    assert_eq!(trust.take(&world.offer(&bundle), NOW), TrustAck::in_force(1));
+    assert!(!believes(&trust, &of_stolen) && believes(&trust, &of_next));
+    let beside = [&of_stolen[..1], &of_next[1..], &of_stolen[1..]].concat();
+    assert!(!believes(&trust, &beside), "wherever it is shown");
+    let garbled = [&of_next[..], &[CertificateDer::from(vec![0x30, 0])]].concat();
+    assert!(!believes(&trust, &garbled), "what cannot be read may be the stolen one");
+}
+
+#[test]
+fn only_what_is_signed_for_this_domain_and_above_all_before_is_taken() {
+    let world = World::new();
+    let trust = world.trust();
+    let taken = world.offer(&world.bundle(5, &[&world.old]));
+    assert_eq!(trust.take(&taken, NOW), TrustAck::in_force(5));
+    assert_eq!(trust.take(&taken, NOW), TrustAck::in_force(5), "its answer was lost");
+    let refused = |offer: &TrustOffer| reason(&trust.take(offer, NOW)).unwrap();
+    for sequence in [4, 5] {
+        let earlier = world.offer(&world.bundle(sequence, &[&world.new]));
+        assert_eq!(refused(&earlier), TrustRefusal::Rollback);
+    }
+    let foreign = TrustBundle { trust_domain: "x".into(), ..world.bundle(6, &[&world.new]) };
+    assert_eq!(refused(&world.offer(&foreign)), TrustRefusal::ForeignDomain);
+    let other = World::new();
+    let unknown = other.offer(&other.bundle(6, &[&other.new]));
+    assert_eq!(refused(&unknown), TrustRefusal::UnknownKey);
+    let no_root = TrustBundle { roots: vec![vec![1, 2]], ..world.bundle(6, &[&world.new]) };
+    assert_eq!(refused(&world.offer(&no_root)), TrustRefusal::Malformed);
+    let misnamed = TrustOffer { sequence: 7, ..world.offer(&world.bundle(6, &[&world.new])) };
+    assert_eq!(refused(&misnamed), TrustRefusal::Malformed);
+    let status = trust.status().unwrap();
+    assert_eq!((status.sequence, status.roots, status.refused), (5, 1, 6));
+    assert_eq!(status.last_refusal.unwrap().reason, "malformed");
+    assert!(believes(&trust, &chain(&intermediate(&world.old))), "the one before stays");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_stored_is_refused_and_not_believed() {
+    let world = World::new();
+    let trust = world.trust();
+    fs::remove_dir(world.folder.path()).unwrap();
+    let ack = trust.take(&world.offer(&world.bundle(1, &[&world.new])), NOW);
+    let TrustOutcome::Refused { reason, detail } = &ack.outcome else { panic!("{ack:?}") };
+    assert_eq!(*reason, TrustRefusal::NotStored);
+    assert!(detail.contains(TRUST_FILE), "{detail}");
+    assert!(believes(&trust, &chain(&intermediate(&world.old))));
+    assert_eq!(trust.standing(), TrustAck::nothing());
+    fs::create_dir(world.folder.path()).unwrap();
+}
+
+#[test]
+fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
+    let world = World::new();
+    let bundle = world.bundle(3, &[&world.new]);
+    assert_eq!(world.trust().take(&world.offer(&bundle), NOW), TrustAck::in_force(3));
+    let (of_old, of_new) = (chain(&intermediate(&world.old)), chain(&intermediate(&world.new)));
+    let trust = world.trust();
+    assert_eq!(trust.standing(), TrustAck::in_force(3));
+    assert!(believes(&trust, &of_new) && !believes(&trust, &of_old));
+    let earlier = world.offer(&world.bundle(3, &[&world.old]));
+    assert_eq!(reason(&trust.take(&earlier, NOW)), Some(TrustRefusal::Rollback));
+
+    let path = world.folder.path().join(TRUST_FILE);
+    let whole = fs::read(&path).unwrap();
+    for at in [0, 1, 5, 40, whole.len() - 1] {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).unwrap();
+        let trust = world.trust();
+        let error = trust.status().unwrap().error.unwrap();
+        assert!(error.contains(TRUST_FILE), "{error}");
+        assert!(believes(&trust, &of_old), "the configured root counts");
+        assert_eq!(trust.take(&world.offer(&world.bundle(4, &[&world.new])), NOW).sequence, 4);
+        assert_eq!(trust.status().unwrap().error, None, "the next takes its place");
+    }
+}
+
+#[test]
+fn what_follows_a_certificate_goes_by_the_same_trust() {
+    let world = super::super::next::tests::World::new();
+    let credentials = super::super::Credentials::load(&world.config).unwrap();
+    let key = PrivateKey::generate().unwrap();
+    let chain = world.certify("acme", &key);
+    let next = credentials.replace(&world.config, &key, &chain).unwrap();
+    assert!(Arc::ptr_eq(&credentials.trust, &next.trust));
+
+    let folder = world.config.certificate.parent().unwrap();
+    fs::write(folder.join(TRUST_FILE), "of the identity before").unwrap();
+    super::super::forget(&world.config);
+    assert!(!folder.join(TRUST_FILE).exists(), "joining again begins anew");
+}
