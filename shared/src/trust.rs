@@ -333,6 +333,12 @@ impl TrustAck {
         Self { sequence, outcome: TrustOutcome::InForce }
     }
 
+    /// Returns whether one is refused.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self.outcome, TrustOutcome::Refused { .. })
+    }
+
     /// Returns that one is refused, with as much of `detail` as may be sent.
     #[must_use]
     pub fn refused(sequence: u64, reason: TrustRefusal, detail: &str) -> Self {

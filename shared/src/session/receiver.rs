@@ -279,8 +279,12 @@ impl Receiver {
                 self.policy.answer(ack.version);
                 Ok(ReceiverEvent::PolicyAck(*ack))
             }
+            // A refusal is an answer, once for each offer: else an agent could fill the journal with them.
             Frame::TrustAck(ack)
-                if stream == Stream::Control && is_served && self.version >= POLICY_VERSION =>
+                if stream == Stream::Control
+                    && is_served
+                    && self.version >= POLICY_VERSION
+                    && (!ack.is_refusal() || self.trust.offered == Some(ack.sequence)) =>
             {
                 self.trust.answer(ack.sequence);
                 Ok(ReceiverEvent::TrustAck(*ack))

@@ -35,6 +35,25 @@ fn a_bundle_is_offered_once_the_agent_has_said_which_it_has_and_the_next_when_it
 }
 
 #[test]
+fn whoever_refuses_a_bundle_that_is_not_offered_breaks_the_protocol() {
+    let mut pair = Pair::new([0; 3]);
+    pair.run();
+    pair.sender.handle_trust_ack(TrustAck::nothing());
+    pair.run();
+    pair.receiver.handle_trust(offer(3));
+    pair.run();
+    let refused = |sequence| TrustAck::refused(sequence, TrustRefusal::NotStored, "disk full");
+    pair.sender.handle_trust_ack(refused(3));
+    pair.run();
+    assert!(pair.receiver.can_offer_trust());
+    for sequence in [3, 4] {
+        let frame = Frame::TrustAck(Box::new(refused(sequence)));
+        let said = pair.receiver.handle_frame(Stream::Control, frame, pair.now);
+        assert!(matches!(said, Err(ProtocolError::Unexpected { .. })), "{sequence}");
+    }
+}
+
+#[test]
 fn whoever_drains_takes_no_trust_bundle() {
     let mut pair = Pair::new([0, 1, 0]);
     pair.commits_held = true;
