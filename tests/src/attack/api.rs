@@ -357,7 +357,7 @@ impl<'a> Attack<'a> {
         let is_refused = match status {
             401 => true,
             403 | 404 => has_token,
-            400 | 422 => has_token && control == *status,
+            400 | 409 | 422 => has_token && control == *status,
             _ => false,
         };
         let is_answered = has_token && matches!(status, 200..300);
@@ -394,6 +394,7 @@ impl<'a> Attack<'a> {
         let (mut case, recall) = (of("cases", "case")?, of("recalls", "recall")?);
         case["seconds_left"] = Value::Null;
         let tenant = of("tenants", "tenant")?;
+        let rollout = read(&format!("/v1/tenants/{VICTIM}/rollout"))?;
         let (tokens, joins) = (read("/v1/tokens?limit=500")?, read("/v1/join-tokens?limit=500")?);
         let good = |list: &Value, beginning: &str| {
             let id = &self.victim.known.ids[beginning];
@@ -403,6 +404,7 @@ impl<'a> Attack<'a> {
         Ok(json!({
             "revoked": agent["revoked"], "decision": agent["conflict"]["decision"],
             "case": case, "recall": recall, "tenant": tenant,
+            "rollout": [rollout["version"], rollout["stage"], rollout["state"]],
             "token": good(&tokens, "/v1/tokens"), "join": good(&joins, "/v1/join-tokens"),
         }))
     }

@@ -1,10 +1,18 @@
 //! The coordinator that is attacked, with its authority, and what it counts.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use certs::{
-    AGENT_VALIDITY, Leaf, PrivateKey, SKEW, certificates_of_pem,
+    AGENT_VALIDITY, Leaf, PolicyKey, PrivateKey, SKEW, certificates_of_pem,
     testing::{RawLeaf, issue_raw},
 };
 use coordinator::{
@@ -25,7 +33,9 @@ use shared::{
     identity::{self, Identity},
     ids::{AgentId, TenantId},
     join::{JoinSecret, JoinToken},
+    policy::{Policy, PolicyLimits},
     time::Timestamp,
+    trust::TrustBundle,
     wire::ALPN,
 };
 use tokio::runtime::Runtime;
@@ -50,6 +60,8 @@ pub(super) struct Arena {
     pub(super) runtime: Runtime,
     pub(super) roots: Arc<RootCertStore>,
     pub(super) expired: Expired,
+    /// What the coordinator trusts to sign policies.
+    policy_key: PolicyKey,
 }
 
 /// Tokens that were good until two days ago.
@@ -72,7 +84,7 @@ pub(super) struct Member {
 pub(super) struct Numbers(BTreeMap<String, u64>);
 
 impl Arena {
-    /// Starts a coordinator that issues certificates and knows the tenants.
+    /// Starts a coordinator that issues certificates, takes policies and knows the tenants.
     pub(super) fn new() -> Result<Self> {
         let mut cluster = Cluster::issuing(TIMEOUT)?;
         for tenant in [VICTIM, NEIGHBOUR, ATTACKER] {
@@ -82,13 +94,17 @@ impl Arena {
         // Time that has passed since something was made cannot be asked for: it is written into the store.
         cluster.coordinator.process.terminate(TIMEOUT)?;
         let expired = runtime.block_on(expired(&cluster.coordinator.store))?;
+        let (policy_key, keys) = (PolicyKey::generate()?, cluster.folder().join("policy.pub"));
+        fs::write(&keys, policy_key.public_key().to_string())?;
+        let mut config = File::options().append(true).open(cluster.coordinator.process.config())?;
+        writeln!(config, "[policy]\nkeys = {keys:?}")?;
         cluster.coordinator.process.start()?;
         cluster.coordinator.wait_until_ready(TIMEOUT)?;
         let mut roots = RootCertStore::empty();
         for der in certificates_of_pem(cluster.authority().root_pem())? {
             roots.add(CertificateDer::from(der))?;
         }
-        Ok(Self { cluster, runtime, roots: Arc::new(roots), expired })
+        Ok(Self { cluster, runtime, roots: Arc::new(roots), expired, policy_key })
     }
 
     /// Returns what is counted now.
@@ -127,6 +143,32 @@ impl Arena {
         let leaf = authority.issue_agent(tenant, agent, now, AGENT_VALIDITY, &key)?;
         let tls = tls(self, Some(&leaf), ALPN)?;
         Ok(Member { tenant, agent, leaf, tls })
+    }
+
+    /// Returns a signed policy of a tenant, as the API takes it.
+    pub(super) fn policy(&self, tenant: &str, version: u64, text: &str) -> Result<String> {
+        let policy = Policy {
+            tenant: tenant.parse()?,
+            version,
+            not_before: now().saturating_sub(SKEW),
+            expires_at: now().saturating_add(DAY),
+            text: text.to_owned(),
+            limits: PolicyLimits::default(),
+            coordinators: Vec::new(),
+        };
+        Ok(STANDARD.encode(self.policy_key.sign(&policy)?))
+    }
+
+    /// Returns the signed trust bundle of what agents trust already, as the API takes it.
+    pub(super) fn trust(&self) -> Result<String> {
+        let authority = self.cluster.authority();
+        let bundle = TrustBundle {
+            trust_domain: authority.trust_domain().to_owned(),
+            sequence: 1,
+            roots: certificates_of_pem(authority.root_pem())?,
+            distrusted: Vec::new(),
+        };
+        Ok(STANDARD.encode(self.policy_key.sign_trust(&bundle)?))
     }
 
     /// Returns a new join token of a tenant.

@@ -11,9 +11,11 @@ use shared::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
     limits::{CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    policy::{PolicyAck, PolicyOffer},
     recall::{Recall, RecallId},
     renewal::{RenewRefusal, RenewReply},
     time::Timestamp,
+    trust::{TrustAck, TrustOffer, TrustRefusal},
     wire::{
         AgentStats, Frame, Gap, GapReason, GoodbyeReason, Heartbeat, LaneHead, Quarantined,
         SetBack, Welcome,
@@ -124,7 +126,14 @@ fn coordinators() -> Vec<Frame> {
         Frame::Quarantined(Quarantined { version, since }),
         Frame::RenewNow,
         Frame::Checks([None; Lane::COUNT]),
+        Frame::Policy(Box::new(PolicyOffer { version: 1, envelope: vec![1] })),
+        Frame::Trust(Box::new(TrustOffer { sequence: 1, envelope: vec![1] })),
     ]
+}
+
+/// A refusal of a trust bundle that nobody has offered.
+fn refusal() -> Frame {
+    Frame::TrustAck(Box::new(TrustAck::refused(9, TrustRefusal::NotStored, "disk full")))
 }
 
 /// What comes before the greeting.
@@ -139,6 +148,8 @@ fn first_frames(suite: &mut Suite<'_>) -> Result<()> {
         Frame::Renew { signing_request: vec![1] },
         Frame::Alive,
         set_back(1),
+        refusal(),
+        Frame::PolicyAck(Box::new(PolicyAck::nothing())),
         Frame::RecallOpen { id: RecallId::from_bytes([7; 16]) },
     ];
     first.extend(coordinators());
@@ -214,7 +225,7 @@ fn control_frames(suite: &mut Suite<'_>) -> Result<()> {
     let arena = suite.arena;
     let mut wrong = coordinators();
     wrong.extend([block(1)?, gap(1, 2)?, Frame::LaneOpen(Lane::Bulk)]);
-    wrong.push(Frame::RecallBlock { block: Bytes::from_static(b"x") });
+    wrong.extend([Frame::RecallBlock { block: Bytes::from_static(b"x") }, refusal()]);
     for frame in wrong {
         let name = format!("{:?} on the control stream", frame.kind());
         suite.attempt(
@@ -226,7 +237,7 @@ fn control_frames(suite: &mut Suite<'_>) -> Result<()> {
             }),
         )?;
     }
-    for kind in [0, 10, 15, 25, 31, 38, 127, 255] {
+    for kind in [0, 10, 15, 29, 31, 38, 127, 255] {
         let sent = raw_frame(kind, b"whatever");
         let name = format!("a frame of the unknown kind {kind}");
         suite.attempt(

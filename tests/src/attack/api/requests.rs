@@ -46,6 +46,8 @@ pub(super) struct Known {
     pub(super) values: BTreeMap<&'static str, String>,
     /// Names of tokens, by the path up to them.
     pub(super) ids: BTreeMap<&'static str, String>,
+    /// What is signed, by the path that takes it.
+    pub(super) envelopes: BTreeMap<&'static str, String>,
 }
 
 /// Fields and parameters that say whose something is.
@@ -147,6 +149,10 @@ impl Operation {
                 }
             }
             replace_tenant(&mut body, tenant);
+            let envelope = known.envelopes.get(self.path.as_str());
+            if let (Some(envelope), Some(body)) = (envelope, body.as_object_mut()) {
+                body.insert("envelope".to_owned(), envelope.as_str().into());
+            }
             body
         });
         Request { path, headers, body }

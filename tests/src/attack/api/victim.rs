@@ -74,7 +74,12 @@ pub(super) fn prepare(arena: &Arena, client: &Client, admin: &str) -> Result<Vic
         sessions.spawn(async move { drop(copy.closed().await) });
         anyhow::Ok(line)
     })?;
-    let known = known(client, admin, &a)?;
+    push(arena, client, admin)?;
+    let mut known = known(client, admin, &a)?;
+    known.envelopes = BTreeMap::from([
+        ("/v1/tenants/{tenant}/policies", arena.policy(VICTIM, 2, &format!("# {HOST}, again"))?),
+        ("/v1/authority/trust", arena.trust()?),
+    ]);
     Ok(Victim { known, _line: line, _sessions: sessions })
 }
 
@@ -136,6 +141,17 @@ fn block(host: &str, address: &str, record: &str) -> Result<Bytes> {
         builder.push(&alert, record.as_bytes())?;
     }
     Ok(builder.finish(1))
+}
+
+/// Begins to roll out policies.
+fn push(arena: &Arena, client: &Client, admin: &str) -> Result<()> {
+    for (tenant, host) in [(VICTIM, HOST), (NEIGHBOUR, "acme-srv")] {
+        let body = json!({ "envelope": arena.policy(tenant, 1, &format!("# {host}"))? });
+        let path = format!("/v1/tenants/{tenant}/policies");
+        let pushed = client.ask("POST", &path, admin, Some(&body))?;
+        expect(&pushed.status.to_string(), "201").with_context(|| pushed.text.clone())?;
+    }
+    Ok(())
 }
 
 /// Asks for two recalls, and has the agent answer them.
@@ -227,5 +243,6 @@ fn known(client: &Client, admin: &str, agent: &Member) -> Result<Known> {
         ("/v1/join-tokens", id(&join).with_context(|| join.to_string())?),
         ("/v1/tokens", id(&token).with_context(|| token.to_string())?),
     ];
-    Ok(Known { values: BTreeMap::from(values), ids: BTreeMap::from(ids) })
+    let (values, ids) = (BTreeMap::from(values), BTreeMap::from(ids));
+    Ok(Known { values, ids, ..Known::default() })
 }
