@@ -5,7 +5,7 @@
 
 use agent::spool::SpoolConfig;
 
-use super::{Event, Weather, World, checks};
+use super::{AgentSide, Event, Weather, World, checks};
 
 const MINUTE_MS: u64 = 60_000;
 /// How long the coordinator is gone.
@@ -21,10 +21,14 @@ const CATCH_UP_MS_MAX: u64 = 60 * MINUTE_MS;
 /// Most steps until then.
 const CATCH_UP_STEPS_MAX: u64 = 1_000_000;
 
+/// How long agents have to read what was just written before it counts as waiting: at the week's pace they look once a
+/// minute, and read some.
+const LOOK_MS: u64 = 10 * MINUTE_MS;
+
 /// How it was at the week's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Absence {
-    /// Records that the detectors wrote.
+    /// Records that the detectors wrote until some minutes before.
     pub(crate) written: usize,
     /// Of these, records that waited in the detectors' files, because the spool was full.
     pub(crate) unread: usize,
@@ -56,10 +60,13 @@ pub(crate) fn run_absence(seed: u64, spool_bytes_max: u64) -> Absence {
     world.run_until(BEFORE_MS + WEEK_MS / 2);
     // Its next process takes up what the spool holds, and what is left unread.
     (0..world.agents.len()).for_each(|index| world.crash_agent(index));
+    world.run_until(BEFORE_MS + WEEK_MS - LOOK_MS);
+    let lengths: Vec<usize> = world.agents.iter().map(|agent| agent.file.len()).collect();
     world.run_until(BEFORE_MS + WEEK_MS);
     let dials = world.dials - dialled;
-    let written = world.agents.iter().map(|agent| agent.file.len()).sum();
-    let unread = world.agents.iter().map(|agent| agent.file.len() - agent.checkpoint).sum();
+    let written = lengths.iter().sum();
+    let waits = |(agent, length): (&AgentSide, &usize)| length.saturating_sub(agent.checkpoint);
+    let unread = world.agents.iter().zip(&lengths).map(waits).sum();
 
     world.pace = 1;
     let returned_ms = world.now_ms;
