@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod clock;
 pub mod config;
 pub mod context;
+mod envelope;
 pub mod evtx;
 pub mod filter;
 pub mod fold;

@@ -124,6 +124,24 @@ pub fn write_private(path: &Path, bytes: &[u8], like: &Metadata) -> io::Result<(
     file.sync_all()
 }
 
+/// Puts a file that its owner alone may read in another's place, whole or not at all. Once it is there it counts, for
+/// the next start finds it: that its name may not outlast a power failure, because the folder could not be synced, is
+/// logged.
+///
+/// # Errors
+/// What was there before is still there.
+pub fn place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or_else(|| Path::new(""));
+    let next = path.with_added_extension("next");
+    write_private(&next, bytes, &std::fs::metadata(dir)?)?;
+    std::fs::rename(&next, path)?;
+    if let Err(error) = sync_dir(dir) {
+        let path = path.display();
+        tracing::error!(%path, %error, "what was stored may not outlast a power failure");
+    }
+    Ok(())
+}
+
 /// Makes the names in a folder durable.
 ///
 /// # Errors

@@ -238,7 +238,7 @@ pub fn ingest(config: &Config) -> Result<quinn::ServerConfig, TlsError> {
 /// where none are.
 ///
 /// # Errors
-/// As [`tunnels`].
+/// As `tunnels`.
 pub fn tunnelling(
     config: &Config,
     udp: &quinn::ServerConfig,

@@ -25,6 +25,7 @@ mod certificates;
 mod client;
 mod frames;
 mod joins;
+mod lies;
 mod listener;
 
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ const SUITES: &[(&str, Run)] = &[
     ("answers", answers::run),
     ("joins", joins::run),
     ("api", api::run),
+    ("lies", lies::run),
     ("addresses", addresses::run),
     ("listener", listener::run),
 ];

@@ -24,7 +24,9 @@
 //! [kept](Cluster::keep).
 
 mod cli;
+mod deceived;
 mod joining;
+mod liar;
 mod process;
 mod programs;
 mod relay;
@@ -57,7 +59,9 @@ use tempfile::TempDir;
 
 pub use self::{
     cli::{Recalled, records_of},
+    deceived::Deceived,
     joining::Host,
+    liar::{Heard, Lie, Said, lie},
     process::{Process, terminate},
     programs::Programs,
     relay::Relay,

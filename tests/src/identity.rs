@@ -10,6 +10,7 @@
 //! set_back_detected                  one greets with a spool that holds less than is durable
 //! roamed_without_reconnect           the socket under a connection becomes another; the next block is acked
 //! revoke_to_close_ms_p50, _p99       from calling `signalbox agents revoke` until the connection is closed
+//! rollbacks_refused                  older policies and trust bundles, well signed, that an agent did not take
 //! tcp_fallback_ms                    from an agent's start, with UDP blocked, until its first block is stored: median
 //! flood_other_tenant_p99_ratio       a tenant's urgent p99 beside another's flood, over that without: median
 //! flood_times_quota                  how many times its quota the flood came to where the quota was no bound
@@ -19,6 +20,7 @@
 #![expect(clippy::print_stdout, reason = "whoever runs the check sees how it goes")]
 
 mod flood;
+mod rollbacks;
 mod session;
 mod tcp;
 
@@ -108,6 +110,8 @@ fn check(cluster: &Cluster, runtime: &Runtime) -> Result<Value> {
     runtime.block_on(set_back(cluster, &mut members))?;
     let found_out = count_shown(cluster, "spool_notice")?;
     let roamed = runtime.block_on(roam(cluster, roaming, &mut members, &block))?;
+    println!("== a coordinator offers what was signed long ago");
+    let (tried, refused) = rollbacks::refused(cluster, TENANT)?;
     println!("== UDP is blocked");
     let mut fallbacks = tcp::fallbacks(cluster, "globex")?;
     fallbacks.sort_by(f64::total_cmp);
@@ -123,6 +127,8 @@ fn check(cluster: &Cluster, runtime: &Runtime) -> Result<Value> {
         "set_back_detected": found_out,
         "roaming_tried": ROAMING,
         "roamed_without_reconnect": roamed,
+        "rollbacks_tried": tried,
+        "rollbacks_refused": refused,
         "tcp_fallback_ms": percentile(&fallbacks, 0.5),
         "revoked": REVOKED,
         "revoke_to_close_ms_p50": percentile(&closed, 0.5),
@@ -140,6 +146,7 @@ fn verdict(report: &Value) -> bool {
         ("every copy is detected", of("clones_detected") == of("clones_tried")),
         ("every older spool is found out", of("set_back_detected") == of("set_back_tried")),
         ("an address may change", of("roamed_without_reconnect") == of("roaming_tried")),
+        ("every rollback is refused", of("rollbacks_refused") == of("rollbacks_tried")),
         ("TCP takes over within 10 s", of("tcp_fallback_ms") <= FALLBACK_MS_MAX),
         ("a revocation closes within 2 s", of("revoke_to_close_ms_p99") <= CLOSE_MS_MAX),
         ("nobody resumes after it", of("resume_after_revoke") == 0.0),

@@ -1,8 +1,6 @@
 //! A policy is signed on an operator's machine, pushed, taken by an agent while it runs, stopped by itself when it
 //! holds too much, and taken back; and an agent refuses what a coordinator should never send: shipped programs.
 
-mod liar;
-
 use std::{
     fs::{self, File},
     io::Write as _,
@@ -18,7 +16,7 @@ use serde_json::Value;
 use shared::policy::{
     Policy, PolicyAck, PolicyDigest, PolicyLimits, PolicyOffer, PolicyOutcome, PolicyRefusal,
 };
-use tests::cluster::{Agent, Cluster, Kind, Source, eventually};
+use tests::cluster::{Agent, Cluster, Kind, Lie, Said, Source, eventually, lie};
 
 use crate::recall::{POLICY, in_a_month};
 
@@ -194,24 +192,28 @@ fn a_policy_is_pushed_taken_stopped_by_itself_and_taken_back_and_older_ones_are_
     ensure!(listed["items"][0]["sha256"] == listed["items"][2]["sha256"], "{listed}");
     let journal = world.cluster.cli(&["journal", "--tenant", "acme", "--all"])?.to_string();
     ensure!(journal.contains("policy_pushed") && journal.contains("policy_halted"), "{journal}");
-    lie(&mut world)
+    deceive(&mut world)
 }
 
 /// Puts a coordinator in the place of the cluster's that offers what an agent must refuse.
-fn lie(world: &mut World) -> Result<()> {
+fn deceive(world: &mut World) -> Result<()> {
+    let in_force =
+        |version| PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() };
+    let bare = |said| match said {
+        Said::Policy(ack) => Some(ack.about(PolicyDigest::default())),
+        Said::Trust(_) => None,
+    };
     world.cluster.coordinator.process.terminate(TIMEOUT)?;
     let mut forged = world.offer("acme", 9)?;
     *forged.envelope.last_mut().context("bytes")? ^= 1;
-    let offers =
-        vec![world.offer("acme", 2)?, world.offer("globex", 9)?, forged, world.offer("acme", 9)?];
+    let lies =
+        [world.offer("acme", 2)?, world.offer("globex", 9)?, forged, world.offer("acme", 9)?];
+    let lies = lies.map(Lie::Policy);
     let folder = world.cluster.coordinator.root.parent().context("the coordinator's folder")?;
-    let said = liar::offer(world.cluster.coordinator.ingest, folder, offers)?;
-    let said: Vec<PolicyAck> =
-        said.into_iter().map(|ack| ack.about(PolicyDigest::default())).collect();
-    let in_force =
-        |version| PolicyAck { version, outcome: PolicyOutcome::InForce, ..PolicyAck::nothing() };
+    let heard = lie(world.cluster.coordinator.ingest, folder, &lies, TIMEOUT)?;
+    ensure!(heard.policy.about(PolicyDigest::default()) == in_force(3), "what it has");
+    let said: Vec<PolicyAck> = heard.answers.into_iter().filter_map(bare).collect();
     let expected = [
-        in_force(3),
         PolicyAck::refused(2, PolicyRefusal::Rollback, ""),
         PolicyAck::refused(9, PolicyRefusal::ForeignTenant, ""),
         PolicyAck::refused(9, PolicyRefusal::BadSignature, ""),

@@ -6,7 +6,6 @@
 //! everything is sent: a filter that cannot be read must not silence a host. A signed one that has ended does nothing
 //! any more, so everything is sent, too. The status says so either way.
 
-mod place;
 pub(super) mod signed;
 mod trial;
 

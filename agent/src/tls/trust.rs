@@ -5,21 +5,13 @@
 //! offer ─▶ accept (signature, trust domain, sequence) ─▶ roots read ─▶ stored and synced ─▶ believed
 //!       ◀─ refused, with the reason ◀──┘◀─────────────────┘◀──────────────┘
 //! ```
-//! What is stored is the envelope as it came, so that each start checks its signature anew. The highest sequence that
-//! was ever taken is that of the stored one: each taken one is above it, and takes its place. It is stored beside the
-//! certificate, and not with the spool: a spool may be moved aside on good grounds, and whom the agent believes must
-//! not change by that. Joining again throws it away, as the token's root takes its place.
+//! It is stored beside the certificate, and not with the spool: a spool may be moved aside on good grounds, and whom the
+//! agent believes must not change by that. Joining again throws it away, as the token's root takes its place.
 //!
 //! Every connection that the agent dials asks here in its handshake, so a bundle counts for the next one at once.
-//!
-//! # Format
-//! ```text
-//! trust.signed: 1 u8 | envelope (see shared::trust)
-//! ```
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -44,14 +36,12 @@ use shared::{
 
 use super::CredentialsError;
 use crate::{
-    platform,
+    envelope::{Floor, Stored, Whose},
     status::{RefusalStatus, TrustStatus},
 };
 
 /// Name of the file in the folder of the certificate.
 pub const TRUST_FILE: &str = "trust.signed";
-/// Version of the file's bytes.
-const VERSION: u8 = 1;
 
 /// Whom this agent believes. All of its connections share one.
 #[derive(Debug)]
@@ -71,8 +61,8 @@ struct State {
     /// Where a bundle is stored; none is taken before it is said.
     path: Option<PathBuf>,
     taken: Option<Taken>,
-    /// The highest sequence that was taken.
-    highest: u64,
+    /// What none that is taken may be below.
+    floor: Floor,
     /// What is wrong with what is stored.
     error: Option<String>,
     refused: u64,
@@ -83,8 +73,6 @@ struct State {
 #[derive(Clone, Debug)]
 struct Taken {
     sequence: u64,
-    /// Digest of its envelope.
-    digest: [u8; 32],
     roots: usize,
     distrusted: Vec<SpkiDigest>,
     verifier: Arc<WebPkiServerVerifier>,
@@ -110,12 +98,11 @@ impl Trust {
     pub(crate) fn begin(&self, keys: Vec<PolicyPublicKey>, folder: &Path) {
         let path = folder.join(TRUST_FILE);
         let mut state = self.lock();
-        match self.stored(&path, &keys) {
+        match self.stored(&mut state, &path, &keys) {
             Ok(None) => {}
             Ok(Some(taken)) => {
                 let (sequence, roots) = (taken.sequence, taken.roots);
                 tracing::info!(sequence, roots, "trust bundle says whom this agent believes");
-                state.highest = sequence;
                 state.taken = Some(taken);
             }
             Err(error) => {
@@ -127,30 +114,39 @@ impl Trust {
         (state.keys, state.path) = (keys, Some(path));
     }
 
-    fn stored(&self, path: &Path, keys: &[PolicyPublicKey]) -> Result<Option<Taken>, String> {
-        let Some(envelope) = read(path).map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        let bundle = open(&envelope, keys).map_err(|refusal| refusal.to_string())?;
+    fn stored(
+        &self,
+        state: &mut State,
+        path: &Path,
+        keys: &[PolicyPublicKey],
+    ) -> Result<Option<Taken>, String> {
+        let loaded = Stored::load(path, &self.whose(), TRUST_ENVELOPE_BYTES_MAX);
+        let Some(stored) = loaded.map_err(|error| error.to_string())? else { return Ok(None) };
+        state.floor = stored.floor;
+        let bundle = open(&stored.envelope, keys).map_err(|refusal| refusal.to_string())?;
         if bundle.trust_domain != self.trust_domain {
             return Err(TrustRefusal::ForeignDomain.to_string());
         }
-        self.taken(&bundle, &envelope).map(Some)
+        self.taken(&bundle).map(Some)
+    }
+
+    /// Returns what the trust domain is called in the file.
+    fn whose(&self) -> Whose {
+        Sha256::digest(&self.trust_domain).into()
     }
 
     /// Takes an offered bundle, or refuses it; returns what the coordinator is answered.
     pub(crate) fn take(&self, offer: &TrustOffer, now: Timestamp) -> TrustAck {
         let mut state = self.lock();
         let sequence = offer.sequence;
-        let digest: [u8; 32] = Sha256::digest(&offer.envelope).into();
-        if state.taken.as_ref().is_some_and(|taken| taken.digest == digest) {
+        if state.taken.is_some() && state.floor.is_of(&offer.envelope) {
             return TrustAck::in_force(sequence); // the answer to it was lost
         }
         match self.accept(&state, offer) {
             Ok(taken) => {
                 let (roots, distrusted) = (taken.roots, taken.distrusted.len());
                 tracing::info!(sequence, roots, distrusted, "trust bundle is taken");
-                state.highest = taken.sequence;
+                state.floor = Floor::of(taken.sequence, &offer.envelope);
                 state.taken = Some(taken);
                 (state.error, state.last_refusal) = (None, None);
                 TrustAck::in_force(sequence)
@@ -169,24 +165,27 @@ impl Trust {
 
     fn accept(&self, state: &State, offer: &TrustOffer) -> Result<Taken, (TrustRefusal, String)> {
         let bare = |reason| (reason, String::new());
-        let bundle = accept(&offer.envelope, &state.keys, &self.trust_domain, state.highest)
-            .map_err(bare)?;
+        let highest = state.floor.below(&offer.envelope);
+        let bundle = accept(&offer.envelope, &state.keys, &self.trust_domain, highest);
+        let bundle = bundle.map_err(bare)?;
         if bundle.sequence != offer.sequence {
             return Err(bare(TrustRefusal::Malformed));
         }
-        let taken = self.taken(&bundle, &offer.envelope);
-        let taken = taken.map_err(|error| (TrustRefusal::Malformed, error))?;
+        let taken = self.taken(&bundle).map_err(|error| (TrustRefusal::Malformed, error))?;
         // What is not durable could be taken back by a crash, and an older one be taken after it.
         let nowhere = || io::Error::other("there is no folder for it");
-        let stored = state.path.as_deref().ok_or_else(nowhere);
-        stored
-            .and_then(|path| store(path, &offer.envelope).map_err(|error| named(path, &error)))
-            .map_err(|error| (TrustRefusal::NotStored, error.to_string()))?;
+        let path = state.path.as_deref().ok_or_else(nowhere);
+        let floor = Floor::of(bundle.sequence, &offer.envelope);
+        let place = |path: &Path| {
+            Stored::place(path, &self.whose(), floor, &offer.envelope)
+                .map_err(|error| named(path, &error))
+        };
+        path.and_then(place).map_err(|error| (TrustRefusal::NotStored, error.to_string()))?;
         Ok(taken)
     }
 
     /// Reads the roots of a bundle.
-    fn taken(&self, bundle: &TrustBundle, envelope: &[u8]) -> Result<Taken, String> {
+    fn taken(&self, bundle: &TrustBundle) -> Result<Taken, String> {
         let mut roots = RootCertStore::empty();
         for (number, root) in (1..).zip(&bundle.roots) {
             let added = roots.add(CertificateDer::from(root.as_slice()).into_owned());
@@ -194,7 +193,6 @@ impl Trust {
         }
         Ok(Taken {
             sequence: bundle.sequence,
-            digest: Sha256::digest(envelope).into(),
             roots: bundle.roots.len(),
             distrusted: bundle.distrusted.clone(),
             verifier: verifier(roots, &self.provider)?,
@@ -310,30 +308,6 @@ fn verifier(
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-/// Reads the stored envelope, if there is one.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?.take(TRUST_ENVELOPE_BYTES_MAX as u64 + 2).read_to_end(&mut bytes)?,
-    };
-    match bytes.split_first() {
-        Some((&VERSION, envelope)) => Ok(Some(envelope.to_vec())),
-        Some((version, _)) => Err(io::Error::other(format!("version {version} is not known"))),
-        None => Err(io::Error::other("it is empty")),
-    }
-}
-
-/// Puts an envelope in the stored one's place: whole or not at all.
-fn store(path: &Path, envelope: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or_else(|| Path::new(""));
-    let next = dir.join(format!("{TRUST_FILE}.next"));
-    let bytes = [&[VERSION], envelope].concat();
-    platform::write_private(&next, &bytes, &fs::metadata(dir)?)?;
-    fs::rename(&next, path)?;
-    platform::sync_dir(dir)
 }
 
 #[cfg(test)]

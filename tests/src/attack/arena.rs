@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use certs::{
     AGENT_VALIDITY, Leaf, PolicyKey, PrivateKey, SKEW, certificates_of_pem,
     testing::{RawLeaf, issue_raw},
@@ -52,7 +51,7 @@ pub(super) const ATTACKER: &str = "mallory";
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What every attempt is made against.
 pub(super) struct Arena {
@@ -61,7 +60,7 @@ pub(super) struct Arena {
     pub(super) roots: Arc<RootCertStore>,
     pub(super) expired: Expired,
     /// What the coordinator trusts to sign policies.
-    policy_key: PolicyKey,
+    pub(super) policy_key: PolicyKey,
 }
 
 /// Tokens that were good until two days ago.
@@ -145,9 +144,9 @@ impl Arena {
         Ok(Member { tenant, agent, leaf, tls })
     }
 
-    /// Returns a signed policy of a tenant, as the API takes it.
-    pub(super) fn policy(&self, tenant: &str, version: u64, text: &str) -> Result<String> {
-        let policy = Policy {
+    /// Returns a policy of a tenant that can be pushed.
+    pub(super) fn policy(&self, tenant: &str, version: u64, text: &str) -> Result<Policy> {
+        Ok(Policy {
             tenant: tenant.parse()?,
             version,
             not_before: now().saturating_sub(SKEW),
@@ -155,20 +154,18 @@ impl Arena {
             text: text.to_owned(),
             limits: PolicyLimits::default(),
             coordinators: Vec::new(),
-        };
-        Ok(STANDARD.encode(self.policy_key.sign(&policy)?))
+        })
     }
 
-    /// Returns the signed trust bundle of what agents trust already, as the API takes it.
-    pub(super) fn trust(&self) -> Result<String> {
+    /// Returns the trust bundle of what agents trust already.
+    pub(super) fn trust(&self, sequence: u64) -> Result<TrustBundle> {
         let authority = self.cluster.authority();
-        let bundle = TrustBundle {
+        Ok(TrustBundle {
             trust_domain: authority.trust_domain().to_owned(),
-            sequence: 1,
+            sequence,
             roots: certificates_of_pem(authority.root_pem())?,
             distrusted: Vec::new(),
-        };
-        Ok(STANDARD.encode(self.policy_key.sign_trust(&bundle)?))
+        })
     }
 
     /// Returns a new join token of a tenant.

@@ -55,6 +55,8 @@ pub(crate) const AGENT: ImportTable = &[
     ),
     // What listens, and whose it is.
     ("context", May::Import(&["proc"])),
+    // What came signed, as a file.
+    ("envelope", May::Import(&["platform"])),
     // Bytes of a file as lines; who asks for them hands them over as they come.
     ("evtx", May::Import(&[])),
     // A rule that folds has the terms of its fold.
@@ -91,7 +93,7 @@ pub(crate) const AGENT: ImportTable = &[
     // The state that `run` shows to `status`, and the hour at which it was written; `attribution` for its counters.
     ("status", May::Import(&["attribution", "clock", "config"])),
     // `status` for whom the agent believes, as it shows it.
-    ("tls", May::Import(&["certs", "config", "platform", "status"])),
+    ("tls", May::Import(&["certs", "config", "envelope", "platform", "status"])),
     // `config` for its checked values, `status` for the state that it shows.
     ("uplink", May::Import(&["certs", "clock", "config", "held", "spool", "status", "tls"])),
 ];

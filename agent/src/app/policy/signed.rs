@@ -4,18 +4,9 @@
 //! uplink ─ offer ─▶ accept (signature, tenant, version, life) ─▶ parse ─▶ stored and synced ─▶ put in force
 //!        ◀─ word ──────────── refused, with the reason ◀──┘          ◀──────┘           in force ◀─┘
 //! ```
-//! What is stored is the envelope as it came, so that each start checks its signature anew. Where it is to be in force
-//! and is not, because the clock was wrong or the host was set up otherwise, it is read and tried again from time to
-//! time; the coordinator is told why it is not, and never that it is. The highest version that
-//! was ever taken stands before it with a checksum of its own: it counts for the tenant also where the envelope cannot
-//! be believed any more, because its key was taken out of the file or its bytes are damaged. It is stored beside the
-//! spool, and a spool that is moved aside takes it along.
-//!
-//! # Format
-//! ```text
-//! policy.signed: 1 u8 | highest version u64 LE | tenant [32] | crc32c u32 LE of what is before it
-//!                | envelope (see shared::policy)
-//! ```
+//! Where what is stored is to be in force and is not, because the clock was wrong or the host was set up otherwise, it
+//! is read and tried again from time to time; the coordinator is told why it is not, and never that it is. It is stored
+//! beside the spool, and a spool that is moved aside takes it along.
 
 use std::{
     fs,
@@ -35,8 +26,9 @@ use shared::{
 };
 use tokio::sync::watch;
 
-use super::{place::place, trial::Trial};
+use super::trial::Trial;
 use crate::{
+    envelope::{Floor, Stored},
     limits::{POLICY_KEYS_BYTES_MAX, POLICY_RETRY_INTERVAL},
     policy::Policy,
     status::{RefusalStatus, SignedPolicyStatus},
@@ -45,8 +37,6 @@ use crate::{
 
 /// Name of the file in the spool's folder.
 const FILE: &str = "policy.signed";
-/// Version of the file's bytes.
-const VERSION: u8 = 1;
 
 /// The two ends of the uplink's channel.
 #[derive(Debug)]
@@ -88,8 +78,8 @@ pub(crate) struct Signed {
     trial: Trial,
     /// When the stored one was taken up, or tried to be, last.
     tried_at: Instant,
-    /// The highest version that was taken.
-    highest: u64,
+    /// What none that is taken may be below.
+    floor: Floor,
     /// What is wrong with the keys, or with what is stored.
     error: Option<String>,
     refused: u64,
@@ -122,7 +112,7 @@ impl Signed {
             is_in_force: false,
             trial: Trial::new(spool_dir),
             tried_at: now,
-            highest: 0,
+            floor: Floor::default(),
             error,
             refused: 0,
             last_refusal: None,
@@ -202,16 +192,14 @@ impl Signed {
 
     /// Returns the stored policy, if there is one and it can be believed.
     fn stored(&mut self) -> Result<Option<(envelope::Policy, PolicyDigest)>, String> {
-        let Some(bytes) = read(&self.path).map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        let stored = Stored::decode(&bytes)?;
-        if stored.tenant == self.tenant {
-            self.highest = self.highest.max(stored.highest);
+        let loaded = Stored::load(&self.path, self.tenant.as_bytes(), POLICY_ENVELOPE_BYTES_MAX);
+        let Some(stored) = loaded.map_err(|error| error.to_string())? else { return Ok(None) };
+        if stored.floor != Floor::default() {
+            self.floor = stored.floor;
         }
-        match envelope::open(stored.envelope, &self.keys) {
+        match envelope::open(&stored.envelope, &self.keys) {
             Ok(policy) if policy.tenant == self.tenant => {
-                Ok(Some((policy, PolicyDigest::of(stored.envelope))))
+                Ok(Some((policy, PolicyDigest::of(&stored.envelope))))
             }
             Ok(_) => Err(PolicyRefusal::ForeignTenant.to_string()),
             Err(refusal) => Err(refusal.to_string()),
@@ -279,18 +267,18 @@ impl Signed {
         now: Timestamp,
     ) -> Result<Policy, Fault> {
         let bare = |reason| (reason, String::new());
-        let policy = envelope::accept(&offer.envelope, &self.keys, self.tenant, self.highest, now)
+        let highest = self.floor.below(&offer.envelope);
+        let policy = envelope::accept(&offer.envelope, &self.keys, self.tenant, highest, now)
             .map_err(bare)?;
         if policy.version != offer.version {
             return Err(bare(PolicyRefusal::Malformed));
         }
         let rules = rules_of(&policy.text, can_hold, now)?;
         // What is not durable could be taken back by a crash, and an older one be taken after it.
-        let (tenant, highest) = (self.tenant, policy.version);
-        let stored = Stored { tenant, highest, envelope: &offer.envelope };
-        place(&self.path, &stored.encode())
+        let floor = Floor::of(policy.version, &offer.envelope);
+        Stored::place(&self.path, self.tenant.as_bytes(), floor, &offer.envelope)
             .map_err(|error| (PolicyRefusal::NotStored, error.to_string()))?;
-        self.highest = policy.version;
+        self.floor = floor;
         self.keep(&policy, PolicyDigest::of(&offer.envelope), None);
         Ok(rules)
     }
@@ -446,56 +434,6 @@ pub(crate) fn load_keys(path: &Path) -> Result<Vec<PolicyPublicKey>, String> {
             Err(shown(&format!("it names {count} keys, at most {POLICY_KEYS_MAX} are trusted")))
         }
     }
-}
-
-/// What is stored.
-struct Stored<'a> {
-    tenant: TenantId,
-    /// The highest version that was taken for it.
-    highest: u64,
-    envelope: &'a [u8],
-}
-
-impl<'a> Stored<'a> {
-    /// Bytes before the envelope.
-    const HEAD_BYTES: usize = 1 + 8 + TenantId::LEN + 4;
-
-    fn encode(&self) -> Vec<u8> {
-        let (highest, tenant) = (self.highest.to_le_bytes(), self.tenant.as_bytes());
-        let head = [&[VERSION][..], &highest, tenant].concat();
-        let sum = crc32c::crc32c(&head).to_le_bytes();
-        [head.as_slice(), &sum, self.envelope].concat()
-    }
-
-    fn decode(bytes: &'a [u8]) -> Result<Self, String> {
-        match bytes.first() {
-            Some(&VERSION) => {}
-            Some(version) => return Err(format!("version {version} is not known")),
-            None => return Err("it is empty".to_owned()),
-        }
-        Self::split(bytes).ok_or_else(|| "its beginning is damaged".to_owned())
-    }
-
-    fn split(bytes: &'a [u8]) -> Option<Self> {
-        let (head, envelope) = bytes.split_at_checked(Self::HEAD_BYTES)?;
-        let (head, sum) = head.split_last_chunk()?;
-        let (highest, tenant) = head.get(1..)?.split_first_chunk()?;
-        let is_whole = u32::from_le_bytes(*sum) == crc32c::crc32c(head);
-        let (highest, tenant) = (u64::from_le_bytes(*highest), tenant.try_into().ok()?);
-        let tenant = TenantId::from_bytes(tenant).filter(|_| is_whole)?;
-        Some(Self { tenant, highest, envelope })
-    }
-}
-
-/// Reads the file, if there is one.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    let most = (Stored::HEAD_BYTES + POLICY_ENVELOPE_BYTES_MAX) as u64 + 1;
-    match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?.take(most).read_to_end(&mut bytes)?,
-    };
-    Ok(Some(bytes))
 }
 
 #[cfg(test)]

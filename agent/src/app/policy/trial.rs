@@ -19,8 +19,10 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use shared::policy::PolicyDigest;
 
-use super::place::place;
-use crate::limits::{POLICY_TRIALS_MAX, POLICY_TRIED_AFTER};
+use crate::{
+    limits::{POLICY_TRIALS_MAX, POLICY_TRIED_AFTER},
+    platform::place,
+};
 
 /// Name of the file in the spool's folder.
 const FILE: &str = "policy.trying";

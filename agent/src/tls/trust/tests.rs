@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use certs::{
     AlternativeNames, Authority, COORDINATOR_VALIDITY, INTERMEDIATE_VALIDITY, PolicyKey,
@@ -167,7 +167,7 @@ fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
 
     let path = world.folder.path().join(TRUST_FILE);
     let whole = fs::read(&path).unwrap();
-    for at in [0, 1, 5, 40, whole.len() - 1] {
+    for at in [0, 1, 5, 40, 90, whole.len() - 1] {
         let mut changed = whole.clone();
         changed[at] ^= 1;
         fs::write(&path, changed).unwrap();
@@ -175,6 +175,14 @@ fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
         let error = trust.status().unwrap().error.unwrap();
         assert!(error.contains(TRUST_FILE), "{error}");
         assert!(believes(&trust, &of_old), "the configured root counts");
+        if at >= 90 {
+            for sequence in [1, 3] {
+                let earlier = world.offer(&world.bundle(sequence, &[&world.old]));
+                let reason = reason(&trust.take(&earlier, NOW));
+                assert_eq!(reason, Some(TrustRefusal::Rollback), "what was taken counts");
+            }
+            assert_eq!(trust.take(&world.offer(&bundle), NOW), TrustAck::in_force(3), "again");
+        }
         assert_eq!(trust.take(&world.offer(&world.bundle(4, &[&world.new])), NOW).sequence, 4);
         assert_eq!(trust.status().unwrap().error, None, "the next takes its place");
     }

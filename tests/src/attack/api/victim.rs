@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use shared::{
@@ -76,9 +77,11 @@ pub(super) fn prepare(arena: &Arena, client: &Client, admin: &str) -> Result<Vic
     })?;
     push(arena, client, admin)?;
     let mut known = known(client, admin, &a)?;
+    let (policy, bundle) = (arena.policy(VICTIM, 2, &format!("# {HOST}, again"))?, arena.trust(1)?);
+    let (policy, bundle) = (arena.policy_key.sign(&policy)?, arena.policy_key.sign_trust(&bundle)?);
     known.envelopes = BTreeMap::from([
-        ("/v1/tenants/{tenant}/policies", arena.policy(VICTIM, 2, &format!("# {HOST}, again"))?),
-        ("/v1/authority/trust", arena.trust()?),
+        ("/v1/tenants/{tenant}/policies", STANDARD.encode(policy)),
+        ("/v1/authority/trust", STANDARD.encode(bundle)),
     ]);
     Ok(Victim { known, _line: line, _sessions: sessions })
 }
@@ -146,7 +149,8 @@ fn block(host: &str, address: &str, record: &str) -> Result<Bytes> {
 /// Begins to roll out policies.
 fn push(arena: &Arena, client: &Client, admin: &str) -> Result<()> {
     for (tenant, host) in [(VICTIM, HOST), (NEIGHBOUR, "acme-srv")] {
-        let body = json!({ "envelope": arena.policy(tenant, 1, &format!("# {host}"))? });
+        let envelope = arena.policy_key.sign(&arena.policy(tenant, 1, &format!("# {host}"))?)?;
+        let body = json!({ "envelope": STANDARD.encode(envelope) });
         let path = format!("/v1/tenants/{tenant}/policies");
         let pushed = client.ask("POST", &path, admin, Some(&body))?;
         expect(&pushed.status.to_string(), "201").with_context(|| pushed.text.clone())?;

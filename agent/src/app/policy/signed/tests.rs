@@ -376,7 +376,7 @@ fn what_is_stored_is_believed_by_its_signature_alone() {
     *forged.last_mut().unwrap() ^= 1;
     for (bytes, says) in [
         (&forged[..], "its signature is not the key's"),
-        (&stored[..60], "no policy of a version"),
+        (&stored[..90], "no policy of a version"),
         (&stored[..9], "its beginning is damaged"),
         (&[9, 1], "version 9 is not known"),
         (&[], "it is empty"),
@@ -419,8 +419,13 @@ fn no_older_one_is_taken_although_the_one_that_is_stored_cannot_be_believed_any_
     *stored.last_mut().unwrap() ^= 1;
     fs::write(&path, &stored).unwrap();
     let (mut signed, _) = world.begin(false, world.now);
-    let before = world.policy(6);
+    let (before, newest) = (world.policy(5), world.policy(6));
+    let other =
+        envelope::Policy { limits: PolicyLimits { cpu_percent: Some(7) }, ..newest.clone() };
     assert_eq!(world.refused(&mut signed, &before), PolicyRefusal::Rollback);
+    assert_eq!(world.refused(&mut signed, &other), PolicyRefusal::Rollback);
+    world.offer(&newest);
+    assert!(signed.poll(true, world.at, world.now).is_some(), "the same is taken once more");
 
     // It is of another tenant's agent.
     let (word, channel) = (watch::channel(PolicyWord::default()).0, world.offers.subscribe());

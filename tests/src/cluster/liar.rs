@@ -1,4 +1,4 @@
-//! A coordinator that offers an agent whatever the test wants: with a good certificate, and over real QUIC.
+//! A coordinator that offers an agent whatever the test wants, over real QUIC.
 
 use std::{
     net::SocketAddr,
@@ -24,35 +24,58 @@ use shared::{
     limits::CONTROL_FRAME_BYTES_MAX,
     policy::{PolicyAck, PolicyOffer},
     session::{Receiver, ReceiverConfig, ReceiverEvent, Stream},
+    trust::{TrustAck, TrustOffer},
     wire::{ALPN, Frame, LEN_BYTES, checked_len},
 };
 
-/// How long the agent may take to find it, and to answer all.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// What is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// A policy.
+    Policy(PolicyOffer),
+    /// A trust bundle.
+    Trust(TrustOffer),
+}
 
-/// Listens at `address` with the identity in `folder`, offers an agent that greets one policy after the other, and
-/// returns what it says of each.
+/// What an agent says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Of a policy.
+    Policy(PolicyAck),
+    /// Of a trust bundle.
+    Trust(TrustAck),
+}
+
+/// What an agent says in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Which policy it has.
+    pub policy: PolicyAck,
+    /// Which trust bundle it has.
+    pub trust: TrustAck,
+    /// What it answers to each offer.
+    pub answers: Vec<Said>,
+}
+
+/// Listens at `address` with the identity in `folder`, offers an agent that greets one thing after the other, and
+/// returns what it says of each. An agent that breaks off and comes again is offered all once more.
 ///
 /// # Errors
-/// No agent comes, or it does not answer.
-pub(super) fn offer(
-    address: SocketAddr,
-    folder: &Path,
-    offers: Vec<PolicyOffer>,
-) -> Result<Vec<PolicyAck>> {
+/// No agent comes within `timeout`, or it does not answer.
+pub fn lie(address: SocketAddr, folder: &Path, lies: &[Lie], timeout: Duration) -> Result<Heard> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let endpoint = Endpoint::server(server(folder)?, address)?;
-        let said = tokio::time::timeout(DEADLINE, async {
+        let heard = tokio::time::timeout(timeout, async {
             loop {
                 let incoming = endpoint.accept().await.context("the endpoint is open")?;
                 // An agent that breaks off comes again.
-                if let Ok(said) = serve(incoming, offers.clone()).await {
-                    return Ok(said);
+                if let Ok(heard) = serve(incoming, lies).await {
+                    return Ok(heard);
                 }
             }
         });
-        said.await.context("the agent answers")?
+        heard.await.context("the agent answers")?
     })
 }
 
@@ -73,12 +96,11 @@ fn server(folder: &Path) -> Result<ServerConfig> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the session's machine counts from some instant")]
-async fn serve(incoming: Incoming, mut offers: Vec<PolicyOffer>) -> Result<Vec<PolicyAck>> {
+async fn serve(incoming: Incoming, lies: &[Lie]) -> Result<Heard> {
     let connection = incoming.await?;
     let (mut send, mut recv) = connection.accept_bi().await?;
     let mut receiver = Receiver::new(ReceiverConfig::default(), Instant::now());
-    offers.reverse();
-    let mut said = Vec::new();
+    let (mut standing, mut offered, mut answers) = ((None, None), 0, Vec::new());
     loop {
         let frame = read(&mut recv).await?;
         receiver.handle_frame(Stream::Control, frame, Instant::now())?;
@@ -90,16 +112,26 @@ async fn serve(incoming: Incoming, mut offers: Vec<PolicyOffer>) -> Result<Vec<P
                     let context = ContextVersion::default();
                     receiver.handle_cursors(committed, [None; Lane::COUNT], context);
                 }
-                ReceiverEvent::PolicyAck(ack) => said.push(ack),
+                ReceiverEvent::PolicyAck(ack) if standing.0.is_none() => standing.0 = Some(ack),
+                ReceiverEvent::TrustAck(ack) if standing.1.is_none() => standing.1 = Some(ack),
+                ReceiverEvent::PolicyAck(ack) => answers.push(Said::Policy(ack)),
+                ReceiverEvent::TrustAck(ack) => answers.push(Said::Trust(ack)),
                 ReceiverEvent::Goodbye(reason) => bail!("the agent ends it: {reason:?}"),
                 _ => {}
             }
         }
-        if receiver.can_offer_policy() {
-            match offers.pop() {
-                Some(offer) => receiver.handle_policy(offer),
-                None => return Ok(said),
+        if let (Some(policy), Some(trust)) = &standing
+            && answers.len() == offered
+        {
+            match lies.get(offered) {
+                Some(Lie::Policy(offer)) => receiver.handle_policy(offer.clone()),
+                Some(Lie::Trust(offer)) => receiver.handle_trust(offer.clone()),
+                None => {
+                    let (policy, trust) = (policy.clone(), trust.clone());
+                    return Ok(Heard { policy, trust, answers });
+                }
             }
+            offered += 1;
         }
         while let Some(transmit) = receiver.poll_transmit() {
             write(&mut send, &transmit.frame).await?;
