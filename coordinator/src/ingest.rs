@@ -57,7 +57,7 @@ use self::{
 use crate::{
     bell::{Bells, Listener},
     clock::{self, Clock},
-    command::identities::Certificate,
+    command::{identities::Certificate, issued::Proof},
     counters::{Counters, HandshakeRefused},
     limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX},
     store::{schema::AgentKey, writer::Store},
@@ -375,6 +375,13 @@ struct Peer {
     is_distrusted: bool,
 }
 
+impl Peer {
+    /// Returns what tells its certificate from all others.
+    fn proof(&self) -> Proof {
+        proof(&self.certificate, self.holder)
+    }
+}
+
 /// Who is at the other end.
 enum Met {
     /// An agent, by its certificate.
@@ -500,6 +507,10 @@ async fn reissue(
         _ => {}
     }
     None
+}
+
+fn proof(certificate: &Certificate, holder: SpkiDigest) -> Proof {
+    Proof { serial: certificate.serial.clone(), holder }
 }
 
 fn certificate(info: &CertificateInfo) -> Certificate {

@@ -184,9 +184,9 @@ pub const POLICY_VERSIONS_MAX: usize = 32;
 /// that a roll-out to all takes 10 MiB and not one copy an agent.
 pub const POLICY_OFFERS_MAX: usize = 256;
 
-/// Most certificates of an agent whose serial numbers are kept: the one that it uses, and two that were issued since
-/// and may not have arrived.
-pub const ISSUED_CERTIFICATES_MAX: usize = 3;
+/// Most certificates of an agent whose serial numbers are kept: the one that it greeted with last, the one by which it
+/// asks for the next, and two that were issued since and may not have arrived.
+pub const ISSUED_CERTIFICATES_MAX: usize = 4;
 /// How many agents are asked in a second to renew because the authority was replaced: a signature, two commits and two
 /// handshakes each, a tenth of a processor; ten thousand agents have renewed within nine minutes.
 pub const REISSUES_PER_SECOND: u32 = 20;

@@ -1,20 +1,22 @@
 //! The certificates that were issued here, and what they are good for once their issuer is distrusted.
 //!
 //! Whoever has stolen an intermediate can make a certificate of any agent, and nobody can tell it from a true one by
-//! looking at it. What tells them apart is that the true ones were issued here: numbers and keys of the few that may be
-//! in an agent's hands are kept, and stored before the certificate leaves. A thief can choose a number, and has not the
-//! key, whose possession the handshake proves. With such a one, and with nothing else under a distrusted issuer, an
-//! agent gets its next certificate; with none does it get a session.
+//! looking at it. What tells them apart is that the true ones come from here: the first was issued to a host that
+//! joined by a token, and each further one to whoever had the one before. Numbers and keys of the few of that line that
+//! may be in an agent's hands are kept, and stored before the certificate leaves. A thief can choose a number, and has
+//! not the key, whose possession the handshake proves; and what a thief has renewed here, while nobody knew of the
+//! theft, begins no line. With one of the line, and with nothing else under a distrusted issuer, an agent gets its next
+//! certificate; with none does it get a session.
 //!
-//! What a thief has shown before the theft was known does not keep the true agent out: a certificate that was not
-//! issued here supersedes none that was, and a conflict that it made is none.
+//! What a thief has shown before the theft was known does not keep the true agent out: only one of the line supersedes
+//! another of it, and a conflict that a certificate made that is not of it is none.
 
 use shared::{time::Timestamp, trust::SpkiDigest};
 
 use crate::{
     command::{
         CommandError,
-        identities::{Certificate, check as check_identity, revocation},
+        identities::{Certificate, revocation},
         trust,
     },
     limits::{FORGED_NOTE_INTERVAL, ISSUED_CERTIFICATES_MAX},
@@ -29,17 +31,33 @@ use crate::{
     },
 };
 
+/// What tells a certificate from all others, as whoever shows it has proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// The key that it certifies.
+    pub holder: SpkiDigest,
+}
+
+impl Proof {
+    fn is_of(&self, issued: &IssuedCertificate) -> bool {
+        (&self.serial, self.holder) == (&issued.serial, issued.holder)
+    }
+}
+
 /// What a certificate of a distrusted issuer is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It was issued here: the next may take its place.
+    /// It is of the line that began here: the next may take its place.
     Ours,
     /// It was not, so nothing.
     Forged,
 }
 
-/// Notes a certificate that was issued to an agent, before it is handed out. The one that the agent has shown last is
-/// kept, and the newest: the answers with those between were lost.
+/// Notes a certificate that was issued to an agent, before it is handed out: to a host that has joined, or to who has
+/// shown the one before. The one that was shown for it is kept, the last of the line with which the agent has greeted,
+/// and the newest: the answers with those between were lost.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -47,53 +65,76 @@ pub fn record(
     staged: &mut Staged<'_>,
     agent: AgentKey,
     issued: IssuedCertificate,
+    before: Option<&Proof>,
 ) -> Result<(), CommandError> {
     let key = IssuedKey(agent);
     let IssuedCertificates(mut kept) = staged.load(&key)?.unwrap_or_default();
-    let shown = staged.load(&CertificateKey(agent))?.map(|known| known.serial);
+    let is_before = |it: &IssuedCertificate| before.is_some_and(|before| before.is_of(it));
+    if before.is_some() && !kept.iter().any(is_before) {
+        return Ok(());
+    }
     kept.push(issued);
     while kept.len() > ISSUED_CERTIFICATES_MAX {
-        let oldest = kept.iter().position(|it| Some(&it.serial) != shown.as_ref());
-        kept.remove(oldest.unwrap_or(0));
+        let greeted = kept.iter().rposition(|it| it.is_shown);
+        let surplus = (0..kept.len()).find(|at| Some(*at) != greeted && !is_before(&kept[*at]));
+        kept.remove(surplus.unwrap_or(0));
     }
     put(staged, &key, IssuedCertificates(kept));
     Ok(())
 }
 
-/// Tells what a certificate of a distrusted issuer is good for, whose holder has proved to have this key.
+/// Notes with which certificate an agent greets; returns whether it is of the line that began here.
 ///
 /// # Errors
-/// The agent was revoked, or has shown a later certificate that was issued here, too; or the store cannot be read.
+/// The store cannot be read.
+pub fn greet(
+    staged: &mut Staged<'_>,
+    agent: AgentKey,
+    shown: &Proof,
+) -> Result<bool, CommandError> {
+    let key = IssuedKey(agent);
+    let Some(IssuedCertificates(mut kept)) = staged.load(&key)? else { return Ok(false) };
+    let Some(ours) = kept.iter_mut().find(|it| shown.is_of(it)) else { return Ok(false) };
+    if !ours.is_shown {
+        ours.is_shown = true;
+        put(staged, &key, IssuedCertificates(kept));
+    }
+    Ok(true)
+}
+
+/// Tells what a certificate of a distrusted issuer is good for.
+///
+/// # Errors
+/// The agent was revoked, or has greeted with a later one of the line; or the store cannot be read.
 pub fn check<S: Source + ?Sized>(
     source: &S,
     agent: AgentKey,
-    (shown, holder): (&Certificate, SpkiDigest),
+    shown: &Proof,
 ) -> Result<Standing, CommandError> {
     if revocation(source, agent)?.is_some() {
         return Err(CommandError::Revoked);
     }
     let IssuedCertificates(issued) = source.load(&IssuedKey(agent))?.unwrap_or_default();
-    if !issued.iter().any(|it| it.serial == shown.serial && it.holder == holder) {
+    let Some(at) = issued.iter().position(|it| shown.is_of(it)) else {
         return Ok(Standing::Forged);
-    }
-    if is_latest_ours(source, agent)? {
-        check_identity(source, agent, shown)?;
+    };
+    if issued[at + 1..].iter().any(|later| later.is_shown) {
+        return Err(CommandError::Superseded);
     }
     Ok(Standing::Ours)
 }
 
-/// Tells whether several hosts use an agent's identity, and nobody has decided which of them keeps it. Where one of
-/// them has shown a certificate that was not issued here, that one is no host of the agent's.
+/// Tells whether several hosts use an agent's identity: also where a person has decided which of them keeps it, as a
+/// renewal does not say which of them asks. Where one of them has shown a certificate that is not of the line that began
+/// here, that one is no host of the agent's.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn is_contested<S: Source + ?Sized>(source: &S, agent: AgentKey) -> Result<bool, LoadError> {
-    let conflict = source.load(&ConflictKey(agent))?;
-    let is_open = conflict.is_some_and(|conflict| conflict.kept.is_none());
-    Ok(is_open && is_latest_ours(source, agent)?)
+    Ok(source.load(&ConflictKey(agent))?.is_some() && is_latest_ours(source, agent)?)
 }
 
-/// Tells whether the latest certificate that an agent has shown was issued here; also where it has shown none.
+/// Tells whether the latest certificate that an agent has shown is of the line; also where it has shown none.
 fn is_latest_ours<S: Source + ?Sized>(source: &S, agent: AgentKey) -> Result<bool, LoadError> {
     let Some(known) = source.load(&CertificateKey(agent))? else { return Ok(true) };
     let IssuedCertificates(issued) = source.load(&IssuedKey(agent))?.unwrap_or_default();

@@ -132,20 +132,20 @@ pub fn acknowledge(
     note(staged, Some(tenant), event, &Actor::Agent(agent), now)
 }
 
-/// Notes whose key issued the certificate that an agent greets with.
+/// Notes whose key issued the certificate that an agent greets with, and whether that is of the line that began here.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn greet(
     staged: &mut Staged<'_>,
     agent: AgentKey,
-    issuer: Option<SpkiDigest>,
+    (issuer, is_of_here): (Option<SpkiDigest>, bool),
     now: Timestamp,
 ) -> Result<(), CommandError> {
     let key = AgentTrustKey(agent);
     let known = staged.load(&key)?.unwrap_or_else(|| AgentTrust::unheard(now));
-    if known.issuer != issuer {
-        put(staged, &key, AgentTrust { issuer, ..known });
+    if (known.issuer, known.is_of_here) != (issuer, is_of_here) {
+        put(staged, &key, AgentTrust { issuer, is_of_here, ..known });
     }
     Ok(())
 }
@@ -153,7 +153,14 @@ pub fn greet(
 impl AgentTrust {
     /// An agent that has not said which bundle it has.
     pub(crate) const fn unheard(now: Timestamp) -> Self {
-        Self { sequence: 0, since: now, refused: None, issuer: None, forged: None }
+        Self {
+            sequence: 0,
+            since: now,
+            refused: None,
+            issuer: None,
+            is_of_here: false,
+            forged: None,
+        }
     }
 }
 

@@ -152,7 +152,7 @@ async fn answer(
     let is_noted = shared.sites.may_note(now);
     let redeem = move |staged: &mut Staged<'_>| joins::redeem(staged, &candidate, is_noted, now);
     let (tenant, agent) = write(shared, redeem).await??;
-    match sign(shared, issuer, (tenant, agent), signing, now).await {
+    match sign(shared, issuer, ((tenant, agent), None), signing, now).await {
         Ok(chain) => Ok(Joined { tenant, agent, chain }),
         Err(error) => {
             tracing::error!(%tenant, %agent, error, "no certificate can be issued");

@@ -27,7 +27,10 @@ use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 
 use super::{LINGER, Peer, Shared, standing};
 use crate::{
-    command::{identities, issued},
+    command::{
+        identities,
+        issued::{self, Proof},
+    },
     limits::{
         JOIN_REQUEST_TIMEOUT, JOIN_TIMEOUT, LATE_RENEWALS_MAX, RENEWALS_OF_AGENT_MAX,
         RENEWALS_WINDOW,
@@ -35,6 +38,8 @@ use crate::{
     store::{engine::Staged, schema::AgentKey, values::IssuedCertificate},
     tls::Issuer,
 };
+
+type TenantAgent = (TenantId, AgentId);
 
 /// How often the agents of each tenant have asked for their next certificates lately. There are as many tenants and
 /// agents as certificates were ever issued for: only who has proved one is counted.
@@ -137,7 +142,8 @@ async fn exchange(
     } else {
         // Who is sent here is not late, however many come at once.
         let is_late = !peer.is_distrusted;
-        renew(Arc::clone(shared), (tenant, agent), is_late, request.signing_request).await
+        let whom = (peer.key, peer.proof());
+        renew(Arc::clone(shared), whom, is_late, request.signing_request).await
     };
     let frame = encode_frame(&reply).map_err(|error| text(&error))?;
     send.write_all(&frame).await.map_err(|error| text(&error))?;
@@ -159,11 +165,12 @@ async fn is_contested(shared: &Shared, peer: &Peer) -> bool {
 /// Returns what an agent is answered that asks for its next certificate, over a session or late.
 pub(super) async fn renew(
     shared: Arc<Shared>,
-    whom: (TenantId, AgentId),
+    (key, before): (AgentKey, Proof),
     is_late: bool,
     signing_request: Vec<u8>,
 ) -> RenewReply {
-    let (tenant, agent) = whom;
+    let AgentKey { tenant, agent } = key;
+    let whom = (tenant, agent);
     let refused = |refusal: RenewRefusal, error: &dyn std::fmt::Display| {
         shared.counters.renewals_refused.add_one();
         tracing::error!(%tenant, %agent, %error, "no certificate for the agent");
@@ -180,14 +187,13 @@ pub(super) async fn renew(
         return refused(RenewRefusal::Unavailable, &"no [authority] is configured");
     };
     let (engine, now) = (shared.store.engine_handle(), shared.clock.now());
-    let key = AgentKey { tenant, agent };
     let at = spawn_blocking(move || identities::issue_at(&*engine, key, certs::SKEW, now)).await;
     let at = match at {
         Ok(Ok(at)) => at,
         Ok(Err(error)) => return refused(RenewRefusal::Unavailable, &error),
         Err(error) => return refused(RenewRefusal::Unavailable, &error),
     };
-    let signing = sign(&shared, issuer, whom, request, at);
+    let signing = sign(&shared, issuer, (whom, Some(before)), request, at);
     let reply = match timeout(JOIN_TIMEOUT, signing).await {
         Ok(Ok(chain)) => RenewReply::Renewed(chain),
         Ok(Err(error)) => return refused(RenewRefusal::Unavailable, &error),
@@ -201,12 +207,12 @@ pub(super) async fn renew(
     reply
 }
 
-/// Has a certificate signed, on a thread of its own. Whoever does not wait for it any more leaves its place taken until
-/// it ends.
+/// Has a certificate signed, on a thread of its own, for a host that joins or for who has shown the one before. Whoever
+/// does not wait for it any more leaves its place taken until it ends.
 pub(super) async fn sign(
     shared: &Shared,
     issuer: &Issuer,
-    whom: (TenantId, AgentId),
+    (whom, before): (TenantAgent, Option<Proof>),
     request: SigningRequest,
     now: Timestamp,
 ) -> Result<Vec<Vec<u8>>, String> {
@@ -221,23 +227,25 @@ pub(super) async fn sign(
     let started = thread::Builder::new().name("signer".to_owned()).spawn(work);
     started.map_err(|error| error.to_string())?;
     let chain = issued.await.map_err(|_| "the signing thread ended".to_owned())??;
-    note(shared, whom, (&chain, spki)).await?;
+    note(shared, whom, (&chain, spki), before).await?;
     Ok(chain)
 }
 
-/// Stores number and key of a certificate before it leaves: where its issuer is distrusted one day, they alone tell the
-/// certificate from a forged one.
+/// Stores number and key of a certificate before it leaves, and by which one it was asked for: where its issuer is
+/// distrusted one day, they alone tell the certificate from a forged one.
 async fn note(
     shared: &Shared,
-    (tenant, agent): (TenantId, AgentId),
+    (tenant, agent): TenantAgent,
     (chain, issuer): (&[Vec<u8>], SpkiDigest),
+    before: Option<Proof>,
 ) -> Result<(), String> {
     let leaf = chain.first().ok_or("the chain is empty")?;
     let info = CertificateInfo::from_der(leaf).map_err(|error| error.to_string())?;
     let (serial, at) = (info.serial.as_bytes().to_vec(), shared.clock.now());
-    let issued = IssuedCertificate { serial, holder: info.spki, issuer, at };
+    let issued = IssuedCertificate { serial, holder: info.spki, issuer, at, is_shown: false };
     let key = AgentKey { tenant, agent };
-    let command = move |staged: &mut Staged<'_>| issued::record(staged, key, issued);
+    let command =
+        move |staged: &mut Staged<'_>| issued::record(staged, key, issued, before.as_ref());
     match timeout(COMMIT_TIMEOUT, shared.store.write(command)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("its serial number is not stored: {error}")),

@@ -21,7 +21,7 @@ use shared::{
     renewal::RenewReply,
     session::{ProtocolError, Receiver, ReceiverConfig, ReceiverEvent, Stream, Wake},
     time::Timestamp,
-    trust::TrustOffer,
+    trust::{SpkiDigest, TrustOffer},
     wire::{Frame, GoodbyeReason, Heartbeat, Hello, SetBack},
 };
 use tokio::{
@@ -35,6 +35,7 @@ use super::{
     ending::{Close, Ending, Failure},
     lane::{Outcome, Work, commit_lane},
     policy::{self, Found, Offers},
+    proof,
     quota::Allowance,
     recall::{self, Part, Recalled, Recalling},
     registry::{Place, Registry, Seat},
@@ -49,6 +50,7 @@ use crate::{
         agents::{self, Greeting},
         claims::{self, Admission, Standing},
         identities::{self, Certificate},
+        issued,
         ledger::{self, Recorded},
         trust as issuers,
     },
@@ -89,6 +91,8 @@ pub(super) struct Session<'a> {
     tenant: TenantId,
     agent: AgentId,
     certificate: Certificate,
+    /// The key that it has proved to have.
+    holder: SpkiDigest,
     allowance: Allowance,
     /// Spool and process of the agent, once it has greeted.
     process: Option<(Epoch, BootId)>,
@@ -146,7 +150,7 @@ impl<'a> Session<'a> {
         shared: &'a Arc<Shared>,
         registry: &'a Registry,
         connection: &'a Connection,
-        Peer { key: AgentKey { tenant, agent }, certificate, issuers, .. }: Peer,
+        Peer { key: AgentKey { tenant, agent }, certificate, holder, issuers, .. }: Peer,
         age: Duration,
     ) -> Self {
         Self {
@@ -156,6 +160,7 @@ impl<'a> Session<'a> {
             tenant,
             agent,
             certificate,
+            holder,
             allowance: shared.quotas.of(tenant, agent),
             process: None,
             is_quarantined: false,
@@ -323,7 +328,9 @@ impl<'a> Session<'a> {
                     self.beside(kept.map_ok(|()| Noted::TrustKept))?;
                 }
                 ReceiverEvent::Renew(signing_request) => {
-                    let (shared, whom) = (Arc::clone(self.shared), (self.tenant, self.agent));
+                    let key = AgentKey { tenant: self.tenant, agent: self.agent };
+                    let whom = (key, proof(&self.certificate, self.holder));
+                    let shared = Arc::clone(self.shared);
                     let reply = renewal::renew(shared, whom, false, signing_request);
                     self.noting.push(Box::pin(reply.map(Noted::Renewed).map(Ok)));
                 }
@@ -560,6 +567,7 @@ impl<'a> Session<'a> {
         let claimant = Claimant { epoch, boot, from, version: hello.agent_version.clone() };
         let (shared, certificate) = (Arc::clone(self.shared), self.certificate.clone());
         let (issuer, rtt) = (self.issuers.first(), self.connection.rtt());
+        let shown = proof(&certificate, self.holder);
         self.noting.push(Box::pin(async move {
             let rival = rival.living(rtt).await;
             let now = shared.clock.now();
@@ -569,7 +577,8 @@ impl<'a> Session<'a> {
                     Admission::Quarantined(since) => Ok(Noted::Quarantined(since)),
                     Admission::Served => {
                         identities::show(staged, key, &certificate, now)?;
-                        issuers::greet(staged, key, issuer, now)?;
+                        let is_of_here = issued::greet(staged, key, &shown)?;
+                        issuers::greet(staged, key, (issuer, is_of_here), now)?;
                         let greeting = agents::greet(staged, key.tenant, key.agent, &hello, now)?;
                         Ok(Noted::Greeted(Box::new((greeting, claimant))))
                     }

@@ -33,9 +33,7 @@ pub(super) async fn check(shared: &Shared, peer: &Peer) -> Result<(), Failure> {
 /// Looks into the store whether a certificate of a distrusted issuer may be renewed.
 pub(super) async fn check_reissue(shared: &Shared, peer: &Peer) -> Result<(), Failure> {
     let (engine, peer) = (shared.store.engine_handle(), peer.clone());
-    let looked =
-        spawn_blocking(move || issued::check(&*engine, peer.key, (&peer.certificate, peer.holder)));
-    let looked = looked.await;
+    let looked = spawn_blocking(move || issued::check(&*engine, peer.key, &peer.proof())).await;
     match looked {
         Ok(Ok(issued::Standing::Ours)) => Ok(()),
         Ok(Ok(issued::Standing::Forged)) => Err(Failure::Distrusted),

@@ -59,7 +59,7 @@ impl House {
         let key = AgentKey { tenant, agent: AgentId::from_bytes([agent; 16]) };
         let issuer = Some(SpkiDigest::from_bytes([issuer; 32]));
         let says = move |staged: &mut crate::store::engine::Staged<'_>, now| {
-            commands::greet(staged, key, issuer, now)?;
+            commands::greet(staged, key, (issuer, true), now)?;
             commands::acknowledge(staged, key, ack, now)
         };
         self.fixture.write(says).await;

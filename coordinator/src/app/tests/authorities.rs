@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use certs::{AGENT_VALIDITY, Authority, Leaf, PolicyKey, PrivateKey};
 use shared::{
+    ids::AgentId,
     renewal::RenewReply,
     trust::{TrustAck, TrustBundle, TrustOffer, TrustRefusal},
     wire::CLOSE_ENDED,
@@ -13,6 +14,7 @@ use shared::{
 use super::{
     agent::Agent,
     house::{DOMAIN, House, agent_id, eventually, spki_of, tenant},
+    joins::joined,
     renewals::{ask, ask_late, close_code, dial_late, leaf_of},
     *,
 };
@@ -57,7 +59,11 @@ async fn offered(agent: &mut Agent) -> TrustOffer {
 }
 
 fn known(running: &Running) -> Option<AgentTrust> {
-    let key = AgentKey { tenant: tenant("acme"), agent: agent_id(1) };
+    known_of(running, agent_id(1))
+}
+
+fn known_of(running: &Running, agent: AgentId) -> Option<AgentTrust> {
+    let key = AgentKey { tenant: tenant("acme"), agent };
     running.store.engine().load(&AgentTrustKey(key)).unwrap()
 }
 
@@ -68,9 +74,11 @@ fn events(running: &Running) -> Vec<TrustEvent> {
 }
 
 /// Returns a certificate of an agent that an intermediate makes, whoever has it.
-fn made_by(authority: &Authority, house: &House, validity: Duration) -> Leaf {
+fn made_by(authority: &Authority, house: &House, (agent, validity): (AgentId, Duration)) -> Leaf {
     let key = PrivateKey::generate().unwrap();
-    authority.issue_agent(tenant("acme"), agent_id(1), house.now(), validity, &key).unwrap()
+    // Later than what was issued in these seconds.
+    let now = house.now().saturating_add(Duration::from_secs(60));
+    authority.issue_agent(tenant("acme"), agent, now, validity, &key).unwrap()
 }
 
 /// Has an agent's certificate renewed over its connection.
@@ -118,7 +126,8 @@ async fn an_agent_of_an_earlier_intermediate_is_asked_to_renew_as_soon_as_it_gre
     house.let_hosts_join();
     let before = house.replace_intermediate();
     let running = house.start().await;
-    let old = made_by(&before, &house, AGENT_VALIDITY - Duration::from_secs(86_400));
+    let validity = AGENT_VALIDITY - Duration::from_secs(86_400);
+    let old = made_by(&before, &house, (agent_id(1), validity));
     let (mut agent, _) = Agent::greeted(&house, &old, &running).await;
     assert_eq!(agent.receive(Stream::Control).await, Frame::RenewNow);
     let key = PrivateKey::generate().unwrap();
@@ -137,26 +146,36 @@ async fn of_a_stolen_intermediate_only_what_was_issued_here_is_worth_a_renewal_a
     let mut house = House::new();
     house.let_hosts_join();
     let running = house.start().await;
-    let first = made_by(&house.authority, &house, AGENT_VALIDITY - Duration::from_secs(86_400));
-    let ours = renewed(&house, &first, &running).await;
+    let (agent, joined) = joined(&house, &running).await;
+    let ours = renewed(&house, &joined, &running).await;
     drop(Agent::greeted(&house, &ours, &running).await);
-    running.shut_down().await.unwrap();
+    assert!(known_of(&running, agent).unwrap().is_of_here);
 
-    // It is stolen: a certificate of the same agent is made elsewhere, and shown while nobody knows.
-    let forged = made_by(&house.authority, &house, AGENT_VALIDITY + Duration::from_secs(60));
+    // It is stolen: a certificate of the same agent is made elsewhere, and renewed and shown while nobody knows.
+    let validity = AGENT_VALIDITY + Duration::from_secs(60);
+    let forged = made_by(&house.authority, &house, (agent, validity));
+    let laundered = renewed(&house, &forged, &running).await;
+    drop(Agent::greeted(&house, &laundered, &running).await);
+    assert!(!known_of(&running, agent).unwrap().is_of_here);
+    running.shut_down().await.unwrap();
     let stolen = house.replace_intermediate();
     house.distrust(&stolen);
     let running = house.start().await;
-    for purpose in ["session", "renewal"] {
+    for (purpose, leaf) in [
+        ("session", &forged),
+        ("renewal", &forged),
+        ("session", &laundered),
+        ("renewal", &laundered),
+    ] {
         let connection = match purpose {
-            "session" => Agent::connect(&house, &forged, &running).await.connection.clone(),
-            _ => dial_late(&house, &forged, &running).await.unwrap(),
+            "session" => Agent::connect(&house, leaf, &running).await.connection.clone(),
+            _ => dial_late(&house, leaf, &running).await.unwrap(),
         };
         let lost = connection.closed().await;
         assert_eq!(close_code(&lost), 3, "{purpose}: {lost}");
     }
     let refused = running.counters.handshakes_refused.value(HandshakeRefused::DistrustedIssuer);
-    assert_eq!(refused, 2);
+    assert_eq!(refused, 4);
     eventually("it is journalled, once", || events(&running).len() == 1).await;
     assert!(matches!(events(&running)[0], TrustEvent::Forged { .. }));
 
@@ -168,7 +187,8 @@ async fn of_a_stolen_intermediate_only_what_was_issued_here_is_worth_a_renewal_a
     let reply = ask_late(&connection, &key).await.unwrap();
     let RenewReply::Renewed(chain) = reply else { panic!("{reply:?}") };
     let (_agent, _) = Agent::greeted(&house, &leaf_of(&chain, &key), &running).await;
-    assert_eq!(known(&running).and_then(|it| it.issuer), Some(spki_of(&house.authority)));
+    let known = known_of(&running, agent).unwrap();
+    assert_eq!((known.issuer, known.is_of_here), (Some(spki_of(&house.authority)), true));
     assert_eq!(running.counters.reissues_forced.value(), 1);
     running.shut_down().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use certs::{CertificateInfo, PolicyKey, PrivateKey};
+use certs::{CertificateInfo, Leaf, PolicyKey, PrivateKey};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig,
 };
@@ -13,6 +13,7 @@ use rustls::{
 };
 use shared::{
     identity::Role,
+    ids::AgentId,
     join::{
         ALPN_JOIN, ALPN_JOIN_2, JoinAnswer, JoinRefusal, JoinReply, JoinRequest, JoinSecret,
         encode_frame,
@@ -23,6 +24,7 @@ use shared::{
 
 use super::{
     house::{House, eventually, tenant, within},
+    renewals::leaf_of,
     *,
 };
 use crate::{
@@ -90,6 +92,16 @@ async fn answer(house: &House, running: &Running, alpn: &[u8], request: &JoinReq
     within(send.write_all(&encode_frame(request).unwrap())).await.unwrap();
     send.finish().unwrap();
     within(recv.read_to_end(JOIN_FRAME_BYTES_MAX)).await.unwrap().split_off(LEN_BYTES)
+}
+
+/// Has a host join; returns which agent it is.
+pub(super) async fn joined(house: &House, running: &Running) -> (AgentId, Leaf) {
+    invite(running, 1, 1).await;
+    let key = PrivateKey::generate().unwrap();
+    match ask(house, running, &request(1, &key)).await {
+        JoinReply::Joined(joined) => (joined.agent, leaf_of(&joined.chain, &key)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,11 @@ fn certificate(serial: u8, not_before: u64) -> Certificate {
 
 fn issued(serial: u8) -> IssuedCertificate {
     let (issuer, at) = (SpkiDigest::from_bytes([9; 32]), Timestamp::from_ms(u64::from(serial)));
-    IssuedCertificate { serial: vec![serial], holder: holder(serial), issuer, at }
+    IssuedCertificate { serial: vec![serial], holder: holder(serial), issuer, at, is_shown: false }
+}
+
+fn proof(serial: u8) -> Proof {
+    Proof { serial: vec![serial], holder: holder(serial) }
 }
 
 /// The key that the certificate of this number certifies.
@@ -42,16 +46,25 @@ impl World {
         done
     }
 
-    fn issue(&self, serial: u8) {
-        self.run(|staged| record(staged, agent(), issued(serial)));
+    /// Issues a certificate to a host that joins.
+    fn join(&self, serial: u8) {
+        self.run(|staged| record(staged, agent(), issued(serial), None));
     }
 
-    fn show(&self, shown: &Certificate) {
-        self.run(|staged| show(staged, agent(), shown, Timestamp::from_ms(5)));
+    /// Issues a certificate to who shows another.
+    fn renew(&self, before: u8, serial: u8) {
+        self.run(|staged| record(staged, agent(), issued(serial), Some(&proof(before))));
     }
 
-    fn check(&self, shown: &Certificate) -> Result<Standing, CommandError> {
-        check(&self.0 as &dyn Engine, agent(), (shown, holder(shown.serial[0])))
+    /// Lets in who shows a certificate, which begins at this time; returns whether it is of the line.
+    fn greet(&self, serial: u8, not_before: u64) -> bool {
+        let now = Timestamp::from_ms(5);
+        self.run(|staged| show(staged, agent(), &certificate(serial, not_before), now));
+        self.run(|staged| greet(staged, agent(), &proof(serial)))
+    }
+
+    fn check(&self, serial: u8) -> Result<Standing, CommandError> {
+        check(&self.0 as &dyn Engine, agent(), &proof(serial))
     }
 
     fn kept(&self) -> Vec<u8> {
@@ -68,60 +81,93 @@ impl World {
 #[test]
 fn only_what_was_issued_here_is_worth_a_renewal() {
     let world = World::new();
-    assert_eq!(world.check(&certificate(1, 10)), Ok(Standing::Forged), "nothing was issued");
-    world.issue(1);
-    assert_eq!(world.check(&certificate(1, 10)), Ok(Standing::Ours));
-    assert_eq!(world.check(&certificate(2, 10)), Ok(Standing::Forged));
+    assert_eq!(world.check(1), Ok(Standing::Forged), "nothing was issued");
+    world.join(1);
+    assert_eq!(world.check(1), Ok(Standing::Ours));
+    assert_eq!(world.check(2), Ok(Standing::Forged));
     let other = AgentKey { tenant: "globex".parse().unwrap(), ..agent() };
     let engine: &dyn Engine = &world.0;
-    let shown = certificate(1, 10);
-    let of_other = check(engine, other, (&shown, holder(1)));
+    let of_other = check(engine, other, &proof(1));
     assert_eq!(of_other, Ok(Standing::Forged), "L5: another tenant's agent of the same id");
-    let numbered = check(engine, agent(), (&shown, holder(66)));
+    let numbered = check(engine, agent(), &Proof { holder: holder(66), ..proof(1) });
     assert_eq!(numbered, Ok(Standing::Forged), "a forgery under a true one's number");
+}
+
+#[test]
+fn what_a_thief_renewed_before_the_theft_was_known_is_worth_nothing() {
+    let world = World::new();
+    world.join(1);
+    assert!(world.greet(1, 10));
+    // A forgery is shown, and renewed again and again.
+    assert!(!world.greet(66, 20));
+    for serial in 67..90 {
+        world.renew(serial - 1, serial);
+        assert!(!world.greet(serial, u64::from(serial)));
+        assert_eq!(world.check(serial), Ok(Standing::Forged));
+    }
+    assert_eq!(world.check(1), Ok(Standing::Ours), "the true one is good all the same");
+    world.renew(1, 2);
+    assert!(world.greet(2, 200));
+    assert_eq!(world.check(2), Ok(Standing::Ours));
 }
 
 #[test]
 fn the_one_in_use_is_kept_whatever_was_issued_since_and_never_arrived() {
     let world = World::new();
-    world.issue(1);
-    world.show(&certificate(1, 10));
-    (2..=9).for_each(|serial| world.issue(serial));
-    assert_eq!(world.kept(), [1, 8, 9]);
+    world.join(1);
+    world.greet(1, 10);
+    (2..=9).for_each(|serial| world.renew(1, serial));
+    assert_eq!(world.kept(), [1, 7, 8, 9]);
     assert_eq!(world.kept().len(), ISSUED_CERTIFICATES_MAX);
-    world.show(&certificate(9, 20));
-    world.issue(10);
-    assert_eq!(world.kept(), [8, 9, 10]);
-    assert_eq!(world.check(&certificate(1, 10)), Ok(Standing::Forged), "long replaced");
+    world.greet(9, 20);
+    world.renew(9, 10);
+    assert_eq!(world.kept(), [7, 8, 9, 10]);
+    assert_eq!(world.check(1), Ok(Standing::Forged), "long replaced");
 }
 
 #[test]
-fn a_forged_later_certificate_supersedes_none_that_was_issued_here() {
+fn the_one_by_which_the_next_is_asked_for_is_kept_also_where_another_was_shown_or_none() {
     let world = World::new();
-    world.issue(1);
-    world.show(&certificate(1, 10));
-    world.issue(2);
-    world.show(&certificate(2, 20));
-    assert!(matches!(world.check(&certificate(1, 10)), Err(CommandError::Superseded)));
-    world.show(&certificate(66, 30)); // by a thief, before the theft was known
-    assert_eq!(world.check(&certificate(2, 20)), Ok(Standing::Ours));
-    assert_eq!(world.check(&certificate(66, 30)), Ok(Standing::Forged));
+    world.join(1);
+    (2..=9).for_each(|serial| world.renew(1, serial));
+    assert_eq!(world.kept(), [1, 7, 8, 9], "it has never greeted");
+    world.greet(66, 30); // by a thief
+    (10..=19).for_each(|serial| world.renew(1, serial));
+    assert_eq!(world.kept(), [1, 17, 18, 19]);
+    world.greet(19, 40);
+    (20..=29).for_each(|serial| world.renew(19, serial));
+    assert_eq!(world.kept(), [19, 27, 28, 29]);
+}
+
+#[test]
+fn only_a_later_one_of_the_line_that_was_shown_supersedes() {
+    let world = World::new();
+    world.join(1);
+    world.greet(1, 10);
+    world.renew(1, 2);
+    assert_eq!(world.check(1), Ok(Standing::Ours), "the next one may not have arrived");
+    world.greet(2, 20);
+    assert_eq!(world.check(1), Err(CommandError::Superseded));
+    world.greet(66, 30); // by a thief, before the theft was known
+    assert_eq!(world.check(2), Ok(Standing::Ours));
+    assert_eq!(world.check(1), Err(CommandError::Superseded), "of an old copy of the host");
+    assert_eq!(world.check(66), Ok(Standing::Forged));
 }
 
 #[test]
 fn a_revoked_agent_renews_nothing() {
     let world = World::new();
-    world.issue(1);
+    world.join(1);
     let by = Actor::Person("ann".into());
     let now = Timestamp::from_ms(9);
     world.run(|staged| {
         crate::command::identities::revoke(staged, agent(), "stolen", &by, now).map(drop)
     });
-    assert_eq!(world.check(&certificate(1, 10)), Err(CommandError::Revoked));
+    assert_eq!(world.check(1), Err(CommandError::Revoked));
 }
 
 #[test]
-fn a_conflict_keeps_an_agent_from_renewing_unless_it_is_decided_or_a_thiefs() {
+fn a_conflict_keeps_an_agent_from_renewing_unless_it_is_a_thiefs() {
     let world = World::new();
     let host = || ClaimingHost {
         claimant: Claimant {
@@ -142,13 +188,13 @@ fn a_conflict_keeps_an_agent_from_renewing_unless_it_is_decided_or_a_thiefs() {
         });
     };
     assert!(!world.is_contested());
-    world.issue(1);
-    world.show(&certificate(1, 10));
+    world.join(1);
+    world.greet(1, 10);
     set(None);
     assert!(world.is_contested(), "two hosts with a certificate that was issued here");
     let (by, reason) = (Actor::Coordinator, String::new());
     set(Some(Kept { host: 0, at: Timestamp::ZERO, by, reason }));
-    assert!(!world.is_contested(), "a person has decided");
+    assert!(world.is_contested(), "a person has decided, and a renewal does not say whose it is");
     set(None);
     world.run(|staged| {
         let forged = certificate(66, 30);

@@ -142,7 +142,7 @@ fn whose_certificate_an_agent_greets_with_is_known_beside_what_it_believes() {
     let world = World::new();
     world.say(TrustAck::in_force(3), 6);
     let issuer = Some(SpkiDigest::from_bytes([7; 32]));
-    world.run(|staged| greet(staged, agent(), issuer, Timestamp::from_ms(9))).unwrap();
+    world.run(|staged| greet(staged, agent(), (issuer, true), Timestamp::from_ms(9))).unwrap();
     let known = world.known();
     assert_eq!((known.sequence, known.issuer), (3, issuer));
 }

@@ -33,6 +33,8 @@ pub struct AgentTrust {
     pub refused: Option<RefusedTrust>,
     /// Key of whoever issued the certificate that it greeted with last.
     pub issuer: Option<SpkiDigest>,
+    /// Whether that certificate is of the line that began here, so that the agent can be re-keyed if its issuer is stolen.
+    pub is_of_here: bool,
     /// The last certificate that names it, comes from a distrusted issuer and not from here, and that the journal has.
     pub forged: Option<RefusedCertificate>,
 }
@@ -50,7 +52,8 @@ pub struct RefusedTrust {
     pub at: Timestamp,
 }
 
-/// The certificates that were issued here to an agent, of which one may be in its hands; the newest last.
+/// The certificates that were issued here to an agent, of which one may be in its hands; the newest last. The first was
+/// issued to a host that joined, and each further one to whoever had one of those before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuedCertificates(pub Vec<IssuedCertificate>);
 
@@ -65,6 +68,8 @@ pub struct IssuedCertificate {
     pub issuer: SpkiDigest,
     /// When.
     pub at: Timestamp,
+    /// Whether the agent has greeted with it.
+    pub is_shown: bool,
 }
 
 /// What happened about whom agents believe. Append, never reorder (L10).
@@ -125,16 +130,17 @@ mod tests {
                 at,
             }),
             issuer: Some(issuer),
+            is_of_here: true,
             forged: Some(RefusedCertificate { serial: vec![5], at }),
         };
         let nines = "09".repeat(32);
-        let expected = format!("01fb2c010701fb2d0106026e6f0701{nines}01010507");
+        let expected = format!("01fb2c010701fb2d0106026e6f0701{nines}0101010507");
         assert_eq!(hex(&agent.encode()), expected);
         let holder = SpkiDigest::from_bytes([8; 32]);
-        let issued = IssuedCertificate { serial: vec![1, 2], holder, issuer, at };
+        let issued = IssuedCertificate { serial: vec![1, 2], holder, issuer, at, is_shown: true };
         let issued = IssuedCertificates(vec![issued]);
         let eights = "08".repeat(32);
-        assert_eq!(hex(&issued.encode()), format!("0101020102{eights}{nines}07"));
+        assert_eq!(hex(&issued.encode()), format!("0101020102{eights}{nines}0701"));
         assert_eq!(TrustRecord::decode(&record.encode()), Ok(record));
         assert_eq!(AgentTrust::decode(&agent.encode()), Ok(agent));
         assert_eq!(IssuedCertificates::decode(&issued.encode()), Ok(issued));
