@@ -316,7 +316,20 @@ async fn receive(
         }
         Met::Late(connection, peer) => {
             let from = connection.remote_address().ip();
-            let _visit = match visit(from, "too many agents renew late: try again in a minute") {
+            let full = "too many agents renew late: try again in a minute";
+            // Of a distrusted issuer only who was issued a certificate here comes this far: no stranger takes their
+            // places, and a site may have many of them.
+            let places = peer.is_distrusted.then(|| Arc::clone(&shared.authorities.places));
+            let place = places.map(Semaphore::try_acquire_owned).transpose();
+            let visit = match (place, peer.is_distrusted) {
+                (Ok(place), true) => Ok((place, None)),
+                (Ok(_), false) => visit(from, full).map(|visit| (None, Some(visit))),
+                (Err(_none), _) => {
+                    shared.counters.handshakes_refused.add_one(HandshakeRefused::Full);
+                    Err(full)
+                }
+            };
+            let _visit = match visit {
                 Ok(visit) => visit,
                 Err(reason) => return close(&connection, Close::Unavailable, reason),
             };

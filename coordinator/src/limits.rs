@@ -341,6 +341,8 @@ pub const JOIN_ANSWERS_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// How many agents of one tenant may renew a certificate that has ended within [`RENEWALS_WINDOW`]: more than come
 /// back from a holiday together, fewer than somebody who stole an archive of keys would like.
 pub const LATE_RENEWALS_MAX: u32 = 500;
+/// Most agents of distrusted issuers that renew at once: as many as hosts that join, which may not keep these out.
+pub const REISSUES_MAX: usize = 64;
 /// How often one agent may ask for its next certificate within [`RENEWALS_WINDOW`]: one that gets none asks every ten
 /// minutes.
 pub const RENEWALS_OF_AGENT_MAX: u32 = 8;

@@ -480,7 +480,9 @@ impl<'a> Session<'a> {
 
     /// Asks the agent to renew, if its certificate is not the present authority's and it is its turn.
     fn reissue(&mut self) {
-        if self.issuers.is_to_renew(self.shared, self.shared.clock.now()) {
+        if self.receiver.can_renew_now()
+            && self.issuers.is_to_renew(self.shared, self.shared.clock.now())
+        {
             self.receiver.handle_renew_now();
         }
     }

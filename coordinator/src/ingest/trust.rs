@@ -15,28 +15,31 @@ use shared::{
     time::Timestamp,
     trust::{SpkiDigest, TrustAck, TrustOffer, TrustOutcome},
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::{Shared, ending::Failure, policy::Found};
 use crate::{
     command::trust,
     counters::{Counters, TrustRefused},
-    limits::{REISSUE_RETRY, REISSUES_PER_SECOND},
+    limits::{REISSUE_RETRY, REISSUES_MAX, REISSUES_PER_SECOND},
     store::{engine::Staged, schema::AgentKey},
 };
 
 /// Which issuers are distrusted, and how fast agents of earlier ones are asked to renew.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Authorities {
     distrusted: Vec<SpkiDigest>,
     pace: Pace,
+    /// Places for agents of distrusted issuers that renew.
+    pub(super) places: Arc<Semaphore>,
 }
 
 impl Authorities {
     /// Returns authorities of which these are distrusted.
     #[must_use]
     pub fn new(distrusted: Vec<SpkiDigest>) -> Self {
-        Self { distrusted, pace: Pace::default() }
+        let places = Arc::new(Semaphore::new(REISSUES_MAX));
+        Self { distrusted, pace: Pace::default(), places }
     }
 
     /// Returns whether any of those that a chain shows is distrusted.
@@ -81,8 +84,8 @@ impl Issuers {
         self.shown.first().copied()
     }
 
-    /// Returns whether the agent is to be asked to renew now: its certificate is not the present authority's, and it is
-    /// its turn.
+    /// Returns whether the agent is to be asked to renew now: its certificate is not the present authority's, it can be
+    /// asked, and it is its turn.
     pub(super) fn is_to_renew(&mut self, shared: &Shared, now: Timestamp) -> bool {
         let Some(issuer) = &shared.issuer else { return false };
         let was_asked = self.asked_at.is_some_and(|at| now.since(at) < REISSUE_RETRY);
@@ -163,6 +166,6 @@ mod tests {
         let authorities = Authorities::new(vec![bad]);
         assert!(authorities.distrusts(&[good, bad]) && authorities.distrusts(&[bad]));
         assert!(!authorities.distrusts(&[good]) && !authorities.distrusts(&[]));
-        assert!(!Authorities::default().distrusts(&[bad]));
+        assert!(!Authorities::new(Vec::new()).distrusts(&[bad]));
     }
 }

@@ -93,6 +93,17 @@ pub enum AuthorityError {
         /// Its key.
         key: SpkiDigest,
     },
+    /// What is named as distrusted is not asked for.
+    #[error(
+        "{}: distrusted names the key {key} of a certificate there, and a chain need not show \
+         that one: take it out of the file", roots.display()
+    )]
+    DistrustedRoot {
+        /// The roots.
+        roots: PathBuf,
+        /// The key.
+        key: SpkiDigest,
+    },
     /// The files make no authority.
     #[error(
         "{} issues nothing under any root of {}: {error}", certificate.display(), roots.display()
@@ -118,6 +129,19 @@ pub enum ChainError {
     ReadBack(#[from] CertificateError),
 }
 
+/// Checks that no root is one that is distrusted: chains end below it, so it would be believed all the same.
+fn check_roots(roots: &Path, distrusted: &[SpkiDigest]) -> Result<(), AuthorityError> {
+    let unreadable = |error| AuthorityError::Certificate { path: roots.to_owned(), error };
+    for root in certificates(&text_of(roots)?) {
+        let ders = certificates_of_pem(root).map_err(unreadable)?;
+        let key = spki_digest_of_der(&ders[0]).map_err(unreadable)?;
+        if distrusted.contains(&key) {
+            return Err(AuthorityError::DistrustedRoot { roots: roots.to_owned(), key });
+        }
+    }
+    Ok(())
+}
+
 impl Issuer {
     /// Loads the authority, which must stand under one of the roots that agents' certificates must lead to.
     ///
@@ -132,6 +156,7 @@ impl Issuer {
         if config.distrusted.contains(&spki) {
             return Err(AuthorityError::Distrusted { certificate: certificate.clone(), key: spki });
         }
+        check_roots(roots, &config.distrusted)?;
         let signer = match &config.key {
             AuthorityKey::Command(command) => Signer::Command(command),
             AuthorityKey::File { path, passphrase_file } => {

@@ -348,13 +348,19 @@ impl Receiver {
         self.ask(Frame::Probe);
     }
 
+    /// Returns whether the agent can be asked to renew: those of earlier versions do not know the question.
+    #[must_use]
+    pub fn can_renew_now(&self) -> bool {
+        self.phase == Phase::Streaming && self.version >= CLAIM_VERSION
+    }
+
     /// Asks the agent to ask for its next certificate now, if it can.
     pub fn handle_renew_now(&mut self) {
         self.ask(Frame::RenewNow);
     }
 
     fn ask(&mut self, frame: Frame) {
-        if self.phase == Phase::Streaming && self.version >= CLAIM_VERSION {
+        if self.can_renew_now() {
             self.transmits.push_back(Transmit { stream: Stream::Control, frame });
         }
     }

@@ -574,6 +574,7 @@ fn whoever_is_asked_shows_that_it_lives_and_renews() {
     let mut pair = Pair::new([0; 3]);
     pair.run();
     pair.receiver.handle_probe();
+    assert!(pair.receiver.can_renew_now());
     pair.receiver.handle_renew_now();
     pair.run();
     assert_eq!((pair.alive, pair.renew_asked), (1, 1));
@@ -583,6 +584,7 @@ fn whoever_is_asked_shows_that_it_lives_and_renews() {
     hello.version = CLAIM_VERSION - 1;
     old.receiver.handle_frame(Stream::Control, Frame::Hello(hello.clone()), old.now).unwrap();
     old.receiver.handle_cursors([None; 3], [Some(1); 3], ContextVersion(0));
+    assert!(!old.receiver.can_renew_now(), "it would not know the frame");
     old.receiver.handle_probe();
     old.receiver.handle_renew_now();
     let sent: Vec<_> = std::iter::from_fn(|| old.receiver.poll_transmit()).collect();

@@ -218,9 +218,15 @@ async fn a_bundle_that_would_lock_agents_out_is_told_from_one_that_would_not() {
     let next = TrustBundle { distrusted: present.clone(), ..good };
     assert_eq!(load(&house).check(&next, now), Ok(()), "once it is replaced");
 
+    let root = house.root_der();
     let authority = house.config.authority.as_mut().unwrap();
     authority.distrusted = vec![spki_of(&house.authority)];
     let authority = house.config.authority.as_ref().unwrap();
     let refused = Issuer::load(authority, &house.config).unwrap_err();
     assert!(matches!(refused, AuthorityError::Distrusted { .. }), "{refused}");
+    let authority = house.config.authority.as_mut().unwrap();
+    authority.distrusted = vec![certs::spki_digest_of_der(&root).unwrap()];
+    let authority = house.config.authority.as_ref().unwrap();
+    let refused = Issuer::load(authority, &house.config).unwrap_err();
+    assert!(matches!(refused, AuthorityError::DistrustedRoot { .. }), "{refused}");
 }
