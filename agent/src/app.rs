@@ -163,7 +163,8 @@ fn load_identity(config: &Config) -> Result<Credentials> {
     Credentials::load(&config.identity).context("load the agent's identity")
 }
 
-/// Takes up whom the agent believes by the bundle that it took last. What is wrong with its keys the policy says, too.
+/// Takes up whom the agent believes by the bundle that it took last. Where the keys cannot be read, which the policy
+/// says, too, that goes on counting, and none is taken.
 fn begin_trust(config: &Config, credentials: &Credentials) {
     let keys = load_keys(&config.policy_keys).unwrap_or_default();
     let folder = config.identity.certificate.parent().unwrap_or_else(|| Path::new(""));

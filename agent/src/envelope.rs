@@ -3,7 +3,7 @@
 //! The envelope is stored as it came, so that each start checks its signature anew. The highest number that was ever
 //! taken stands before it with a checksum of its own: it counts also where the envelope cannot be believed any more,
 //! because its key was taken out of the file or its bytes are damaged. Then the very same envelope may be taken once
-//! more, and nothing else of that number.
+//! more, and nothing else of that number. Whether the bytes are those that were taken the digest says, without a key.
 //!
 //! # Format
 //! ```text

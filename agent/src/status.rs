@@ -391,7 +391,8 @@ pub struct TrustStatus {
     pub roots: u64,
     /// How many stolen intermediates it names.
     pub distrusted: u64,
-    /// What is wrong with what was stored.
+    /// What is wrong with what was stored. Where the sequence is not zero, that counts all the same, and what is wrong
+    /// is that its key is not trusted here.
     pub error: Option<String>,
     /// How many were refused since the start.
     pub refused: u64,

@@ -98,9 +98,20 @@ fn trust(config: &Config) -> Option<Finding> {
     begin_trust(config, &credentials);
     let TrustStatus { sequence, roots, distrusted, error, .. } = credentials.trust.status()?;
     match error {
-        Some(error) => {
-            let text = format!("{error}: the configured root counts");
+        Some(error) if sequence == 0 => {
+            let text = format!(
+                "{error}: the configured root counts until the coordinator has sent the bundle \
+                 again; where that root does not lead to it any more, join again"
+            );
             Some(finding(part, Verdict::Problem, text))
+        }
+        Some(error) => {
+            let text = format!(
+                "{error}: bundle {sequence} counts on, and no further one is taken: put the key's \
+                 line back into {}",
+                config.policy_keys.display()
+            );
+            Some(finding(part, Verdict::Warning, text))
         }
         None if sequence == 0 => None,
         None => {

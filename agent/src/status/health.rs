@@ -153,9 +153,21 @@ impl Snapshot {
     fn trust_matter(&self) -> Option<Matter> {
         let trust = self.trust.as_ref()?;
         if let Some(error) = &trust.error {
-            let advice = "put the provider's keys into the file that [policy] trusted_keys names, \
-                          and restart the agent; the next trust bundle takes its place";
-            return Some(degraded("trust", error.clone(), advice));
+            let (text, advice) = if trust.sequence == 0 {
+                (
+                    format!("the configured root counts in place of a bundle: {error}"),
+                    "where that root still leads to the coordinator, it sends the bundle again; \
+                     if not, ask your provider for a join token: signalbox-agent join --again \
+                     TOKEN says the rest",
+                )
+            } else {
+                (
+                    format!("bundle {} counts on, and no further is taken: {error}", trust.sequence),
+                    "put the key's line back into the file that [policy] trusted_keys names, and \
+                     restart the agent; a next bundle that a trusted key signed ends this, too",
+                )
+            };
+            return Some(degraded("trust", text, advice));
         }
         let last = trust.last_refusal.as_ref()?;
         let text =

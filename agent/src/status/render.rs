@@ -354,6 +354,9 @@ impl TrustStatus {
     fn write(&self, out: &mut String, now: Timestamp) -> fmt::Result {
         let Self { roots, distrusted, refused, .. } = self;
         match self.sequence {
+            0 if self.error.is_some() => {
+                writeln!(out, "trust    the configured root, as the bundle cannot be used")?;
+            }
             0 => writeln!(out, "trust    the configured root; no bundle came yet")?,
             sequence => {
                 writeln!(

@@ -246,3 +246,25 @@ fn what_came_signed_is_shown_with_its_end_and_with_what_was_refused() {
     let none = SignedPolicyStatus { keys: 2, ..SignedPolicyStatus::default() };
     assert!(show(none, None).0.contains("none came signed yet, 2 keys are trusted"));
 }
+
+#[test]
+fn a_trust_bundle_that_counts_without_its_key_and_one_that_is_damaged_need_different_steps() {
+    let board = board();
+    let show = |sequence| {
+        let error = Some("trust.signed: what is wrong".to_owned());
+        board.set_trust(Some(TrustStatus { sequence, error, ..TrustStatus::default() }));
+        let snapshot = board.snapshot();
+        let mut matters = snapshot.matters(snapshot.written_at);
+        matters.retain(|matter| matter.part == "trust");
+        assert!(snapshot.render(snapshot.written_at).contains("trust.signed: what is wrong"));
+        matters.remove(0)
+    };
+    let counts = show(3);
+    assert!(counts.text.contains("bundle 3 counts on"), "{counts:?}");
+    assert!(counts.advice.contains("put the key's line back"), "{counts:?}");
+    let damaged = show(0);
+    assert!(damaged.text.contains("the configured root counts"), "{damaged:?}");
+    assert!(damaged.advice.contains("join --again TOKEN"), "{damaged:?}");
+    let text = board.snapshot().render(clock::wall());
+    assert!(text.contains("trust    the configured root, as the bundle cannot be used"), "{text}");
+}

@@ -8,6 +8,10 @@
 //! It is stored beside the certificate, and not with the spool: a spool may be moved aside on good grounds, and whom the
 //! agent believes must not change by that. Joining again throws it away, as the token's root takes its place.
 //!
+//! Its signature was good when it was taken, and what is stored is as well guarded as the root's file. So one that is
+//! intact goes on counting where its key is not known here any more: the configured root would bring back what the
+//! bundle took away. Only what is damaged counts for nothing.
+//!
 //! Every connection that the agent dials asks here in its handshake, so a bundle counts for the next one at once.
 
 use std::{
@@ -31,7 +35,7 @@ use shared::{
     limits::TRUST_ENVELOPE_BYTES_MAX,
     policy::PolicyPublicKey,
     time::Timestamp,
-    trust::{SpkiDigest, TrustAck, TrustBundle, TrustOffer, TrustRefusal, accept, open},
+    trust::{SpkiDigest, TrustAck, TrustBundle, TrustOffer, TrustRefusal, accept, open, peek},
 };
 
 use super::CredentialsError;
@@ -93,16 +97,21 @@ impl Trust {
         Ok(Arc::new(Self { trust_domain, provider, anchor, state }))
     }
 
-    /// Takes up what is stored in a folder, and takes what `keys` sign from here on. A file that cannot be believed is
-    /// as none, and that is shown.
+    /// Takes up what is stored in a folder, and takes what `keys` sign from here on. A file that is damaged is as none,
+    /// and that is shown; so is that the key of what counts is not among `keys`.
     pub(crate) fn begin(&self, keys: Vec<PolicyPublicKey>, folder: &Path) {
         let path = folder.join(TRUST_FILE);
         let mut state = self.lock();
         match self.stored(&mut state, &path, &keys) {
             Ok(None) => {}
-            Ok(Some(taken)) => {
+            Ok(Some((taken, unknown))) => {
                 let (sequence, roots) = (taken.sequence, taken.roots);
                 tracing::info!(sequence, roots, "trust bundle says whom this agent believes");
+                if let Some(refusal) = unknown {
+                    let error = format!("{}: {refusal}", path.display());
+                    tracing::error!(error, "trust bundle counts on, and no further one is taken");
+                    state.error = Some(error);
+                }
                 state.taken = Some(taken);
             }
             Err(error) => {
@@ -114,20 +123,28 @@ impl Trust {
         (state.keys, state.path) = (keys, Some(path));
     }
 
+    /// Reads what is stored, and says besides if its key is not among `keys`.
     fn stored(
         &self,
         state: &mut State,
         path: &Path,
         keys: &[PolicyPublicKey],
-    ) -> Result<Option<Taken>, String> {
+    ) -> Result<Option<(Taken, Option<TrustRefusal>)>, String> {
         let loaded = Stored::load(path, &self.whose(), TRUST_ENVELOPE_BYTES_MAX);
         let Some(stored) = loaded.map_err(|error| error.to_string())? else { return Ok(None) };
         state.floor = stored.floor;
-        let bundle = open(&stored.envelope, keys).map_err(|refusal| refusal.to_string())?;
+        let (bundle, unknown) = match open(&stored.envelope, keys) {
+            Ok(bundle) => (bundle, None),
+            Err(refusal @ TrustRefusal::UnknownKey) if stored.floor.is_of(&stored.envelope) => {
+                let (_, bundle) = peek(&stored.envelope).ok_or_else(|| refusal.to_string())?;
+                (bundle, Some(refusal))
+            }
+            Err(refusal) => return Err(refusal.to_string()),
+        };
         if bundle.trust_domain != self.trust_domain {
             return Err(TrustRefusal::ForeignDomain.to_string());
         }
-        self.taken(&bundle).map(Some)
+        self.taken(&bundle).map(|taken| Some((taken, unknown)))
     }
 
     /// Returns what the trust domain is called in the file.

@@ -28,10 +28,15 @@ impl World {
 
     /// Trust in the present root, as a start of the agent finds it.
     fn trust(&self) -> Arc<Trust> {
+        self.trust_with(vec![self.key.public_key()])
+    }
+
+    /// The same where these keys are trusted.
+    fn trust_with(&self, keys: Vec<PolicyPublicKey>) -> Arc<Trust> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(der_of(&self.old))).unwrap();
         let trust = Trust::in_roots(roots, DOMAIN.into()).unwrap();
-        trust.begin(vec![self.key.public_key()], self.folder.path());
+        trust.begin(keys, self.folder.path());
         trust
     }
 
@@ -185,6 +190,59 @@ fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
         }
         assert_eq!(trust.take(&world.offer(&world.bundle(4, &[&world.new])), NOW).sequence, 4);
         assert_eq!(trust.status().unwrap().error, None, "the next takes its place");
+    }
+}
+
+#[test]
+fn what_is_stored_and_intact_counts_although_its_key_is_gone_and_no_further_one_is_taken() {
+    let world = World::new();
+    let bundle = world.offer(&world.bundle(3, &[&world.new]));
+    assert_eq!(world.trust().take(&bundle, NOW), TrustAck::in_force(3));
+    let (of_old, of_new) = (chain(&intermediate(&world.old)), chain(&intermediate(&world.new)));
+    let other = PolicyKey::generate().unwrap();
+    // The keys cannot be read, or the bundle's is not among them.
+    for keys in [vec![], vec![other.public_key()]] {
+        let trust = world.trust_with(keys);
+        assert!(believes(&trust, &of_new) && !believes(&trust, &of_old), "what was taken away");
+        assert_eq!(trust.standing(), TrustAck::in_force(3));
+        let status = trust.status().unwrap();
+        let error = status.error.unwrap();
+        assert!(error.contains(TRUST_FILE) && error.contains("not trusted here"), "{error}");
+        assert_eq!((status.sequence, status.roots), (3, 1));
+        let next = world.offer(&world.bundle(4, &[&world.old]));
+        assert_eq!(reason(&trust.take(&next, NOW)), Some(TrustRefusal::UnknownKey));
+        assert!(!believes(&trust, &of_old));
+        assert_eq!(trust.take(&bundle, NOW), TrustAck::in_force(3), "it is there already");
+    }
+    let trust = world.trust_with(vec![other.public_key()]);
+    let bundle = world.bundle(3, &[&world.old]);
+    let below = TrustOffer { sequence: 3, envelope: other.sign_trust(&bundle).unwrap() };
+    assert_eq!(reason(&trust.take(&below, NOW)), Some(TrustRefusal::Rollback));
+    let bundle = TrustBundle { sequence: 4, ..bundle };
+    let next = TrustOffer { sequence: 4, envelope: other.sign_trust(&bundle).unwrap() };
+    assert_eq!(trust.take(&next, NOW), TrustAck::in_force(4), "a key that is trusted signed it");
+    assert_eq!(trust.status().unwrap().error, None);
+    assert_eq!(world.trust().status().unwrap().sequence, 4, "and now its key is gone");
+}
+
+#[test]
+fn what_is_damaged_counts_for_nothing_whether_its_key_is_known_or_not() {
+    let world = World::new();
+    let bundle = world.offer(&world.bundle(3, &[&world.new]));
+    assert_eq!(world.trust().take(&bundle, NOW), TrustAck::in_force(3));
+    let path = world.folder.path().join(TRUST_FILE);
+    let whole = fs::read(&path).unwrap();
+    let of_old = chain(&intermediate(&world.old));
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).unwrap();
+        let trust = world.trust_with(vec![]);
+        let status = trust.status().unwrap();
+        assert!(status.sequence == 0 && status.error.is_some(), "{at}: {status:?}");
+        if at == whole.len() - 1 {
+            assert!(believes(&trust, &of_old), "the configured root counts");
+        }
     }
 }
 
