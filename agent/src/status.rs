@@ -389,6 +389,9 @@ pub struct TrustStatus {
     pub sequence: u64,
     /// How many roots it has.
     pub roots: u64,
+    /// Whether the configured root is none of them, and counts for nothing.
+    #[serde(default)]
+    pub is_root_replaced: bool,
     /// How many stolen intermediates it names.
     pub distrusted: u64,
     /// What is wrong with what was stored. Where the sequence is not zero, that counts all the same, and what is wrong

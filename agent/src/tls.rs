@@ -45,7 +45,7 @@ use thiserror::Error;
 pub(crate) use self::next::tests::{NOW, World};
 use self::trust::Believed;
 pub use self::{
-    next::{ReplaceError, finish, forget},
+    next::{ReplaceError, finish, forget_next, forget_trust},
     trust::{TRUST_FILE, Trust},
 };
 use crate::{

@@ -96,7 +96,8 @@ fn trust(config: &Config) -> Option<Finding> {
     // What is wrong with the identity is said with it.
     let credentials = Credentials::load(&config.identity).ok()?;
     begin_trust(config, &credentials);
-    let TrustStatus { sequence, roots, distrusted, error, .. } = credentials.trust.status()?;
+    let TrustStatus { sequence, roots, distrusted, error, is_root_replaced, .. } =
+        credentials.trust.status()?;
     match error {
         Some(error) if sequence == 0 => {
             let text = format!(
@@ -116,7 +117,15 @@ fn trust(config: &Config) -> Option<Finding> {
         None if sequence == 0 => None,
         None => {
             let text = format!("bundle {sequence}: {roots} roots, {distrusted} distrusted");
-            Some(finding(part, Verdict::Ok, text))
+            if !is_root_replaced {
+                return Some(finding(part, Verdict::Ok, text));
+            }
+            let text = format!(
+                "{text}; {} is none of them and does not count, as after a rotation: to change \
+                 that file changes nothing, join --again does",
+                config.identity.trust_anchor.display()
+            );
+            Some(finding(part, Verdict::Warning, text))
         }
     }
 }

@@ -11,6 +11,10 @@
 //! New files are written beside the old ones, checked as `run` would, and put in their place, the certificate last.
 //! Joining with the same token goes on where it was broken off: a key whose certificate did not come is used again, as
 //! the coordinator knows it, and what came whole is put in place. Nothing is written through a link.
+//!
+//! Of a host that joins again the identity before ends with its key, and the next begins with its certificate. The root
+//! and what else goes by it changes between the two, where there is no identity that could be used: so each is only ever
+//! used with its own, and with the trust bundle that it took, if it took one.
 
 use std::{
     fs, io,
@@ -47,6 +51,34 @@ const TOKEN: &str = "token";
 const STATUS: &str = "status.json";
 /// What the names of files end with that are not in their place yet.
 const PART: &str = ".part";
+
+/// A step on which files come to their place.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// What was to follow the identity before is thrown away.
+    ForgetNext,
+    /// So is the trust bundle that it went by.
+    ForgetTrust,
+    /// A file takes its place.
+    Place(&'static str),
+    /// What was done until then is durable.
+    Sync,
+}
+
+/// All steps, in their order.
+const STEPS: [Step; 10] = [
+    Step::ForgetNext,
+    Step::Place(KEY),
+    // A crash of the system may undo what comes after it, and not this alone.
+    Step::Sync,
+    Step::ForgetTrust,
+    Step::Place(ROOT),
+    Step::Place(COORDINATOR_FILE),
+    Step::Place(POLICY_KEYS_FILE),
+    Step::Sync,
+    Step::Place(CERTIFICATE),
+    Step::Sync,
+];
 
 /// What this host has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,24 +267,44 @@ impl Folder {
 
     /// Puts the files in their place, the certificate last: with it the host has joined.
     fn put_in_place(&self) -> Result<()> {
-        // What was to follow an earlier identity must not follow this one.
-        tls::forget(&IdentityConfig {
+        STEPS.into_iter().try_for_each(|step| self.take(step))?;
+        // It has nothing to say any more.
+        let _removed = fs::remove_file(self.part(TOKEN)).is_ok();
+        Ok(())
+    }
+
+    fn take(&self, step: Step) -> Result<()> {
+        match step {
+            Step::ForgetNext => {
+                tls::forget_next(&self.identity()).context("forget what the agent was before")
+            }
+            Step::ForgetTrust => tls::forget_trust(&self.identity()).context(
+                "forget whom the agent believed before: when that is mended, join with the same \
+                 token once more",
+            ),
+            Step::Place(name) => {
+                let (part, placed) = (self.part(name), self.placed(name));
+                // It was put there before this was broken off, or there is none.
+                let may_lack = || placed.exists() || name == POLICY_KEYS_FILE;
+                match fs::rename(&part, &placed) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && may_lack() => Ok(()),
+                    renamed => {
+                        renamed.with_context(|| format!("put {} in place", placed.display()))
+                    }
+                }
+            }
+            Step::Sync => platform::sync_dir(&self.dir)
+                .with_context(|| format!("sync {}", self.dir.display())),
+        }
+    }
+
+    /// Returns where the files of the identity are.
+    fn identity(&self) -> IdentityConfig {
+        IdentityConfig {
             certificate: self.placed(CERTIFICATE),
             key: self.placed(KEY),
             trust_anchor: self.placed(ROOT),
-        });
-        for name in [ROOT, COORDINATOR_FILE, POLICY_KEYS_FILE, KEY, CERTIFICATE] {
-            let (part, placed) = (self.part(name), self.placed(name));
-            // It was put there before this was broken off, or there is none.
-            let may_lack = || placed.exists() || name == POLICY_KEYS_FILE;
-            match fs::rename(&part, &placed) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && may_lack() => {}
-                renamed => renamed.with_context(|| format!("put {} in place", placed.display()))?,
-            }
         }
-        // It has nothing to say any more.
-        let _removed = fs::remove_file(self.part(TOKEN)).is_ok();
-        platform::sync_dir(&self.dir).with_context(|| format!("sync {}", self.dir.display()))
     }
 }
 

@@ -162,7 +162,10 @@ impl Snapshot {
                 )
             } else {
                 (
-                    format!("bundle {} counts on, and no further is taken: {error}", trust.sequence),
+                    format!(
+                        "bundle {} counts on, and no further is taken: {error}",
+                        trust.sequence
+                    ),
                     "put the key's line back into the file that [policy] trusted_keys names, and \
                      restart the agent; a next bundle that a trusted key signed ends this, too",
                 )

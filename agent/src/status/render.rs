@@ -359,9 +359,13 @@ impl TrustStatus {
             }
             0 => writeln!(out, "trust    the configured root; no bundle came yet")?,
             sequence => {
+                let replaced = match self.is_root_replaced {
+                    true => "; the configured root is none of them, and does not count",
+                    false => "",
+                };
                 writeln!(
                     out,
-                    "trust    bundle {sequence}: {roots} roots, {distrusted} distrusted"
+                    "trust    bundle {sequence}: {roots} roots, {distrusted} distrusted{replaced}"
                 )?;
             }
         }

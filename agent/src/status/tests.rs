@@ -268,3 +268,19 @@ fn a_trust_bundle_that_counts_without_its_key_and_one_that_is_damaged_need_diffe
     let text = board.snapshot().render(clock::wall());
     assert!(text.contains("trust    the configured root, as the bundle cannot be used"), "{text}");
 }
+
+#[test]
+fn a_configured_root_that_a_bundle_has_replaced_is_shown_and_nothing_is_the_matter() {
+    let board = board();
+    board.set_connected("192.0.2.1:4433", "box1", None);
+    let bundle = TrustStatus { sequence: 2, roots: 1, ..TrustStatus::default() };
+    for is_root_replaced in [false, true] {
+        board.set_trust(Some(TrustStatus { is_root_replaced, ..bundle.clone() }));
+        let mut snapshot = board.snapshot();
+        let now = snapshot.written_at;
+        snapshot.certificate_until = now.saturating_add(Duration::from_secs(30 * 86_400));
+        let says_so = snapshot.render(now).contains("the configured root is none of them");
+        assert_eq!(says_so, is_root_replaced);
+        assert_eq!(snapshot.matters(now), [], "so it is after each rotation");
+    }
+}

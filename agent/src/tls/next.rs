@@ -120,11 +120,35 @@ pub fn finish(config: &IdentityConfig) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Throws away what was to take the place of an identity, and the trust bundle that it went by, because another is put
-/// there, with a root of its own.
-pub fn forget(config: &IdentityConfig) {
-    discard(&next_of(config));
-    let _gone = fs::remove_file(config.certificate.with_file_name(TRUST_FILE)).is_ok();
+/// Throws away what was to take the place of an identity, because another is put there. The identity is whole after it
+/// if it was before.
+///
+/// # Errors
+/// Whatever the system reports, with the file's name.
+pub fn forget_next(config: &IdentityConfig) -> io::Result<()> {
+    // The only certificate for the key in place may be the next one; whether there is any to save is not the question.
+    let _is_whole = finish(config).is_ok();
+    let next = next_of(config);
+    remove(&next.certificate).and_then(|()| remove(&next.key))
+}
+
+/// Throws away the trust bundle that an identity goes by, because another is put there, with a root of its own.
+///
+/// # Errors
+/// Whatever the system reports, with the file's name.
+pub fn forget_trust(config: &IdentityConfig) -> io::Result<()> {
+    remove(&config.certificate.with_file_name(TRUST_FILE))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let text = format!("{} cannot be removed: {error}", path.display());
+            Err(io::Error::new(error.kind(), text))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn next_of(config: &IdentityConfig) -> IdentityConfig {

@@ -28,7 +28,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
 };
 use sha2::{Digest as _, Sha256};
 use shared::{
@@ -55,6 +55,8 @@ pub struct Trust {
     provider: Arc<CryptoProvider>,
     /// By the configured root.
     anchor: Arc<WebPkiServerVerifier>,
+    /// The configured root itself, or what else is in its file.
+    anchors: Vec<TrustAnchor<'static>>,
     state: Mutex<State>,
 }
 
@@ -78,6 +80,8 @@ struct State {
 struct Taken {
     sequence: u64,
     roots: usize,
+    /// Whether the configured root is none of them.
+    is_root_replaced: bool,
     distrusted: Vec<SpkiDigest>,
     verifier: Arc<WebPkiServerVerifier>,
 }
@@ -92,9 +96,10 @@ impl Trust {
         trust_domain: String,
     ) -> Result<Arc<Self>, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
+        let anchors = roots.roots.clone();
         let anchor = verifier(roots, &provider).map_err(rustls::Error::General)?;
         let state = Mutex::default();
-        Ok(Arc::new(Self { trust_domain, provider, anchor, state }))
+        Ok(Arc::new(Self { trust_domain, provider, anchor, anchors, state }))
     }
 
     /// Takes up what is stored in a folder, and takes what `keys` sign from here on. A file that is damaged is as none,
@@ -211,6 +216,7 @@ impl Trust {
         Ok(Taken {
             sequence: bundle.sequence,
             roots: bundle.roots.len(),
+            is_root_replaced: !self.anchors.iter().all(|anchor| roots.roots.contains(anchor)),
             distrusted: bundle.distrusted.clone(),
             verifier: verifier(roots, &self.provider)?,
         })
@@ -229,6 +235,7 @@ impl Trust {
         (is_used || state.error.is_some()).then(|| TrustStatus {
             sequence: state.taken.as_ref().map_or(0, |taken| taken.sequence),
             roots: state.taken.as_ref().map_or(0, |taken| taken.roots as u64),
+            is_root_replaced: state.taken.as_ref().is_some_and(|taken| taken.is_root_replaced),
             distrusted: state.taken.as_ref().map_or(0, |taken| taken.distrusted.len() as u64),
             error: state.error.clone(),
             refused: state.refused,

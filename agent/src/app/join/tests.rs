@@ -26,9 +26,14 @@ impl World {
 
     /// Writes all parts as they are once a coordinator has answered.
     fn answered(&self) -> Folder {
+        self.answered_as(7)
+    }
+
+    /// The same, where it has made this host the agent of this number.
+    fn answered_as(&self, number: u8) -> Folder {
         let folder = self.folder();
         let key = folder.pending_key().unwrap();
-        let leaf = self.leaf(&key);
+        let leaf = self.leaf_of(number, &key);
         folder.write(ROOT, self.authority.root_pem()).unwrap();
         folder.write(COORDINATOR_FILE, "addresses = []").unwrap();
         folder.write(TOKEN, "secret").unwrap();
@@ -37,19 +42,22 @@ impl World {
     }
 
     fn leaf(&self, key: &PrivateKey) -> Leaf {
-        let (tenant, agent) = ("acme".parse().unwrap(), AgentId::from_bytes([7; 16]));
+        self.leaf_of(7, key)
+    }
+
+    fn leaf_of(&self, number: u8, key: &PrivateKey) -> Leaf {
+        let (tenant, agent) = ("acme".parse().unwrap(), AgentId::from_bytes([number; 16]));
         self.authority.issue_agent(tenant, agent, clock::wall(), AGENT_VALIDITY, key).unwrap()
     }
 }
 
 #[test]
 fn what_was_broken_off_at_any_step_is_finished_by_the_same_token_and_by_no_other() {
-    for steps in 0..=3 {
+    let last = STEPS.iter().position(|step| matches!(step, Step::Place(CERTIFICATE))).unwrap();
+    for steps in 0..=last {
         let world = World::new();
         let folder = world.answered();
-        for name in [ROOT, COORDINATOR_FILE, KEY].into_iter().take(steps) {
-            fs::rename(folder.part(name), folder.placed(name)).unwrap();
-        }
+        STEPS[..steps].iter().try_for_each(|step| folder.take(*step)).unwrap();
         assert_eq!(folder.finish("another").unwrap(), None);
         let member = folder.finish("secret").unwrap().unwrap();
         assert_eq!(member.tenant, "acme".parse().unwrap());
@@ -61,6 +69,47 @@ fn what_was_broken_off_at_any_step_is_finished_by_the_same_token_and_by_no_other
         assert_eq!(names, [CERTIFICATE, COORDINATOR_FILE, KEY, ROOT], "{steps}");
         assert_eq!(folder.finish("secret").unwrap(), None, "once");
     }
+}
+
+#[test]
+fn wherever_joining_again_is_broken_off_each_identity_has_only_its_own_bundle_and_root() {
+    let mut found = Vec::new();
+    for steps in 0..=STEPS.len() {
+        let world = World::new();
+        world.answered_as(1).put_in_place().unwrap();
+        let folder = world.answered_as(2);
+        folder.write(ROOT, &format!("{}\n", world.authority.root_pem())).unwrap();
+        let (trust, root) = (folder.placed(tls::TRUST_FILE), folder.placed(ROOT));
+        fs::write(&trust, "of the first").unwrap();
+        let of_the_first = fs::read(&root).unwrap();
+
+        STEPS[..steps].iter().try_for_each(|step| folder.take(*step)).unwrap();
+        let has_its_own = (trust.exists(), fs::read(&root).unwrap() == of_the_first);
+        let agent = Credentials::load(&folder.identity()).map(|it| it.agent.as_bytes()[0]).ok();
+        match agent {
+            Some(1) => assert_eq!(has_its_own, (true, true), "{steps}"),
+            Some(_) => assert_eq!(has_its_own, (false, false), "{steps}"),
+            None => assert_eq!(folder.finish("secret").unwrap().unwrap().agent.as_bytes()[0], 2),
+        }
+        found.push(agent);
+    }
+    found.dedup();
+    assert_eq!(found, [Some(1), None, Some(2)], "and neither in between");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_removed_is_named_and_the_next_identity_waits_for_it() {
+    let world = World::new();
+    world.answered_as(1).put_in_place().unwrap();
+    let folder = world.answered_as(2);
+    let trust = folder.placed(tls::TRUST_FILE);
+    fs::create_dir(&trust).unwrap();
+    let error = format!("{:#}", folder.finish("secret").unwrap_err());
+    assert!(error.contains(tls::TRUST_FILE) && error.contains("same token"), "{error}");
+    assert!(Credentials::load(&folder.identity()).is_err(), "it does not begin with the bundle");
+    fs::remove_dir(&trust).unwrap();
+    assert_eq!(folder.finish("secret").unwrap().unwrap().agent, AgentId::from_bytes([2; 16]));
+    assert!(Credentials::load(&folder.identity()).is_ok());
 }
 
 #[test]

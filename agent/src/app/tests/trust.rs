@@ -71,3 +71,33 @@ async fn a_coordinator_that_the_bundle_takes_away_is_left_at_once_and_the_spool_
     stop.cancel();
     assert_eq!(agent.await.unwrap().unwrap(), Outcome::GraceExceeded);
 }
+
+#[test]
+fn a_check_says_that_a_root_counts_for_nothing_that_is_not_in_the_bundle() {
+    let world = World::new();
+    let next = Authority::create(world.authority.trust_domain(), clock::wall()).unwrap();
+    let config = world.config("127.0.0.1:1".parse().unwrap());
+    let mut found = Vec::new();
+    for (sequence, roots) in [(1, vec![&*world.authority, &next]), (2, vec![&next])] {
+        world.offers(sequence, &roots);
+        let offer = world.stored.lock().unwrap().bundles.pop_front().unwrap();
+        let credentials = Credentials::load(&config.identity).unwrap();
+        begin_trust(&config, &credentials);
+        assert_eq!(credentials.trust.take(&offer, clock::wall()), TrustAck::in_force(sequence));
+        let mut findings = check(&config, clock::wall());
+        findings.retain(|finding| finding.part == "trust");
+        found.push((findings[0].verdict, findings[0].text.contains("root.pem is none of them")));
+    }
+    assert_eq!(found, [(Verdict::Ok, false), (Verdict::Warning, true)]);
+
+    // The key of the bundle is lost: it counts on, and a person should put the key back.
+    fs::remove_file(world.path(POLICY_KEYS_FILE)).unwrap();
+    let mut findings = check(&config, clock::wall());
+    findings.retain(|finding| finding.part == "trust");
+    let text = &findings[0].text;
+    assert!(
+        findings[0].verdict == Verdict::Warning && text.contains("bundle 2 counts on"),
+        "{text}"
+    );
+    assert!(text.contains(POLICY_KEYS_FILE), "{text}");
+}

@@ -254,9 +254,30 @@ fn what_follows_a_certificate_goes_by_the_same_trust() {
     let chain = world.certify("acme", &key);
     let next = credentials.replace(&world.config, &key, &chain).unwrap();
     assert!(Arc::ptr_eq(&credentials.trust, &next.trust));
+}
 
-    let folder = world.config.certificate.parent().unwrap();
-    fs::write(folder.join(TRUST_FILE), "of the identity before").unwrap();
-    super::super::forget(&world.config);
-    assert!(!folder.join(TRUST_FILE).exists(), "joining again begins anew");
+#[test]
+fn what_an_identity_went_by_is_thrown_away_or_it_is_said_which_file_stays() {
+    let world = super::super::next::tests::World::new();
+    let forget = || super::super::forget_trust(&world.config);
+    let path = world.config.certificate.with_file_name(TRUST_FILE);
+    fs::write(&path, "of the identity before").unwrap();
+    forget().unwrap();
+    assert!(!path.exists(), "joining again begins anew");
+    forget().unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = forget().unwrap_err().to_string();
+    assert!(error.contains(TRUST_FILE), "{error}");
+}
+
+#[test]
+fn it_is_shown_whether_the_configured_root_still_counts() {
+    let world = World::new();
+    let is_replaced = |trust: &Trust| trust.status().unwrap().is_root_replaced;
+    let trust = world.trust();
+    assert!(!is_replaced(&trust), "there is no bundle");
+    trust.take(&world.offer(&world.bundle(1, &[&world.old, &world.new])), NOW);
+    assert!(!is_replaced(&trust));
+    trust.take(&world.offer(&world.bundle(2, &[&world.new])), NOW);
+    assert!(is_replaced(&trust) && is_replaced(&world.trust()), "also after a start");
 }
