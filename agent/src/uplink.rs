@@ -80,6 +80,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// What a host does whose certificate cannot be renewed any more.
 const TOO_LATE: &str =
     "ask your provider for a join token: signalbox-agent join --again TOKEN says the rest";
+/// Code with which a coordinator closes a connection that it has no room for now, or cannot serve now: dial again.
+const CLOSE_UNAVAILABLE: u32 = 2;
 /// How long the last packets may take to leave after a connection was closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -650,6 +652,11 @@ impl Uplink {
         let signing_request = signing_request.map_err(|error| malformed(&error))?;
         let reply = ask(connection, &RenewRequest { signing_request }).await;
         dialled.flush().await;
+        if let Err(AskError::Connection(lost)) = &reply
+            && close_code(lost) == Some(CLOSE_UNAVAILABLE)
+        {
+            self.identity.turned_away();
+        }
         let taken = self.identity.take(reply?, rand::random(), clock::wall());
         taken.map_err(|error| malformed(&error))?;
         self.take_up(&address.to_string());

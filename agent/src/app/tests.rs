@@ -37,6 +37,7 @@ use crate::{
 
 mod inputs;
 mod policies;
+mod renewals;
 mod trust;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -102,6 +102,11 @@ impl Identity {
         Ok(signing_request)
     }
 
+    /// Notes that what was asked for was not even looked at: it may be asked for again with the next connection.
+    pub(super) fn turned_away(&mut self) {
+        (self.retry_at, self.key) = (Timestamp::ZERO, None);
+    }
+
     /// Puts what came in the place of what is there: from here on it is what proves the agent's identity. However soon
     /// the clocks of both ends say that it is to be renewed again, that is not before a while has passed.
     ///
@@ -129,6 +134,19 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::tls::{NOW, World};
+
+    #[test]
+    fn who_was_turned_away_may_ask_again_at_once_and_who_was_not_answered_after_a_while() {
+        let world = World::new();
+        let credentials = Credentials::load(&world.config).unwrap();
+        let mut identity = Identity::new(world.config.clone(), credentials, 0.5);
+        identity.begin(NOW).unwrap();
+        assert!(!identity.may_ask(NOW));
+        identity.turned_away();
+        assert!(identity.may_ask(NOW));
+        let answer = identity.take(RenewReply::Renewed(Vec::new()), 0.5, NOW);
+        assert!(matches!(answer, Err(RenewError::NoKey)), "nothing is waited for");
+    }
 
     #[test]
     fn a_new_certificate_is_not_renewed_at_once_whatever_the_clocks_say() {

@@ -57,6 +57,8 @@ pub(crate) struct Stored {
     pub(crate) context: Option<HostContext>,
     /// Whether agents' certificates have ended by the coordinator's clock, until one is renewed.
     pub(crate) is_ended: bool,
+    /// How many late renewals are turned away before one is looked at: there is no room for them.
+    pub(crate) turned_away: usize,
     /// Whether another host has the agents' identity: until the first heartbeat of one in quarantine.
     pub(crate) is_contested: bool,
     /// The checksum of each lane's newest block, where a test sets it, and what came of it.
@@ -86,6 +88,12 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    fn has_no_room(&mut self) -> bool {
+        let has_none = self.turned_away > 0;
+        self.turned_away = self.turned_away.saturating_sub(1);
+        has_none
+    }
+
     fn renew(&self, request: &[u8]) -> RenewReply {
         let Some((authority, tenant, agent)) = &self.issuer else {
             return RenewReply::Refused(RenewRefusal::Unavailable);
@@ -128,6 +136,9 @@ impl Coordinator {
                             return connection.close(CLOSE_REVOKED.into(), b"revoked");
                         }
                         if protocol_of(&connection) == ALPN_RENEW {
+                            if store.lock().unwrap().has_no_room() {
+                                return connection.close(2_u32.into(), b"try again in a minute");
+                            }
                             return renew_late(&connection, &store).await;
                         }
                         if store.lock().unwrap().is_ended {
