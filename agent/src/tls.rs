@@ -45,7 +45,7 @@ use thiserror::Error;
 pub(crate) use self::next::tests::{NOW, World};
 use self::trust::Believed;
 pub use self::{
-    next::{ReplaceError, finish, forget_next, forget_trust},
+    next::{ReplaceError, drop_kept, finish, forget_next, forget_trust, is_kept},
     trust::{TRUST_FILE, Trust},
 };
 use crate::{

@@ -80,6 +80,9 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// What a host does whose certificate cannot be renewed any more.
 const TOO_LATE: &str =
     "ask your provider for a join token: signalbox-agent join --again TOKEN says the rest";
+/// Code with which a coordinator closes the connection of whoever is no agent of its own by the certificate, or has one
+/// of a distrusted issuer that it did not issue.
+const CLOSE_UNAUTHORISED: u32 = 3;
 /// Code with which a coordinator closes a connection that it has no room for now, or cannot serve now: dial again.
 const CLOSE_UNAVAILABLE: u32 = 2;
 /// How long the last packets may take to leave after a connection was closed.
@@ -327,25 +330,7 @@ impl Uplink {
         };
         let dialled = match dialled {
             Ok(dialled) => dialled,
-            Err(error) => {
-                let refused = match &error {
-                    LinkError::Handshake(lost) => {
-                        self.is_ended |= close_code(lost) == Some(CLOSE_ENDED);
-                        refusal(lost)
-                    }
-                    _ => None,
-                };
-                let Some(state) = refused else {
-                    let error = match error {
-                        LinkError::Handshake(lost) if self.is_too_late(&lost) => self.too_late(),
-                        error => error,
-                    };
-                    self.failed(&shown, &error);
-                    return Err(());
-                };
-                self.note_final(&shown, state);
-                return Ok(None);
-            }
+            Err(error) => return self.not_dialled(&shown, error),
         };
         let since = clock::now();
         let mut welcomed = false;
@@ -365,6 +350,9 @@ impl Uplink {
         if dialled.tunnel.is_some() {
             dialled.flush().await;
         }
+        if lost.is_some_and(|lost| refuses_certificate(&lost) && self.goes_back(&shown, &lost)) {
+            return Ok(None);
+        }
         if let Some(state) = refused {
             self.note_final(&shown, state);
             return Ok(None);
@@ -382,6 +370,27 @@ impl Uplink {
             dialled.flush().await;
         }
         outcome
+    }
+
+    /// Says what it means for the link that there is no connection.
+    fn not_dialled(&mut self, address: &str, error: LinkError) -> Result<Option<Ending>, ()> {
+        let LinkError::Handshake(lost) = &error else {
+            self.failed(address, &error);
+            return Err(());
+        };
+        let code = close_code(lost);
+        self.is_ended |= code == Some(CLOSE_ENDED);
+        // Before the handshake is done, anybody on the way can send an alert; a code cannot come before.
+        if code.is_some() && refuses_certificate(lost) && self.goes_back(address, lost) {
+            return Ok(None);
+        }
+        if let Some(state) = refusal(lost) {
+            self.note_final(address, state);
+            return Ok(None);
+        }
+        let error = if self.is_too_late(lost) { self.too_late() } else { error };
+        self.failed(address, &error);
+        Err(())
     }
 
     /// Runs a session over what was dialled. Over TCP it ends as soon as UDP is answered.
@@ -519,6 +528,30 @@ impl Uplink {
 
     /// Dials with the next certificate from here on.
     fn take_up(&mut self, address: &str) {
+        self.dial_anew(address);
+        let until = self.identity.credentials().not_after;
+        tracing::info!(%until, "certificate is renewed, dialling with it");
+    }
+
+    /// Dials with the certificate before from here on, if this one was not welcomed yet; returns whether it does.
+    fn goes_back(&mut self, address: &str, lost: &ConnectionError) -> bool {
+        if !self.identity.go_back(rand::random()) {
+            return false;
+        }
+        self.dial_anew(address);
+        tracing::warn!(
+            address, error = %lost,
+            "the certificate that had come is refused: going back to the one before"
+        );
+        self.inputs.status.set_renewal_error(format!(
+            "{address} refused the certificate that had come, and the agent went back to the one \
+             before: {lost}"
+        ));
+        true
+    }
+
+    /// Dials with the certificate that the agent has now from here on.
+    fn dial_anew(&mut self, address: &str) {
         self.is_ended = false;
         let credentials = self.identity.credentials();
         let (from, until) = (credentials.not_before, credentials.not_after);
@@ -527,7 +560,6 @@ impl Uplink {
             // It is dialled with the one before, until that is refused or the agent starts anew.
             Err(error) => tracing::error!(%error, "the next certificate cannot be used"),
         }
-        tracing::info!(%until, "certificate is renewed, dialling with it");
         self.inputs.status.set_certificate(from, until);
         self.inputs.status.set_link(LinkState::Connecting, Some(address));
     }
@@ -684,6 +716,23 @@ fn refusal(lost: &ConnectionError) -> Option<LinkState> {
         CLOSE_SUPERSEDED => Some(LinkState::Superseded),
         CLOSE_QUARANTINED => Some(LinkState::Quarantined),
         _ => None,
+    }
+}
+
+/// Returns whether the coordinator refused the agent's certificate, and another of the agent's may do.
+fn refuses_certificate(lost: &ConnectionError) -> bool {
+    /// Bit of a QUIC code that carries an alert of TLS (RFC 9001, section 4.8).
+    const ALERT: u64 = 0x100;
+    /// `bad_certificate`, `unsupported_certificate`, `certificate_revoked`, `certificate_expired`,
+    /// `certificate_unknown`, `unknown_ca`, `access_denied` and `decrypt_error` (RFC 8446, section 6): the last where a
+    /// signature is not of the key of the issuer's name.
+    const ALERTS: [u64; 8] = [42, 43, 44, 45, 46, 48, 49, 51];
+    match lost {
+        ConnectionError::ConnectionClosed(close) => {
+            let code = u64::from(close.error_code);
+            ALERTS.iter().any(|alert| ALERT + alert == code)
+        }
+        lost => matches!(close_code(lost), Some(CLOSE_UNAUTHORISED | CLOSE_SUPERSEDED)),
     }
 }
 

@@ -29,6 +29,7 @@ use rustls::{
     },
     crypto::{CryptoProvider, ring, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use sha2::{Digest as _, Sha256};
 use shared::{
@@ -54,7 +55,7 @@ pub struct Trust {
     trust_domain: String,
     provider: Arc<CryptoProvider>,
     /// By the configured root.
-    anchor: Arc<WebPkiServerVerifier>,
+    anchor: Verifiers,
     /// The configured root itself, or what else is in its file.
     anchors: Vec<TrustAnchor<'static>>,
     state: Mutex<State>,
@@ -83,7 +84,14 @@ struct Taken {
     /// Whether the configured root is none of them.
     is_root_replaced: bool,
     distrusted: Vec<SpkiDigest>,
-    verifier: Arc<WebPkiServerVerifier>,
+    verifiers: Verifiers,
+}
+
+/// Verification by the same roots of either side's certificates.
+#[derive(Clone, Debug)]
+struct Verifiers {
+    of_servers: Arc<WebPkiServerVerifier>,
+    of_clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl Trust {
@@ -97,7 +105,7 @@ impl Trust {
     ) -> Result<Arc<Self>, CredentialsError> {
         let provider = Arc::new(ring::default_provider());
         let anchors = roots.roots.clone();
-        let anchor = verifier(roots, &provider).map_err(rustls::Error::General)?;
+        let anchor = Verifiers::by(roots, &provider).map_err(rustls::Error::General)?;
         let state = Mutex::default();
         Ok(Arc::new(Self { trust_domain, provider, anchor, anchors, state }))
     }
@@ -218,7 +226,7 @@ impl Trust {
             roots: bundle.roots.len(),
             is_root_replaced: !self.anchors.iter().all(|anchor| roots.roots.contains(anchor)),
             distrusted: bundle.distrusted.clone(),
-            verifier: verifier(roots, &self.provider)?,
+            verifiers: Verifiers::by(roots, &self.provider)?,
         })
     }
 
@@ -255,10 +263,34 @@ impl Trust {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let (leaf, intermediates) =
             chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
-        // Not under the lock: signatures take their time.
+        let verifiers = self.verifiers_of(intermediates)?;
+        verifiers.of_servers.verify_server_cert(leaf, intermediates, server_name, &[], now)
+    }
+
+    /// Verifies a chain of this agent's own, as a coordinator does that believes the same.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) fn verify_own(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let (leaf, intermediates) =
+            chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let verifiers = self.verifiers_of(intermediates)?;
+        verifiers.of_clients.verify_client_cert(leaf, intermediates, now).map(drop)
+    }
+
+    /// Returns what verifies now, if these intermediates show none that was stolen. Signatures are not verified under
+    /// the lock, for they take their time.
+    fn verifiers_of(
+        &self,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<Verifiers, rustls::Error> {
         let taken = self.lock().taken.clone();
-        let Some(Taken { distrusted, verifier, .. }) = taken else {
-            return self.anchor.verify_server_cert(leaf, intermediates, server_name, &[], now);
+        let Some(Taken { distrusted, verifiers, .. }) = taken else {
+            return Ok(self.anchor.clone());
         };
         if !distrusted.is_empty() {
             for der in intermediates {
@@ -269,7 +301,7 @@ impl Trust {
                 }
             }
         }
-        verifier.verify_server_cert(leaf, intermediates, server_name, &[], now)
+        Ok(verifiers)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -321,13 +353,16 @@ impl ServerCertVerifier for Believed {
     }
 }
 
-fn verifier(
-    roots: RootCertStore,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, String> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| error.to_string())
+impl Verifiers {
+    fn by(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let roots = Arc::new(roots);
+        let servers =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
+        let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+        let of_servers = servers.build().map_err(|error| error.to_string())?;
+        let of_clients = clients.build().map_err(|error| error.to_string())?;
+        Ok(Self { of_servers, of_clients })
+    }
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {

@@ -2,7 +2,8 @@
 //! one before.
 //!
 //! The key is made here, and anew each time: what a connection lost is asked for again with another. Nothing is kept of
-//! a key whose certificate did not come.
+//! a key whose certificate did not come. The certificate before is kept until a coordinator has welcomed the agent with
+//! the next: to one that is refused before that, it does not lose its place.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use thiserror::Error;
 use crate::{
     config::IdentityConfig,
     limits::RENEW_RETRY_INTERVAL,
-    tls::{Credentials, ReplaceError},
+    tls::{self, Credentials, ReplaceError},
 };
 
 /// Why there is no next certificate.
@@ -46,6 +47,10 @@ pub(super) struct Identity {
     /// Nothing is asked for before.
     retry_at: Timestamp,
     key: Option<PrivateKey>,
+    /// Whether no coordinator has welcomed the agent with this certificate yet, and the one before is kept.
+    is_new: bool,
+    /// Whether the agent went back to the one before, and no new one was welcomed since.
+    has_gone_back: bool,
     /// Whom the present connection was made to: by this name, with this chain.
     peer: Option<(ServerName<'static>, Vec<CertificateDer<'static>>)>,
 }
@@ -57,7 +62,9 @@ impl Identity {
         // A certificate begins a little before it was issued.
         let issued_at = credentials.not_before.saturating_add(SKEW).min(credentials.not_after);
         let due_at = due_at(issued_at, credentials.not_after, share);
-        Self { files, credentials, due_at, retry_at: Timestamp::ZERO, key: None, peer: None }
+        let is_new = tls::is_kept(&files);
+        let (retry_at, has_gone_back) = (Timestamp::ZERO, false);
+        Self { files, credentials, due_at, retry_at, key: None, is_new, has_gone_back, peer: None }
     }
 
     /// Returns what proves it.
@@ -123,10 +130,42 @@ impl Identity {
             RenewReply::Renewed(chain) => chain,
             RenewReply::Refused(refusal) => return Err(refusal.into()),
         };
-        let credentials = self.credentials.replace(&self.files, &key, &chain)?;
+        let credentials = self.credentials.replace(&self.files, (&key, &chain), now)?;
         let next = Self::new(self.files.clone(), credentials, share);
-        *self = Self { retry_at: now.saturating_add(RENEW_RETRY_INTERVAL), ..next };
+        let retry_at = now.saturating_add(RENEW_RETRY_INTERVAL);
+        *self = Self { retry_at, has_gone_back: self.has_gone_back, ..next };
         Ok(())
+    }
+
+    /// Notes that a coordinator has welcomed the agent: the certificate before is not needed any more.
+    pub(super) fn welcomed(&mut self) {
+        if !std::mem::take(&mut self.is_new) {
+            return;
+        }
+        self.has_gone_back = false;
+        if let Err(error) = tls::drop_kept(&self.files) {
+            tracing::warn!(%error, "the certificate before the last stays beside it");
+        }
+    }
+
+    /// Goes back to the certificate before, if no coordinator has welcomed the agent with this one; returns whether it
+    /// did. The next may be asked for at once, unless that was asked for at once already, and refused as well.
+    pub(super) fn go_back(&mut self, share: f64) -> bool {
+        if !std::mem::take(&mut self.is_new) {
+            return false;
+        }
+        match self.credentials.go_back(&self.files) {
+            Ok(credentials) => {
+                let before = Self::new(self.files.clone(), credentials, share);
+                let retry_at = if self.has_gone_back { self.retry_at } else { Timestamp::ZERO };
+                *self = Self { retry_at, has_gone_back: true, ..before };
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificate before the last cannot be used");
+                false
+            }
+        }
     }
 }
 
@@ -134,6 +173,40 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::tls::{NOW, World};
+
+    /// Returns an identity that has just got its next certificate.
+    fn renewed(world: &World, identity: &mut Identity, now: Timestamp) {
+        identity.begin(now).unwrap();
+        let key = PrivateKey::generate().unwrap();
+        let chain = world.certify("acme", &key);
+        identity.key = Some(key);
+        identity.take(RenewReply::Renewed(chain), 0.5, now).unwrap();
+    }
+
+    #[test]
+    fn an_agent_goes_back_once_and_only_from_a_certificate_that_nobody_welcomed() {
+        let world = World::new();
+        let credentials = Credentials::load(&world.config).unwrap();
+        let mut identity = Identity::new(world.config.clone(), credentials, 0.5);
+        assert!(!identity.go_back(0.5), "there is nothing before it");
+        renewed(&world, &mut identity, NOW);
+        assert!(!identity.may_ask(NOW));
+        assert!(identity.go_back(0.5) && !identity.go_back(0.5));
+        assert!(identity.may_ask(NOW), "the next one may be good");
+
+        renewed(&world, &mut identity, NOW);
+        assert!(identity.go_back(0.5));
+        assert!(!identity.may_ask(NOW), "but is not asked for again and again");
+
+        renewed(&world, &mut identity, NOW);
+        let credentials = Credentials::load(&world.config).unwrap();
+        let mut identity = Identity::new(world.config.clone(), credentials, 0.5);
+        identity.welcomed();
+        assert!(!identity.go_back(0.5) && !tls::is_kept(&world.config));
+        identity.welcomed();
+        renewed(&world, &mut identity, NOW);
+        assert!(identity.go_back(0.5) && identity.may_ask(NOW));
+    }
 
     #[test]
     fn who_was_turned_away_may_ask_again_at_once_and_who_was_not_answered_after_a_while() {
@@ -156,11 +229,7 @@ mod tests {
         let mut identity = Identity::new(world.config.clone(), credentials, 0.5);
         assert!(identity.due_in(NOW) > RENEW_RETRY_INTERVAL);
         assert!(identity.due_in(far_ahead).is_zero());
-        identity.begin(far_ahead).unwrap();
-        let key = PrivateKey::generate().unwrap();
-        let chain = world.certify("acme", &key);
-        identity.key = Some(key);
-        identity.take(RenewReply::Renewed(chain), 0.5, far_ahead).unwrap();
+        renewed(&world, &mut identity, far_ahead);
         assert_eq!(identity.due_in(far_ahead), RENEW_RETRY_INTERVAL);
     }
 }

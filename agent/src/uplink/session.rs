@@ -392,6 +392,7 @@ impl<'a> Driver<'a> {
             while let Some(event) = self.sender.poll_event() {
                 match event {
                     SenderEvent::Welcomed { welcome, checks } => {
+                        self.identity.welcomed();
                         self.compare(&welcome.committed, &checks)?;
                         *self.welcomed = true;
                         self.standing = None; // nothing that was said before the greeting was sent

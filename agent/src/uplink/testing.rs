@@ -66,6 +66,11 @@ pub(crate) struct Stored {
     pub(crate) set_backs: Vec<SetBack>,
     /// Whether agents are to renew as soon as they have greeted.
     pub(crate) is_renewal_wanted: bool,
+    /// The code that a connection is closed with whose certificate was renewed here, or any with `is_refusing_all`.
+    pub(crate) refused_with: Option<u32>,
+    pub(crate) is_refusing_all: bool,
+    /// The certificates that were renewed here.
+    pub(crate) renewed: Vec<Vec<u8>>,
     /// Whether agents are refused as revoked.
     pub(crate) is_revoking: bool,
     /// What certifies the next keys of agents, and whose agent that is; without it they are refused.
@@ -94,14 +99,25 @@ impl Stored {
         has_none
     }
 
-    fn renew(&self, request: &[u8]) -> RenewReply {
+    /// Returns with which code a connection is closed, if it is for its certificate.
+    fn refuses(&self, connection: &Connection) -> Option<u32> {
+        let code = self.refused_with.filter(|_| !self.renewed.is_empty())?;
+        let chain = connection.peer_identity().unwrap();
+        let chain = chain.downcast::<Vec<CertificateDer<'static>>>().unwrap();
+        let is_renewed = self.renewed.iter().any(|leaf| leaf.as_slice() == &*chain[0]);
+        (is_renewed || self.is_refusing_all).then_some(code)
+    }
+
+    fn renew(&mut self, request: &[u8]) -> RenewReply {
         let Some((authority, tenant, agent)) = &self.issuer else {
             return RenewReply::Refused(RenewRefusal::Unavailable);
         };
         let request = SigningRequest::from_der(request).unwrap();
         let now = clock::wall();
         let chain = authority.sign_agent(*tenant, *agent, now, AGENT_VALIDITY, &request).unwrap();
-        RenewReply::Renewed(certificates_of_pem(&chain.pem).unwrap())
+        let chain = certificates_of_pem(&chain.pem).unwrap();
+        self.renewed.push(chain[0].clone());
+        RenewReply::Renewed(chain)
     }
 }
 
@@ -134,6 +150,10 @@ impl Coordinator {
                     if let Ok(connection) = incoming.await {
                         if store.lock().unwrap().is_revoking {
                             return connection.close(CLOSE_REVOKED.into(), b"revoked");
+                        }
+                        let code = store.lock().unwrap().refuses(&connection);
+                        if let Some(code) = code {
+                            return connection.close(code.into(), b"not this one");
                         }
                         if protocol_of(&connection) == ALPN_RENEW {
                             if store.lock().unwrap().has_no_room() {

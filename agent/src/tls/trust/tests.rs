@@ -118,6 +118,34 @@ fn a_stolen_intermediate_is_believed_no_more_although_its_root_is() {
 }
 
 #[test]
+fn a_certificate_of_this_agent_is_verified_by_whom_is_believed_and_as_a_clients() {
+    let world = World::new();
+    let trust = world.trust();
+    let (of_old, of_new) = (intermediate(&world.old), intermediate(&world.new));
+    let later = NOW.saturating_add(Duration::from_secs(600)).as_ms();
+    let later = UnixTime::since_unix_epoch(Duration::from_millis(later));
+    let verified = |trust: &Trust, authority: &Authority| {
+        let (tenant, key) = ("acme".parse().unwrap(), PrivateKey::generate().unwrap());
+        let agent = shared::ids::AgentId::from_bytes([7; 16]);
+        let leaf = authority.issue_agent(tenant, agent, NOW, certs::AGENT_VALIDITY, &key).unwrap();
+        let chain = certificates_of_pem(&leaf.chain_pem).unwrap();
+        let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
+        assert!(!believes(trust, &chain), "it is no server's");
+        trust.verify_own(&chain, later).is_ok()
+    };
+    assert!(verified(&trust, &of_old) && !verified(&trust, &of_new));
+    trust.take(&world.offer(&world.bundle(1, &[&world.old, &world.new])), NOW);
+    assert!(verified(&trust, &of_old) && verified(&trust, &of_new));
+    let stolen = &certificates_of_pem(of_old.intermediate_pem()).unwrap()[0];
+    let distrusted = vec![spki_digest_of_der(stolen).unwrap()];
+    let bundle = TrustBundle { distrusted, ..world.bundle(2, &[&world.old]) };
+    trust.take(&world.offer(&bundle), NOW);
+    assert!(!verified(&trust, &of_old) && !verified(&trust, &of_new));
+    assert!(verified(&trust, &intermediate(&world.old)), "the next of the same root");
+    assert!(trust.verify_own(&[], later).is_err(), "nobody");
+}
+
+#[test]
 fn only_what_is_signed_for_this_domain_and_above_all_before_is_taken() {
     let world = World::new();
     let trust = world.trust();
@@ -252,7 +280,7 @@ fn what_follows_a_certificate_goes_by_the_same_trust() {
     let credentials = super::super::Credentials::load(&world.config).unwrap();
     let key = PrivateKey::generate().unwrap();
     let chain = world.certify("acme", &key);
-    let next = credentials.replace(&world.config, &key, &chain).unwrap();
+    let next = credentials.replace(&world.config, (&key, &chain), NOW).unwrap();
     assert!(Arc::ptr_eq(&credentials.trust, &next.trust));
 }
 
