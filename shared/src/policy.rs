@@ -447,7 +447,7 @@ impl PolicyOffer {
     }
 }
 
-/// The beginning of the digest of an envelope: tells two policies of one number apart.
+/// The beginning of the digest of an envelope: tells two policies, or two trust bundles, of one number apart.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PolicyDigest([u8; Self::LEN]);

@@ -30,7 +30,7 @@ use crate::{
         POLICY_DETAIL_BYTES_MAX, TRUST_DISTRUSTED_MAX, TRUST_ENVELOPE_BYTES_MAX,
         TRUST_ROOT_BYTES_MAX, TRUST_ROOTS_MAX,
     },
-    policy::{PolicyKeyId, PolicyPublicKey, SIGNATURE_BYTES},
+    policy::{PolicyDigest, PolicyKeyId, PolicyPublicKey, SIGNATURE_BYTES},
     wire::codec,
 };
 
@@ -316,6 +316,8 @@ pub enum TrustOutcome {
 pub struct TrustAck {
     /// Of which sequence; zero where it has none.
     pub sequence: u64,
+    /// Of which envelope; zero where it has none.
+    pub digest: PolicyDigest,
     /// How it stands with it.
     pub outcome: TrustOutcome,
 }
@@ -324,13 +326,14 @@ impl TrustAck {
     /// Returns what an agent says that has taken no trust bundle.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { sequence: 0, outcome: TrustOutcome::Nothing }
+        let digest = PolicyDigest::from_bytes([0; PolicyDigest::LEN]);
+        Self { sequence: 0, digest, outcome: TrustOutcome::Nothing }
     }
 
-    /// Returns that one is in force.
+    /// Returns that the one with this digest is in force.
     #[must_use]
-    pub const fn in_force(sequence: u64) -> Self {
-        Self { sequence, outcome: TrustOutcome::InForce }
+    pub const fn in_force(sequence: u64, digest: PolicyDigest) -> Self {
+        Self { sequence, digest, outcome: TrustOutcome::InForce }
     }
 
     /// Returns whether one is refused.
@@ -339,12 +342,17 @@ impl TrustAck {
         matches!(self.outcome, TrustOutcome::Refused { .. })
     }
 
-    /// Returns that one is refused, with as much of `detail` as may be sent.
+    /// Returns that the one with this digest is refused, with as much of `detail` as may be sent.
     #[must_use]
-    pub fn refused(sequence: u64, reason: TrustRefusal, detail: &str) -> Self {
+    pub fn refused(
+        sequence: u64,
+        digest: PolicyDigest,
+        reason: TrustRefusal,
+        detail: &str,
+    ) -> Self {
         let end = detail.floor_char_boundary(POLICY_DETAIL_BYTES_MAX);
         let outcome = TrustOutcome::Refused { reason, detail: detail[..end].to_owned() };
-        Self { sequence, outcome }
+        Self { sequence, digest, outcome }
     }
 
     /// Returns whether it is within its bounds.

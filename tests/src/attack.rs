@@ -45,8 +45,8 @@ const SUITES: &[(&str, Run)] = &[
     ("blocks", blocks::run),
     ("answers", answers::run),
     ("joins", joins::run),
-    ("api", api::run),
     ("lies", lies::run),
+    ("api", api::run),
     ("addresses", addresses::run),
     ("listener", listener::run),
 ];

@@ -13,8 +13,8 @@
 //! the coordinator knows it, and what came whole is put in place. Nothing is written through a link.
 //!
 //! Of a host that joins again the identity before ends with its key, and the next begins with its certificate. The root
-//! and what else goes by it changes between the two, where there is no identity that could be used: so each is only ever
-//! used with its own, and with the trust bundle that it took, if it took one.
+//! and what else goes by it changes between the two, where there is no identity that could be used: so each is only
+//! ever used with its own, and with the trust bundle that it took, if it took one.
 
 use std::{
     fs, io,

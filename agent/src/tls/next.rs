@@ -191,7 +191,8 @@ fn finish_return(config: &IdentityConfig) -> io::Result<()> {
 
 /// Keeps the pair in place, until [`drop_kept`]. One that is kept already stays: that in place was never welcomed.
 fn keep(config: &IdentityConfig) -> io::Result<()> {
-    let Ok(placed) = Credentials::load(config) else { return Ok(()) }; // nobody could come back to it
+    // Nobody could come back to what cannot be used.
+    let Ok(placed) = Credentials::load(config) else { return Ok(()) };
     let before = before_of(config);
     if Credentials::load(&before).is_ok_and(|kept| kept.whose() == placed.whose()) {
         return Ok(());

@@ -5,8 +5,8 @@
 //! offer ─▶ accept (signature, trust domain, sequence) ─▶ roots read ─▶ stored and synced ─▶ believed
 //!       ◀─ refused, with the reason ◀──┘◀─────────────────┘◀──────────────┘
 //! ```
-//! It is stored beside the certificate, and not with the spool: a spool may be moved aside on good grounds, and whom the
-//! agent believes must not change by that. Joining again throws it away, as the token's root takes its place.
+//! It is stored beside the certificate, and not with the spool: a spool may be moved aside on good grounds, and whom
+//! the agent believes must not change by that. Joining again throws it away, as the token's root takes its place.
 //!
 //! Its signature was good when it was taken, and what is stored is as well guarded as the root's file. So one that is
 //! intact goes on counting where its key is not known here any more: the configured root would bring back what the
@@ -34,7 +34,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use shared::{
     limits::TRUST_ENVELOPE_BYTES_MAX,
-    policy::PolicyPublicKey,
+    policy::{PolicyDigest, PolicyPublicKey},
     time::Timestamp,
     trust::{SpkiDigest, TrustAck, TrustBundle, TrustOffer, TrustRefusal, accept, open, peek},
 };
@@ -80,6 +80,7 @@ struct State {
 #[derive(Clone, Debug)]
 struct Taken {
     sequence: u64,
+    digest: PolicyDigest,
     roots: usize,
     /// Whether the configured root is none of them.
     is_root_replaced: bool,
@@ -157,7 +158,7 @@ impl Trust {
         if bundle.trust_domain != self.trust_domain {
             return Err(TrustRefusal::ForeignDomain.to_string());
         }
-        self.taken(&bundle).map(|taken| Some((taken, unknown)))
+        self.taken(&bundle, &stored.envelope).map(|taken| Some((taken, unknown)))
     }
 
     /// Returns what the trust domain is called in the file.
@@ -168,9 +169,9 @@ impl Trust {
     /// Takes an offered bundle, or refuses it; returns what the coordinator is answered.
     pub(crate) fn take(&self, offer: &TrustOffer, now: Timestamp) -> TrustAck {
         let mut state = self.lock();
-        let sequence = offer.sequence;
+        let (sequence, digest) = (offer.sequence, PolicyDigest::of(&offer.envelope));
         if state.taken.is_some() && state.floor.is_of(&offer.envelope) {
-            return TrustAck::in_force(sequence); // the answer to it was lost
+            return TrustAck::in_force(sequence, digest); // the answer to it was lost
         }
         match self.accept(&state, offer) {
             Ok(taken) => {
@@ -179,7 +180,7 @@ impl Trust {
                 state.floor = Floor::of(taken.sequence, &offer.envelope);
                 state.taken = Some(taken);
                 (state.error, state.last_refusal) = (None, None);
-                TrustAck::in_force(sequence)
+                TrustAck::in_force(sequence, digest)
             }
             Err((reason, detail)) => {
                 let text = if detail.is_empty() { reason.to_string() } else { detail.clone() };
@@ -188,7 +189,7 @@ impl Trust {
                 state.refused += 1;
                 state.last_refusal =
                     Some(RefusalStatus { version: sequence, reason: name, text, at: now });
-                TrustAck::refused(sequence, reason, &detail)
+                TrustAck::refused(sequence, digest, reason, &detail)
             }
         }
     }
@@ -201,7 +202,8 @@ impl Trust {
         if bundle.sequence != offer.sequence {
             return Err(bare(TrustRefusal::Malformed));
         }
-        let taken = self.taken(&bundle).map_err(|error| (TrustRefusal::Malformed, error))?;
+        let taken = self.taken(&bundle, &offer.envelope);
+        let taken = taken.map_err(|error| (TrustRefusal::Malformed, error))?;
         // What is not durable could be taken back by a crash, and an older one be taken after it.
         let nowhere = || io::Error::other("there is no folder for it");
         let path = state.path.as_deref().ok_or_else(nowhere);
@@ -214,8 +216,8 @@ impl Trust {
         Ok(taken)
     }
 
-    /// Reads the roots of a bundle.
-    fn taken(&self, bundle: &TrustBundle) -> Result<Taken, String> {
+    /// Reads the roots of a bundle, which came in this envelope.
+    fn taken(&self, bundle: &TrustBundle, envelope: &[u8]) -> Result<Taken, String> {
         let mut roots = RootCertStore::empty();
         for (number, root) in (1..).zip(&bundle.roots) {
             let added = roots.add(CertificateDer::from(root.as_slice()).into_owned());
@@ -223,6 +225,7 @@ impl Trust {
         }
         Ok(Taken {
             sequence: bundle.sequence,
+            digest: PolicyDigest::of(envelope),
             roots: bundle.roots.len(),
             is_root_replaced: !self.anchors.iter().all(|anchor| roots.roots.contains(anchor)),
             distrusted: bundle.distrusted.clone(),
@@ -233,7 +236,8 @@ impl Trust {
     /// Returns what the coordinator is told behind each greeting.
     pub(crate) fn standing(&self) -> TrustAck {
         let state = self.lock();
-        state.taken.as_ref().map_or_else(TrustAck::nothing, |it| TrustAck::in_force(it.sequence))
+        let taken = state.taken.as_ref();
+        taken.map_or_else(TrustAck::nothing, |it| TrustAck::in_force(it.sequence, it.digest))
     }
 
     /// Returns what is shown; nothing where there is no key, nothing was taken and nothing refused.

@@ -32,7 +32,7 @@ use crate::{
     command::{CommandError, trust as commands},
     limits::PAGE_ITEMS_MAX,
     store::{
-        reader::trust::{self as reader, TrustCounts, TrustStanding},
+        reader::trust::{self as reader, Newest, TrustCounts, TrustStanding},
         schema::{AgentKey, Key as _, TrustKey},
         tables::{LoadError, Source},
         values::{TrustRecord, ValueError},
@@ -94,8 +94,20 @@ enum TrustState {
     /// All.
     #[default]
     Any,
-    /// Those that do not have the newest trust bundle.
+    /// Those that have an earlier trust bundle than the newest, or none.
     Behind,
+    /// Those that have another one of the newest's sequence, or one above it.
+    Other,
+}
+
+impl TrustState {
+    fn is_of(self, row: &TrustStanding, newest: Newest) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Behind => row.is_behind(newest),
+            Self::Other => row.is_other(newest),
+        }
+    }
 }
 
 /// Which agents, and how many.
@@ -121,9 +133,7 @@ struct AgentsQuery {
 )]
 async fn show(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
     caller.require(JOURNAL_READERS)?;
-    let terms = Arc::clone(&api.authority);
-    let shown = read::blocking(&api.store, move |engine| shown(engine, &caller.scope, &terms));
-    json(&shown.await?)
+    json(&read_authority(&api, caller.scope).await?)
 }
 
 /// Agents with how each stands to the authorities, by tenant and id.
@@ -144,13 +154,12 @@ async fn list_agents(
     let after =
         filter.start(query.cursor.as_deref(), |position| AgentKey::decode(position).ok())?;
     let page = read::blocking(&api.store, move |engine| {
-        let newest = engine.load(&TrustKey)?.map_or(0, |record| record.sequence);
-        // A page of those that are behind may be short: so many are looked at, and the cursor goes on behind them.
+        let newest = Newest::of(engine.load(&TrustKey)?.as_ref());
+        // A page of some of them may be short: so many are looked at, and the cursor goes on behind them.
         let looked = if state == TrustState::Any { limit } else { PAGE_ITEMS_MAX };
         let mut rows = reader::page(engine, &caller.scope, after, looked + 1)?;
         let mut more = rows.len() > looked;
         rows.truncate(looked);
-        let is_wanted = |row: &TrustStanding| state == TrustState::Any || row.is_behind(newest);
         let (mut items, mut last) = (Vec::new(), None);
         for row in &rows {
             if items.len() == limit {
@@ -158,7 +167,7 @@ async fn list_agents(
                 break;
             }
             last = Some(row.key);
-            items.extend(is_wanted(row).then(|| agent_state(row, newest)));
+            items.extend(state.is_of(row, newest).then(|| agent_state(row, newest)));
         }
         let next = last.filter(|_| more).map(|key| filter.cursor(&key.encode()));
         Ok::<_, LoadError>(Page { items, next })
@@ -166,8 +175,8 @@ async fn list_agents(
     json(&page.await?)
 }
 
-/// Brings a signed trust bundle: all agents are offered it. One that would have agents believe this coordinator no more
-/// is refused.
+/// Brings a signed trust bundle: all agents are offered it. One by which agents would believe this coordinator no more,
+/// or again what was distrusted, is refused, and one that is not above all that agents have.
 #[utoipa::path(
     post, path = "/v1/authority/trust", operation_id = "push_trust", tag = "authority",
     request_body = TrustPush,
@@ -188,19 +197,34 @@ async fn push(
         let detail = "a trust bundle is for the agents of all tenants, and your token names some";
         return Err(Problem::new(Kind::Forbidden, detail));
     }
+    let TrustPush { trusts_again, anyway, .. } = body;
+    let push = commands::Push { envelope, trusts_again, anyway };
     let (actor, keys) = (caller.actor(), Arc::clone(&api.policy_keys));
-    let checked = Arc::clone(&api.authority);
+    let known = Arc::clone(&api.authority);
+    // What agents have is read before, beside the writer.
+    let counts = read::blocking(&api.store, |engine| {
+        let newest = Newest::of(engine.load(&TrustKey)?.as_ref());
+        reader::counts(engine, &TenantScope::All, newest)
+    });
+    let highest = counts.await?.highest;
     let answer = idempotency::write(&api, once, move |staged, now| {
-        let whose = (&*keys, checked.trust_domain.as_str());
+        let AuthorityTerms { trust_domain, distrusted, check, .. } = &*known;
+        let terms = commands::Terms { keys: &keys, trust_domain, distrusted, highest };
         // What is wrong with its signature is said first.
-        commands::push(staged, envelope, whose, &actor, now)?;
-        let locks_out = (checked.check.0)(&bundle, now);
+        let record = commands::push(staged, push, terms, &actor, now)?;
+        let locks_out = (check.0)(&bundle, now);
         locks_out.map_err(|problem| CommandError::Invalid { field: "envelope", problem })?;
-        Answer::json(StatusCode::CREATED, &shown(staged, &TenantScope::All, &checked)?)
+        Answer::json(StatusCode::CREATED, &record.sequence)
     });
     let answer = answer.await?;
     api.bells.trust.ring();
-    Ok(answer)
+    // Agents are counted beside the writer, which is not kept waiting meanwhile.
+    answer.showing(&read_authority(&api, TenantScope::All).await?)
+}
+
+async fn read_authority(api: &Api, scope: TenantScope) -> Result<Authority, Problem> {
+    let terms = Arc::clone(&api.authority);
+    read::blocking(&api.store, move |engine| shown(engine, &scope, &terms)).await
 }
 
 fn shown<S: Source + ?Sized>(
@@ -209,9 +233,9 @@ fn shown<S: Source + ?Sized>(
     terms: &AuthorityTerms,
 ) -> Result<Authority, LoadError> {
     let record = source.load(&TrustKey)?;
-    let newest = record.as_ref().map_or(0, |record| record.sequence);
-    let TrustCounts { agents, trusting, behind, refused, revoked, issuers } =
-        reader::counts(source, scope, newest)?;
+    let counts = reader::counts(source, scope, Newest::of(record.as_ref()))?;
+    let TrustCounts { agents, is_partial, trusting, behind, other, highest, .. } = counts;
+    let TrustCounts { refused, not_of_here, revoked, issuers, .. } = counts;
     let refused =
         refused.into_iter().map(|(reason, agents)| TrustRefusals { reason: reason.into(), agents });
     let issuers = issuers.into_iter().map(|(key, agents)| IssuerAgents {
@@ -226,9 +250,13 @@ fn shown<S: Source + ?Sized>(
         issuer: terms.issuer.map(|key| key.to_string()),
         distrusted: terms.distrusted.iter().map(ToString::to_string).collect(),
         agents,
+        is_partial,
         trusting: if record.is_some() { trusting } else { 0 },
         behind,
+        other,
+        highest,
         refused: refused.collect(),
+        not_of_here,
         revoked,
         issuers: issuers.collect(),
     })
@@ -255,7 +283,7 @@ fn bundle(record: &TrustRecord) -> Result<TrustBundle, LoadError> {
     })
 }
 
-fn agent_state(row: &TrustStanding, newest: u64) -> AgentTrustState {
+fn agent_state(row: &TrustStanding, newest: Newest) -> AgentTrustState {
     let trust = row.trust.as_ref();
     let refused = trust.and_then(|trust| trust.refused.as_ref());
     AgentTrustState {
@@ -263,6 +291,7 @@ fn agent_state(row: &TrustStanding, newest: u64) -> AgentTrustState {
         agent: row.key.agent.to_string(),
         sequence: trust.map_or(0, |trust| trust.sequence),
         is_behind: row.is_behind(newest),
+        is_other: row.is_other(newest),
         refused: refused.map(|refused| TrustRefusedBy {
             sequence: refused.sequence,
             reason: refused.reason.as_str().to_owned(),

@@ -125,8 +125,8 @@ pub fn check<S: Source + ?Sized>(
 }
 
 /// Tells whether several hosts use an agent's identity: also where a person has decided which of them keeps it, as a
-/// renewal does not say which of them asks. Where one of them has shown a certificate that is not of the line that began
-/// here, that one is no host of the agent's.
+/// renewal does not say which of them asks. Where one of them has shown a certificate that is not of the line that
+/// began here, that one is no host of the agent's.
 ///
 /// # Errors
 /// The store cannot be read.

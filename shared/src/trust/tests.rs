@@ -185,7 +185,8 @@ fn a_digest_reads_back_as_it_was_written_and_nothing_else_is_one() {
 
 #[test]
 fn an_answer_takes_no_more_text_than_may_be_sent() {
-    let ack = TrustAck::refused(8, TrustRefusal::NotStored, &"ä".repeat(1_000));
+    let ack =
+        TrustAck::refused(8, PolicyDigest::default(), TrustRefusal::NotStored, &"ä".repeat(1_000));
     assert!(ack.is_bounded());
     let TrustOutcome::Refused { detail, .. } = ack.outcome else { panic!("it is refused") };
     assert_eq!(detail.len(), POLICY_DETAIL_BYTES_MAX);

@@ -144,11 +144,12 @@ fn of_policy() -> Vec<Frame> {
 
 /// The frames of a trust bundle.
 fn of_trust() -> [Frame; 4] {
-    let refused = TrustAck::refused(300, TrustRefusal::NotStored, "full");
+    let digest = PolicyDigest::of(&[1, 2, 3]);
+    let refused = TrustAck::refused(300, digest, TrustRefusal::NotStored, "full");
     [
         Frame::Trust(Box::new(TrustOffer { sequence: 300, envelope: vec![1, 2, 3] })),
         Frame::TrustAck(Box::new(TrustAck::nothing())),
-        Frame::TrustAck(Box::new(TrustAck::in_force(300))),
+        Frame::TrustAck(Box::new(TrustAck::in_force(300, digest))),
         Frame::TrustAck(Box::new(refused)),
     ]
 }
@@ -338,7 +339,7 @@ fn a_frame_that_breaks_a_rule_is_refused_by_name() {
     assert!(!refused(&Frame::Trust(Box::new(bundle(TRUST_ENVELOPE_BYTES_MAX)))));
     let detail = "x".repeat(POLICY_DETAIL_BYTES_MAX + 1);
     let outcome = TrustOutcome::Refused { reason: TrustRefusal::NotStored, detail };
-    assert!(refused(&Frame::TrustAck(Box::new(TrustAck { sequence: 1, outcome }))));
+    assert!(refused(&Frame::TrustAck(Box::new(TrustAck { outcome, ..TrustAck::nothing() }))));
     let zero_seq = Bytes::from_static(&[7, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(Frame::decode(zero_seq), Err(DecodeError::Invalid { .. })));
 }

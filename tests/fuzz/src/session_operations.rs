@@ -10,7 +10,7 @@ use shared::{
     context::{ContextVersion, HostContext},
     ids::{BootId, Epoch, Lane, Seq},
     ledger::Interval,
-    policy::{PolicyAck, PolicyOffer, PolicyOutcome},
+    policy::{PolicyAck, PolicyDigest, PolicyOffer, PolicyOutcome},
     recall::{Recall, RecallEnd, RecallId, RecallOutcome},
     renewal::{RenewRefusal, RenewReply},
     session::{
@@ -210,7 +210,7 @@ impl Pair {
                 self.receiver.handle_trust(TrustOffer { sequence, envelope: vec![what] });
             }
             (Some(sequence), 1) => {
-                self.sender.handle_trust_ack(TrustAck::in_force(sequence));
+                self.sender.handle_trust_ack(TrustAck::in_force(sequence, PolicyDigest::default()));
                 self.trust.offered = None;
             }
             (None, _) => self.sender.handle_trust_ack(TrustAck::nothing()),

@@ -34,7 +34,7 @@ use shared::{
     join::{JoinSecret, JoinToken},
     policy::{Policy, PolicyLimits},
     time::Timestamp,
-    trust::TrustBundle,
+    trust::{SpkiDigest, TrustBundle},
     wire::ALPN,
 };
 use tokio::runtime::Runtime;
@@ -157,14 +157,14 @@ impl Arena {
         })
     }
 
-    /// Returns the trust bundle of what agents trust already.
+    /// Returns a trust bundle of what agents trust already, without an intermediate that there never was.
     pub(super) fn trust(&self, sequence: u64) -> Result<TrustBundle> {
         let authority = self.cluster.authority();
         Ok(TrustBundle {
             trust_domain: authority.trust_domain().to_owned(),
             sequence,
             roots: certificates_of_pem(authority.root_pem())?,
-            distrusted: Vec::new(),
+            distrusted: vec![SpkiDigest::from_bytes([7; 32])],
         })
     }
 

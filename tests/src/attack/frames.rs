@@ -11,7 +11,7 @@ use shared::{
     context::{ContextVersion, HostContext},
     ids::{Lane, Seq},
     limits::{CONTEXT_TEXT_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
-    policy::{PolicyAck, PolicyOffer},
+    policy::{PolicyAck, PolicyDigest, PolicyOffer},
     recall::{Recall, RecallId},
     renewal::{RenewRefusal, RenewReply},
     time::Timestamp,
@@ -133,7 +133,8 @@ fn coordinators() -> Vec<Frame> {
 
 /// A refusal of a trust bundle that nobody has offered.
 fn refusal() -> Frame {
-    Frame::TrustAck(Box::new(TrustAck::refused(9, TrustRefusal::NotStored, "disk full")))
+    let (digest, reason) = (PolicyDigest::default(), TrustRefusal::NotStored);
+    Frame::TrustAck(Box::new(TrustAck::refused(9, digest, reason, "disk full")))
 }
 
 /// What comes before the greeting.

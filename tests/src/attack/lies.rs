@@ -18,7 +18,7 @@ use shared::{
 use super::{
     ATTEMPT_TIMEOUT, Attempt, Must, Suite,
     api::Client,
-    arena::{Arena, DAY, NEIGHBOUR, VICTIM, now},
+    arena::{ATTACKER, Arena, DAY, NEIGHBOUR, VICTIM, now},
 };
 use crate::cluster::{Deceived, Kind, Lie, Said, Source, eventually};
 
@@ -190,8 +190,6 @@ fn in_words(said: &Said) -> String {
 fn policies(deceived: &Deceived) -> Result<Vec<Trial>> {
     let next = VERSION + 1;
     let of = |version| deceived.policy(version);
-    let good = deceived.key.sign(&of(next))?;
-    let other = PolicyKey::generate()?;
     let mut trials = Vec::new();
     for (name, policy, happens) in [
         ("the version before", of(VERSION - 1), "refused rollback"),
@@ -229,6 +227,17 @@ fn policies(deceived: &Deceived) -> Result<Vec<Trial>> {
     ] {
         trials.push(Trial::new(name, deceived.signed(&policy)?, happens));
     }
+    trials.extend(envelopes(deceived)?);
+    Ok(trials)
+}
+
+/// Returns envelopes that hold no policy which the trusted key signed for it under this number.
+fn envelopes(deceived: &Deceived) -> Result<Vec<Trial>> {
+    let next = VERSION + 1;
+    let of = |version| deceived.policy(version);
+    let good = deceived.key.sign(&of(next))?;
+    let other = PolicyKey::generate()?;
+    let mut trials = Vec::new();
     let named = renamed(other.sign(&of(next))?, &good);
     // The same length, so that nothing but the name differs.
     let mut foreign = deceived.key.sign(&Policy { tenant: "acmf".parse()?, ..of(next) })?;
@@ -278,8 +287,6 @@ fn policies(deceived: &Deceived) -> Result<Vec<Trial>> {
 fn bundles(deceived: &Deceived) -> Result<Vec<Trial>> {
     let next = VERSION + 1;
     let of = |sequence| deceived.bundle(sequence);
-    let good = deceived.key.sign_trust(&of(next))?;
-    let other = PolicyKey::generate()?;
     let root = Root::create("signalbox.internal", now())?;
     let strange = certificates_of_pem(root.root_pem())?;
     let mut trials = Vec::new();
@@ -304,6 +311,18 @@ fn bundles(deceived: &Deceived) -> Result<Vec<Trial>> {
     ] {
         trials.push(Trial::new(name, deceived.signed_trust(&bundle)?, happens));
     }
+    trials.extend(strange_envelopes(deceived, strange)?);
+    Ok(trials)
+}
+
+/// Returns envelopes that hold no trust bundle which the trusted key signed under this number; `strange` are roots of
+/// somebody else.
+fn strange_envelopes(deceived: &Deceived, strange: Vec<Vec<u8>>) -> Result<Vec<Trial>> {
+    let next = VERSION + 1;
+    let of = |sequence| deceived.bundle(sequence);
+    let good = deceived.key.sign_trust(&of(next))?;
+    let other = PolicyKey::generate()?;
+    let mut trials = Vec::new();
     let theirs = TrustBundle { roots: strange, ..of(next) };
     let named = renamed(other.sign_trust(&theirs)?, &good);
     let swapped = trust::seal(
@@ -381,10 +400,11 @@ fn pushes(suite: &mut Suite<'_>) -> Result<()> {
     let arena = suite.arena;
     let (client, admin) = (Client::new(arena)?, arena.cluster.coordinator.admin_token()?);
     let read = |path: &str| anyhow::Ok(client.ask("GET", path, &admin, None)?.json());
-    let path = format!("/v1/tenants/{NEIGHBOUR}/policies");
-    let rollout = read(&format!("/v1/tenants/{NEIGHBOUR}/rollout"))?;
-    let version = rollout["version"].as_u64().unwrap_or(0) + 1;
-    let sequence = read("/v1/authority")?["bundle"]["sequence"].as_u64().unwrap_or(0) + 1;
+    let path = format!("/v1/tenants/{ATTACKER}/policies");
+    let rollout = read(&format!("/v1/tenants/{ATTACKER}/rollout"))?;
+    // Above what others have pushed, and above the first: what is older has to be signed.
+    let version = rollout["version"].as_u64().unwrap_or(1) + 1;
+    let sequence = read("/v1/authority")?["bundle"]["sequence"].as_u64().unwrap_or(1) + 1;
     let policies = policy_pushes(arena, version)?.into_iter().map(|push| (path.as_str(), push));
     let bundles = trust_pushes(arena, sequence)?.into_iter();
     let bundles = bundles.map(|push| ("/v1/authority/trust", push));
@@ -394,7 +414,7 @@ fn pushes(suite: &mut Suite<'_>) -> Result<()> {
         let answer = client.ask("POST", path, &admin, Some(&body))?;
         let happened = match (answer.status, says) {
             (201, "") => "taken".to_owned(),
-            (422, says) if !says.is_empty() && answer.text.contains(says) => {
+            (400 | 422, says) if !says.is_empty() && answer.text.contains(says) => {
                 format!("refused: {says}")
             }
             (status, _) => format!("{status}: {}", answer.text),
@@ -409,7 +429,7 @@ fn pushes(suite: &mut Suite<'_>) -> Result<()> {
 type Push = (&'static str, Vec<u8>, &'static str);
 
 fn policy_pushes(arena: &Arena, version: u64) -> Result<Vec<Push>> {
-    let good = arena.policy(NEIGHBOUR, version, "# noise")?;
+    let good = arena.policy(ATTACKER, version, "# noise")?;
     let (key, other) = (&arena.policy_key, PolicyKey::generate()?);
     let signed = key.sign(&good)?;
     let foreign = Policy { tenant: VICTIM.parse()?, version: version + 9, ..good.clone() };
@@ -447,18 +467,19 @@ fn trust_pushes(arena: &Arena, sequence: u64) -> Result<Vec<Push>> {
     let good = arena.trust(sequence)?;
     let (key, other) = (&arena.policy_key, PolicyKey::generate()?);
     let signed = key.sign_trust(&good)?;
-    let policy = key.sign(&arena.policy(NEIGHBOUR, 99, "# noise")?)?;
+    let policy = key.sign(&arena.policy(ATTACKER, 99, "# noise")?)?;
     let domain = "elsewhere.example".to_owned();
     let foreign = TrustBundle { trust_domain: domain, ..good.clone() };
     let root = Root::create("signalbox.internal", now())?;
     let theirs = certificates_of_pem(root.root_pem())?;
     let strange = TrustBundle { roots: theirs, ..good.clone() };
     let own = certificates_of_pem(arena.cluster.authority().intermediate_pem())?;
-    let distrusted = vec![spki_digest_of_der(&own[0])?];
+    let distrusted = [&good.distrusted[..], &[spki_digest_of_der(&own[0])?]].concat();
+    let again = TrustBundle { sequence: sequence + 1, distrusted: Vec::new(), ..good.clone() };
     let severed = TrustBundle { distrusted, ..good.clone() };
     let broken = TrustBundle { roots: vec![vec![0x30, 0]], ..good.clone() };
     let older = TrustBundle { sequence: sequence - 1, ..good };
-    let mut pushes = vec![
+    Ok(vec![
         ("another trust domain's bundle", key.sign_trust(&foreign)?, "another trust domain's"),
         (
             "a trust bundle that a stranger's key signed",
@@ -495,12 +516,14 @@ fn trust_pushes(arena: &Arena, sequence: u64) -> Result<Vec<Push>> {
             "would not believe",
         ),
         ("a good trust bundle", signed.clone(), ""),
+        (
+            "a trust bundle that believes a stolen intermediate again",
+            key.sign_trust(&again)?,
+            "would believe whoever has that key",
+        ),
         ("the same trust bundle once more", signed, "must be above"),
-    ];
-    if sequence > 1 {
-        pushes.push(("an older trust bundle", key.sign_trust(&older)?, "must be above"));
-    }
-    Ok(pushes)
+        ("an older trust bundle", key.sign_trust(&older)?, "must be above"),
+    ])
 }
 
 /// Returns an envelope under the name of the key that signed another one.

@@ -11,8 +11,8 @@ use crate::cluster::{Cluster, Deceived, Kind, Said, Source};
 /// How many older ones there are of each.
 const OLDER: u64 = 50;
 
-/// Offers an agent all that came before what it has; returns how many offers that were, and how many it refused for what
-/// they are. It is killed and started again after the first half.
+/// Offers an agent all that came before what it has; returns how many offers that were, and how many it refused for
+/// what they are. It is killed and started again after the first half.
 pub(super) fn refused(cluster: &Cluster, tenant: &str) -> Result<(usize, usize)> {
     let eve = cluster.folder().join("rollbacks.json");
     let sources = [Source::new("eve", Kind::SuricataEve, &eve)];

@@ -74,6 +74,10 @@ fn believes(trust: &Trust, chain: &[CertificateDer<'_>]) -> bool {
     trust.verify(chain, &ServerName::try_from("box1.test").unwrap(), later).is_ok()
 }
 
+fn in_force(offer: &TrustOffer) -> TrustAck {
+    TrustAck::in_force(offer.sequence, PolicyDigest::of(&offer.envelope))
+}
+
 fn reason(ack: &TrustAck) -> Option<TrustRefusal> {
     match ack.outcome {
         TrustOutcome::Refused { reason, .. } => Some(reason),
@@ -89,14 +93,14 @@ fn a_bundle_takes_the_place_of_the_configured_root() {
     assert!(believes(&trust, &of_old) && !believes(&trust, &of_new));
     assert_eq!(trust.standing(), TrustAck::nothing());
 
-    let both = world.bundle(1, &[&world.old, &world.new]);
-    assert_eq!(trust.take(&world.offer(&both), NOW), TrustAck::in_force(1));
+    let both = world.offer(&world.bundle(1, &[&world.old, &world.new]));
+    assert_eq!(trust.take(&both, NOW), in_force(&both));
     assert!(believes(&trust, &of_old) && believes(&trust, &of_new), "the overlap");
 
-    let next = world.bundle(2, &[&world.new]);
-    assert_eq!(trust.take(&world.offer(&next), NOW), TrustAck::in_force(2));
+    let next = world.offer(&world.bundle(2, &[&world.new]));
+    assert_eq!(trust.take(&next, NOW), in_force(&next));
     assert!(!believes(&trust, &of_old) && believes(&trust, &of_new));
-    assert_eq!(trust.standing(), TrustAck::in_force(2));
+    assert_eq!(trust.standing(), in_force(&next));
     assert!(!believes(&trust, &[]), "nobody");
 }
 
@@ -108,8 +112,8 @@ fn a_stolen_intermediate_is_believed_no_more_although_its_root_is() {
     let [of_stolen, of_next] = [&stolen, &next].map(chain);
     let stolen_der = &certificates_of_pem(stolen.intermediate_pem()).unwrap()[0];
     let distrusted = vec![spki_digest_of_der(stolen_der).unwrap()];
-    let bundle = TrustBundle { distrusted, ..world.bundle(1, &[&world.old]) };
-    assert_eq!(trust.take(&world.offer(&bundle), NOW), TrustAck::in_force(1));
+    let offer = world.offer(&TrustBundle { distrusted, ..world.bundle(1, &[&world.old]) });
+    assert_eq!(trust.take(&offer, NOW), in_force(&offer));
     assert!(!believes(&trust, &of_stolen) && believes(&trust, &of_next));
     let beside = [&of_stolen[..1], &of_next[1..], &of_stolen[1..]].concat();
     assert!(!believes(&trust, &beside), "wherever it is shown");
@@ -150,13 +154,16 @@ fn only_what_is_signed_for_this_domain_and_above_all_before_is_taken() {
     let world = World::new();
     let trust = world.trust();
     let taken = world.offer(&world.bundle(5, &[&world.old]));
-    assert_eq!(trust.take(&taken, NOW), TrustAck::in_force(5));
-    assert_eq!(trust.take(&taken, NOW), TrustAck::in_force(5), "its answer was lost");
+    assert_eq!(trust.take(&taken, NOW), in_force(&taken));
+    assert_eq!(trust.take(&taken, NOW), in_force(&taken), "its answer was lost");
     let refused = |offer: &TrustOffer| reason(&trust.take(offer, NOW)).unwrap();
     for sequence in [4, 5] {
         let earlier = world.offer(&world.bundle(sequence, &[&world.new]));
-        assert_eq!(refused(&earlier), TrustRefusal::Rollback);
+        let about = PolicyDigest::of(&earlier.envelope);
+        let refused = TrustAck::refused(sequence, about, TrustRefusal::Rollback, "");
+        assert_eq!(trust.take(&earlier, NOW), refused);
     }
+    assert_eq!(trust.standing(), in_force(&taken), "which of that number it has");
     let foreign = TrustBundle { trust_domain: "x".into(), ..world.bundle(6, &[&world.new]) };
     assert_eq!(refused(&world.offer(&foreign)), TrustRefusal::ForeignDomain);
     let other = World::new();
@@ -189,11 +196,11 @@ fn a_bundle_that_cannot_be_stored_is_refused_and_not_believed() {
 #[test]
 fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
     let world = World::new();
-    let bundle = world.bundle(3, &[&world.new]);
-    assert_eq!(world.trust().take(&world.offer(&bundle), NOW), TrustAck::in_force(3));
+    let taken = world.offer(&world.bundle(3, &[&world.new]));
+    assert_eq!(world.trust().take(&taken, NOW), in_force(&taken));
     let (of_old, of_new) = (chain(&intermediate(&world.old)), chain(&intermediate(&world.new)));
     let trust = world.trust();
-    assert_eq!(trust.standing(), TrustAck::in_force(3));
+    assert_eq!(trust.standing(), in_force(&taken));
     assert!(believes(&trust, &of_new) && !believes(&trust, &of_old));
     let earlier = world.offer(&world.bundle(3, &[&world.old]));
     assert_eq!(reason(&trust.take(&earlier, NOW)), Some(TrustRefusal::Rollback));
@@ -214,7 +221,7 @@ fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
                 let reason = reason(&trust.take(&earlier, NOW));
                 assert_eq!(reason, Some(TrustRefusal::Rollback), "what was taken counts");
             }
-            assert_eq!(trust.take(&world.offer(&bundle), NOW), TrustAck::in_force(3), "again");
+            assert_eq!(trust.take(&taken, NOW), in_force(&taken), "again");
         }
         assert_eq!(trust.take(&world.offer(&world.bundle(4, &[&world.new])), NOW).sequence, 4);
         assert_eq!(trust.status().unwrap().error, None, "the next takes its place");
@@ -225,14 +232,14 @@ fn a_start_takes_up_what_is_stored_and_checks_its_signature_anew() {
 fn what_is_stored_and_intact_counts_although_its_key_is_gone_and_no_further_one_is_taken() {
     let world = World::new();
     let bundle = world.offer(&world.bundle(3, &[&world.new]));
-    assert_eq!(world.trust().take(&bundle, NOW), TrustAck::in_force(3));
+    assert_eq!(world.trust().take(&bundle, NOW), in_force(&bundle));
     let (of_old, of_new) = (chain(&intermediate(&world.old)), chain(&intermediate(&world.new)));
     let other = PolicyKey::generate().unwrap();
     // The keys cannot be read, or the bundle's is not among them.
     for keys in [vec![], vec![other.public_key()]] {
         let trust = world.trust_with(keys);
         assert!(believes(&trust, &of_new) && !believes(&trust, &of_old), "what was taken away");
-        assert_eq!(trust.standing(), TrustAck::in_force(3));
+        assert_eq!(trust.standing(), in_force(&bundle));
         let status = trust.status().unwrap();
         let error = status.error.unwrap();
         assert!(error.contains(TRUST_FILE) && error.contains("not trusted here"), "{error}");
@@ -240,7 +247,7 @@ fn what_is_stored_and_intact_counts_although_its_key_is_gone_and_no_further_one_
         let next = world.offer(&world.bundle(4, &[&world.old]));
         assert_eq!(reason(&trust.take(&next, NOW)), Some(TrustRefusal::UnknownKey));
         assert!(!believes(&trust, &of_old));
-        assert_eq!(trust.take(&bundle, NOW), TrustAck::in_force(3), "it is there already");
+        assert_eq!(trust.take(&bundle, NOW), in_force(&bundle), "it is there already");
     }
     let trust = world.trust_with(vec![other.public_key()]);
     let bundle = world.bundle(3, &[&world.old]);
@@ -248,7 +255,7 @@ fn what_is_stored_and_intact_counts_although_its_key_is_gone_and_no_further_one_
     assert_eq!(reason(&trust.take(&below, NOW)), Some(TrustRefusal::Rollback));
     let bundle = TrustBundle { sequence: 4, ..bundle };
     let next = TrustOffer { sequence: 4, envelope: other.sign_trust(&bundle).unwrap() };
-    assert_eq!(trust.take(&next, NOW), TrustAck::in_force(4), "a key that is trusted signed it");
+    assert_eq!(trust.take(&next, NOW), in_force(&next), "a key that is trusted signed it");
     assert_eq!(trust.status().unwrap().error, None);
     assert_eq!(world.trust().status().unwrap().sequence, 4, "and now its key is gone");
 }
@@ -257,7 +264,7 @@ fn what_is_stored_and_intact_counts_although_its_key_is_gone_and_no_further_one_
 fn what_is_damaged_counts_for_nothing_whether_its_key_is_known_or_not() {
     let world = World::new();
     let bundle = world.offer(&world.bundle(3, &[&world.new]));
-    assert_eq!(world.trust().take(&bundle, NOW), TrustAck::in_force(3));
+    assert_eq!(world.trust().take(&bundle, NOW), in_force(&bundle));
     let path = world.folder.path().join(TRUST_FILE);
     let whole = fs::read(&path).unwrap();
     let of_old = chain(&intermediate(&world.old));

@@ -12,6 +12,13 @@ pub struct TrustPush {
     /// What is signed, with its signature, in base64: as `certs trust-bundle` makes it.
     #[schema(min_length = 1, max_length = 24_576)]
     pub envelope: String,
+    /// Whether agents are to believe again what was distrusted and it does not name: an intermediate that has ended by
+    /// its own date, or was not stolen.
+    #[serde(default)]
+    pub trusts_again: bool,
+    /// Whether it is stored although agents say that they have one of its sequence or one above it.
+    #[serde(default)]
+    pub anyway: bool,
 }
 
 /// A root that agents believe.
@@ -80,14 +87,24 @@ pub struct Authority {
     pub issuer: Option<String>,
     /// SHA-256 of the keys that `[authority] distrusted` names, in hex.
     pub distrusted: Vec<String>,
-    /// Agents that may connect, at most 20000; those that were revoked are not among them.
+    /// Agents that may connect, of those that were looked at; those that were revoked are not among them.
     pub agents: u64,
+    /// Whether there are more: the first 20000 are looked at, revoked ones among them, and no number is of all.
+    pub is_partial: bool,
     /// How many of them have the newest trust bundle.
     pub trusting: u64,
     /// How many have an earlier one or none.
     pub behind: u64,
+    /// How many have another one of its sequence, or one above it: they would refuse it, and are not offered it. The
+    /// coordinator was set back since; the bundle has to be signed anew, with a sequence above the highest.
+    pub other: u64,
+    /// The highest sequence of a bundle that any of them has; zero where none has one.
+    pub highest: u64,
     /// How many of those refuse the newest, by reason.
     pub refused: Vec<TrustRefusals>,
+    /// How many greeted last with a certificate that was neither issued to a host that joined here nor for one of
+    /// those: if its issuer is stolen, they have to join again.
+    pub not_of_here: u64,
     /// Agents that were revoked.
     pub revoked: u64,
     /// Whose certificates agents have.
@@ -116,8 +133,10 @@ pub struct AgentTrustState {
     pub agent: String,
     /// Sequence of the trust bundle that it has; zero for none.
     pub sequence: u64,
-    /// Whether it has the newest.
+    /// Whether that is an earlier one than the newest, or none.
     pub is_behind: bool,
+    /// Whether that is another one of the newest's sequence, or one above it.
+    pub is_other: bool,
     /// What it refused last, unless it has taken a later one since.
     #[schema(required)]
     pub refused: Option<TrustRefusedBy>,

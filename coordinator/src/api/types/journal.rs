@@ -397,6 +397,9 @@ pub enum JournalEvent {
         sequence: u64,
         /// SHA-256 of what is signed with its signature, in hex.
         sha256: String,
+        /// SHA-256 of the keys that were distrusted before, and that it does not name, in hex: agents believe them
+        /// again.
+        trusts_again: Vec<String>,
     },
     /// An agent has refused a trust bundle.
     TrustBundleRefused {
@@ -667,9 +670,11 @@ impl From<&PolicyEvent> for JournalEvent {
 impl From<&TrustEvent> for JournalEvent {
     fn from(event: &TrustEvent) -> Self {
         match event {
-            TrustEvent::Pushed { sequence, digest } => {
-                Self::TrustBundlePushed { sequence: *sequence, sha256: digest.clone() }
-            }
+            TrustEvent::Pushed { sequence, digest, trusts_again } => Self::TrustBundlePushed {
+                sequence: *sequence,
+                sha256: digest.clone(),
+                trusts_again: trusts_again.iter().map(ToString::to_string).collect(),
+            },
             TrustEvent::Refused { agent, sequence, reason, detail } => Self::TrustBundleRefused {
                 agent: agent.to_string(),
                 sequence: *sequence,

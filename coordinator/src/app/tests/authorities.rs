@@ -6,6 +6,7 @@ use std::time::Duration;
 use certs::{AGENT_VALIDITY, Authority, Leaf, PolicyKey, PrivateKey};
 use shared::{
     ids::AgentId,
+    policy::PolicyDigest,
     renewal::RenewReply,
     trust::{TrustAck, TrustBundle, TrustOffer, TrustRefusal},
     wire::CLOSE_ENDED,
@@ -32,11 +33,18 @@ async fn push(running: &Running, house: &House, key: &PolicyKey, sequence: u64) 
     let bundle = bundle(house, sequence);
     let envelope = key.sign_trust(&bundle).unwrap();
     let (keys, by, now) = ([key.public_key()], Actor::Person("ann".into()), house.now());
-    let pushed = running
-        .store
-        .write(move |staged| trust::push(staged, envelope, (&keys, DOMAIN), &by, now).map(drop));
+    let pushed = running.store.write(move |staged| {
+        let push = trust::Push { envelope, ..trust::Push::default() };
+        let terms = trust::Terms { keys: &keys, trust_domain: DOMAIN, ..trust::Terms::default() };
+        trust::push(staged, push, terms, &by, now).map(drop)
+    });
     pushed.await.unwrap();
     running.bells.trust.ring();
+}
+
+/// Returns what an agent says that takes an offer.
+fn in_force(offer: &TrustOffer) -> TrustAck {
+    TrustAck::in_force(offer.sequence, PolicyDigest::of(&offer.envelope))
 }
 
 fn bundle(house: &House, sequence: u64) -> TrustBundle {
@@ -104,17 +112,21 @@ async fn an_agent_is_offered_the_bundle_when_it_greets_and_each_later_one_at_onc
     let offer = offered(&mut agent).await;
     let opened = shared::trust::open(&offer.envelope, &[key.public_key()]).unwrap();
     assert_eq!((offer.sequence, opened), (3, bundle(&house, 3)));
-    say(&mut agent, TrustAck::in_force(3)).await;
-    eventually("it is known", || known(&running).is_some_and(|it| it.sequence == 3)).await;
+    let taken = in_force(&offer);
+    say(&mut agent, taken.clone()).await;
+    let has = |it: AgentTrust| (it.sequence, it.digest) == (3, taken.digest);
+    eventually("it is known", || known(&running).is_some_and(has)).await;
     push(&running, &house, &key, 4).await;
-    assert_eq!(offered(&mut agent).await.sequence, 4);
-    say(&mut agent, TrustAck::refused(4, TrustRefusal::NotStored, "full")).await;
+    let next = offered(&mut agent).await;
+    assert_eq!(next.sequence, 4);
+    let about = PolicyDigest::of(&next.envelope);
+    say(&mut agent, TrustAck::refused(4, about, TrustRefusal::NotStored, "full")).await;
     eventually("it is journalled", || events(&running).len() == 3).await;
     assert_eq!(running.counters.trust_refused.value(TrustRefused::NotStored), 1);
     drop(agent);
 
     let (mut agent, _) = Agent::greeted(&house, &leaf, &running).await;
-    say(&mut agent, TrustAck::in_force(3)).await;
+    say(&mut agent, taken).await;
     assert_eq!(offered(&mut agent).await.sequence, 4, "once more in each session");
     assert_eq!(running.counters.trust_offered.value(), 3);
     running.shut_down().await.unwrap();

@@ -614,7 +614,9 @@ mod tests {
             panic!("{line}");
         };
         assert!(args.behind && args.paging.limit == Some(5));
+        assert!(parse("signalbox authority agents --behind --other").is_err(), "none is both");
         assert!(parse("signalbox authority push").is_err(), "a bundle is a file");
+        assert!(parse("signalbox authority push f --trust-again --anyway").is_ok());
         assert!(parse("signalbox authority").is_err());
     }
 

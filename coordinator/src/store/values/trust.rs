@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::{
     ids::AgentId,
+    policy::PolicyDigest,
     time::Timestamp,
     trust::{SpkiDigest, TrustRefusal},
 };
@@ -27,13 +28,16 @@ pub struct TrustRecord {
 pub struct AgentTrust {
     /// Sequence of the trust bundle that it has, as it said last; zero where it has none.
     pub sequence: u64,
+    /// Of which envelope that is; zero where it has none.
+    pub digest: PolicyDigest,
     /// When it said so first.
     pub since: Timestamp,
     /// What it refused last, unless it has taken a later one since.
     pub refused: Option<RefusedTrust>,
     /// Key of whoever issued the certificate that it greeted with last.
     pub issuer: Option<SpkiDigest>,
-    /// Whether that certificate is of the line that began here, so that the agent can be re-keyed if its issuer is stolen.
+    /// Whether that certificate is of the line that began here, so that the agent can be re-keyed if its issuer is
+    /// stolen.
     pub is_of_here: bool,
     /// The last certificate that names it, comes from a distrusted issuer and not from here, and that the journal has.
     pub forged: Option<RefusedCertificate>,
@@ -81,6 +85,8 @@ pub enum TrustEvent {
         sequence: u64,
         /// SHA-256 of its envelope, in hex.
         digest: String,
+        /// Keys that were distrusted before, and that it does not name: agents believe them again.
+        trusts_again: Vec<SpkiDigest>,
     },
     /// An agent has refused one.
     Refused {
@@ -122,6 +128,7 @@ mod tests {
         let issuer = SpkiDigest::from_bytes([9; 32]);
         let agent = AgentTrust {
             sequence: 300,
+            digest: PolicyDigest::from_bytes([0xab; 8]),
             since: at,
             refused: Some(RefusedTrust {
                 sequence: 301,
@@ -134,7 +141,8 @@ mod tests {
             forged: Some(RefusedCertificate { serial: vec![5], at }),
         };
         let nines = "09".repeat(32);
-        let expected = format!("01fb2c010701fb2d0106026e6f0701{nines}0101010507");
+        let abs = "ab".repeat(8);
+        let expected = format!("01fb2c01{abs}0701fb2d0106026e6f0701{nines}0101010507");
         assert_eq!(hex(&agent.encode()), expected);
         let holder = SpkiDigest::from_bytes([8; 32]);
         let issued = IssuedCertificate { serial: vec![1, 2], holder, issuer, at, is_shown: true };

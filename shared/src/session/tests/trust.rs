@@ -1,10 +1,19 @@
 //! Trust bundles in a session: who says what when.
 
 use super::*;
-use crate::{trust::TrustRefusal, wire::POLICY_VERSION};
+use crate::{policy::PolicyDigest, trust::TrustRefusal, wire::POLICY_VERSION};
 
 fn offer(sequence: u64) -> TrustOffer {
     TrustOffer { sequence, envelope: vec![7; 100] }
+}
+
+fn in_force(sequence: u64) -> TrustAck {
+    TrustAck::in_force(sequence, PolicyDigest::of(&[7; 100]))
+}
+
+fn refused(sequence: u64) -> TrustAck {
+    let digest = PolicyDigest::of(&[7; 100]);
+    TrustAck::refused(sequence, digest, TrustRefusal::NotStored, "disk full")
 }
 
 #[test]
@@ -20,14 +29,13 @@ fn a_bundle_is_offered_once_the_agent_has_said_which_it_has_and_the_next_when_it
     pair.run();
     assert_eq!(pair.bundles, [offer(3)]);
     assert!(!pair.receiver.can_offer_trust());
-    pair.sender.handle_trust_ack(TrustAck::in_force(2));
+    pair.sender.handle_trust_ack(in_force(2));
     pair.run();
     assert!(!pair.receiver.can_offer_trust(), "that was about another");
-    let refused = TrustAck::refused(3, TrustRefusal::NotStored, "disk full");
-    pair.sender.handle_trust_ack(refused.clone());
+    pair.sender.handle_trust_ack(refused(3));
     pair.run();
     assert!(pair.receiver.can_offer_trust());
-    assert_eq!(pair.trust_acks, [TrustAck::nothing(), TrustAck::in_force(2), refused]);
+    assert_eq!(pair.trust_acks, [TrustAck::nothing(), in_force(2), refused(3)]);
 
     pair.reconnect();
     pair.run();
@@ -42,7 +50,6 @@ fn whoever_refuses_a_bundle_that_is_not_offered_breaks_the_protocol() {
     pair.run();
     pair.receiver.handle_trust(offer(3));
     pair.run();
-    let refused = |sequence| TrustAck::refused(sequence, TrustRefusal::NotStored, "disk full");
     pair.sender.handle_trust_ack(refused(3));
     pair.run();
     assert!(pair.receiver.can_offer_trust());
@@ -62,7 +69,7 @@ fn whoever_drains_takes_no_trust_bundle() {
     let frame = Frame::Trust(Box::new(offer(3)));
     pair.sender.handle_frame(Stream::Control, frame, pair.now).unwrap();
     assert_eq!(pair.sender.poll_event(), None);
-    pair.sender.handle_trust_ack(TrustAck::in_force(3));
+    pair.sender.handle_trust_ack(in_force(3));
     assert_eq!(pair.sender.poll_transmit(), None);
 }
 

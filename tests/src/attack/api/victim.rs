@@ -77,7 +77,7 @@ pub(super) fn prepare(arena: &Arena, client: &Client, admin: &str) -> Result<Vic
     })?;
     push(arena, client, admin)?;
     let mut known = known(client, admin, &a)?;
-    let (policy, bundle) = (arena.policy(VICTIM, 2, &format!("# {HOST}, again"))?, arena.trust(1)?);
+    let (policy, bundle) = (arena.policy(VICTIM, 2, &format!("# {HOST}, again"))?, arena.trust(9)?);
     let (policy, bundle) = (arena.policy_key.sign(&policy)?, arena.policy_key.sign_trust(&bundle)?);
     known.envelopes = BTreeMap::from([
         ("/v1/tenants/{tenant}/policies", STANDARD.encode(policy)),

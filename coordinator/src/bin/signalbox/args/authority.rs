@@ -15,11 +15,18 @@ pub(crate) enum AuthorityCommand {
     /// Bring a signed trust bundle: all agents are told whom to believe from here on.
     ///
     /// FILE is what `certs trust-bundle` wrote. One by which agents would not believe this coordinator any more is
-    /// refused.
+    /// refused, one that leaves out a stolen intermediate, and one that is not above all that agents have.
     #[command(after_help = help::AUTHORITY_PUSH)]
     Push {
         /// The signed bundle.
         file: PathBuf,
+        /// Agents are to believe again the distrusted intermediates that it does not name: they have ended by their own
+        /// date, or were not stolen.
+        #[arg(long)]
+        trust_again: bool,
+        /// Bring it although agents say that they have one of its sequence or one above it, which may be a lie.
+        #[arg(long)]
+        anyway: bool,
     },
     /// List agents with the trust bundle that each has, and whose its certificate is.
     #[command(after_help = help::AUTHORITY_AGENTS)]
@@ -29,9 +36,12 @@ pub(crate) enum AuthorityCommand {
 /// Options of `authority agents`.
 #[derive(Debug, Args)]
 pub(crate) struct AuthorityAgentsArgs {
-    /// Only those that do not have the newest trust bundle.
+    /// Only those that have an earlier trust bundle than the newest, or none.
     #[arg(long)]
     pub(crate) behind: bool,
+    /// Only those that have another trust bundle of the newest one's sequence, or one above it, and would refuse it.
+    #[arg(long, conflicts_with = "behind")]
+    pub(crate) other: bool,
     /// How many.
     #[command(flatten)]
     pub(crate) paging: Paging,

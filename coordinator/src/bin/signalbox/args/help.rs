@@ -191,15 +191,20 @@ Examples:
 
 pub(super) const AUTHORITY_PUSH: &str = "\
 The bundle is signed by a key of policies, which is on no coordinator. Each names all roots that are
-to be believed and all stolen intermediates.
+to be believed and all stolen intermediates: one that leaves out what the bundle before it or the
+coordinator's [authority] distrusted names is refused, unless that is meant.
 
 Examples:
   signalbox authority push 1.trust
-      what `certs trust-bundle` wrote; then `signalbox authority show` says how many trust it";
+      what `certs trust-bundle` wrote; then `signalbox authority show` says how many trust it
+  signalbox authority push --trust-again 4.trust
+      the stolen intermediate has ended by its own date, and need not be named any more";
 
 pub(super) const AUTHORITY_AGENTS: &str = "\
 Examples:
   signalbox authority agents --behind
+  signalbox authority agents --other
+      who has a bundle that this coordinator does not know: it was put back from an old copy
   signalbox authority agents --all --json";
 
 pub(super) const WATCH: &str = "\

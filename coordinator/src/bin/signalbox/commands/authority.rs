@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use coordinator::api::types::{AgentTrustState, Authority};
+use coordinator::api::types::{AgentTrustState, Authority, TrustPush};
 
 use super::Desk;
 use crate::{
@@ -24,27 +24,37 @@ pub(super) fn run(command: &AuthorityCommand, desk: &mut Desk<'_>) -> Result<(),
             let (answer, shown) = desk.client.read::<Authority>(&ask)?;
             desk.print(&answer, |now, columns| authority::shown(&shown, now, columns))
         }
-        AuthorityCommand::Push { file } => push(file, desk),
+        AuthorityCommand::Push { file, trust_again, anyway } => {
+            push(file, (*trust_again, *anyway), desk)
+        }
         AuthorityCommand::Agents(args) => agents(args, desk),
     }
 }
 
-fn push(file: &Path, desk: &mut Desk<'_>) -> Result<(), Failure> {
+fn push(
+    file: &Path,
+    (trusts_again, anyway): (bool, bool),
+    desk: &mut Desk<'_>,
+) -> Result<(), Failure> {
     let failed = |error: &std::io::Error| files::failure("cannot read", file, error);
     let bytes = files::load(file).map_err(|error| failed(&error))?;
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| failed(&std::io::Error::other("it is no signed trust bundle")))?;
-    let body = serde_json::json!({ "envelope": text.trim() });
+    let body = TrustPush { envelope: text.trim().to_owned(), trusts_again, anyway };
     let ask = Ask::post("/v1/authority/trust".to_owned(), &body);
     let (answer, shown) = desk.client.read::<Authority>(&ask)?;
     desk.print(&answer, |now, columns| authority::shown(&shown, now, columns))
 }
 
 fn agents(args: &AuthorityAgentsArgs, desk: &mut Desk<'_>) -> Result<(), Failure> {
-    let query = Query::default().with("state", args.behind.then_some("behind"));
+    let (state, nothing) = match (args.behind, args.other) {
+        (true, _) => (Some("behind"), "No agent is behind."),
+        (false, true) => (Some("other"), "No agent has another bundle."),
+        (false, false) => (None, "There is no agent."),
+    };
+    let query = Query::default().with("state", state);
     let (path, about) = ("/v1/authority/agents", About::General);
     let list = desk.client.list(path, &query, &args.paging, AGENTS_LISTED, &about)?;
-    let nothing = if args.behind { "No agent is behind." } else { "There is no agent." };
     let now = desk.now;
     desk.print_list(&list, nothing, |items: &[AgentTrustState], columns| {
         authority::agents(items, now, columns)

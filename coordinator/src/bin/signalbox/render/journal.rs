@@ -191,8 +191,11 @@ fn what(event: &JournalEvent) -> String {
             cell(reason),
             cell(detail)
         ),
-        JournalEvent::TrustBundlePushed { sequence, sha256 } => {
-            format!("trust bundle {sequence} is offered to all agents, sha256 {}", cell(sha256))
+        JournalEvent::TrustBundlePushed { sequence, sha256, trusts_again } => {
+            let again = trusts_again.iter().map(|key| cell(key)).collect::<Vec<_>>().join(", ");
+            let again = if again.is_empty() { again } else { format!(", trusts again {again}") };
+            let sha256 = cell(sha256);
+            format!("trust bundle {sequence} is offered to all agents, sha256 {sha256}{again}")
         }
         JournalEvent::TrustBundleRefused { agent, sequence, reason, detail } => format!(
             "agent {} refuses trust bundle {sequence}: {} {}",
