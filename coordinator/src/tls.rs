@@ -15,6 +15,7 @@
 //! hundreds of streams and hold megabytes of datagrams.
 
 mod authority;
+mod ids;
 mod late;
 mod own;
 mod provider;
@@ -32,7 +33,6 @@ use quinn::{
     Connection, EndpointConfig, IdleTimeout, TransportConfig, ValidationTokenConfig, VarInt,
     crypto::rustls::{HandshakeData, QuicServerConfig},
 };
-use quinn_proto::HashedConnectionIdGenerator;
 use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
@@ -61,7 +61,7 @@ pub use self::{
     own::Own,
     provider::{provider_roots, secret},
 };
-use self::{late::Late, tokens::UsedTokens};
+use self::{ids::ConnectionIds, late::Late, tokens::UsedTokens};
 use crate::{
     config::{ApiConfig, Config, IngestConfig, ServerIdentity},
     limits::{
@@ -365,10 +365,9 @@ pub fn endpoint_config(store_dir: &Path) -> Result<EndpointConfig, TlsError> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
     // A packet whose connection id is not of our making is dropped without a word, so ids must be known again, too.
     let id_key = hmac::sign(&key, b"signalbox connection ids");
-    let (id_key, _) = id_key.as_ref().split_first_chunk().expect("a digest has 32 bytes");
-    let id_key = u64::from_le_bytes(*id_key);
+    let ids = ConnectionIds::new(id_key.as_ref());
     let mut config = EndpointConfig::new(Arc::new(key));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config.cid_generator(move || Box::new(ids.clone()));
     Ok(config)
 }
 

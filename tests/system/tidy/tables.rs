@@ -177,6 +177,8 @@ const DRIVERS: &[&str] = &[
     "coordinator/src/clock",
     "coordinator/src/ingest",
     "coordinator/src/store/writer",
+    // Draws connection ids.
+    "coordinator/src/tls/ids",
     "coordinator/src/upkeep",
     // Tells up to where the queue view is true; reads no clock.
     "coordinator/src/view",
